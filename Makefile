@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+# Joins the steps that CMake, CTest and scripts/ do; `make help` lists the targets.
+
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS ?= $(shell nproc)
+CTEST_FLAGS ?=
+FUZZ_SECONDS ?= 60
+DEPS := $(if $(AEGISRT_DEPS_DIR),$(AEGISRT_DEPS_DIR),.deps)
+CLANG_FORMAT ?= $(DEPS)/venv/bin/clang-format
+SOURCES = $(shell find include src sim cli test fuzz bench examples \
+	\( -name '*.c' -o -name '*.h' -o -name '*.cpp' \) -not -path '*/corpus/*' 2>/dev/null)
+
+.NOTPARALLEL:
+.PHONY: all help setup setup-dev check-setup models build demo test test-fast test-all test-asan test-tsan \
+	test-minimal test-install coverage format format-check lint bench fuzz install doctor clean distclean
+
+all: build ## release build, leaves bin/aegisrt and bin/edge-rt (default)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+	@echo "Variables: JOBS, PREFIX, DESTDIR, CTEST_FLAGS, FUZZ_SECONDS, AEGISRT_DEPS_DIR"
+
+setup: ## install what building and testing need (Debian 12+, Ubuntu 22.04+)
+	@scripts/setup.sh
+
+setup-dev: ## also the tools for changing the code: clang, clang-tidy, valgrind
+	@scripts/setup.sh --dev
+
+check-setup:
+	@scripts/setup.sh --check > /dev/null || { scripts/setup.sh --check; exit 1; }
+
+models: setup ## fetch the models that demos and tests use, into models/
+	@scripts/models.sh
+
+build: check-setup
+	@scripts/build.sh release
+	@mkdir -p bin
+	@for name in aegisrt edge-rt; do \
+		program=$$(find $(BUILD)/release/cli $(BUILD)/release/bin -name $$name -type f -perm -u+x 2>/dev/null | head -n 1); \
+		if [ -n "$$program" ]; then ln -sfn "../$$program" "bin/$$name"; else rm -f "bin/$$name"; fi; \
+	done
+
+demo: models build ## run the kiosk example, export its trace and replay it
+	@scripts/demo.sh
+
+# `test` is what a change must pass: everything once, and the layers with the most pointer and thread work
+# again under sanitizers. `test-all` runs everything under each sanitizer.
+test: models ## all tests, and slices under sanitizers
+	@scripts/test.sh dev asan-slice tsan-slice
+
+test-fast: check-setup ## unit and property tests, no models, below two minutes
+	@scripts/test.sh fast
+
+test-all: models ## all tests in every configuration
+	@scripts/test.sh dev minimal dev-asan dev-tsan
+
+test-asan: models ## all tests under the address and undefined-behaviour sanitizers
+	@scripts/test.sh dev-asan
+
+test-tsan: models ## all tests under the thread sanitizer
+	@scripts/test.sh dev-tsan
+
+test-minimal: check-setup ## all tests of a build without optional dependencies
+	@scripts/test.sh minimal
+
+coverage: models ## line and branch coverage, into build/coverage/report.html
+	@scripts/test.sh coverage
+	gcovr -r . --object-directory $(BUILD)/coverage --filter src/ --filter sim/ --filter cli/ \
+		--html-details $(BUILD)/coverage/report.html --print-summary
+
+format: ## rewrite the sources in the project's format
+	@$(CLANG_FORMAT) -i $(SOURCES)
+
+format-check: ## fail when a source is not in the project's format
+	@$(CLANG_FORMAT) --dry-run --Werror $(SOURCES)
+
+lint: ## clang-tidy over the library and the programs
+	@scripts/lint.sh
+
+bench: models build ## benchmarks, JSON into build/bench/
+	@scripts/build.sh bench
+	@scripts/bench.sh
+
+fuzz: check-setup ## every fuzz target for FUZZ_SECONDS (needs clang)
+	@scripts/build.sh fuzz
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+install: build ## into DESTDIR/PREFIX
+	@DESTDIR="$(DESTDIR)" cmake --install $(BUILD)/release --prefix "$(PREFIX)"
+
+test-install: check-setup ## install into a scratch folder and build a program against it
+	@scripts/check-packages.sh
+	@scripts/check-install.sh
+
+doctor: build ## is this machine set up for real time?
+	@bin/aegisrt doctor
+
+clean: ## remove what the build made
+	rm -rf $(BUILD) bin
+
+distclean: clean ## also models and downloads
+	rm -rf models $(DEPS)

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGISRT_BACKEND_H
+#define AEGISRT_BACKEND_H
+
+/**
+ * @file backend.h A runtime that executes models, and a model in it.
+ *
+ * The life of a model: compile (offline, once, into a cache) -> open (trial: in memory of its own,
+ * allocations are recorded) -> record and profile -> place (into the arena, at planned addresses)
+ * -> execute -> close. An open, unplaced model can be executed too: that is how it is profiled.
+ */
+
+#include <aegisrt/allocator.h>
+#include <aegisrt/device.h>
+#include <aegisrt/error.h>
+#include <aegisrt/memory_plan.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct aegis_backend aegis_backend;
+typedef struct aegis_model aegis_model;
+
+/** Which runtimes this build holds and whether each can be loaded here. */
+typedef struct aegis_runtime_info {
+    const char *name;     /**< "onnxruntime", "null" */
+    bool built;
+    bool production;      /**< false: not offered in messages to users */
+    const char *build_flag; /**< "AEGISRT_BUILD_ONNXRUNTIME" */
+} aegis_runtime_info;
+const aegis_runtime_info *aegis_runtime_list(size_t *ret_count);
+
+typedef struct aegis_backend_config {
+    const char *runtime;    /**< a name of aegis_runtime_list */
+    const char *library;    /**< path of the runtime's shared library; NULL: built-in search list */
+    const char *cache_dir;  /**< where compiled models are kept; created when missing */
+    const char *consumer;   /**< who wants it, for the message when it is not there */
+} aegis_backend_config;
+
+/** Loads a runtime once. RUNTIME_NOT_AVAILABLE names the key, the flag and the consumer. The device
+ * is borrowed and outlives the backend. */
+aegis_status aegis_backend_create(const aegis_backend_config *config,
+                                  aegis_device *device,
+                                  const aegis_allocator *allocator,
+                                  aegis_backend **ret_backend,
+                                  aegis_error *err);
+/** After its models. NULL is fine. */
+void aegis_backend_destroy(aegis_backend *backend);
+const char *aegis_backend_name(const aegis_backend *backend);
+/** Version of the runtime that is loaded. */
+const char *aegis_backend_version(const aegis_backend *backend);
+
+typedef enum aegis_element {
+    AEGIS_ELEMENT_F32 = 1, AEGIS_ELEMENT_F16, AEGIS_ELEMENT_BF16, AEGIS_ELEMENT_F64,
+    AEGIS_ELEMENT_I8, AEGIS_ELEMENT_U8, AEGIS_ELEMENT_I16, AEGIS_ELEMENT_U16,
+    AEGIS_ELEMENT_I32, AEGIS_ELEMENT_U32, AEGIS_ELEMENT_I64, AEGIS_ELEMENT_U64,
+    AEGIS_ELEMENT_BOOL
+} aegis_element;
+size_t aegis_element_bytes(aegis_element element);
+const char *aegis_element_name(aegis_element element);
+
+#define AEGIS_MAX_RANK 8
+
+/** A tensor at the model's surface. In a description negative dimensions are free. */
+typedef struct aegis_tensor_info {
+    const char *name;
+    aegis_element element;
+    int rank;
+    int64_t shape[AEGIS_MAX_RANK];
+    uint64_t size_bytes; /**< 0 while a dimension is free */
+} aegis_tensor_info;
+
+typedef struct aegis_input_shape {
+    const char *name;
+    int rank;
+    int64_t shape[AEGIS_MAX_RANK];
+} aegis_input_shape;
+
+/** An output that is fed back as an input of the next job. */
+typedef struct aegis_state_pair {
+    const char *input, *output;
+} aegis_state_pair;
+
+/** What fills one input that the caller does not give. */
+typedef enum aegis_source_kind {
+    AEGIS_SOURCE_ZEROS = 0,
+    AEGIS_SOURCE_RANDOM,  /**< floats in [0, 1); integers in [low, high] */
+    AEGIS_SOURCE_CONSTANT,/**< every element is `constant` */
+    AEGIS_SOURCE_FILE,    /**< a .npy file of the exact dtype and shape */
+    AEGIS_SOURCE_EXTERNAL /**< given at every submission */
+} aegis_source_kind;
+
+typedef struct aegis_source {
+    const char *input; /**< NULL: all inputs not named otherwise */
+    aegis_source_kind kind;
+    double constant;
+    int64_t low, high;
+    const char *path;
+} aegis_source;
+
+typedef struct aegis_model_config {
+    const char *name;
+    const char *path;
+    const aegis_input_shape *inputs; /**< fixed shapes; inputs without free dimensions may be left out */
+    size_t input_count;
+    const aegis_state_pair *state;
+    size_t state_count;
+    const aegis_source *sources;
+    size_t source_count;
+    uint64_t seed;         /**< of random inputs */
+    unsigned threads;      /**< cores that a run may use; 0: 1 */
+    uint32_t slots;        /**< jobs whose inputs and outputs exist at once; 0: 1 */
+    bool prepack;          /**< let the runtime keep packed copies of weights (faster, more bytes) */
+    uint64_t memory_limit_bytes; /**< known at load: exceeding it ends the load; 0: none */
+} aegis_model_config;
+
+/**
+ * Compiles (or finds in the cache) and opens a model in trial mode. Statuses: NOT_FOUND (file),
+ * PARSE (not a model, truncated), CONFIG (shape, name or dtype wrong: says which input, what the
+ * model declares, the cure), UNSUPPORTED (operator, control flow), ENGINE_BUILD,
+ * ENGINE_DESERIALIZE, BUDGET_EXCEEDED, NO_MEMORY.
+ */
+aegis_status aegis_model_open(aegis_backend *backend,
+                              const aegis_model_config *config,
+                              aegis_model **ret_model,
+                              aegis_error *err);
+/** Ends the model and frees its memory (not its part of the arena). NULL is fine. */
+void aegis_model_close(aegis_model *model);
+
+const char *aegis_model_name(const aegis_model *model);
+/** SHA-256 of the model file (with external data), 64 hex digits. */
+const char *aegis_model_hash(const aegis_model *model);
+/** "onnxruntime 1.31.1 on host". */
+const char *aegis_model_label(const aegis_model *model);
+/** False once the model was lost (its runtime failed in a way that no later run can mend). */
+bool aegis_model_is_valid(const aegis_model *model);
+
+/** Inputs and outputs with the shapes that were fixed. Borrowed. */
+const aegis_tensor_info *aegis_model_inputs(const aegis_model *model, size_t *ret_count);
+const aegis_tensor_info *aegis_model_outputs(const aegis_model *model, size_t *ret_count);
+
+/** Segments, executed in order. 1 until a model is cut. */
+uint32_t aegis_model_segment_count(const aegis_model *model);
+
+/** Runs the model once and again in trial mode and records its allocations; checks that both
+ * sequences agree. STATE when placed. Needed before lifetimes. */
+aegis_status aegis_model_record(aegis_model *model, aegis_stream *stream, aegis_error *err);
+
+/** Device bytes by class when planned alone is not known yet: sums per class. After record. */
+aegis_status aegis_model_estimate_memory(const aegis_model *model,
+                                         uint64_t ret_by_class[AEGIS_MEMORY_CLASS_COUNT],
+                                         aegis_error *err);
+/** Lifetimes of all its tensors: weights, prepacked, state, inputs, outputs, activations. After
+ * record. Borrowed until close. */
+aegis_status aegis_model_estimate_lifetimes(const aegis_model *model,
+                                            const aegis_tensor_lifetime **ret_lifetimes,
+                                            size_t *ret_count,
+                                            aegis_error *err);
+/** Bytes that the runtime took from malloc for this model (graph, kernels): measured at open. */
+uint64_t aegis_model_overhead_bytes(const aegis_model *model);
+/** The largest extra memory while it was loading. */
+uint64_t aegis_model_loading_peak_bytes(const aegis_model *model);
+
+/** Where a placed model lives: pointers into the arena, made from a binding by the system layer. */
+typedef struct aegis_model_placement {
+    void *base;                            /**< of the planned region, device address */
+    uint64_t size_bytes;
+    const aegis_memory_binding *binding;   /**< in the order of the model's lifetimes; borrowed until close */
+    void *spill_base;                      /**< of the lane */
+    uint64_t spill_bytes;
+} aegis_model_placement;
+
+/** Moves the model into the arena: weights, pre-packed copies, state and inputs at planned
+ * addresses; trial memory is given back. ENGINE_DESERIALIZE when loading departs from its record. */
+aegis_status aegis_model_place(aegis_model *model,
+                               const aegis_model_placement *placement,
+                               aegis_error *err);
+bool aegis_model_is_placed(const aegis_model *model);
+
+/** Refills the state with zeros and the inputs from their sources. Not while a run is going on. */
+aegis_status aegis_model_reset(aegis_model *model, aegis_error *err);
+
+/** Device address and size of an input or output of a slot. NOT_FOUND. */
+aegis_status aegis_model_input(aegis_model *model, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err);
+aegis_status aegis_model_output(aegis_model *model, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err);
+
+/**
+ * Executes one segment for the job in `slot`. Called on the stream's own thread (put there with
+ * aegis_stream_call); on the host it returns when the segment is done, on a GPU when it is
+ * enqueued. Statuses: OK; TERMINATED (by terminate); DEPARTURE (allocations differ from the
+ * recording: index, expected and asked size in the message; the result is discarded);
+ * BUDGET_EXCEEDED (past its spill); INFERENCE (the runtime's words).
+ */
+aegis_status aegis_model_execute(aegis_model *model,
+                                 uint32_t segment,
+                                 uint32_t slot,
+                                 aegis_stream *stream,
+                                 aegis_error *err);
+/** Makes the run that is going on end at the next point where it can. Any thread; no lock, no
+ * allocation. Has no effect on a later run. */
+void aegis_model_terminate(aegis_model *model);
+/** True when terminate can end a segment part-way. */
+bool aegis_model_can_terminate(const aegis_model *model);
+/** Makes the state written by the last complete job the current one. Stream thread or when idle. */
+void aegis_model_commit(aegis_model *model);
+
+/** Spill of the last run: bytes, and first departing allocation (-1: none). */
+typedef struct aegis_model_spill {
+    uint64_t bytes;
+    int64_t first_index;
+    uint64_t expected_bytes, asked_bytes;
+} aegis_model_spill;
+void aegis_model_last_spill(const aegis_model *model, aegis_model_spill *ret_spill);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

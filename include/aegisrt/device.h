@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGISRT_DEVICE_H
+#define AEGISRT_DEVICE_H
+
+/**
+ * @file device.h A device: its capabilities, its one arena, streams, events and buffers.
+ *
+ * A device reserves and touches one arena when it is created; every buffer lies in it and its
+ * size is a hard limit. A stream runs what is put into it in order. Each stream has a host thread
+ * of its own (its submission thread): on the host device that thread does the work, on a GPU it
+ * enqueues kernels and completion is asynchronous. The same conformance suite runs over all
+ * devices.
+ */
+
+#include <aegisrt/allocator.h>
+#include <aegisrt/error.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct aegis_device aegis_device;
+typedef struct aegis_stream aegis_stream;
+typedef struct aegis_event aegis_event;
+
+typedef enum aegis_device_kind {
+    AEGIS_DEVICE_AUTO = 0, /**< CUDA when one is there, else the host */
+    AEGIS_DEVICE_HOST,
+    AEGIS_DEVICE_CUDA
+} aegis_device_kind;
+
+/** How a capability was obtained. */
+typedef enum aegis_figure_source {
+    AEGIS_FIGURE_UNKNOWN = 0,
+    AEGIS_FIGURE_READ,    /**< the system or driver says so */
+    AEGIS_FIGURE_DERIVED, /**< computed from figures that were read */
+    AEGIS_FIGURE_MEASURED /**< timed on this machine */
+} aegis_figure_source;
+
+/** What a device is. A figure that is not known is 0, never a guess. */
+typedef struct aegis_device_capabilities {
+    aegis_device_kind kind;
+    int index;
+    char name[128];
+    int multiprocessor_count;    /**< SMs of a GPU, usable cores of a host (affinity, cgroup) */
+    uint64_t total_memory_bytes; /**< of the device (host: RAM or the control group's limit) */
+    uint64_t free_memory_bytes;  /**< when queried */
+    uint64_t shared_memory_per_block_bytes;                 /**< host: L1 data cache of a core */
+    uint64_t l2_cache_bytes;                                /**< host: last level cache */
+    int max_threads_per_block;                              /**< host: hardware threads of a core */
+    int compute_capability_major, compute_capability_minor; /**< 0.0 on a host */
+    int core_clock_khz;                                     /**< maximum */
+    int memory_clock_khz;
+    int memory_bus_width_bits;
+    int fp32_lanes_per_multiprocessor; /**< FP32 multiply-adds a clock and SM or core; of a core
+                                            whose model is not known: those of one vector unit */
+    bool integrated;                   /**< one memory pool with the host */
+    int stream_priorities;             /**< number of distinct stream priorities */
+    uint64_t measured_bandwidth_bytes_per_second; /**< 0 until measured */
+    uint64_t measured_flops; /**< single precision, all cores; 0 until measured */
+} aegis_device_capabilities;
+
+/**
+ * Peak memory bandwidth in bytes/s: 2 * memory clock * bus width / 8 (double data rate) when both
+ * are known (DERIVED), else the measured figure (MEASURED), else 0 (UNKNOWN). A measured figure
+ * above the derived one refutes it and is returned. `ret_source` may be NULL.
+ */
+uint64_t aegis_device_theoretical_bandwidth(const aegis_device_capabilities *capabilities,
+                                            aegis_figure_source *ret_source);
+
+/** Peak FP32 FLOP/s: 2 * lanes * multiprocessors * clock (DERIVED), else measured, else 0; the
+ * larger of the two as above. `ret_source` may be NULL. */
+uint64_t aegis_device_theoretical_flops(const aegis_device_capabilities *capabilities,
+                                        aegis_figure_source *ret_source);
+
+/** Capabilities without creating the device. `measure` also times bandwidth and FLOP rate (under a
+ * second; a figure that cannot be measured, as when memory is too short to leave the caches, or the
+ * FLOP rate of a GPU, stays 0). @return DEVICE_NOT_AVAILABLE when there is no such device. Any
+ * thread. */
+aegis_status aegis_device_query(aegis_device_kind kind,
+                                int index,
+                                bool measure,
+                                aegis_device_capabilities *ret_capabilities,
+                                aegis_error *err);
+
+/** All devices of this machine, the host first. Writes at most `capacity` entries and the number
+ * that exist to `ret_count`. Not measured. */
+aegis_status aegis_device_query_all(aegis_device_capabilities *capabilities,
+                                    size_t capacity,
+                                    size_t *ret_count,
+                                    aegis_error *err);
+
+typedef struct aegis_device_config {
+    aegis_device_kind kind;
+    int index;            /**< which one of that kind */
+    uint64_t arena_bytes; /**< hard limit of everything on the device */
+    bool lock_memory;     /**< mlock the arena; PERMISSION when refused (host) */
+    bool measure;         /**< measure bandwidth and FLOP rate at create */
+    bool huge_pages;      /**< ask for transparent huge pages (host) */
+} aegis_device_config;
+
+/**
+ * Creates a device with its arena reserved and touched. Before touching, the host device compares
+ * `arena_bytes` with what the machine and its control groups have available, so that the process
+ * is refused here and not killed later. @return owned by the caller, destroy after its streams and
+ * events. NO_MEMORY, DEVICE_NOT_AVAILABLE, PERMISSION, INVALID_ARGUMENT.
+ */
+aegis_status aegis_device_create(const aegis_device_config *config,
+                                 const aegis_allocator *allocator,
+                                 aegis_device **ret_device,
+                                 aegis_error *err);
+void aegis_device_destroy(aegis_device *device);
+
+/** Borrowed until the device is destroyed. */
+const aegis_device_capabilities *aegis_device_get_capabilities(const aegis_device *device);
+
+/** True when host code may read and write device pointers directly. */
+bool aegis_device_host_addressable(const aegis_device *device);
+
+/** First byte and size of the arena. The pointer is the device's address space. */
+void aegis_device_get_arena(const aegis_device *device, void **ret_base, uint64_t *ret_size_bytes);
+
+/* ---- buffers: named parts of the arena, taken before start ---- */
+
+/** A part of the arena. Plain data: freed by aegis_device_free. */
+typedef struct aegis_buffer {
+    void *pointer;
+    uint64_t offset_bytes; /**< from the base of the arena */
+    uint64_t size_bytes;
+} aegis_buffer;
+
+/** Takes a part of the arena (first fit). `alignment` is a power of two, at most 4096, 0 means 64.
+ * @return NO_MEMORY (permanent) with need, largest hole and free in the message. Any thread. */
+aegis_status aegis_device_alloc(aegis_device *device,
+                                uint64_t size_bytes,
+                                uint64_t alignment,
+                                aegis_buffer *ret_buffer,
+                                aegis_error *err);
+/** Gives a part back; double free and foreign buffers are INVALID_ARGUMENT. */
+aegis_status aegis_device_free(aegis_device *device, const aegis_buffer *buffer, aegis_error *err);
+
+/** Bytes taken now and at most since create. Lock-free, any thread. */
+void aegis_device_usage(const aegis_device *device, uint64_t *ret_used, uint64_t *ret_peak);
+
+/** Blocking copy between host memory and the arena (either may be either). For set-up, not for the
+ * dispatch path. INVALID_ARGUMENT when a range starts in the arena and ends outside. Any thread. */
+aegis_status aegis_device_copy(aegis_device *device,
+                               void *destination,
+                               const void *source,
+                               size_t size_bytes,
+                               aegis_error *err);
+
+/* ---- streams ---- */
+
+typedef struct aegis_stream_config {
+    const char *name;  /**< thread name, at most 15 characters are used; borrowed for the call */
+    int priority;      /**< 0 is the lowest; at most stream_priorities - 1 */
+    int cpu;           /**< pin the thread to this CPU; -1: not pinned */
+    int fifo_priority; /**< SCHED_FIFO priority 1..99; 0: ordinary scheduling */
+    int width;         /**< cores that work on this stream may use (thread plus pool); >= 1,
+                            on the host device at most its multiprocessor_count */
+    size_t depth;      /**< commands that may wait behind the one that runs; 0 means 64, at
+                            most 65536 */
+} aegis_stream_config;
+
+/** Lowest priority, not pinned, ordinary scheduling, one core, default depth. `name` may be NULL.
+ */
+aegis_stream_config aegis_stream_config_default(const char *name);
+
+/** A function run on the stream's thread. Must not call back into the same stream's synchronize. */
+typedef void (*aegis_stream_function)(void *argument);
+
+/** @return PERMISSION when pinning or SCHED_FIFO was asked for and is refused (no silent fallback,
+ * message with the cure). The caller owns the stream and destroys it before the device. */
+aegis_status aegis_stream_create(aegis_device *device,
+                                 const aegis_stream_config *config,
+                                 aegis_stream **ret_stream,
+                                 aegis_error *err);
+/** Waits for the stream's work, then ends its thread. NULL is fine. */
+void aegis_stream_destroy(aegis_stream *stream);
+
+/** Puts a call into the stream: `function(argument)` runs on the stream's thread after all before
+ * it was issued. One producer thread at a time. No allocation, no lock. @return QUEUE_FULL. */
+aegis_status aegis_stream_call(aegis_stream *stream,
+                               aegis_stream_function function,
+                               void *argument,
+                               aegis_error *err);
+
+/** As call, but runs after everything before it has COMPLETED on the device. It runs also when work
+ * before it failed; aegis_stream_query tells it so. */
+aegis_status aegis_stream_notify(aegis_stream *stream,
+                                 aegis_stream_function function,
+                                 void *argument,
+                                 aegis_error *err);
+
+/** Copy in stream order. Pointers must stay valid until it completes. INVALID_ARGUMENT when a range
+ * starts in the arena and ends outside. Zero bytes are fine. */
+aegis_status aegis_stream_copy(aegis_stream *stream,
+                               void *destination,
+                               const void *source,
+                               size_t size_bytes,
+                               aegis_error *err);
+
+/** Waits until everything put into the stream has completed; reports the first failure of that work
+ * and, unless it is fatal, forgets it. STATE from the stream's own thread. */
+aegis_status aegis_stream_synchronize(aegis_stream *stream, aegis_error *err);
+
+/** The failure of the work, also while some is left; else BUSY when work is left; OK when idle.
+ * Never blocks and forgets nothing. Any thread, from within a stream function too. */
+aegis_status aegis_stream_query(aegis_stream *stream, aegis_error *err);
+
+int aegis_stream_width(const aegis_stream *stream);
+aegis_device *aegis_stream_device(const aegis_stream *stream);
+
+/* ---- events ---- */
+
+/** An event that was not recorded yet counts as complete, as in CUDA. */
+aegis_status aegis_event_create(aegis_device *device, aegis_event **ret_event, aegis_error *err);
+/** NULL is fine. Commands of streams that still use the event complete as if it lived. */
+void aegis_event_destroy(aegis_event *event);
+/** Puts a record into the stream; the event completes when all before it has. An event whose record
+ * is still waiting in another stream is BUSY. QUEUE_FULL as call. */
+aegis_status aegis_event_record(aegis_event *event, aegis_stream *stream, aegis_error *err);
+/** OK when complete, BUSY when not. Never blocks. */
+aegis_status aegis_event_query(aegis_event *event, aegis_error *err);
+/** Blocks until complete. Not from the thread of a stream that must run first. */
+aegis_status aegis_event_synchronize(aegis_event *event, aegis_error *err);
+/** Makes later work of `stream` wait for the record of the event that was put into a stream last.
+ * QUEUE_FULL as call. */
+aegis_status aegis_stream_wait_event(aegis_stream *stream, aegis_event *event, aegis_error *err);
+/** Nanoseconds between two completed events. STATE when one is not complete or was never recorded.
+ */
+aegis_status aegis_event_elapsed_ns(aegis_event *start,
+                                    aegis_event *end,
+                                    int64_t *ret_elapsed_ns,
+                                    aegis_error *err);
+
+/** "host", "cuda" or "auto"; "unknown" for a foreign value. Static. */
+const char *aegis_device_kind_name(aegis_device_kind kind);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGISRT_EXT_POLICY_OPS_H
+#define AEGISRT_EXT_POLICY_OPS_H
+
+/**
+ * @file policy_ops.h For people who write a policy.
+ *
+ * A policy is pure: ready jobs and the time go in, a decision comes out. It is called on the
+ * orchestration thread, in the simulator and in the replayer, and must give the same answer in all
+ * three: no clock, no allocation, no lock, no state beyond `self`.
+ */
+
+#include <aegisrt/admission.h>
+#include <aegisrt/policy.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define AEGIS_POLICY_OPS_VERSION 1u
+
+typedef struct aegis_policy_model {
+    uint32_t model;
+    uint16_t lane;
+    uint64_t period_ns, deadline_ns; /**< relative */
+    int32_t priority;                /**< of the workload; smaller is more urgent */
+    uint64_t bound_ns;               /**< sum of its segments' bounds */
+} aegis_policy_model;
+
+typedef struct aegis_policy_job {
+    uint64_t job, sequence;
+    uint32_t model;
+    uint64_t release_ns, deadline_ns; /**< absolute */
+    uint32_t segment;
+} aegis_policy_job;
+
+/** What a policy may look at when a lane is free. */
+typedef struct aegis_policy_view {
+    uint64_t now_ns;
+    uint16_t lane;
+    size_t ready_count;
+    const aegis_policy_job *head;      /**< smallest (key, model, sequence); never NULL */
+    const aegis_policy_job *runner_up; /**< the next one, or NULL */
+    uint64_t next_release_ns;          /**< earliest known future release of this lane; UINT64_MAX */
+    uint32_t next_release_model;
+} aegis_policy_view;
+
+typedef struct aegis_policy_ops {
+    uint32_t version; /**< AEGIS_POLICY_OPS_VERSION; grows at the end only */
+    const char *name;
+    /** Optional: bookkeeping when a model enters or leaves. O(log n). */
+    void (*add_model)(void *self, const aegis_policy_model *model);
+    void (*remove_model)(void *self, uint32_t model);
+    /** Required: the key of a job when it becomes ready and after each segment. Smallest first;
+     * ties go to the lower model number, then the higher job priority, then the earlier
+     * submission. */
+    int64_t (*key)(void *self, const aegis_policy_model *model, const aegis_policy_job *job);
+    /** Optional: a policy that may wait returns an instant later than view->now_ns until which the
+     * lane stays idle (or until the next event); 0 runs view->head. NULL: always runs the head. */
+    uint64_t (*idle_until)(void *self, const aegis_policy_view *view);
+    /** True when a proof exists: which test, and how tasks are ordered for it (priority order,
+     * highest first, written to `ret_order`; EDF and FIFO tests ignore it). NULL: no proof, so the
+     * policy runs in simulation only. */
+    bool (*proof)(void *self,
+                  const aegis_policy_model *models,
+                  size_t count,
+                  aegis_analysis *ret_analysis,
+                  size_t *ret_order);
+} aegis_policy_ops;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

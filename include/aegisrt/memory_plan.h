@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGISRT_MEMORY_PLAN_H
+#define AEGISRT_MEMORY_PLAN_H
+
+/**
+ * @file memory_plan.h Offsets for all buffers of all admitted models in one arena, with proof.
+ *
+ * Two levels. A *solver* (aegis_planner, replaceable) takes buffers with lifetimes on one axis and
+ * returns offsets: dynamic storage allocation. The *orchestrator* knows models and lanes: what is
+ * permanent (weights, pre-packed copies, state, inputs, outputs) gets bytes of its own; what dies
+ * inside a segment (activations) shares the one activation region of its lane with all other
+ * models of that lane. Every plan is checked by code that shares nothing with the solver before
+ * it is used.
+ */
+
+#include <aegisrt/allocator.h>
+#include <aegisrt/device.h>
+#include <aegisrt/error.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the solver: one axis, one capacity ---- */
+
+/** One buffer, live in [lower, upper) of its axis. */
+typedef struct aegis_plan_buffer {
+    uint32_t id;          /**< the caller's, unique */
+    int64_t lower, upper; /**< half open, lower < upper */
+    uint64_t size_bytes;  /**< > 0 */
+    uint64_t alignment;   /**< power of two; 0 means 1 */
+} aegis_plan_buffer;
+
+typedef struct aegis_plan_limits {
+    uint64_t capacity_bytes; /**< UINT64_MAX: minimise height; else any height that fits will do */
+    uint64_t nodes;          /**< search nodes; 0: the planner's default. Makes plans reproducible */
+    uint64_t timeout_ns;     /**< 0: none. With a timeout a plan may differ between machines */
+    unsigned threads;        /**< 0: one. Never changes the plan */
+} aegis_plan_limits;
+
+typedef enum aegis_plan_verdict {
+    AEGIS_PLAN_FEASIBLE = 0,
+    AEGIS_PLAN_INFEASIBLE, /**< proved: the lower bound is above the capacity, or search exhausted */
+    AEGIS_PLAN_UNDECIDED   /**< the limits ended the search without a plan that fits */
+} aegis_plan_verdict;
+
+typedef struct aegis_plan_result {
+    aegis_plan_verdict verdict;
+    uint64_t height_bytes;      /**< of the best plan found, even when it does not fit */
+    uint64_t lower_bound_bytes; /**< proved */
+    bool optimal;               /**< height is proved minimal */
+    int64_t peak_at;            /**< instant of the largest sum of live sizes */
+    uint64_t nodes;             /**< searched */
+} aegis_plan_result;
+
+typedef struct aegis_planner_ops aegis_planner_ops;
+
+/** A solver. Copied by value, borrows `self`. */
+typedef struct aegis_planner {
+    const aegis_planner_ops *ops;
+    void *self;
+} aegis_planner;
+
+/** The product's solver: greedy orders, then exact search within the node budget. */
+aegis_planner aegis_planner_default(void);
+/** Buffers end to end, nothing shared: the peer that swapping tests use. */
+aegis_planner aegis_planner_stacked(void);
+
+/**
+ * Solves one instance; `ret_offsets[i]` belongs to `buffers[i]`. The plan is verified before this
+ * returns. Deterministic. @return OK whatever the verdict; INVALID_ARGUMENT for a malformed
+ * instance (naming the id); OVERFLOW; NO_MEMORY.
+ */
+aegis_status aegis_planner_solve(const aegis_planner *planner,
+                                 const aegis_plan_buffer *buffers,
+                                 size_t count,
+                                 const aegis_plan_limits *limits,
+                                 const aegis_allocator *allocator,
+                                 uint64_t *ret_offsets,
+                                 aegis_plan_result *ret_result,
+                                 aegis_error *err);
+
+/** Largest sum of sizes live at one instant; no plan can be lower. The instant goes to `ret_at`. */
+aegis_status aegis_plan_lower_bound(const aegis_plan_buffer *buffers,
+                                    size_t count,
+                                    const aegis_allocator *allocator,
+                                    uint64_t *ret_bytes,
+                                    int64_t *ret_at,
+                                    aegis_error *err);
+
+/** The separate checker: every pair that overlaps in time must be apart in space, offsets aligned,
+ * heights within `capacity_bytes`. INTERNAL with the two ids on a violation. */
+aegis_status aegis_plan_verify(const aegis_plan_buffer *buffers,
+                               const uint64_t *offsets,
+                               size_t count,
+                               uint64_t capacity_bytes,
+                               const aegis_allocator *allocator,
+                               aegis_error *err);
+
+/* ---- the orchestrator: models, lanes, one arena ---- */
+
+typedef enum aegis_memory_class {
+    AEGIS_MEMORY_WEIGHTS = 0, /**< initialisers; permanent */
+    AEGIS_MEMORY_PREPACKED,   /**< what the runtime keeps from loading; permanent */
+    AEGIS_MEMORY_STATE,       /**< outlives jobs; double-buffered; permanent */
+    AEGIS_MEMORY_INPUT,       /**< from submission to the end of the job; permanent per slot */
+    AEGIS_MEMORY_OUTPUT,      /**< until the caller releases it; permanent per slot */
+    AEGIS_MEMORY_ACTIVATION,  /**< dies inside a segment; shared within the lane */
+    AEGIS_MEMORY_SPILL,       /**< the lane's spill region */
+    AEGIS_MEMORY_CLASS_COUNT
+} aegis_memory_class;
+
+const char *aegis_memory_class_name(aegis_memory_class memory_class);
+
+/** One tensor of one model. Times are positions in the model's own sequence of allocation events,
+ * not nanoseconds. Permanent classes ignore them. */
+typedef struct aegis_tensor_lifetime {
+    uint32_t tensor;      /**< index within the model: for activations the allocation's index */
+    aegis_memory_class memory_class;
+    uint32_t segment;     /**< of activations */
+    int64_t start, end;   /**< [first write, last read) in events of that segment */
+    uint64_t size_bytes;
+    uint64_t alignment;   /**< 0 means 64 */
+} aegis_tensor_lifetime;
+
+/** What the orchestrator must place for one model. Borrowed for the call. */
+typedef struct aegis_memory_demand {
+    uint32_t model;
+    const char *name;
+    uint16_t lane;
+    uint64_t limit_bytes; /**< the model's own budget (all classes); 0: none */
+    const aegis_tensor_lifetime *lifetimes;
+    size_t lifetime_count;
+} aegis_memory_demand;
+
+/** One placed tensor, offset from the base of the arena region that the orchestrator owns. */
+typedef struct aegis_memory_placement {
+    uint32_t tensor;
+    aegis_memory_class memory_class;
+    uint32_t segment;
+    uint64_t offset_bytes, size_bytes;
+} aegis_memory_placement;
+
+/** A model's part of the plan. Owned by the orchestrator until release. */
+typedef struct aegis_memory_binding {
+    uint32_t model;
+    uint16_t lane;
+    const aegis_memory_placement *placements; /**< same order as the demand's lifetimes */
+    size_t placement_count;
+    uint64_t permanent_bytes;      /**< bytes of its own */
+    uint64_t activation_height;    /**< what its activations need, planned alone */
+    uint64_t activation_lower_bound;
+    bool activation_optimal;
+    uint64_t total_bytes;          /**< permanent + activation height: what counts against limit */
+} aegis_memory_binding;
+
+typedef struct aegis_sharing_opportunity {
+    uint32_t model_a, model_b; /**< two models of one lane (or one model with itself) */
+    uint64_t shared_bytes;     /**< saved by sharing their activation bytes */
+} aegis_sharing_opportunity;
+
+/** Totals of a plan. */
+typedef struct aegis_memory_totals {
+    uint64_t capacity_bytes;
+    uint64_t planned_bytes;         /**< permanent + lane regions + spill */
+    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< placed; ACTIVATION: sum of lane regions */
+    uint64_t activations_planned;   /**< sum over lanes of the lane's region */
+    uint64_t activations_sum;       /**< what the models' activations would need each alone */
+    uint64_t sum_of_models;         /**< what the models would need each alone, all classes */
+} aegis_memory_totals;
+
+typedef struct aegis_memory_orchestrator aegis_memory_orchestrator;
+
+typedef struct aegis_memory_config {
+    uint64_t capacity_bytes;   /**< of the region to plan */
+    uint16_t lanes;
+    uint64_t spill_bytes_per_lane;
+    aegis_plan_limits limits;  /**< capacity ignored */
+} aegis_memory_config;
+
+/** `planner` is copied. */
+aegis_status aegis_memory_orchestrator_create(const aegis_memory_config *config,
+                                              const aegis_planner *planner,
+                                              const aegis_allocator *allocator,
+                                              aegis_memory_orchestrator **ret_orchestrator,
+                                              aegis_error *err);
+void aegis_memory_orchestrator_destroy(aegis_memory_orchestrator *orchestrator);
+
+/**
+ * Plans one more model beside those that are there, which keep their addresses. Lane regions may
+ * grow only before `aegis_memory_orchestrator_seal`. On failure nothing changes:
+ * BUDGET_EXCEEDED (its own limit: need, limit, largest class), NO_MEMORY (arena: bytes missing,
+ * peak instant, buffers, and the model whose removal would make it fit, in the message).
+ */
+aegis_status aegis_memory_orchestrator_plan(aegis_memory_orchestrator *orchestrator,
+                                            const aegis_memory_demand *demand,
+                                            aegis_error *err);
+
+/** Lays the regions out: lane regions and permanent parts get their final offsets; afterwards lane
+ * regions have a fixed size. Call once, before the first bind. */
+aegis_status aegis_memory_orchestrator_seal(aegis_memory_orchestrator *orchestrator, aegis_error *err);
+
+/** The model's placements with final offsets. NOT_FOUND, STATE before seal. Borrowed. */
+aegis_status aegis_memory_orchestrator_bind(aegis_memory_orchestrator *orchestrator,
+                                            uint32_t model,
+                                            const aegis_memory_binding **ret_binding,
+                                            aegis_error *err);
+
+/** Frees a model's permanent bytes; its binding dies. NOT_FOUND. */
+aegis_status aegis_memory_orchestrator_release(aegis_memory_orchestrator *orchestrator,
+                                               uint32_t model,
+                                               aegis_error *err);
+
+/** The lane's spill region. STATE before seal. */
+aegis_status aegis_memory_orchestrator_spill_region(const aegis_memory_orchestrator *orchestrator,
+                                                    uint16_t lane,
+                                                    uint64_t *ret_offset,
+                                                    uint64_t *ret_size,
+                                                    aegis_error *err);
+
+typedef enum aegis_pressure_policy {
+    AEGIS_PRESSURE_REPORT = 0,     /**< say what could be freed, per model, nothing else */
+    AEGIS_PRESSURE_NEWEST,         /**< name the model planned last */
+    AEGIS_PRESSURE_LARGEST,        /**< name the model whose removal frees most */
+    AEGIS_PRESSURE_SMALLEST_ENOUGH /**< name the smallest model whose removal frees `needed` */
+} aegis_pressure_policy;
+
+typedef struct aegis_pressure_answer {
+    bool found;
+    uint32_t model;       /**< named by the policy, when found */
+    uint64_t freed_bytes; /**< by its removal; REPORT: by removing all */
+} aegis_pressure_answer;
+
+/** Answers what could be freed; frees nothing itself: no hidden eviction. */
+aegis_status aegis_memory_orchestrator_handle_pressure(
+    const aegis_memory_orchestrator *orchestrator,
+    aegis_pressure_policy policy,
+    uint64_t needed_bytes,
+    aegis_pressure_answer *ret_answer,
+    aegis_error *err);
+
+/** Planned bytes now, and the most since create. */
+uint64_t aegis_memory_orchestrator_current(const aegis_memory_orchestrator *orchestrator);
+uint64_t aegis_memory_orchestrator_peak(const aegis_memory_orchestrator *orchestrator);
+void aegis_memory_orchestrator_totals(const aegis_memory_orchestrator *orchestrator,
+                                      aegis_memory_totals *ret_totals);
+
+/** Pairs of models that share activation bytes and how many. Writes at most `capacity` entries and
+ * the number that exist to `ret_count`. Largest first. */
+aegis_status aegis_memory_orchestrator_sharing(const aegis_memory_orchestrator *orchestrator,
+                                               aegis_sharing_opportunity *opportunities,
+                                               size_t capacity,
+                                               size_t *ret_count,
+                                               aegis_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

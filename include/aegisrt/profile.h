@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGISRT_PROFILE_H
+#define AEGISRT_PROFILE_H
+
+/**
+ * @file profile.h How long a model's execution takes, and how sure that is.
+ *
+ * The bound is distribution-free: the sample at the order statistic that covers the wanted quantile
+ * with the wanted statistical confidence, times a margin. On a shared machine the raw maximum
+ * measures the neighbours, hence a quantile.
+ */
+
+#include <aegisrt/backend.h>
+#include <aegisrt/clock.h>
+#include <aegisrt/device.h>
+#include <aegisrt/error.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** How a bound was made. */
+typedef enum aegis_bound_method {
+    AEGIS_BOUND_ORDER_STATISTIC = 0, /**< an order statistic times the margin */
+    AEGIS_BOUND_TOO_FEW_SAMPLES      /**< the maximum times the margin: fewer samples than needed */
+} aegis_bound_method;
+
+typedef struct aegis_profile_options {
+    uint32_t min_samples;  /**< at least; 0: 100. Raised to what quantile and assurance need */
+    uint32_t max_samples;  /**< never more; 0: 20,000 */
+    double quantile;       /**< the share of runs that the bound covers, before the margin; 0: 0.99 */
+    double assurance;      /**< statistical confidence in that statement; 0: 0.95 */
+    double margin;         /**< factor on the order statistic; 0: 1.5 */
+    uint32_t warm_up;      /**< runs before sampling; the first is the cold figure; 0: 5 */
+    uint64_t seed;
+} aegis_profile_options;
+
+/** Times in ns of one series of runs. */
+typedef struct aegis_profile_series {
+    uint32_t samples;
+    uint64_t best_ns, median_ns, average_ns, quantile_ns, worst_ns;
+    double cv; /**< standard deviation over average */
+} aegis_profile_series;
+
+typedef struct aegis_profile {
+    aegis_profile_series alone;  /**< other lanes idle */
+    aegis_profile_series loaded; /**< one fixed stressor on each other lane; equal to alone without */
+    uint64_t cold_ns;            /**< the first run after loading */
+    double contention_factor;    /**< loaded median over alone median */
+    double quantile, assurance, margin;
+    aegis_bound_method method;
+    uint64_t bound_ns;           /**< C: order statistic of the loaded series times the margin */
+    uint64_t stretch_ns;         /**< longest time that a run went on after it was told to end, times
+                                      the margin; bound_ns when a run cannot be ended */
+    char key[65];                /**< SHA-256 over everything that moves the figures */
+} aegis_profile;
+
+/** Smallest number of runs whose maximum covers `quantile` with `assurance`:
+ * ceil(ln(1 - assurance) / ln(quantile)). 299 for 0.99 at 0.95. */
+uint32_t aegis_profile_samples_needed(double quantile, double assurance);
+
+/** Smallest k (1-based) such that the k-th smallest of n samples is at or above the quantile with
+ * the assurance: P(Binomial(n, quantile) < k) >= assurance. 0 when n is too small. */
+uint32_t aegis_profile_order_statistic(uint32_t n, double quantile, double assurance);
+
+/** The bound from samples: order statistic times margin, rounded up; the maximum times the margin
+ * when there are too few (and the method says so). Sorts `samples` in place. */
+uint64_t aegis_profile_compute_wcet(uint64_t *samples,
+                                    uint32_t count,
+                                    double quantile,
+                                    double assurance,
+                                    double margin,
+                                    aegis_bound_method *ret_method);
+
+/** Fills in best, median, average, quantile, worst and cv. Sorts `samples` in place. */
+void aegis_profile_summarise(uint64_t *samples,
+                             uint32_t count,
+                             double quantile,
+                             double assurance,
+                             aegis_profile_series *ret_series);
+
+/** Progress of a long profile; may be NULL. Called between runs on the caller's thread. */
+typedef void (*aegis_profile_progress)(void *self, const char *phase, uint32_t done, uint32_t total);
+
+typedef struct aegis_profiler aegis_profiler;
+
+typedef struct aegis_profiler_config {
+    aegis_stream *stream;           /**< the lane that runs the model; borrowed */
+    aegis_stream *const *others;    /**< the other lanes, for the load; borrowed */
+    size_t other_count;
+    aegis_clock clock;
+    aegis_profile_progress progress;
+    void *progress_self;
+} aegis_profiler_config;
+
+aegis_status aegis_profiler_create(const aegis_profiler_config *config,
+                                   const aegis_allocator *allocator,
+                                   aegis_profiler **ret_profiler,
+                                   aegis_error *err);
+void aegis_profiler_destroy(aegis_profiler *profiler);
+
+/** Profiles an open model alone. Blocks. Uses all segments in order as one job. */
+aegis_status aegis_profiler_profile(aegis_profiler *profiler,
+                                    aegis_model *model,
+                                    const aegis_profile_options *options,
+                                    aegis_profile *ret_profile,
+                                    aegis_error *err);
+
+/** Profiles it alone (fewer runs) and then with one stressor on each other lane: the bound comes
+ * from the loaded series. Also measures how long it goes on after it is told to end. */
+aegis_status aegis_profiler_profile_under_load(aegis_profiler *profiler,
+                                               aegis_model *model,
+                                               const aegis_profile_options *options,
+                                               aegis_profile *ret_profile,
+                                               aegis_error *err);
+
+/** Key of a profile: model hash, runtime and version, device, clocks, lanes, threads, options. */
+aegis_status aegis_profile_make_key(const aegis_model *model,
+                                    const aegis_device_capabilities *capabilities,
+                                    unsigned lanes,
+                                    unsigned threads,
+                                    const aegis_profile_options *options,
+                                    char ret_key[65],
+                                    aegis_error *err);
+
+/** Profile files: JSON, written atomically. load gives NOT_FOUND when there is none and STATE when
+ * the key differs (both keys in the message): such a profile is not used. */
+aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, aegis_error *err);
+aegis_status aegis_profile_load(const char *path,
+                                const char *key,
+                                aegis_profile *ret_profile,
+                                aegis_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

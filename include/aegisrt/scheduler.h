@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGISRT_SCHEDULER_H
+#define AEGISRT_SCHEDULER_H
+
+/**
+ * @file scheduler.h Admission, then dispatch by the proved policy, in real time.
+ *
+ * One orchestration thread drives the scheduler core (ext/core.h): it releases periodic jobs at
+ * their nominal instants, takes submissions from bounded lock-free queues, dispatches segments to
+ * lanes (streams) and enforces bounds. After start it takes no lock, allocates nothing and makes no
+ * system call but the clock and the wake. Callbacks run on a thread of their own.
+ */
+
+#include <aegisrt/admission.h>
+#include <aegisrt/backend.h>
+#include <aegisrt/clock.h>
+#include <aegisrt/context.h>
+#include <aegisrt/device.h>
+#include <aegisrt/ext/core.h>
+#include <aegisrt/policy.h>
+#include <aegisrt/profile.h>
+#include <aegisrt/trace.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct aegis_scheduler aegis_scheduler;
+
+/** How the orchestration thread waits. */
+typedef enum aegis_wait_mode {
+    AEGIS_WAIT_SLEEP = 0, /**< futex; costs its wake-up */
+    AEGIS_WAIT_POLL       /**< spins: wants a core of its own, refused when lanes need all cores */
+} aegis_wait_mode;
+
+typedef struct aegis_scheduler_config {
+    aegis_stream *const *lanes; /**< borrowed */
+    uint16_t lane_count;
+    aegis_policy policy;
+    aegis_clock clock;          /**< a monotonic clock in real time */
+    uint32_t max_models;        /**< 0: 64 */
+    uint32_t max_jobs;          /**< 0: 4,096 */
+    aegis_wait_mode wait;
+    int cpu;                    /**< pin the orchestration thread; -1: not */
+    int fifo_priority;          /**< SCHED_FIFO of the orchestration thread; 0: ordinary */
+    uint64_t wake_bound_ns;     /**< J in the proofs; 0: measured at create */
+    uint64_t overhead_bound_ns; /**< launch + completion detection + one decision; 0: measured */
+    aegis_trace_collector *collector; /**< may be NULL */
+} aegis_scheduler_config;
+
+/** PERMISSION when pinning or SCHED_FIFO is refused; CONFIG when polling would take a lane's core. */
+aegis_status aegis_scheduler_create(const aegis_scheduler_config *config,
+                                    const aegis_allocator *allocator,
+                                    aegis_scheduler **ret_scheduler,
+                                    aegis_error *err);
+/** Stops first when needed. NULL is fine. */
+void aegis_scheduler_destroy(aegis_scheduler *scheduler);
+
+/** The bounds of the driver that every proof uses. */
+uint64_t aegis_scheduler_wake_bound_ns(const aegis_scheduler *scheduler);
+uint64_t aegis_scheduler_overhead_bound_ns(const aegis_scheduler *scheduler);
+
+/** What a model asks for. */
+typedef struct aegis_admission_request {
+    const aegis_profile *profile;
+    uint64_t period_ns, deadline_ns; /**< deadline 0: the period */
+    uint64_t offset_ns;              /**< of the first periodic release after start */
+    uint64_t jitter_ns;              /**< of its submissions, beside the driver's own */
+    int32_t priority;                /**< np-fp: smaller is more urgent */
+    int lane;                        /**< -1: admission chooses */
+    bool periodic;                   /**< the driver releases it; else it is submitted */
+    uint32_t queue_depth;            /**< 0: 64 */
+    uint32_t slots;                  /**< data slots of the model (aegis_model_config); 0: 1 */
+    bool external;                   /**< inputs come with each submission, one data slot a job */
+    aegis_overrun_rule overrun;
+    aegis_early_rule early;
+    bool background;
+    uint32_t weight;
+} aegis_admission_request;
+
+typedef struct aegis_admission_answer {
+    bool admitted;
+    aegis_rationale rationale;
+    uint16_t lane;
+    uint64_t bound_ns;           /**< C */
+    uint64_t enforceable_ns;     /**< C^E: what the proof counts */
+    int64_t response_ns;         /**< proved worst response; negative: see AEGIS_RESPONSE_... */
+    int64_t blocking_ns;
+    double utilisation;          /**< of the lane, by enforceable bounds, this model included */
+    int64_t violation_at_ns;     /**< np-edf refusals */
+    uint32_t culprit;            /**< model that would miss, AEGIS_TRACE_NONE: none */
+    aegis_fit fit;               /**< on refusal: what of this model would be accepted */
+    char reason[512];            /**< one sentence: which test, where, who competes */
+} aegis_admission_answer;
+
+/** Analyses without admitting: pure in effect. */
+aegis_status aegis_scheduler_analyse(aegis_scheduler *scheduler,
+                                     const char *name,
+                                     const aegis_admission_request *request,
+                                     aegis_admission_answer *ret_answer,
+                                     aegis_error *err);
+
+/**
+ * Analyses and, when the proof holds, adds the model of `context` to the pool. Before start the
+ * models that are not pinned may be moved between lanes (first fit by decreasing utilisation, then
+ * by search); after start nobody moves. NOT_ADMITTED with the answer filled in when refused. The
+ * context is borrowed until evict or destroy; its id is the model number.
+ */
+aegis_status aegis_scheduler_admit(aegis_scheduler *scheduler,
+                                   aegis_context *context,
+                                   const aegis_admission_request *request,
+                                   aegis_admission_answer *ret_answer,
+                                   aegis_error *err);
+/** The answer of an admitted model as it stands now (lane and response change as others come). */
+aegis_status aegis_scheduler_answer(const aegis_scheduler *scheduler,
+                                    uint32_t model,
+                                    aegis_admission_answer *ret_answer,
+                                    aegis_error *err);
+/** Takes a model out; blocks until none of its jobs runs. NOT_FOUND. */
+aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, aegis_error *err);
+
+/** Starts the orchestration thread. All models must be placed. Periodic releases begin at
+ * `start_ns` of the clock (0: 10 ms from now). */
+aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err);
+/** No more releases; waits for running segments; jobs that are left count as pending. */
+aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err);
+
+/** How a job ended. */
+typedef enum aegis_job_end {
+    AEGIS_JOB_COMPLETED = 0,
+    AEGIS_JOB_MISSED,   /**< done, late */
+    AEGIS_JOB_ABORTED,
+    AEGIS_JOB_REJECTED,
+    AEGIS_JOB_SKIPPED
+} aegis_job_end;
+
+typedef struct aegis_job_result {
+    uint32_t model;
+    uint32_t slot;       /**< for aegis_model_output during the callback */
+    uint64_t job;
+    aegis_job_end end;
+    aegis_rationale rationale;
+    aegis_status status;
+    uint64_t release_ns, deadline_ns, finish_ns;
+} aegis_job_result;
+
+/** Called on the callback thread; outputs of the slot stay as they are until it returns. */
+typedef void (*aegis_job_callback)(void *self, const aegis_job_result *result);
+
+typedef struct aegis_job_input {
+    const char *name;
+    const void *data;
+    size_t size_bytes;
+} aegis_job_input;
+
+typedef struct aegis_submission {
+    uint64_t earliest_start_ns;  /**< absolute; 0: now. The release */
+    uint64_t deadline_ns;        /**< absolute; 0: release + admitted deadline */
+    int32_t priority;            /**< higher first, among the jobs of this model only */
+    const aegis_job_input *inputs; /**< copied in before this returns */
+    size_t input_count;
+    aegis_job_callback callback; /**< may be NULL */
+    void *callback_self;
+} aegis_submission;
+
+/** Submits one job from any thread. Lock-free, no allocation. QUEUE_FULL, NOT_ADMITTED, STATE (not
+ * started). What the core refuses later (too early) reaches the callback as REJECTED. */
+aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
+                                    uint32_t model,
+                                    const aegis_submission *submission,
+                                    uint64_t *ret_job,
+                                    aegis_error *err);
+
+/** Makes a model that failed take jobs again. */
+aegis_status aegis_scheduler_clear_fault(aegis_scheduler *scheduler, uint32_t model, aegis_error *err);
+
+/** Distribution of times in ns, from a histogram with 1.6 % relative steps; max is exact. */
+typedef struct aegis_distribution {
+    uint64_t count, max, p50, p99, p999;
+    double mean, cv;
+} aegis_distribution;
+
+typedef struct aegis_model_metrics {
+    aegis_core_counters counters;
+    aegis_distribution response_ns;  /**< nominal release to finish, of jobs that finished */
+    aegis_distribution execution_ns; /**< of executions that ended by themselves */
+    aegis_distribution start_ns;     /**< dispatch decision to start of execution */
+} aegis_model_metrics;
+
+typedef struct aegis_scheduler_metrics {
+    uint64_t decisions;
+    uint64_t elapsed_ns;                 /**< since start */
+    uint16_t lane_count;
+    uint64_t lane_busy_ns[64];           /**< time in which the lane executed */
+    aegis_distribution wake_ns;          /**< nominal release to the moment the driver saw it */
+    aegis_distribution decision_ns;      /**< time of one core step */
+} aegis_scheduler_metrics;
+
+/** While running: counters are a moment's view. Any thread. */
+aegis_status aegis_scheduler_get_metrics(const aegis_scheduler *scheduler,
+                                         aegis_scheduler_metrics *ret_metrics,
+                                         aegis_error *err);
+aegis_status aegis_scheduler_model_metrics(const aegis_scheduler *scheduler,
+                                           uint32_t model,
+                                           aegis_model_metrics *ret_metrics,
+                                           aegis_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGISRT_WORKLOAD_H
+#define AEGISRT_WORKLOAD_H
+
+/** @file workload.h A workload file: device, schedule and models, read and checked whole. */
+
+#include <aegisrt/backend.h>
+#include <aegisrt/device.h>
+#include <aegisrt/ext/core.h>
+#include <aegisrt/scheduler.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Where a key stands, for messages. */
+typedef struct aegis_workload_place {
+    int line, column; /**< from 1; 0: not in the file */
+} aegis_workload_place;
+
+typedef struct aegis_workload_model {
+    const char *name;
+    const char *path;        /**< resolved: relative paths are tried against the working directory,
+                                  then against the workload's folder */
+    const char *backend;     /**< "onnxruntime" */
+    aegis_model_config config; /**< name, path, inputs, state, sources, threads, slots, limit */
+    uint64_t period_ns, deadline_ns, offset_ns, jitter_ns;
+    uint64_t memory_bytes;   /**< hard limit; 0: none */
+    uint64_t compute_ns;     /**< hard limit per period; 0: none */
+    int32_t priority;
+    int lane;                /**< -1: any */
+    aegis_overrun_rule overrun;
+    aegis_early_rule early;
+    bool external;           /**< source = "external": jobs are submitted, not released by the driver */
+    bool background;
+    uint32_t weight;
+    bool expect_refuse;
+    double confidence, assurance, margin; /**< of the profile; 0: default */
+    uint32_t samples;        /**< minimum; 0: default */
+    aegis_workload_place place;
+} aegis_workload_model;
+
+typedef struct aegis_workload {
+    const char *path;
+    aegis_device_kind device_kind;
+    uint64_t memory_bytes;
+    uint16_t lanes;
+    uint64_t spill_bytes;     /**< per lane; default 1 MiB */
+    bool lock_memory;
+    unsigned lane_width;      /**< cores per lane; default 1 */
+    int lane_cpu[64];         /**< -1: not pinned */
+    int fifo_priority;        /**< of lanes; the driver gets one more; 0: ordinary scheduling */
+    const char *policy;
+    uint32_t queue_depth;
+    aegis_wait_mode wait;
+    const char *cache_dir;    /**< compiled models and profiles; default ".aegisrt-cache" beside the
+                                  working directory, or $AEGISRT_CACHE_DIR */
+    const aegis_workload_model *models;
+    size_t model_count;
+} aegis_workload;
+
+/** Reads and checks a workload. CONFIG, PARSE or NOT_FOUND with "file:line:column: key: what is
+ * wrong; cure". Unknown keys are errors with a suggestion. Freed with aegis_workload_free. */
+aegis_status aegis_workload_load(const char *path,
+                                 const aegis_allocator *allocator,
+                                 aegis_workload **ret_workload,
+                                 aegis_error *err);
+/** The same from memory; `origin` stands for the path in messages. File references are not
+ * followed, so this is what the fuzzer calls. */
+aegis_status aegis_workload_parse(const char *text,
+                                  size_t size,
+                                  const char *origin,
+                                  const aegis_allocator *allocator,
+                                  aegis_workload **ret_workload,
+                                  aegis_error *err);
+void aegis_workload_free(aegis_workload *workload);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

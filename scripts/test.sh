@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Builds and runs tests; its last line counts them over all runs.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+usage() {
+    cat <<'EOF'
+Usage: scripts/test.sh RUN...
+
+A RUN is a preset with tests (dev, minimal, dev-asan, dev-tsan, dev-clang, coverage), or
+  fast        preset dev, unit and property tests only
+  asan-slice  preset dev-asan, unit and property tests only
+  tsan-slice  preset dev-tsan, tests of the layers that have threads
+Variables: JOBS, CTEST_FLAGS (more flags for ctest).
+EOF
+}
+case ${1:-} in
+    "") usage >&2; exit 2 ;;
+    -*) usage; exit 0 ;;
+esac
+
+cd "$ROOT"
+jobs=${JOBS:-$(nproc)}
+results=()
+status=0
+
+# The thread sanitizer of GCC 12 and older cannot live with the address randomisation of newer kernels.
+prefix_of() {
+    case $1 in
+        dev-tsan) if setarch -R true 2> /dev/null; then echo "setarch -R"; fi ;;
+    esac
+}
+
+for run in "$@"; do
+    select=() preset=$run
+    case $run in
+        fast) preset=dev select=(-L '^(unit|property)$') ;;
+        asan-slice) preset=dev-asan select=(-L '^(unit|property)$') ;;
+        tsan-slice) preset=dev-tsan select=(-L '^unit$' -R 'unit\.(base|device|trace|schedule|system)\.') ;;
+    esac
+    say "== $run"
+    scripts/build.sh "$preset"
+    result=$ROOT/build/$preset/$run.xml
+    rm -f "$result"
+    # shellcheck disable=SC2046,SC2086  # a command and flags
+    $(prefix_of "$preset") ctest --preset "$preset" -j "$jobs" "${select[@]}" --output-junit "$result" ${CTEST_FLAGS:-} || status=$?
+    [ -f "$result" ] || die "ctest wrote no result for '$run'" "see above"
+    results+=("$result")
+done
+
+read -r passed failed skipped <<< "$(awk '
+    /<testcase / {
+        if (/status="run"/) passed++
+        else if (/status="notrun"/ || /status="disabled"/) skipped++
+        else failed++
+    }
+    END { print passed + 0, failed + 0, skipped + 0 }' "${results[@]}")"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $((passed)) -gt 0 ] || die "no test ran" "see above"
+exit $status

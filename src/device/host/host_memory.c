@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "device/host/host_memory.h"
+
+#include "base/base.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+#define MIB(bytes) ((double)(bytes) / 1048576.0)
+
+static aegis_status check_available(uint64_t size, const aegis_host_facts *facts, aegis_error *err)
+{
+    if (size <= facts->available_bytes) {
+        return AEGIS_OK;
+    }
+    return aegis_error_set(
+        err, AEGIS_HERE("device.host"), AEGIS_ERROR_NO_MEMORY,
+        "an arena of %" PRIu64 " bytes (%.1f MiB) does not fit: %" PRIu64
+        " bytes (%.1f MiB) are available %s; reduce arena_bytes ([device] memory), %s",
+        size, MIB(size), facts->available_bytes, MIB(facts->available_bytes),
+        facts->limited_by_cgroup ? "in this control group" : "on this machine (MemAvailable)",
+        facts->limited_by_cgroup ? "or raise memory.max of the group" : "or end other programs");
+}
+
+static aegis_status lock(void *base, uint64_t size, aegis_error *err)
+{
+    if (mlock(base, size) == 0) {
+        return AEGIS_OK;
+    }
+    int code = errno;
+    struct rlimit limit = {0, 0};
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    if (code == ENOMEM && (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= size)) {
+        return aegis_error_set_native(err, AEGIS_HERE("device.host"), AEGIS_ERROR_NO_MEMORY, code,
+                                      "no memory to lock %" PRIu64 " bytes (%.1f MiB)", size,
+                                      MIB(size));
+    }
+    uint64_t kib = (size + 1023) / 1024;
+    return aegis_error_set_native(
+        err, AEGIS_HERE("device.host"), AEGIS_ERROR_PERMISSION, code,
+        "locking %" PRIu64 " bytes in memory is refused (errno %d, limit %" PRIu64
+        " bytes): raise it (ulimit -l %" PRIu64 "; '* - memlock %" PRIu64
+        "' in /etc/security/limits.conf), or setcap cap_ipc_lock+ep on the program, or "
+        "lock_memory = false",
+        size, code, (uint64_t)limit.rlim_cur, kib, kib);
+}
+
+/* Touched by writing: reading would map the shared page of zeroes. Older kernels do not know the
+ * advice; then each page is written here. */
+static aegis_status touch(void *base, uint64_t size, aegis_error *err)
+{
+    if (madvise(base, size, MADV_POPULATE_WRITE) == 0) {
+        return AEGIS_OK;
+    }
+    int code = errno;
+    if (code != EINVAL && code != ENOSYS) {
+        return aegis_error_set_native(err, AEGIS_HERE("device.host"), AEGIS_ERROR_NO_MEMORY, code,
+                                      "touching an arena of %" PRIu64
+                                      " bytes (%.1f MiB) failed with errno %d: reduce arena_bytes",
+                                      size, MIB(size), code);
+    }
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (uint64_t at = 0; at < size; at += page) {
+        ((volatile char *)base)[at] = 0;
+    }
+    return AEGIS_OK;
+}
+
+aegis_status aegis_host_arena_map(const aegis_device_config *config,
+                                  const aegis_host_facts *facts,
+                                  void **ret_base,
+                                  aegis_error *err)
+{
+    uint64_t size = config->arena_bytes;
+    aegis_status status = check_available(size, facts, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    void *base =
+        mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) {
+        int code = errno;
+        return aegis_error_set_native(err, AEGIS_HERE("device.host"), AEGIS_ERROR_NO_MEMORY, code,
+                                      "mapping an arena of %" PRIu64
+                                      " bytes (%.1f MiB) failed with errno %d: reduce arena_bytes, "
+                                      "or raise ulimit -v or vm.overcommit limits",
+                                      size, MIB(size), code);
+    }
+    /* Advice may be refused where huge pages are off; `doctor` tells. */
+    madvise(base, (size_t)size, config->huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    status = touch(base, size, err);
+    if (status == AEGIS_OK && config->lock_memory) {
+        status = lock(base, size, err);
+    }
+    if (status != AEGIS_OK) {
+        munmap(base, (size_t)size);
+        return status;
+    }
+    *ret_base = base;
+    return AEGIS_OK;
+}
+
+void aegis_host_arena_unmap(void *base, uint64_t size_bytes)
+{
+    if (base != NULL) {
+        munmap(base, (size_t)size_bytes);
+    }
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Public streams and events: checks, then the ops of their device. */
+#include <aegisrt/ext/cuda.h>
+
+#include "device/device.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+
+#define DEFAULT_DEPTH 64u
+#define MAXIMUM_DEPTH 65536u
+
+struct aegis_stream {
+    aegis_device *device;
+    void *self;
+    int width;
+};
+
+struct aegis_event {
+    aegis_device *device;
+    void *self;
+    aegis_stream *_Atomic recorded_in; /* stream of the last record; compared, not followed */
+};
+
+aegis_stream_config aegis_stream_config_default(const char *name)
+{
+    return (aegis_stream_config){.name = name, .cpu = -1, .width = 1};
+}
+
+static aegis_status invalid(aegis_error *err, const char *what)
+{
+    return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_INVALID_ARGUMENT, "%s",
+                           what);
+}
+
+static aegis_status
+out_of_range(aegis_error *err, const char *key, int64_t value, int64_t lowest, int64_t highest)
+{
+    return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_INVALID_ARGUMENT,
+                           "%s = %" PRId64 " is outside %" PRId64 "..%" PRId64 " of this device",
+                           key, value, lowest, highest);
+}
+
+static aegis_status check_config(const aegis_device_capabilities *capabilities,
+                                 const aegis_stream_config *config,
+                                 aegis_error *err)
+{
+    int priorities = capabilities->stream_priorities;
+    int widest = capabilities->kind == AEGIS_DEVICE_HOST ? capabilities->multiprocessor_count
+                                                         : INT16_MAX;
+    if (config->priority < 0 || config->priority >= priorities) {
+        return out_of_range(err, "priority", config->priority, 0, priorities - 1);
+    }
+    if (config->width < 1 || config->width > widest) {
+        return out_of_range(err, "width", config->width, 1, widest);
+    }
+    if (config->cpu < -1 || config->cpu > INT16_MAX) {
+        return out_of_range(err, "cpu", config->cpu, -1, INT16_MAX);
+    }
+    if (config->fifo_priority < 0 || config->fifo_priority > 99) {
+        return out_of_range(err, "fifo_priority", config->fifo_priority, 0, 99);
+    }
+    if (config->depth > MAXIMUM_DEPTH) {
+        return out_of_range(err, "depth", (int64_t)config->depth, 0, MAXIMUM_DEPTH);
+    }
+    return AEGIS_OK;
+}
+
+aegis_status aegis_stream_create(aegis_device *device,
+                                 const aegis_stream_config *config,
+                                 aegis_stream **ret_stream,
+                                 aegis_error *err)
+{
+    if (device == NULL || config == NULL || ret_stream == NULL) {
+        return invalid(err, "device, config or ret_stream is NULL");
+    }
+    aegis_status status = check_config(aegis_device_get_capabilities(device), config, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    aegis_stream *stream = aegis_allocate_zeroed(&device->allocator, 1, sizeof *stream);
+    if (stream == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for a stream");
+    }
+    aegis_stream_config full = *config;
+    full.name = config->name != NULL ? config->name : "aegis-stream";
+    full.depth = config->depth != 0 ? config->depth : DEFAULT_DEPTH;
+    status = device->ops->stream_create(device->self, &full, &stream->self, err);
+    if (status != AEGIS_OK) {
+        aegis_deallocate(&device->allocator, stream, 1, sizeof *stream);
+        return status;
+    }
+    stream->device = device;
+    stream->width = config->width;
+    atomic_fetch_add(&device->children, 1);
+    *ret_stream = stream;
+    return AEGIS_OK;
+}
+
+void aegis_stream_destroy(aegis_stream *stream)
+{
+    if (stream == NULL) {
+        return;
+    }
+    aegis_device *device = stream->device;
+    device->ops->stream_destroy(stream->self);
+    aegis_deallocate(&device->allocator, stream, 1, sizeof *stream);
+    atomic_fetch_sub(&device->children, 1);
+}
+
+aegis_status aegis_stream_call(aegis_stream *stream,
+                               aegis_stream_function function,
+                               void *argument,
+                               aegis_error *err)
+{
+    if (stream == NULL || function == NULL) {
+        return invalid(err, "stream or function is NULL");
+    }
+    return stream->device->ops->stream_call(stream->self, function, argument, err);
+}
+
+aegis_status aegis_stream_notify(aegis_stream *stream,
+                                 aegis_stream_function function,
+                                 void *argument,
+                                 aegis_error *err)
+{
+    if (stream == NULL || function == NULL) {
+        return invalid(err, "stream or function is NULL");
+    }
+    return stream->device->ops->stream_notify(stream->self, function, argument, err);
+}
+
+aegis_status aegis_stream_copy(
+    aegis_stream *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err)
+{
+    if (stream == NULL) {
+        return invalid(err, "stream is NULL");
+    }
+    aegis_status status =
+        aegis_device_check_copy(stream->device, destination, source, size_bytes, err);
+    if (status != AEGIS_OK || size_bytes == 0) {
+        return status;
+    }
+    return stream->device->ops->stream_copy(stream->self, destination, source, size_bytes, err);
+}
+
+aegis_status aegis_stream_synchronize(aegis_stream *stream, aegis_error *err)
+{
+    if (stream == NULL) {
+        return invalid(err, "stream is NULL");
+    }
+    return stream->device->ops->stream_synchronize(stream->self, err);
+}
+
+aegis_status aegis_stream_query(aegis_stream *stream, aegis_error *err)
+{
+    if (stream == NULL) {
+        return invalid(err, "stream is NULL");
+    }
+    return stream->device->ops->stream_query(stream->self, err);
+}
+
+int aegis_stream_width(const aegis_stream *stream)
+{
+    return stream->width;
+}
+
+aegis_device *aegis_stream_device(const aegis_stream *stream)
+{
+    return stream->device;
+}
+
+void *aegis_stream_self(aegis_stream *stream)
+{
+    return stream->self;
+}
+
+aegis_status aegis_cuda_stream_handle(aegis_stream *stream,
+                                      struct CUstream_st **ret_handle,
+                                      aegis_error *err)
+{
+    if (stream == NULL || ret_handle == NULL) {
+        return invalid(err, "stream or ret_handle is NULL");
+    }
+    const aegis_device *device = stream->device;
+    if (aegis_device_get_capabilities(device)->kind != AEGIS_DEVICE_CUDA ||
+        device->ops->stream_native == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_UNSUPPORTED,
+                               "a stream of device '%s' has no CUDA stream", device->ops->name);
+    }
+    *ret_handle = device->ops->stream_native(stream->self);
+    return AEGIS_OK;
+}
+
+/* ---- events ---- */
+
+aegis_status aegis_event_create(aegis_device *device, aegis_event **ret_event, aegis_error *err)
+{
+    if (device == NULL || ret_event == NULL) {
+        return invalid(err, "device or ret_event is NULL");
+    }
+    aegis_event *event = aegis_allocate_zeroed(&device->allocator, 1, sizeof *event);
+    if (event == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for an event");
+    }
+    aegis_status status = device->ops->event_create(device->self, &event->self, err);
+    if (status != AEGIS_OK) {
+        aegis_deallocate(&device->allocator, event, 1, sizeof *event);
+        return status;
+    }
+    event->device = device;
+    atomic_fetch_add(&device->children, 1);
+    *ret_event = event;
+    return AEGIS_OK;
+}
+
+void aegis_event_destroy(aegis_event *event)
+{
+    if (event == NULL) {
+        return;
+    }
+    aegis_device *device = event->device;
+    device->ops->event_destroy(event->self);
+    aegis_deallocate(&device->allocator, event, 1, sizeof *event);
+    atomic_fetch_sub(&device->children, 1);
+}
+
+static aegis_status check_pair(const aegis_event *event, const aegis_stream *stream, aegis_error *err)
+{
+    if (event == NULL || stream == NULL) {
+        return invalid(err, "event or stream is NULL");
+    }
+    if (event->device != stream->device) {
+        return invalid(err, "event and stream are of different devices; copy through the host and "
+                            "synchronise there");
+    }
+    return AEGIS_OK;
+}
+
+aegis_status aegis_event_record(aegis_event *event, aegis_stream *stream, aegis_error *err)
+{
+    aegis_status status = check_pair(event, stream, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    /* Two records waiting in two streams could complete in either order, and a wait for the first
+     * would be let go by the second. */
+    const aegis_device_ops *ops = event->device->ops;
+    if (atomic_load(&event->recorded_in) != stream &&
+        ops->event_query(event->self, NULL) == AEGIS_ERROR_BUSY) {
+        return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_BUSY,
+                               "the event's record still waits in another stream: wait for it, or "
+                               "use one event per stream");
+    }
+    status = ops->event_record(event->self, stream->self, err);
+    if (status == AEGIS_OK) {
+        atomic_store(&event->recorded_in, stream);
+    }
+    return status;
+}
+
+aegis_status aegis_stream_wait_event(aegis_stream *stream, aegis_event *event, aegis_error *err)
+{
+    aegis_status status = check_pair(event, stream, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    return stream->device->ops->stream_wait_event(stream->self, event->self, err);
+}
+
+aegis_status aegis_event_query(aegis_event *event, aegis_error *err)
+{
+    if (event == NULL) {
+        return invalid(err, "event is NULL");
+    }
+    return event->device->ops->event_query(event->self, err);
+}
+
+aegis_status aegis_event_synchronize(aegis_event *event, aegis_error *err)
+{
+    if (event == NULL) {
+        return invalid(err, "event is NULL");
+    }
+    return event->device->ops->event_synchronize(event->self, err);
+}
+
+aegis_status aegis_event_elapsed_ns(aegis_event *start,
+                                    aegis_event *end,
+                                    int64_t *ret_elapsed_ns,
+                                    aegis_error *err)
+{
+    if (start == NULL || end == NULL || ret_elapsed_ns == NULL) {
+        return invalid(err, "start, end or ret_elapsed_ns is NULL");
+    }
+    if (start->device != end->device) {
+        return invalid(err, "the events are of different devices, whose clocks differ");
+    }
+    return start->device->ops->event_elapsed_ns(start->self, end->self, ret_elapsed_ns, err);
+}

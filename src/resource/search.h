@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_RESOURCE_SEARCH_H
+#define AEGIS_RESOURCE_SEARCH_H
+
+/* Exact search for offsets of one component (buffers connected through overlaps in time). */
+
+#include <aegisrt/memory_plan.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum aegis_search_outcome {
+    AEGIS_SEARCH_FOUND = 0,
+    AEGIS_SEARCH_EXHAUSTED, /* proved: no plan fits the capacity */
+    AEGIS_SEARCH_LIMIT      /* the budget ended it */
+} aegis_search_outcome;
+
+typedef struct aegis_search aegis_search;
+
+/* Overlapping pairs beyond which a component is left to the greedy orders: bounds memory. */
+#define AEGIS_SEARCH_MAX_PAIRS UINT64_C(4000000)
+
+/* `buffers` are borrowed, sorted by (lower, upper). Returns UNSUPPORTED beyond MAX_PAIRS. */
+aegis_status aegis_search_create(const aegis_plan_buffer *buffers,
+                                 size_t count,
+                                 const aegis_allocator *allocator,
+                                 aegis_search **ret_search,
+                                 aegis_error *err);
+void aegis_search_destroy(aegis_search *search);
+
+/* How many orders of trying buffers exist; `order` below is one of them. */
+#define AEGIS_SEARCH_ORDERS 113u
+
+/* Looks for a plan within `capacity`, spending at most `*nodes` placements (what was spent is
+ * taken off). `deadline_ns` on the monotonic clock, 0: none. FOUND writes the offsets. */
+aegis_search_outcome aegis_search_run(aegis_search *search,
+                                      uint64_t capacity,
+                                      unsigned order,
+                                      uint64_t deadline_ns,
+                                      uint64_t *nodes,
+                                      uint64_t *ret_offsets);
+
+#endif

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processor demand of EDF, preemptive and not.
+ *
+ * The worst pattern, 0 being the start of a busy period of jobs due by t: every task releases
+ * nominally at kT - J and is ready at max(0, kT - J), so that
+ *   h(t) = sum over D - J <= t of (floor((t + J - D) / T) + 1) C
+ * is due by t. A job due later blocks if it started one tick before: b(t) = max{segment - 1 :
+ * D - J > t}. With D - J <= t < D the job could block too, but then none of its task's h(t) >= C is
+ * in the interval (its earlier jobs were ready before it), so that case is never the worst.
+ * Schedulable iff U <= 1 and h(t) + b(t) <= t at every t = kT + D - J (George, Rivierre, Spuri
+ * 1996, "Preemptive and non-preemptive real-time uniprocessor scheduling", with one segment a
+ * task; with more it is sufficient). The preemptive test is the same with b = 0.
+ *
+ * Which t must be looked at. With F = max(D - J):
+ *  - from F on b = 0 and a violation, if any, shows up to L, the synchronous busy period;
+ *  - U < 1: h(t) + b <= U t + sum max(0, T+J-D) U_i + b, hence t < (sum + b) / (1 - U); and from F
+ *    on without max(0, .) and b;
+ *  - U = 1 with jitter, where L does not exist: h(t + H) = h(t) + H from F on, H = lcm(T).
+ * Up to F the instants are enumerated (h + b is not monotone). From there the quick processor-demand
+ * analysis of Zhang & Burns 2009 skips most of them: [h(t), t) needs no look when h(t) <= t. */
+#include "schedule/admission/internal.h"
+
+/* Steps spent on finding the first violation once it is known that there is one. */
+#define EARLIEST_STEPS 100000
+
+uint64_t aegis_demand_jobs(const aegis_atask *task, int64_t t)
+{
+    int64_t first = aegis_first_deadline(task);
+    return t < first ? 0 : ((uint64_t)t - (uint64_t)first) / task->period + 1;
+}
+
+uint64_t aegis_demand_blocking(const aegis_analysis_run *run, int64_t t, size_t *ret_task)
+{
+    uint64_t longest = 0;
+    *ret_task = SIZE_MAX;
+    for (size_t k = 0; run->analysis == AEGIS_ANALYSIS_NP_EDF && k < run->count; k++) {
+        if (aegis_first_deadline(&run->tasks[k]) > t && run->tasks[k].largest - 1 > longest) {
+            longest = run->tasks[k].largest - 1;
+            *ret_task = k;
+        }
+    }
+    return longest;
+}
+
+static bool demand_at(const aegis_analysis_run *run, int64_t t, uint64_t *ret_demand)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < run->count; i++) {
+        if (!aegis_ticks_add(&sum, aegis_demand_jobs(&run->tasks[i], t), run->tasks[i].execution)) {
+            return false;
+        }
+    }
+    *ret_demand = sum;
+    return true;
+}
+
+/* First and last of the tasks' D - J. */
+static void deadline_range(const aegis_analysis_run *run, int64_t *ret_first, int64_t *ret_last)
+{
+    *ret_first = INT64_MAX;
+    *ret_last = INT64_MIN;
+    for (size_t i = 0; i < run->count; i++) {
+        int64_t first = aegis_first_deadline(&run->tasks[i]);
+        *ret_first = first < *ret_first ? first : *ret_first;
+        *ret_last = first > *ret_last ? first : *ret_last;
+    }
+}
+
+/* ceil(x * U_i); false when x * C does not fit. */
+static bool scaled_up(aegis_i128 x, const aegis_atask *task, aegis_i128 *sum)
+{
+    aegis_i128 product;
+    if (__builtin_mul_overflow(x, (aegis_i128)task->execution, &product)) {
+        return false;
+    }
+    aegis_i128 period = (aegis_i128)task->period;
+    *sum += product > 0 ? (product - 1) / period + 1 : product / period;
+    return true;
+}
+
+/* ceil(amount / (slack * 2^-64)), INT64_MAX when that or more; not negative. */
+static int64_t divide_by_slack(aegis_i128 amount, aegis_u128 slack)
+{
+    if (amount <= 0) {
+        return 0;
+    }
+    if (amount > INT64_MAX || slack == 0) {
+        return INT64_MAX;
+    }
+    aegis_u128 quotient = (((aegis_u128)amount << 64) - 1) / slack + 1;
+    return quotient > (aegis_u128)INT64_MAX ? INT64_MAX : (int64_t)quotient;
+}
+
+static aegis_fixed utilisation_of(const aegis_analysis_run *run)
+{
+    aegis_fixed sum = {0, 0};
+    for (size_t i = 0; i < run->count; i++) {
+        aegis_fixed_add(&sum, run->tasks[i].execution, run->tasks[i].period);
+    }
+    return sum;
+}
+
+/* U < 1: the smaller of the two linear bounds, INT64_MAX where they do not fit. */
+static int64_t linear_limit(const aegis_analysis_run *run, int64_t last)
+{
+    aegis_fixed utilisation = utilisation_of(run);
+    aegis_u128 slack =
+        utilisation.high < AEGIS_FIXED_ONE ? AEGIS_FIXED_ONE - utilisation.high : 0;
+    aegis_i128 with_sign = 0, positive = 0;
+    for (size_t i = 0; i < run->count; i++) {
+        const aegis_atask *task = &run->tasks[i];
+        aegis_i128 x = (aegis_i128)task->period + task->jitter - task->deadline;
+        if (!scaled_up(x, task, &with_sign) || (x > 0 && !scaled_up(x, task, &positive))) {
+            return INT64_MAX;
+        }
+    }
+    size_t blocker;
+    positive += aegis_demand_blocking(run, INT64_MIN, &blocker);
+    int64_t everywhere = divide_by_slack(positive, slack);
+    int64_t from_last = divide_by_slack(with_sign, slack);
+    from_last = from_last > last ? from_last : last;
+    return everywhere < from_last ? everywhere : from_last;
+}
+
+static uint64_t gcd(uint64_t a, uint64_t b)
+{
+    while (b != 0) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* U = 1 with jitter: last + lcm(T), INT64_MAX where that does not fit. */
+static int64_t periodic_limit(const aegis_analysis_run *run, int64_t last)
+{
+    uint64_t multiple = 1;
+    for (size_t i = 0; i < run->count; i++) {
+        uint64_t period = run->tasks[i].period;
+        aegis_u128 next = (aegis_u128)multiple * (period / gcd(multiple, period));
+        if (next > (aegis_u128)INT64_MAX) {
+            return INT64_MAX;
+        }
+        multiple = (uint64_t)next;
+    }
+    int64_t limit;
+    return __builtin_add_overflow(last, (int64_t)multiple, &limit) ? INT64_MAX : limit;
+}
+
+/* Last instant to look at, for U <= 1; INT64_MAX when no bound fits. */
+static aegis_outcome
+last_instant(aegis_analysis_run *run, int sign, int64_t last, int64_t *ret_limit)
+{
+    bool jitter = false;
+    for (size_t i = 0; i < run->count; i++) {
+        jitter = jitter || run->tasks[i].jitter > 0;
+    }
+    if (sign == 0 && jitter) {
+        *ret_limit = periodic_limit(run, last);
+        return AEGIS_OUTCOME_DONE;
+    }
+    int64_t linear = sign < 0 ? linear_limit(run, last) : INT64_MAX;
+    if (linear <= last) {
+        *ret_limit = linear;
+        return AEGIS_OUTCOME_DONE;
+    }
+    uint64_t length = 0;
+    aegis_outcome outcome = aegis_busy_period(run, run->count, 0, (uint64_t)linear, &length);
+    *ret_limit = (int64_t)length > last ? (int64_t)length : last;
+    return outcome;
+}
+
+/* DIVERGES when the next instant is past `to`. */
+static aegis_outcome
+scan_step(aegis_scan *scan, aegis_budget *budget, int64_t to, int64_t *ret_t)
+{
+    if (!aegis_budget_take(budget)) {
+        return AEGIS_OUTCOME_LIMIT;
+    }
+    aegis_outcome outcome = aegis_scan_next(scan, ret_t);
+    return outcome == AEGIS_OUTCOME_DONE && *ret_t > to ? AEGIS_OUTCOME_DIVERGES : outcome;
+}
+
+/* Every instant up to `to` in ascending order, to the first violation. */
+static aegis_outcome scan_up(const aegis_analysis_run *run,
+                             aegis_budget *budget,
+                             int64_t to,
+                             aegis_demand_result *result)
+{
+    aegis_scan scan;
+    aegis_outcome outcome = aegis_scan_init(&scan, run, false);
+    if (outcome != AEGIS_OUTCOME_DONE) {
+        return outcome;
+    }
+    int64_t t, changes = INT64_MIN; /* the blocking found holds for t below `changes` */
+    uint64_t blocking = 0;
+    while ((outcome = scan_step(&scan, budget, to, &t)) == AEGIS_OUTCOME_DONE) {
+        if (t >= changes) {
+            size_t blocker;
+            blocking = aegis_demand_blocking(run, t, &blocker);
+            changes = blocker == SIZE_MAX ? INT64_MAX : aegis_first_deadline(&run->tasks[blocker]);
+        }
+        if ((aegis_i128)scan.demand + (aegis_i128)blocking > (aegis_i128)t) {
+            result->violated = true;
+            result->located = true;
+            result->at = t;
+            break;
+        }
+    }
+    aegis_scan_finish(&scan);
+    return outcome == AEGIS_OUTCOME_DIVERGES ? AEGIS_OUTCOME_DONE : outcome;
+}
+
+/* Largest deadline not after t, given that there is one. */
+static int64_t deadline_until(const aegis_analysis_run *run, int64_t t)
+{
+    int64_t best = INT64_MIN;
+    for (size_t i = 0; i < run->count; i++) {
+        int64_t first = aegis_first_deadline(&run->tasks[i]);
+        if (first <= t) {
+            uint64_t past = ((uint64_t)t - (uint64_t)first) % run->tasks[i].period;
+            int64_t deadline = t - (int64_t)past;
+            best = deadline > best ? deadline : best;
+        }
+    }
+    return best;
+}
+
+/* Zhang & Burns 2009, downwards from `from`; what is due by `floor` or earlier is known to fit. */
+static aegis_outcome
+quick_demand(aegis_analysis_run *run, int64_t from, int64_t floor, aegis_demand_result *result)
+{
+    int64_t t = deadline_until(run, from);
+    while (t > floor) {
+        uint64_t demand;
+        if (!aegis_budget_take(&run->budget)) {
+            return AEGIS_OUTCOME_LIMIT;
+        }
+        if (!demand_at(run, t, &demand)) {
+            return AEGIS_OUTCOME_OVERFLOW;
+        }
+        if ((int64_t)demand > t) {
+            result->violated = true;
+            result->located = true;
+            result->at = t;
+            return AEGIS_OUTCOME_DONE;
+        }
+        t = (int64_t)demand < t ? (int64_t)demand : deadline_until(run, t - 1);
+    }
+    return AEGIS_OUTCOME_DONE;
+}
+
+/* U > 1: an instant by which the demand has certainly passed the time: h(t) >= U t - sum (D-J) U_i,
+ * as floor(x) + 1 > x. False when it does not fit. */
+static bool overload_instant(const aegis_analysis_run *run, int64_t *ret_at)
+{
+    aegis_fixed utilisation = utilisation_of(run);
+    aegis_u128 excess =
+        utilisation.low > AEGIS_FIXED_ONE ? utilisation.low - AEGIS_FIXED_ONE : 0;
+    aegis_i128 amount = 0;
+    for (size_t i = 0; i < run->count; i++) {
+        if (!scaled_up(aegis_first_deadline(&run->tasks[i]), &run->tasks[i], &amount)) {
+            return false;
+        }
+    }
+    int64_t first, last, at = divide_by_slack(amount, excess);
+    deadline_range(run, &first, &last);
+    if (at == INT64_MAX) {
+        return false;
+    }
+    at = at + 1 > first ? at + 1 : first;
+    *ret_at = deadline_until(run, at);
+    return true;
+}
+
+/* Replaces the violation by the first one if that is near enough to find. */
+static aegis_outcome settle_violation(const aegis_analysis_run *run, aegis_demand_result *result)
+{
+    aegis_budget budget = {.steps = EARLIEST_STEPS, .cancel = run->budget.cancel};
+    aegis_outcome outcome =
+        scan_up(run, &budget, result->located ? result->at : INT64_MAX, result);
+    if (outcome == AEGIS_OUTCOME_NO_MEMORY || !result->located) {
+        return outcome == AEGIS_OUTCOME_NO_MEMORY ? outcome : AEGIS_OUTCOME_DONE;
+    }
+    size_t blocker;
+    uint64_t demand;
+    if (!demand_at(run, result->at, &demand)) {
+        result->located = false;
+        return AEGIS_OUTCOME_DONE;
+    }
+    result->demand = demand + aegis_demand_blocking(run, result->at, &blocker);
+    return AEGIS_OUTCOME_DONE;
+}
+
+static aegis_outcome look_for_violation(aegis_analysis_run *run, aegis_demand_result *result)
+{
+    int64_t first, last, limit = 0;
+    deadline_range(run, &first, &last);
+    aegis_outcome outcome = last_instant(run, result->sign, last, &limit);
+    if (outcome != AEGIS_OUTCOME_DONE) {
+        return outcome;
+    }
+    /* Without blocking the first deadline alone is looked at from below. */
+    bool quick = run->analysis == AEGIS_ANALYSIS_EDF;
+    int64_t enumerated = quick ? first : last;
+    outcome = scan_up(run, &run->budget, enumerated < limit ? enumerated : limit, result);
+    if (outcome != AEGIS_OUTCOME_DONE || result->violated || limit <= enumerated) {
+        return outcome;
+    }
+    /* Without a bound on the instants no search from above proves anything. */
+    return limit == INT64_MAX ? AEGIS_OUTCOME_LIMIT
+                              : quick_demand(run, limit, enumerated, result);
+}
+
+aegis_outcome aegis_demand_test(aegis_analysis_run *run, aegis_demand_result *ret_result)
+{
+    aegis_demand_result result = {.violated = false};
+    aegis_outcome outcome =
+        aegis_utilisation_compare(run->tasks, run->count, run->allocator, &result.sign, NULL);
+    if (outcome == AEGIS_OUTCOME_DONE && result.sign > 0) {
+        result.violated = true;
+        result.located = overload_instant(run, &result.at);
+    } else if (outcome == AEGIS_OUTCOME_DONE) {
+        outcome = look_for_violation(run, &result);
+    }
+    if (outcome == AEGIS_OUTCOME_DONE && result.violated && !run->decide_only) {
+        outcome = settle_violation(run, &result);
+    }
+    if (outcome == AEGIS_OUTCOME_DONE) {
+        *ret_result = result;
+    }
+    return outcome;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A k-way merge of the tasks' deadlines (or arrivals) with a binary heap: O(log n) an event, and
+ * the demand up to the present instant carried along instead of summed anew. */
+#include "schedule/admission/internal.h"
+
+static void sift_down(aegis_scan *scan, size_t at)
+{
+    aegis_scan_event moving = scan->heap[at];
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child >= scan->live) {
+            break;
+        }
+        if (child + 1 < scan->live && scan->heap[child + 1].at < scan->heap[child].at) {
+            child++;
+        }
+        if (scan->heap[child].at >= moving.at) {
+            break;
+        }
+        scan->heap[at] = scan->heap[child];
+        at = child;
+    }
+    scan->heap[at] = moving;
+}
+
+aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, bool arrivals)
+{
+    *scan = (aegis_scan){.tasks = run->tasks,
+                         .count = run->count,
+                         .live = run->count,
+                         .allocator = run->allocator};
+    scan->heap = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->heap);
+    scan->jobs = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->jobs);
+    if (scan->heap == NULL || scan->jobs == NULL) {
+        aegis_scan_finish(scan);
+        return AEGIS_OUTCOME_NO_MEMORY;
+    }
+    for (size_t i = 0; i < scan->count; i++) {
+        const aegis_atask *task = &scan->tasks[i];
+        int64_t first = arrivals ? -(int64_t)task->jitter : aegis_first_deadline(task);
+        scan->heap[i] = (aegis_scan_event){.at = first, .task = i};
+    }
+    for (size_t i = scan->count / 2; i-- > 0;) {
+        sift_down(scan, i);
+    }
+    return AEGIS_OUTCOME_DONE;
+}
+
+void aegis_scan_finish(aegis_scan *scan)
+{
+    aegis_deallocate(scan->allocator, scan->heap, scan->count, sizeof *scan->heap);
+    aegis_deallocate(scan->allocator, scan->jobs, scan->count, sizeof *scan->jobs);
+    scan->heap = NULL;
+    scan->jobs = NULL;
+}
+
+/* Counts the first event and puts the task's next one in its place. */
+static bool take_first(aegis_scan *scan)
+{
+    aegis_scan_event *first = &scan->heap[0];
+    const aegis_atask *task = &scan->tasks[first->task];
+    scan->jobs[first->task]++;
+    if (!aegis_ticks_add(&scan->demand, 1, task->execution)) {
+        return false;
+    }
+    if (__builtin_add_overflow(first->at, (int64_t)task->period, &first->at)) {
+        *first = scan->heap[--scan->live];
+    }
+    sift_down(scan, 0);
+    return true;
+}
+
+aegis_outcome aegis_scan_next(aegis_scan *scan, int64_t *ret_at)
+{
+    if (scan->live == 0) {
+        return AEGIS_OUTCOME_DIVERGES;
+    }
+    int64_t at = scan->heap[0].at;
+    while (scan->live > 0 && scan->heap[0].at == at) {
+        if (!take_first(scan)) {
+            return AEGIS_OUTCOME_OVERFLOW;
+        }
+    }
+    *ret_at = at;
+    return AEGIS_OUTCOME_DONE;
+}

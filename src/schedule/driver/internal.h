@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_SCHEDULE_DRIVER_INTERNAL_H
+#define AEGIS_SCHEDULE_DRIVER_INTERNAL_H
+
+/*
+ * The real driver around the pure core. Who owns what:
+ *  - the orchestration thread alone touches the core, the release heap, the job table and the
+ *    running state of lanes;
+ *  - a lane's stream thread writes its results between dispatch and done;
+ *  - submitters touch an entry's queue, its record bits and `active`;
+ *  - set-up calls (admit, evict, start, stop) hold `admin` and speak to a running orchestration
+ *    thread through `mailbox`.
+ */
+
+#include <aegisrt/ext/policy_ops.h>
+#include <aegisrt/scheduler.h>
+
+#include "base/base.h"
+#include "device/worker.h"
+#include "schedule/driver/histogram.h"
+#include "schedule/driver/submit_queue.h"
+#include "schedule/driver/wake.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#define AEGIS_DRIVER "schedule.driver"
+#define AEGIS_MAX_LANES 64u
+
+/* What a submitter wants to hear about one job. Owned by the job from submit to callback. */
+typedef struct aegis_call_record {
+    struct aegis_entry *entry;
+    aegis_job_callback callback;
+    void *callback_self;
+    aegis_job_result result;
+    uint32_t index;
+} aegis_call_record;
+
+/* One model of the pool. */
+typedef struct aegis_entry {
+    aegis_scheduler *scheduler;
+    aegis_context *context;
+    aegis_model *model;
+    uint32_t id;
+    aegis_admission_request request; /* request.profile points to `profile` */
+    aegis_profile profile;
+    aegis_admission_answer answer;
+    aegis_core_model core;
+    _Atomic bool active;             /* takes submissions */
+    bool in_core;
+    uint64_t next_release_ns;        /* of a periodic model */
+
+    aegis_submit_queue queue;
+    aegis_call_record *records;
+    _Atomic uint64_t *record_bits;   /* 1: free */
+    uint32_t record_count;
+
+    aegis_histogram response, execution, start;
+} aegis_entry;
+
+typedef struct aegis_lane {
+    aegis_scheduler *scheduler;
+    aegis_stream *stream;
+    aegis_trace_ring *ring;
+    uint16_t index;
+    /* written at dispatch */
+    aegis_entry *entry;
+    uint64_t job, dispatched_ns;
+    uint32_t segment, data_slot;
+    bool running; /* orchestration thread only */
+    /* written by the stream's thread, published by `done` */
+    uint64_t start_ns, end_ns;
+    aegis_status status;
+    aegis_error error;
+    _Atomic bool done;
+    _Atomic uint64_t busy_ns;
+} aegis_lane;
+
+typedef enum aegis_command_to_driver {
+    AEGIS_DRIVER_ADD,
+    AEGIS_DRIVER_REMOVE,
+    AEGIS_DRIVER_CLEAR_FAULT,
+    AEGIS_DRIVER_STOP
+} aegis_command_to_driver;
+
+typedef struct aegis_driver_command {
+    aegis_command_to_driver kind;
+    aegis_entry *entry;
+    aegis_status status;
+    aegis_error error;
+    sem_t done;
+} aegis_driver_command;
+
+/* Jobs that have a record, by number: open addressing, at most half full. */
+typedef struct aegis_job_table {
+    uint64_t *jobs;
+    uint32_t *records;
+    uint64_t mask;
+} aegis_job_table;
+
+struct aegis_scheduler {
+    aegis_allocator allocator;
+    aegis_scheduler_config config;
+    aegis_lane lanes[AEGIS_MAX_LANES];
+    aegis_entry **entries; /* by model number, NULL: none */
+    aegis_core *core;
+    aegis_core_action *actions;
+    size_t max_actions;
+    aegis_job_table jobs;
+    uint32_t *heap; /* periodic models by (next release, number) */
+    uint32_t heap_count;
+
+    aegis_trace_ring *ring;
+    aegis_worker *orchestrator, *callbacks;
+    aegis_wake wake;
+    _Atomic uint64_t *submitted; /* one bit a model: its queue has something */
+    _Atomic(aegis_driver_command *) mailbox;
+    aegis_driver_command *removing; /* waits for a running segment */
+    _Atomic uint64_t next_job;
+    pthread_mutex_t admin;
+    bool started, stopping;
+    _Atomic bool accepting;
+    uint64_t start_ns, stop_ns;
+    aegis_status loop_status;
+    aegis_error loop_error;
+
+    _Atomic uint64_t decisions;
+    aegis_histogram wakes, decision_times;
+    aegis_core_counters *final_counters; /* copied when the loop ends or a model leaves */
+};
+
+/* lane.c */
+aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err);
+
+/* loop.c: the orchestration thread's function; `argument` is the scheduler. */
+void aegis_driver_loop(void *argument);
+
+/* jobs.c: records of submitters, and which job has which. */
+aegis_status aegis_job_table_init(aegis_job_table *table, uint32_t jobs, const aegis_allocator *allocator, aegis_error *err);
+void aegis_job_table_finish(aegis_job_table *table, const aegis_allocator *allocator);
+void aegis_job_table_put(aegis_job_table *table, uint64_t job, uint32_t record);
+/* AEGIS_NO_RECORD when the job has none. */
+uint32_t aegis_job_table_find(const aegis_job_table *table, uint64_t job);
+void aegis_job_table_remove(aegis_job_table *table, uint64_t job);
+
+aegis_status aegis_entry_create(aegis_scheduler *scheduler, aegis_context *context, const aegis_admission_request *request, aegis_entry **ret_entry, aegis_error *err);
+void aegis_entry_destroy(aegis_entry *entry);
+/* Lowest free record, or NULL. Any thread. */
+aegis_call_record *aegis_entry_take_record(aegis_entry *entry);
+void aegis_entry_give_record(aegis_entry *entry, aegis_call_record *record);
+
+/* heap.c: the periodic models of the driver. */
+void aegis_release_heap_push(aegis_scheduler *scheduler, uint32_t model);
+uint32_t aegis_release_heap_top(const aegis_scheduler *scheduler); /* heap not empty */
+/* After the top's next release grew. */
+void aegis_release_heap_sink(aegis_scheduler *scheduler);
+void aegis_release_heap_remove(aegis_scheduler *scheduler, uint32_t model);
+
+/* calibrate.c: bounds of the driver itself, measured with all other lanes loaded. */
+aegis_status aegis_driver_calibrate(aegis_scheduler *scheduler, aegis_error *err);
+
+/* assignment.c: lanes for a set of models, each lane proved. */
+typedef struct aegis_candidate {
+    uint32_t id;
+    const char *name;
+    aegis_policy_model policy;   /* lane: the result */
+    uint64_t enforceable_ns, jitter_ns;
+    const int64_t *segments;     /* enforceable bounds of segments, NULL: one */
+    size_t segment_count;
+    int pinned;                  /* -1: free to move */
+    bool fixed;                  /* running: stays where it is */
+    int64_t response_ns, blocking_ns;
+    double lane_utilisation;
+} aegis_candidate;
+
+typedef struct aegis_refusal {
+    aegis_rationale rationale;
+    uint16_t lane;             /* where it was nearest to fitting */
+    uint32_t culprit;          /* id of the model that would miss */
+    int64_t at_ns, demand_ns, response_ns, deadline_ns, blocking_ns;
+    double utilisation;
+    uint32_t blocker;          /* id of the model that blocks, AEGIS_TRACE_NONE: none */
+    aegis_fit fit;
+} aegis_refusal;
+
+/* True in `ret_fits`: candidates carry lane, response and blocking. Otherwise `ret_refusal` tells
+ * about the last candidate (the new one), which no lane could take. */
+aegis_status aegis_assignment_find(const aegis_policy *policy,
+                                   aegis_candidate *candidates,
+                                   size_t count,
+                                   uint16_t lanes,
+                                   const aegis_allocator *allocator,
+                                   bool *ret_fits,
+                                   aegis_refusal *ret_refusal,
+                                   aegis_error *err);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One segment on one lane, on the stream's own thread. */
+#include "schedule/driver/internal.h"
+
+static void fill_execute_record(const aegis_lane *lane, aegis_trace_record *record)
+{
+    *record = (aegis_trace_record){.time_ns = lane->end_ns,
+                                   .job = lane->job,
+                                   .kind = AEGIS_TRACE_EXECUTE,
+                                   .model = (uint16_t)lane->entry->id,
+                                   .lane = lane->index,
+                                   .a = lane->segment,
+                                   .b = (int64_t)lane->start_ns,
+                                   .c = (int64_t)lane->end_ns,
+                                   .d = lane->status};
+}
+
+static void record_fault(const aegis_lane *lane)
+{
+    aegis_model_spill spill;
+    aegis_trace_record record = {.time_ns = lane->end_ns,
+                                 .job = lane->job,
+                                 .kind = AEGIS_TRACE_FAULT,
+                                 .model = (uint16_t)lane->entry->id,
+                                 .lane = lane->index,
+                                 .a = lane->error.status,
+                                 .b = lane->error.category,
+                                 .c = lane->error.native_code};
+    aegis_trace_record_write(lane->ring, &record);
+    aegis_model_last_spill(lane->entry->model, &spill);
+    if (spill.first_index >= 0) {
+        record.kind = AEGIS_TRACE_SPILL;
+        record.a = spill.first_index;
+        record.b = (int64_t)spill.asked_bytes;
+        record.c = (int64_t)spill.expected_bytes;
+        aegis_trace_record_write(lane->ring, &record);
+    }
+}
+
+static void execute(void *argument)
+{
+    aegis_lane *lane = argument;
+    lane->start_ns = aegis_clock_now_ns(&lane->scheduler->config.clock);
+    lane->status = aegis_model_execute(lane->entry->model, lane->segment, lane->data_slot,
+                                       lane->stream, &lane->error);
+}
+
+/* After the device has finished the segment. */
+static void finish(void *argument)
+{
+    aegis_lane *lane = argument;
+    aegis_trace_record record;
+    lane->end_ns = aegis_clock_now_ns(&lane->scheduler->config.clock);
+    atomic_fetch_add_explicit(&lane->busy_ns, lane->end_ns - lane->start_ns, memory_order_relaxed);
+    fill_execute_record(lane, &record);
+    aegis_trace_record_write(lane->ring, &record);
+    if (lane->status != AEGIS_OK && lane->error.category != AEGIS_CATEGORY_TRANSIENT) {
+        aegis_context_set_error(lane->entry->context, &lane->error);
+        record_fault(lane);
+    }
+    atomic_store_explicit(&lane->done, true, memory_order_release);
+    aegis_wake_ring(&lane->scheduler->wake);
+}
+
+aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err)
+{
+    aegis_status status = aegis_stream_call(lane->stream, execute, lane, err);
+    return status != AEGIS_OK ? status : aegis_stream_notify(lane->stream, finish, lane, err);
+}

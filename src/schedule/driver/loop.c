@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The orchestration thread. Each turn: results of lanes, then commands, then submissions, then
+ * periodic releases, then timers, each as an event of the core; then it waits. Every event and
+ * every decision is recorded in the order in which the core saw and made it.
+ */
+#include "schedule/driver/internal.h"
+
+#include <string.h>
+
+static uint64_t now_ns(const aegis_scheduler *scheduler)
+{
+    return aegis_clock_now_ns(&scheduler->config.clock);
+}
+
+/* ---- what the core decided ---- */
+
+static void deliver(void *argument)
+{
+    aegis_call_record *record = argument;
+    aegis_entry *entry = record->entry;
+    if (record->callback != NULL) {
+        record->callback(record->callback_self, &record->result);
+    }
+    aegis_entry_give_record(entry, record);
+}
+
+/* Hands the end of a job to the callback thread, when its submitter wants to hear of it. The
+ * callback ring is as long as there are records, so it has room. */
+static void end_job(aegis_scheduler *scheduler,
+                    aegis_entry *entry,
+                    const aegis_core_action *action,
+                    aegis_job_end end,
+                    const aegis_job_result *times)
+{
+    uint32_t index = aegis_job_table_find(&scheduler->jobs, action->job);
+    if (index == AEGIS_NO_RECORD) {
+        return;
+    }
+    aegis_job_table_remove(&scheduler->jobs, action->job);
+    aegis_call_record *record = &entry->records[index];
+    record->result = *times;
+    record->result.model = entry->id;
+    record->result.job = action->job;
+    record->result.end = end;
+    record->result.rationale = action->rationale;
+    record->result.slot = entry->request.external ? index : index % entry->request.slots;
+    aegis_command command = {.kind = AEGIS_COMMAND_CALL,
+                             .of.call = {.function = deliver, .argument = record}};
+    aegis_error error;
+    if (aegis_worker_push(scheduler->callbacks, &command, &error) != AEGIS_OK) {
+        scheduler->loop_status = AEGIS_ERROR_INTERNAL;
+        scheduler->loop_error = error;
+    }
+}
+
+static uint32_t data_slot(const aegis_scheduler *scheduler, const aegis_entry *entry, uint64_t job)
+{
+    uint32_t index = aegis_job_table_find(&scheduler->jobs, job);
+    if (index == AEGIS_NO_RECORD) {
+        return 0;
+    }
+    return entry->request.external ? index : index % entry->request.slots;
+}
+
+static void dispatch(aegis_scheduler *scheduler,
+                     aegis_entry *entry,
+                     const aegis_core_action *action,
+                     uint64_t now)
+{
+    aegis_lane *lane = &scheduler->lanes[action->lane];
+    aegis_error error;
+    lane->entry = entry;
+    lane->job = action->job;
+    lane->segment = action->segment;
+    lane->data_slot = data_slot(scheduler, entry, action->job);
+    lane->dispatched_ns = now;
+    lane->running = true;
+    atomic_store_explicit(&lane->done, false, memory_order_relaxed);
+    aegis_status status = aegis_context_acquire_stream(entry->context, &error);
+    if (status == AEGIS_OK) {
+        status = aegis_lane_dispatch(lane, &error);
+    } else {
+        status = AEGIS_ERROR_INTERNAL; /* the core runs one segment of a model at a time */
+    }
+    if (status != AEGIS_OK) {
+        lane->status = status;
+        lane->error = error;
+        lane->start_ns = lane->end_ns = now;
+        atomic_store_explicit(&lane->done, true, memory_order_relaxed);
+        aegis_wake_ring(&scheduler->wake);
+    }
+}
+
+static void finish_job(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_action *action)
+{
+    aegis_job_result times = {.release_ns = (uint64_t)action->a,
+                              .deadline_ns = (uint64_t)action->b,
+                              .finish_ns = (uint64_t)action->c};
+    if (action->kind == AEGIS_TRACE_ABORT) {
+        times.status = (aegis_status)action->d;
+        end_job(scheduler, entry, action, AEGIS_JOB_ABORTED, &times);
+        return;
+    }
+    aegis_model_commit(entry->model);
+    aegis_histogram_add(&entry->response, (uint64_t)action->d);
+    end_job(scheduler, entry, action,
+            action->kind == AEGIS_TRACE_MISS ? AEGIS_JOB_MISSED : AEGIS_JOB_COMPLETED, &times);
+}
+
+static void apply(aegis_scheduler *scheduler, const aegis_core_action *action, uint64_t now)
+{
+    aegis_entry *entry =
+        action->model < scheduler->config.max_models ? scheduler->entries[action->model] : NULL;
+    aegis_job_result none = {.release_ns = (uint64_t)action->a};
+    if (entry == NULL) {
+        return; /* timers and lanes concern no model */
+    }
+    if (action->kind == AEGIS_TRACE_DISPATCH) {
+        dispatch(scheduler, entry, action, now);
+    } else if (action->kind == AEGIS_TRACE_TERMINATE) {
+        aegis_model_terminate(entry->model);
+    } else if (action->kind == AEGIS_TRACE_COMPLETE || action->kind == AEGIS_TRACE_MISS ||
+               action->kind == AEGIS_TRACE_ABORT) {
+        finish_job(scheduler, entry, action);
+    } else if (action->kind == AEGIS_TRACE_REJECT) {
+        end_job(scheduler, entry, action, AEGIS_JOB_REJECTED, &none);
+    } else if (action->kind == AEGIS_TRACE_SKIP) {
+        end_job(scheduler, entry, action, AEGIS_JOB_SKIPPED, &none);
+    }
+}
+
+/* ---- events ---- */
+
+static aegis_status step(aegis_scheduler *scheduler, const aegis_core_event *event)
+{
+    aegis_trace_record records[AEGIS_MAX_SEGMENTS + 2];
+    size_t count = 0;
+    uint64_t now = now_ns(scheduler);
+    aegis_error error;
+    aegis_status status =
+        aegis_core_step(scheduler->core, now, event, scheduler->actions, &count, &error);
+    uint64_t after = now_ns(scheduler);
+    if (status != AEGIS_OK) {
+        scheduler->loop_status = status;
+        scheduler->loop_error = error;
+        return status;
+    }
+    size_t record_count = aegis_core_event_to_records(event, now, records);
+    for (size_t i = 0; i < record_count; i++) {
+        aegis_trace_record_write(scheduler->ring, &records[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        aegis_trace_record record = aegis_core_action_to_record(&scheduler->actions[i], now);
+        aegis_trace_record_write(scheduler->ring, &record);
+        apply(scheduler, &scheduler->actions[i], now);
+    }
+    if (count > 0) {
+        aegis_histogram_add(&scheduler->decision_times, after - now);
+        atomic_fetch_add_explicit(&scheduler->decisions, count, memory_order_relaxed);
+    }
+    return AEGIS_OK;
+}
+
+static bool collect_lanes(aegis_scheduler *scheduler)
+{
+    bool any = false;
+    for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
+        aegis_lane *lane = &scheduler->lanes[i];
+        if (!lane->running || !atomic_load_explicit(&lane->done, memory_order_acquire)) {
+            continue;
+        }
+        any = true;
+        lane->running = false;
+        aegis_entry *entry = lane->entry;
+        aegis_context_release_stream(entry->context);
+        aegis_histogram_add(&entry->start, lane->start_ns - lane->dispatched_ns);
+        if (lane->status == AEGIS_OK) {
+            aegis_histogram_add(&entry->execution, lane->end_ns - lane->start_ns);
+        }
+        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_DONE,
+                                            .model = entry->id,
+                                            .lane = lane->index,
+                                            .segment = lane->segment,
+                                            .job = lane->job,
+                                            .start_ns = lane->start_ns,
+                                            .end_ns = lane->end_ns,
+                                            .status = lane->status});
+    }
+    return any;
+}
+
+static bool lane_runs(const aegis_scheduler *scheduler, const aegis_entry *entry)
+{
+    const aegis_lane *lane = &scheduler->lanes[entry->core.lane];
+    return lane->running && lane->entry == entry;
+}
+
+static void reply(aegis_driver_command *command, aegis_status status, const aegis_error *error)
+{
+    command->status = status;
+    if (status != AEGIS_OK) {
+        command->error = *error;
+    }
+    sem_post(&command->done);
+}
+
+static void first_release(aegis_scheduler *scheduler, aegis_entry *entry, uint64_t from_ns)
+{
+    if (entry->request.periodic) {
+        entry->next_release_ns = from_ns + entry->request.offset_ns;
+        aegis_release_heap_push(scheduler, entry->id);
+    }
+}
+
+static aegis_status add_to_core(aegis_scheduler *scheduler, aegis_entry *entry)
+{
+    aegis_status status = step(
+        scheduler, &(aegis_core_event){
+                       .kind = AEGIS_CORE_MODEL_ADD, .model = entry->id, .add = &entry->core});
+    if (status == AEGIS_OK) {
+        entry->in_core = true;
+        atomic_store(&entry->active, true);
+    }
+    return status;
+}
+
+/* Submissions that are still in the queue of a model that goes end as rejected by the core. */
+static void drain_submissions(aegis_scheduler *scheduler, aegis_entry *entry);
+
+static void begin_removal(aegis_scheduler *scheduler, aegis_driver_command *command)
+{
+    aegis_entry *entry = command->entry;
+    atomic_store(&entry->active, false);
+    if (entry->request.periodic) {
+        aegis_release_heap_remove(scheduler, entry->id);
+    }
+    drain_submissions(scheduler, entry);
+    step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_MODEL_REMOVE, .model = entry->id});
+    scheduler->removing = command;
+}
+
+static void finish_removal(aegis_scheduler *scheduler)
+{
+    aegis_driver_command *command = scheduler->removing;
+    if (command != NULL && !lane_runs(scheduler, command->entry)) {
+        scheduler->removing = NULL;
+        command->entry->in_core = false;
+        reply(command, AEGIS_OK, NULL);
+    }
+}
+
+static void take_command(aegis_scheduler *scheduler)
+{
+    aegis_driver_command *command = atomic_exchange(&scheduler->mailbox, NULL);
+    if (command == NULL) {
+        return;
+    }
+    aegis_status status = AEGIS_OK;
+    switch (command->kind) {
+    case AEGIS_DRIVER_ADD:
+        status = add_to_core(scheduler, command->entry);
+        if (status == AEGIS_OK) {
+            first_release(scheduler, command->entry, now_ns(scheduler));
+        }
+        reply(command, status, &scheduler->loop_error);
+        break;
+    case AEGIS_DRIVER_REMOVE:
+        begin_removal(scheduler, command);
+        break;
+    case AEGIS_DRIVER_CLEAR_FAULT:
+        status = step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_CLEAR_FAULT,
+                                                     .model = command->entry->id});
+        reply(command, status, &scheduler->loop_error);
+        break;
+    case AEGIS_DRIVER_STOP:
+        scheduler->stopping = true;
+        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_STOP});
+        reply(command, AEGIS_OK, NULL);
+        break;
+    }
+}
+
+static void submit_item(aegis_scheduler *scheduler,
+                        aegis_entry *entry,
+                        const aegis_submit_item *item)
+{
+    if (item->record != AEGIS_NO_RECORD) {
+        aegis_job_table_put(&scheduler->jobs, item->job, item->record);
+    }
+    step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
+                                        .model = entry->id,
+                                        .job = item->job,
+                                        .release_ns = item->release_ns,
+                                        .deadline_ns = item->deadline_ns,
+                                        .job_priority = item->priority});
+}
+
+static void drain_submissions(aegis_scheduler *scheduler, aegis_entry *entry)
+{
+    aegis_submit_item item;
+    while (aegis_submit_queue_take(&entry->queue, &item)) {
+        submit_item(scheduler, entry, &item);
+    }
+}
+
+static void collect_submissions(aegis_scheduler *scheduler)
+{
+    for (uint32_t word = 0; word * 64 < scheduler->config.max_models; word++) {
+        if (atomic_load_explicit(&scheduler->submitted[word], memory_order_relaxed) == 0) {
+            continue;
+        }
+        uint64_t bits = atomic_exchange(&scheduler->submitted[word], 0);
+        for (; bits != 0; bits &= bits - 1) {
+            uint32_t model = word * 64 + (uint32_t)__builtin_ctzll(bits);
+            if (scheduler->entries[model] != NULL) {
+                drain_submissions(scheduler, scheduler->entries[model]);
+            }
+        }
+    }
+}
+
+/* Releases carry their nominal instant, however late this thread woke. */
+static void release_periodic(aegis_scheduler *scheduler)
+{
+    uint64_t now = now_ns(scheduler);
+    while (scheduler->heap_count > 0 && !scheduler->stopping) {
+        aegis_entry *entry = scheduler->entries[aegis_release_heap_top(scheduler)];
+        uint64_t release = entry->next_release_ns;
+        if (release > now) {
+            return;
+        }
+        aegis_histogram_add(&scheduler->wakes, now - release);
+        step(scheduler,
+             &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
+                                 .model = entry->id,
+                                 .job = atomic_fetch_add(&scheduler->next_job, 1),
+                                 .release_ns = release,
+                                 .deadline_ns = release + entry->request.deadline_ns});
+        entry->next_release_ns = release + entry->request.period_ns;
+        aegis_release_heap_sink(scheduler);
+    }
+}
+
+static void fire_timers(aegis_scheduler *scheduler)
+{
+    if (aegis_core_next_timer(scheduler->core) <= now_ns(scheduler)) {
+        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_TIMER});
+    }
+}
+
+static uint64_t next_instant(const aegis_scheduler *scheduler)
+{
+    uint64_t next = aegis_core_next_timer(scheduler->core);
+    if (scheduler->heap_count > 0 && !scheduler->stopping) {
+        uint64_t release =
+            scheduler->entries[aegis_release_heap_top(scheduler)]->next_release_ns;
+        next = release < next ? release : next;
+    }
+    return next;
+}
+
+static bool any_lane_runs(const aegis_scheduler *scheduler)
+{
+    for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
+        if (scheduler->lanes[i].running) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void record_core(aegis_scheduler *scheduler)
+{
+    aegis_trace_record record = {.time_ns = now_ns(scheduler),
+                                 .job = scheduler->config.overhead_bound_ns,
+                                 .kind = AEGIS_TRACE_EVENT_CORE,
+                                 .model = AEGIS_TRACE_NONE,
+                                 .lane = AEGIS_TRACE_NONE,
+                                 .a = scheduler->config.lane_count,
+                                 .b = scheduler->config.max_models,
+                                 .c = scheduler->config.max_jobs,
+                                 .d = (int64_t)scheduler->config.wake_bound_ns};
+    aegis_trace_record_write(scheduler->ring, &record);
+}
+
+static void enter_pool(aegis_scheduler *scheduler)
+{
+    record_core(scheduler);
+    for (uint32_t i = 0; i < scheduler->config.max_models; i++) {
+        aegis_entry *entry = scheduler->entries[i];
+        if (entry != NULL && add_to_core(scheduler, entry) == AEGIS_OK) {
+            first_release(scheduler, entry, scheduler->start_ns);
+        }
+    }
+}
+
+void aegis_driver_loop(void *argument)
+{
+    aegis_scheduler *scheduler = argument;
+    enter_pool(scheduler);
+    while (!scheduler->stopping || any_lane_runs(scheduler)) {
+        uint32_t seen = aegis_wake_count(&scheduler->wake);
+        bool any = collect_lanes(scheduler);
+        finish_removal(scheduler);
+        take_command(scheduler);
+        collect_submissions(scheduler);
+        release_periodic(scheduler);
+        fire_timers(scheduler);
+        if (any || scheduler->config.wait == AEGIS_WAIT_POLL) {
+            continue; /* something may have come meanwhile; a poller never sleeps */
+        }
+        uint64_t until = next_instant(scheduler);
+        if (until > now_ns(scheduler)) {
+            aegis_wake_wait(&scheduler->wake, seen, until);
+        }
+    }
+    finish_removal(scheduler);
+    scheduler->stop_ns = now_ns(scheduler);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Profile files and their key. */
+#include <aegisrt/profile.h>
+#include <aegisrt/version.h>
+
+#include "base/base.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COMPONENT "schedule.profile"
+
+aegis_status aegis_profile_make_key(const aegis_model *model,
+                                    const aegis_device_capabilities *capabilities,
+                                    unsigned lanes,
+                                    unsigned threads,
+                                    const aegis_profile_options *options,
+                                    char ret_key[65],
+                                    aegis_error *err)
+{
+    char text[2048];
+    size_t at = 0, input_count = 0;
+    const aegis_tensor_info *inputs = aegis_model_inputs(model, &input_count);
+    at += (size_t)snprintf(
+        text, sizeof text, "%s|%s|%s|%s|%d cores|%d kHz|%u lanes|%u threads|%g %g %g|%u %u|%u",
+        AEGIS_VERSION_STRING, aegis_model_hash(model), aegis_model_label(model), capabilities->name,
+        capabilities->multiprocessor_count, capabilities->core_clock_khz, lanes, threads,
+        options->quantile, options->assurance, options->margin, options->min_samples,
+        options->max_samples, aegis_model_segment_count(model));
+    for (size_t i = 0; i < input_count && at < sizeof text - 64; i++) {
+        at += (size_t)snprintf(text + at, sizeof text - at, "|%.48s", inputs[i].name);
+        for (int d = 0; d < inputs[i].rank && at < sizeof text - 64; d++) {
+            at += (size_t)snprintf(text + at, sizeof text - at, ",%" PRId64, inputs[i].shape[d]);
+        }
+    }
+    return aegis_sha256_bytes(text, at, ret_key, err);
+}
+
+static json_t *series_to_json(const aegis_profile_series *series)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "samples", (json_int_t)series->samples,
+                     "best_ns", (json_int_t)series->best_ns, "median_ns",
+                     (json_int_t)series->median_ns, "average_ns", (json_int_t)series->average_ns,
+                     "quantile_ns", (json_int_t)series->quantile_ns, "worst_ns",
+                     (json_int_t)series->worst_ns, "cv", series->cv);
+}
+
+aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, aegis_error *err)
+{
+    json_t *root = json_pack(
+        "{s:i, s:s, s:o, s:o, s:I, s:f, s:f, s:f, s:f, s:s, s:I, s:I}", "schema_version",
+        AEGIS_JSON_SCHEMA_VERSION, "key", profile->key, "alone", series_to_json(&profile->alone),
+        "loaded", series_to_json(&profile->loaded), "cold_ns", (json_int_t)profile->cold_ns,
+        "contention_factor", profile->contention_factor, "quantile", profile->quantile, "assurance",
+        profile->assurance, "margin", profile->margin, "method",
+        profile->method == AEGIS_BOUND_ORDER_STATISTIC ? "order-statistic" : "too-few-samples",
+        "bound_ns", (json_int_t)profile->bound_ns, "stretch_ns", (json_int_t)profile->stretch_ns);
+    char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2));
+    json_decref(root);
+    if (text == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory to write the profile %s", path);
+    }
+    aegis_status status = aegis_file_write_atomic(path, text, strlen(text), err);
+    free(text);
+    return status;
+}
+
+typedef struct series_numbers {
+    json_int_t samples, best, median, average, quantile, worst;
+    double cv;
+} series_numbers;
+
+static bool series_from_json(const json_t *node, aegis_profile_series *ret_series)
+{
+    series_numbers n;
+    if (json_unpack((json_t *)node, "{s:I, s:I, s:I, s:I, s:I, s:I, s:F}", "samples", &n.samples,
+                    "best_ns", &n.best, "median_ns", &n.median, "average_ns", &n.average,
+                    "quantile_ns", &n.quantile, "worst_ns", &n.worst, "cv", &n.cv) != 0 ||
+        n.samples < 0 || n.samples > UINT32_MAX || n.best < 0 || n.best > n.worst) {
+        return false;
+    }
+    *ret_series = (aegis_profile_series){.samples = (uint32_t)n.samples,
+                                         .best_ns = (uint64_t)n.best,
+                                         .median_ns = (uint64_t)n.median,
+                                         .average_ns = (uint64_t)n.average,
+                                         .quantile_ns = (uint64_t)n.quantile,
+                                         .worst_ns = (uint64_t)n.worst,
+                                         .cv = n.cv};
+    return true;
+}
+
+static bool profile_from_json(json_t *root, aegis_profile *ret_profile)
+{
+    aegis_profile profile = {0};
+    const char *key, *method;
+    json_t *alone, *loaded;
+    json_int_t cold, bound, stretch;
+    if (json_unpack(root, "{s:s, s:o, s:o, s:I, s:F, s:F, s:F, s:F, s:s, s:I, s:I}", "key", &key,
+                    "alone", &alone, "loaded", &loaded, "cold_ns", &cold, "contention_factor",
+                    &profile.contention_factor, "quantile", &profile.quantile, "assurance",
+                    &profile.assurance, "margin", &profile.margin, "method", &method, "bound_ns",
+                    &bound, "stretch_ns", &stretch) != 0 ||
+        !series_from_json(alone, &profile.alone) || !series_from_json(loaded, &profile.loaded) ||
+        cold < 0 || bound <= 0 || stretch < 0 || strlen(key) != sizeof profile.key - 1) {
+        return false;
+    }
+    profile.cold_ns = (uint64_t)cold;
+    profile.bound_ns = (uint64_t)bound;
+    profile.stretch_ns = (uint64_t)stretch;
+    profile.method = strcmp(method, "order-statistic") == 0 ? AEGIS_BOUND_ORDER_STATISTIC
+                                                            : AEGIS_BOUND_TOO_FEW_SAMPLES;
+    memcpy(profile.key, key, sizeof profile.key);
+    *ret_profile = profile;
+    return true;
+}
+
+aegis_status aegis_profile_load(const char *path,
+                                const char *key,
+                                aegis_profile *ret_profile,
+                                aegis_error *err)
+{
+    const aegis_allocator allocator = aegis_allocator_default();
+    char *bytes = NULL;
+    size_t size = 0;
+    aegis_profile profile;
+    json_error_t where;
+    aegis_status status = aegis_file_read(path, (uint64_t)1 << 20, &allocator, &bytes, &size, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &where);
+    if (root == NULL) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_PARSE,
+                                 "%s:%d:%d: %s; remove the file to profile again", path, where.line,
+                                 where.column, where.text);
+    } else if (!profile_from_json(root, &profile)) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_PARSE,
+                                 "%s is not a profile of this version; remove the file to profile "
+                                 "again",
+                                 path);
+    } else if (strcmp(profile.key, key) != 0) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                                 "%s was measured under the key %.16s..., now it is %.16s...", path,
+                                 profile.key, key);
+    } else {
+        *ret_profile = profile;
+    }
+    json_decref(root);
+    aegis_file_free(&allocator, bytes, size);
+    return status;
+}

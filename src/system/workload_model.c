@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One [[model]] table: names, times, limits, rules. */
+#include "system/workload_reader.h"
+
+#include "base/base.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PAGE_BYTES 4096
+#define MAX_NAME_BYTES 63
+#define MAX_WEIGHT 1000000
+#define MAX_SLOTS 1024
+#define MIN_SAMPLES 100
+#define MAX_SAMPLES 20000
+
+static const char *const known_keys[] = {
+    "name",    "path",   "backend",  "inputs",    "state",  "source",     "period",
+    "deadline", "offset", "jitter",   "memory",    "compute", "overrun",    "early",
+    "priority", "lane",   "class",    "weight",    "expect", "confidence", "assurance",
+    "margin",  "samples", "threads", "slots",     "prepack", "seed"};
+
+static const aegis_workload_later_key later_keys[] = {
+    {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
+    {NULL, NULL}};
+
+static bool is_name_character(unsigned char c, bool first)
+{
+    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    return letter || c == '_' || c >= 0x80 || (!first && (c == '-' || c == '.'));
+}
+
+/* Names stand in traces, tables and file names. */
+static bool is_name(const char *text)
+{
+    size_t length = strlen(text);
+    for (size_t i = 0; i < length; i++) {
+        if (!is_name_character((unsigned char)text[i], i == 0)) {
+            return false;
+        }
+    }
+    return length > 0 && length <= MAX_NAME_BYTES;
+}
+
+static void read_name(aegis_workload_section *section, size_t index, aegis_workload_model *model)
+{
+    const aegis_toml_node *node =
+        aegis_workload_text(section, "name", "a name such as \"text-detector\"", &model->name);
+    if (node == NULL) {
+        snprintf(section->label, sizeof section->label, "[[model]] number %zu", index + 1);
+        aegis_workload_fail(section, NULL, "name", AEGIS_ERROR_CONFIG,
+                            "is missing; give the model a name of its own");
+        return;
+    }
+    if (!is_name(model->name)) {
+        aegis_workload_fail(section, node, "name", AEGIS_ERROR_CONFIG,
+                            "\"%.80s\" is no name; write letters, digits, '.', '_' and '-', "
+                            "beginning with a letter or digit, at most %d bytes",
+                            model->name, MAX_NAME_BYTES);
+        return;
+    }
+    snprintf(section->label, sizeof section->label, "[[model]] \"%s\"", model->name);
+}
+
+static void refuse_same_name(const aegis_workload_section *section,
+                             const aegis_workload *workload,
+                             size_t index,
+                             const char *name)
+{
+    const aegis_toml_node *node = aegis_toml_find(section->table, "name");
+    for (size_t i = 0; i < index; i++) {
+        const aegis_workload_model *other = &workload->models[i];
+        if (strcmp(other->name, name) == 0) {
+            aegis_workload_fail(section, node, "name", AEGIS_ERROR_CONFIG,
+                                "the model at line %d has this name too; give each model a name of "
+                                "its own",
+                                other->place.line);
+            return;
+        }
+    }
+}
+
+static void read_backend(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    const char *names[16];
+    size_t count = 0, offered = 0;
+    const aegis_runtime_info *runtimes = aegis_runtime_list(&count);
+    model->backend = "onnxruntime";
+    const aegis_toml_node *node = aegis_workload_text(
+        section, "backend", "the name of a runtime such as \"onnxruntime\"", &model->backend);
+    for (size_t i = 0; node != NULL && i < count; i++) {
+        if (strcmp(runtimes[i].name, model->backend) == 0) {
+            return;
+        }
+        if (runtimes[i].production && offered < AEGIS_ARRAY_LENGTH(names)) {
+            names[offered++] = runtimes[i].name;
+        }
+    }
+    if (node != NULL) {
+        const char *nearest = aegis_nearest_word(model->backend, names, offered);
+        aegis_workload_fail(section, node, "backend", AEGIS_ERROR_CONFIG,
+                            "there is no runtime \"%.64s\"; write \"%s\"", model->backend,
+                            nearest != NULL ? nearest
+                            : offered > 0   ? names[0]
+                                            : "onnxruntime");
+    }
+}
+
+static void read_path(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    const char *path = NULL;
+    const aegis_toml_node *node =
+        aegis_workload_text(section, "path", "the path of a model file", &path);
+    if (node == NULL) {
+        aegis_workload_fail(section, NULL, "path", AEGIS_ERROR_CONFIG,
+                            "is missing; write the path of the model file");
+        return;
+    }
+    model->path = aegis_workload_resolve(section, node, "path", path);
+}
+
+static void read_class(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    static const char *const classes[] = {"background"};
+    static const char *const deadline_keys[] = {"deadline", "priority", "jitter"};
+    int choice;
+    int64_t weight = 1;
+    model->background = aegis_workload_choice(section, "class", classes, 1, &choice) != NULL;
+    const aegis_toml_node *node =
+        aegis_workload_integer(section, "weight", 1, MAX_WEIGHT, &weight);
+    if (node != NULL && !model->background) {
+        aegis_workload_fail(section, node, "weight", AEGIS_ERROR_CONFIG,
+                            "is for background models; add class = \"background\" or remove it");
+    }
+    model->weight = (uint32_t)weight;
+    for (size_t i = 0; model->background && i < AEGIS_ARRAY_LENGTH(deadline_keys); i++) {
+        node = aegis_toml_find(section->table, deadline_keys[i]);
+        if (node != NULL) {
+            aegis_workload_fail(section, node, deadline_keys[i], AEGIS_ERROR_CONFIG,
+                                "a background model has no deadline, and nothing is proved of it; "
+                                "remove this key or class = \"background\"");
+        }
+    }
+}
+
+static void read_times(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    const aegis_toml_node *period =
+        aegis_workload_duration(section, "period", false, &model->period_ns);
+    if (period == NULL && !(model->background && model->external)) {
+        aegis_workload_fail(section, NULL, "period", AEGIS_ERROR_CONFIG,
+                            "is missing; write the least distance of two jobs, such as \"200ms\"");
+    }
+    model->deadline_ns = model->background ? 0 : model->period_ns;
+    if (!model->background) {
+        aegis_workload_duration(section, "deadline", false, &model->deadline_ns);
+        aegis_workload_duration(section, "jitter", true, &model->jitter_ns);
+    }
+    const aegis_toml_node *offset =
+        aegis_workload_duration(section, "offset", true, &model->offset_ns);
+    if (offset != NULL && model->external) {
+        aegis_workload_fail(section, offset, "offset", AEGIS_ERROR_CONFIG,
+                            "a model with source = \"external\" is released by submissions; "
+                            "remove it");
+    }
+}
+
+static void read_rules(const aegis_workload_section *section,
+                       aegis_early_rule early,
+                       aegis_workload_model *model)
+{
+    static const char *const overruns[] = {"abort", "skip", "report"};
+    static const char *const earlies[] = {"refuse", "delay"};
+    static const char *const expectations[] = {"refuse"};
+    int choice = AEGIS_OVERRUN_ABORT;
+    aegis_workload_choice(section, "overrun", overruns, AEGIS_ARRAY_LENGTH(overruns), &choice);
+    model->overrun = (aegis_overrun_rule)choice;
+    choice = (int)early;
+    aegis_workload_choice(section, "early", earlies, AEGIS_ARRAY_LENGTH(earlies), &choice);
+    model->early = (aegis_early_rule)choice;
+    model->expect_refuse =
+        aegis_workload_choice(section, "expect", expectations, 1, &choice) != NULL;
+}
+
+static void read_place(const aegis_workload_section *section,
+                       const aegis_workload *workload,
+                       size_t index,
+                       aegis_workload_model *model)
+{
+    int64_t priority = (int64_t)index, lane = -1, threads = 1;
+    if (!model->background) {
+        aegis_workload_integer(section, "priority", INT32_MIN, INT32_MAX, &priority);
+    }
+    const aegis_toml_node *node = aegis_workload_integer(section, "lane", 0, 63, &lane);
+    if (node != NULL && lane >= workload->lanes) {
+        aegis_workload_fail(section, node, "lane", AEGIS_ERROR_CONFIG,
+                            "lane %" PRId64 " does not exist: [device] lanes = %u counts from 0; "
+                            "write a smaller number or more lanes",
+                            lane, workload->lanes);
+    }
+    node = aegis_workload_integer(section, "threads", 1, 256, &threads);
+    if (node != NULL && threads > (int64_t)workload->lane_width) {
+        aegis_workload_fail(section, node, "threads", AEGIS_ERROR_CONFIG,
+                            "%" PRId64 " threads do not fit a lane of %u: raise [device] "
+                            "lane_width or write fewer threads",
+                            threads, workload->lane_width);
+    }
+    model->priority = (int32_t)priority;
+    model->lane = (int)lane;
+    model->config.threads = (unsigned)threads;
+}
+
+static void read_limits(const aegis_workload_section *section,
+                        const aegis_workload *workload,
+                        aegis_workload_model *model)
+{
+    const aegis_toml_node *node =
+        aegis_workload_size(section, "memory", PAGE_BYTES, &model->memory_bytes);
+    if (node != NULL && model->memory_bytes > workload->memory_bytes) {
+        aegis_workload_fail(section, node, "memory", AEGIS_ERROR_CONFIG,
+                            "%" PRIu64 " bytes is more than [device] memory (%" PRIu64
+                            "); lower this limit or raise that one",
+                            model->memory_bytes, workload->memory_bytes);
+    }
+    node = aegis_workload_duration(section, "compute", false, &model->compute_ns);
+    if (node != NULL && model->period_ns == 0) {
+        aegis_workload_fail(section, node, "compute", AEGIS_ERROR_CONFIG,
+                            "is a limit per period; give the model a period");
+    }
+}
+
+static void read_profile(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    int64_t samples = 0, slots = 0, seed = 0;
+    aegis_workload_number(section, "confidence", 0, 1, true, &model->confidence);
+    aegis_workload_number(section, "assurance", 0, 1, true, &model->assurance);
+    aegis_workload_number(section, "margin", 1, 100, false, &model->margin);
+    aegis_workload_integer(section, "samples", MIN_SAMPLES, MAX_SAMPLES, &samples);
+    aegis_workload_integer(section, "slots", 1, MAX_SLOTS, &slots);
+    aegis_workload_integer(section, "seed", 0, INT64_MAX, &seed);
+    aegis_workload_boolean(section, "prepack", &model->config.prepack);
+    model->samples = (uint32_t)samples;
+    model->config.slots = (uint32_t)slots;
+    model->config.seed = (uint64_t)seed;
+}
+
+void aegis_workload_read_model(aegis_workload_reader *reader,
+                               const aegis_toml_node *table,
+                               const aegis_workload *workload,
+                               size_t index,
+                               aegis_early_rule early,
+                               aegis_workload_model *ret_model)
+{
+    aegis_workload_model model = {.place = {.line = table->line, .column = table->column}};
+    aegis_workload_section section = {.reader = reader, .table = table};
+    read_name(&section, index, &model);
+    if (reader->status != AEGIS_OK) {
+        return;
+    }
+    aegis_workload_check_keys(&section, known_keys, AEGIS_ARRAY_LENGTH(known_keys), later_keys);
+    refuse_same_name(&section, workload, index, model.name);
+    read_path(&section, &model);
+    read_backend(&section, &model);
+    aegis_workload_read_tensors(&section, &model);
+    read_class(&section, &model);
+    read_times(&section, &model);
+    read_rules(&section, early, &model);
+    read_place(&section, workload, index, &model);
+    read_limits(&section, workload, &model);
+    read_profile(&section, &model);
+    model.config.name = model.name;
+    model.config.path = model.path;
+    model.config.memory_limit_bytes = model.memory_bytes;
+    *ret_model = model;
+}
