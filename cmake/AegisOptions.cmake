@@ -24,7 +24,9 @@ target_compile_definitions(aegis_flags INTERFACE _GNU_SOURCE)
 target_compile_options(aegis_flags INTERFACE
   $<$<COMPILE_LANGUAGE:C,CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wswitch-enum
     -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/= -fno-common -fvisibility=default>
-  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes>)
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes>
+  # Messages and paths are cut on purpose when they do not fit.
+  $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>)
 if(AEGISRT_WERROR)
   target_compile_options(aegis_flags INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-Werror>)
 endif()

@@ -45,6 +45,10 @@ const char *aegis_context_name(const aegis_context *context);
 const aegis_resource_budget *aegis_context_budget(const aegis_context *context);
 struct aegis_model *aegis_context_model(const aegis_context *context);
 
+/** Ties the model to its context when it is placed after admission. Borrowed, outlives the context.
+ * Set-up only: before the model's first job. */
+void aegis_context_set_model(aegis_context *context, struct aegis_model *model);
+
 /** Charges device memory. BUDGET_EXCEEDED: nothing was charged. Any thread, lock-free. */
 aegis_status aegis_context_charge_memory(aegis_context *context, uint64_t size_bytes, aegis_error *err);
 void aegis_context_release_memory(aegis_context *context, uint64_t size_bytes);

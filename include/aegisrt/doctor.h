@@ -35,10 +35,10 @@ typedef struct aegis_doctor_check {
 } aegis_doctor_check;
 
 /**
- * Probes, always the same ones in the same order: cpu-governor, turbo, smt, rt-throttling,
- * rt-permission, memlock, isolated-cpus, preemption, swap, huge-pages, clocksource, timer-slack,
- * cgroup-memory, cgroup-cpu, steal, thermal-zones, cuda-driver. What cannot be read is a finding
- * (UNKNOWN), not a failure of the call.
+ * Probes, always the same ones in the same order: cpu-governor, turbo, smt, isolated-cpus,
+ * preemption, clocksource, steal; rt-throttling, rt-permission, memlock, timer-slack,
+ * cgroup-memory, cgroup-cpu; swap, huge-pages, thermal-zones, cuda-driver. What cannot be read is a
+ * finding (UNKNOWN), not a failure of the call.
  * @param root folder that holds `proc` and `sys`; NULL means "/".
  * @param ret_checks owned by the caller, freed by aegis_doctor_free with the same allocator.
  * @return NO_MEMORY, INVALID_ARGUMENT. Any thread.

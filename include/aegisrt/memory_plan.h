@@ -37,7 +37,8 @@ typedef struct aegis_plan_buffer {
 
 typedef struct aegis_plan_limits {
     uint64_t capacity_bytes; /**< UINT64_MAX: minimise height; else any height that fits will do */
-    uint64_t nodes;          /**< search nodes; 0: the planner's default. Makes plans reproducible */
+    uint64_t nodes;          /**< search nodes; 0: the planner's default (the product's: 2,000,000,
+                                  fewer above 400 buffers). Makes plans reproducible */
     uint64_t timeout_ns;     /**< 0: none. With a timeout a plan may differ between machines */
     unsigned threads;        /**< 0: one. Never changes the plan */
 } aegis_plan_limits;
@@ -101,12 +102,51 @@ aegis_status aegis_plan_verify(const aegis_plan_buffer *buffers,
                                const aegis_allocator *allocator,
                                aegis_error *err);
 
+/* ---- buffers as text ---- */
+
+/**
+ * Reads `id,lower,upper,size` and a fifth column `alignment` when the header line has it. Blank
+ * lines are skipped; line ends may be LF or CRLF. `name` stands in messages ("name:line:column").
+ * The buffers are owned by the caller: aegis_plan_buffers_free. @return OK; PARSE; NO_MEMORY;
+ * INVALID_ARGUMENT. Ids that occur twice are left to aegis_planner_solve.
+ */
+aegis_status aegis_plan_csv_parse(const char *text,
+                                  size_t size,
+                                  const char *name,
+                                  const aegis_allocator *allocator,
+                                  aegis_plan_buffer **ret_buffers,
+                                  size_t *ret_count,
+                                  aegis_error *err);
+
+/** As aegis_plan_csv_parse, from a file of at most 256 MiB. Also IO, NOT_FOUND. */
+aegis_status aegis_plan_csv_load(const char *path,
+                                 const aegis_allocator *allocator,
+                                 aegis_plan_buffer **ret_buffers,
+                                 size_t *ret_count,
+                                 aegis_error *err);
+
+/** Gives back what one of the two returned. NULL is fine. */
+void aegis_plan_buffers_free(const aegis_allocator *allocator,
+                             aegis_plan_buffer *buffers,
+                             size_t count);
+
 /* ---- the orchestrator: models, lanes, one arena ---- */
+
+/*
+ * An orchestrator belongs to one thread at a time (the admission path); nothing here is called
+ * between jobs. Offsets count from the base of the region that it plans; that base must be aligned
+ * to the largest alignment asked for. Regions and the models' own blocks are rounded up to 64
+ * bytes.
+ *
+ * Layout: [activation region of each lane][spill region of each lane][permanent block of each
+ * model]. Before the seal everything is only counted; the seal fixes the first two parts, and from
+ * then on models come and go among the permanent blocks, first fit, moving nobody.
+ */
 
 typedef enum aegis_memory_class {
     AEGIS_MEMORY_WEIGHTS = 0, /**< initialisers; permanent */
     AEGIS_MEMORY_PREPACKED,   /**< what the runtime keeps from loading; permanent */
-    AEGIS_MEMORY_STATE,       /**< outlives jobs; double-buffered; permanent */
+    AEGIS_MEMORY_STATE,       /**< outlives jobs; permanent; the demand lists both copies */
     AEGIS_MEMORY_INPUT,       /**< from submission to the end of the job; permanent per slot */
     AEGIS_MEMORY_OUTPUT,      /**< until the caller releases it; permanent per slot */
     AEGIS_MEMORY_ACTIVATION,  /**< dies inside a segment; shared within the lane */
@@ -123,8 +163,8 @@ typedef struct aegis_tensor_lifetime {
     aegis_memory_class memory_class;
     uint32_t segment;     /**< of activations */
     int64_t start, end;   /**< [first write, last read) in events of that segment */
-    uint64_t size_bytes;
-    uint64_t alignment;   /**< 0 means 64 */
+    uint64_t size_bytes;  /**< 0 is allowed and takes no bytes */
+    uint64_t alignment;   /**< power of two; 0 means 64 */
 } aegis_tensor_lifetime;
 
 /** What the orchestrator must place for one model. Borrowed for the call. */
@@ -159,8 +199,9 @@ typedef struct aegis_memory_binding {
 } aegis_memory_binding;
 
 typedef struct aegis_sharing_opportunity {
-    uint32_t model_a, model_b; /**< two models of one lane (or one model with itself) */
-    uint64_t shared_bytes;     /**< saved by sharing their activation bytes */
+    uint32_t model_a, model_b; /**< two models of one lane, or one model with itself */
+    uint64_t shared_bytes;     /**< saved: of two models the smaller activation height; of one the
+                                    sum of its activation sizes less its height */
 } aegis_sharing_opportunity;
 
 /** Totals of a plan. */
@@ -168,6 +209,7 @@ typedef struct aegis_memory_totals {
     uint64_t capacity_bytes;
     uint64_t planned_bytes;         /**< permanent + lane regions + spill */
     uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< placed; ACTIVATION: sum of lane regions */
+    uint64_t padding_bytes;         /**< lost to alignment: planned less the sum of by_class */
     uint64_t activations_planned;   /**< sum over lanes of the lane's region */
     uint64_t activations_sum;       /**< what the models' activations would need each alone */
     uint64_t sum_of_models;         /**< what the models would need each alone, all classes */
@@ -179,10 +221,11 @@ typedef struct aegis_memory_config {
     uint64_t capacity_bytes;   /**< of the region to plan */
     uint16_t lanes;
     uint64_t spill_bytes_per_lane;
-    aegis_plan_limits limits;  /**< capacity ignored */
+    aegis_plan_limits limits;  /**< for each segment's plan; capacity ignored; nodes 0: 200,000 */
 } aegis_memory_config;
 
-/** `planner` is copied. */
+/** `planner` is copied, its `self` is borrowed for the orchestrator's life. INVALID_ARGUMENT (no
+ * capacity or lanes), NO_MEMORY (host memory, or spill regions above the capacity). */
 aegis_status aegis_memory_orchestrator_create(const aegis_memory_config *config,
                                               const aegis_planner *planner,
                                               const aegis_allocator *allocator,
@@ -192,25 +235,55 @@ void aegis_memory_orchestrator_destroy(aegis_memory_orchestrator *orchestrator);
 
 /**
  * Plans one more model beside those that are there, which keep their addresses. Lane regions may
- * grow only before `aegis_memory_orchestrator_seal`. On failure nothing changes:
- * BUDGET_EXCEEDED (its own limit: need, limit, largest class), NO_MEMORY (arena: bytes missing,
- * peak instant, buffers, and the model whose removal would make it fit, in the message).
+ * grow only before `aegis_memory_orchestrator_seal`. On failure nothing changes but the refusal
+ * record: BUDGET_EXCEEDED (its own limit: need, limit, largest class), NO_MEMORY (arena: bytes
+ * missing, peak instant, buffers, and the model whose removal would make it fit, in the message;
+ * also host memory). Also EXISTS, INVALID_ARGUMENT, OVERFLOW.
  */
 aegis_status aegis_memory_orchestrator_plan(aegis_memory_orchestrator *orchestrator,
                                             const aegis_memory_demand *demand,
                                             aegis_error *err);
 
+/** Tensors that a refusal names at the activation peak. */
+#define AEGIS_REFUSAL_TENSORS 4
+
+/** Why the last refused model did not fit. */
+typedef struct aegis_memory_refusal {
+    aegis_status status;     /**< BUDGET_EXCEEDED or NO_MEMORY */
+    uint32_t model;          /**< the refused one */
+    bool lane_region;        /**< its lane's activation region is fixed and too small */
+    uint64_t need_bytes;     /**< what it would add: to its budget, the arena or the lane's region */
+    uint64_t capacity_bytes; /**< its limit, the arena, or the lane's region */
+    uint64_t free_bytes;     /**< of that capacity; after the seal the largest hole */
+    uint64_t missing_bytes;  /**< need less free */
+    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< of the refused model, planned alone */
+    bool has_model_to_remove;
+    uint32_t model_to_remove; /**< the one freeing least whose removal alone makes it fit */
+    uint32_t peak_segment;    /**< where its activations peak */
+    int64_t peak_at;          /**< the event of that segment */
+    uint64_t peak_bytes;      /**< live there */
+    size_t peak_count;        /**< entries below: the largest live there, largest first */
+    uint32_t peak_tensors[AEGIS_REFUSAL_TENSORS];
+    uint64_t peak_tensor_bytes[AEGIS_REFUSAL_TENSORS];
+} aegis_memory_refusal;
+
+/** The last refusal by `aegis_memory_orchestrator_plan`; false when there was none yet. */
+bool aegis_memory_orchestrator_last_refusal(const aegis_memory_orchestrator *orchestrator,
+                                            aegis_memory_refusal *ret_refusal);
+
 /** Lays the regions out: lane regions and permanent parts get their final offsets; afterwards lane
- * regions have a fixed size. Call once, before the first bind. */
+ * regions have a fixed size. Call once, before the first bind. STATE the second time; NO_MEMORY. */
 aegis_status aegis_memory_orchestrator_seal(aegis_memory_orchestrator *orchestrator, aegis_error *err);
 
-/** The model's placements with final offsets. NOT_FOUND, STATE before seal. Borrowed. */
+/** The model's placements with final offsets, borrowed until its release. NOT_FOUND, STATE before
+ * seal. */
 aegis_status aegis_memory_orchestrator_bind(aegis_memory_orchestrator *orchestrator,
                                             uint32_t model,
                                             const aegis_memory_binding **ret_binding,
                                             aegis_error *err);
 
-/** Frees a model's permanent bytes; its binding dies. NOT_FOUND. */
+/** Frees a model's permanent bytes; its binding dies. Before the seal its lane's region shrinks to
+ * what the others need, afterwards it keeps its size. NOT_FOUND. */
 aegis_status aegis_memory_orchestrator_release(aegis_memory_orchestrator *orchestrator,
                                                uint32_t model,
                                                aegis_error *err);
@@ -223,7 +296,7 @@ aegis_status aegis_memory_orchestrator_spill_region(const aegis_memory_orchestra
                                                     aegis_error *err);
 
 typedef enum aegis_pressure_policy {
-    AEGIS_PRESSURE_REPORT = 0,     /**< say what could be freed, per model, nothing else */
+    AEGIS_PRESSURE_REPORT = 0,     /**< say what removing all would free; names none */
     AEGIS_PRESSURE_NEWEST,         /**< name the model planned last */
     AEGIS_PRESSURE_LARGEST,        /**< name the model whose removal frees most */
     AEGIS_PRESSURE_SMALLEST_ENOUGH /**< name the smallest model whose removal frees `needed` */
@@ -242,6 +315,13 @@ aegis_status aegis_memory_orchestrator_handle_pressure(
     uint64_t needed_bytes,
     aegis_pressure_answer *ret_answer,
     aegis_error *err);
+
+/** What the removal of one model would free: its permanent block, and before the seal what its
+ * lane's region would shrink by. NOT_FOUND. */
+aegis_status aegis_memory_orchestrator_freeable(const aegis_memory_orchestrator *orchestrator,
+                                                uint32_t model,
+                                                uint64_t *ret_bytes,
+                                                aegis_error *err);
 
 /** Planned bytes now, and the most since create. */
 uint64_t aegis_memory_orchestrator_current(const aegis_memory_orchestrator *orchestrator);

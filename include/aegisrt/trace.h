@@ -30,55 +30,85 @@ extern "C" {
 typedef enum aegis_trace_kind {
     AEGIS_TRACE_INVALID = 0,
     /* events: what went into the scheduler core, in order; enough to replay */
-    AEGIS_TRACE_EVENT_MODEL_ADD = 1, /**< model, lane; a period, b deadline, c segments; after its
-                                        LIMITS and SEGMENT records */
-    AEGIS_TRACE_EVENT_MODEL_REMOVE = 2, /**< model */
-    AEGIS_TRACE_EVENT_SUBMIT =
-        3, /**< model, job; a release (nominal), b absolute deadline, c priority */
-    AEGIS_TRACE_EVENT_TIMER = 4, /**< the core was called because a timer passed */
-    AEGIS_TRACE_EVENT_SEGMENT_DONE =
-        5,                      /**< model, job, lane; a segment, b start, c end, d status */
-    AEGIS_TRACE_EVENT_MODE = 6, /**< a mode index */
-    AEGIS_TRACE_EVENT_CORE =
-        7, /**< a lanes, b max models, c max jobs, d wake bound; job: launch bound */
-    AEGIS_TRACE_EVENT_MODEL_LIMITS =
-        8,                               /**< model; a compute budget, b priority, c queue depth,
-                                              d overrun | early << 8 | background << 16 | weight << 32 */
-    AEGIS_TRACE_EVENT_MODEL_SEGMENT = 9, /**< model; a index, b bound, c enforceable bound */
-    AEGIS_TRACE_EVENT_CLEAR_FAULT = 10,  /**< model */
-    AEGIS_TRACE_EVENT_STOP = 11,         /**< no more dispatches */
+    /** model, lane; a period, b deadline, c segments; after its LIMITS and SEGMENT records */
+    AEGIS_TRACE_EVENT_MODEL_ADD = 1,
+    /** model */
+    AEGIS_TRACE_EVENT_MODEL_REMOVE = 2,
+    /** model, job; a release (nominal), b absolute deadline, c priority */
+    AEGIS_TRACE_EVENT_SUBMIT = 3,
+    /** the core was called because a timer passed */
+    AEGIS_TRACE_EVENT_TIMER = 4,
+    /** model, job, lane; a segment, b start, c end, d status */
+    AEGIS_TRACE_EVENT_SEGMENT_DONE = 5,
+    /** a mode index */
+    AEGIS_TRACE_EVENT_MODE = 6,
+    /** a lanes, b max models, c max jobs, d wake bound; job: launch bound */
+    AEGIS_TRACE_EVENT_CORE = 7,
+    /** model; a compute budget, b priority, c queue depth, d overrun | early << 8 | background <<
+     * 16 | weight << 32 */
+    AEGIS_TRACE_EVENT_MODEL_LIMITS = 8,
+    /** model; a index, b bound, c enforceable bound */
+    AEGIS_TRACE_EVENT_MODEL_SEGMENT = 9,
+    /** model */
+    AEGIS_TRACE_EVENT_CLEAR_FAULT = 10,
+    /** no more dispatches */
+    AEGIS_TRACE_EVENT_STOP = 11,
     /* decisions: what came out of the core, in order */
-    AEGIS_TRACE_DISPATCH = 16,  /**< model, job, lane; a segment, b key of the chosen, c key of the
-                                   runner-up, d its model or -1 */
-    AEGIS_TRACE_ARM_TIMER = 17, /**< a when */
-    AEGIS_TRACE_COMPLETE = 18, /**< model, job, lane; a release, b deadline, c finish, d response */
-    AEGIS_TRACE_MISS = 19,     /**< as COMPLETE; rationale says if it is excused and by what */
-    AEGIS_TRACE_REJECT = 20,   /**< model, job; rationale; a release */
-    AEGIS_TRACE_ABORT =
-        21, /**< model, job, lane; rationale; a release, b deadline, c when, d status */
-    AEGIS_TRACE_OVERRUN = 22, /**< model, job, lane; a bound, b elapsed when detected, c segment */
-    AEGIS_TRACE_TERMINATE = 23,  /**< model, job, lane; a bound */
-    AEGIS_TRACE_SKIP = 24,       /**< model, job; a release: dropped after an overrun */
-    AEGIS_TRACE_LANE_WHOLE = 25, /**< lane; a instant since when the proofs hold again */
-    AEGIS_TRACE_IDLE_UNTIL = 26, /**< lane; a when: a non-work-conserving policy waits */
+    /** model, job, lane; a segment, b key of the chosen, c key of the runner-up, d its model or -1
+     */
+    AEGIS_TRACE_DISPATCH = 16,
+    /** a when */
+    AEGIS_TRACE_ARM_TIMER = 17,
+    /** model, job, lane; a release, b deadline, c finish, d response */
+    AEGIS_TRACE_COMPLETE = 18,
+    /** as COMPLETE; rationale says if it is excused and by what */
+    AEGIS_TRACE_MISS = 19,
+    /** model, job; rationale; a release */
+    AEGIS_TRACE_REJECT = 20,
+    /** model, job, lane; rationale; a release, b deadline, c when, d status */
+    AEGIS_TRACE_ABORT = 21,
+    /** model, job, lane; a bound, b elapsed when detected, c segment */
+    AEGIS_TRACE_OVERRUN = 22,
+    /** model, job, lane; a bound */
+    AEGIS_TRACE_TERMINATE = 23,
+    /** model, job; a release: dropped after an overrun */
+    AEGIS_TRACE_SKIP = 24,
+    /** lane; a instant since when the proofs hold again */
+    AEGIS_TRACE_LANE_WHOLE = 25,
+    /** lane; a when: a non-work-conserving policy waits */
+    AEGIS_TRACE_IDLE_UNTIL = 26,
     /* execution, written by lanes */
-    AEGIS_TRACE_EXECUTE = 32, /**< model, job, lane; a segment, b start, c end, d status */
+    /** model, job, lane; a segment, b start, c end, d status */
+    AEGIS_TRACE_EXECUTE = 32,
     /* admission and life cycle */
-    AEGIS_TRACE_ADMISSION_STEP = 48, /**< model; a step 1..9, b status, c duration ns */
-    AEGIS_TRACE_ADMITTED = 49, /**< model, lane; a bound ns, b response ns, c utilisation ppm */
-    AEGIS_TRACE_REFUSED = 50,  /**< model; rationale; a,b,c,d operands of the rationale */
-    AEGIS_TRACE_EVICTED = 51,  /**< model, lane */
+    /** model; a step 1..9, b status, c duration ns */
+    AEGIS_TRACE_ADMISSION_STEP = 48,
+    /** model, lane; a bound ns, b response ns, c utilisation ppm */
+    AEGIS_TRACE_ADMITTED = 49,
+    /** model; rationale; a,b,c,d operands of the rationale */
+    AEGIS_TRACE_REFUSED = 50,
+    /** model, lane */
+    AEGIS_TRACE_EVICTED = 51,
     /* memory */
-    AEGIS_TRACE_PLAN = 64, /**< lane or NONE; a height, b lower bound, c capacity, d buffers */
-    AEGIS_TRACE_BIND = 65, /**< model; a offset, b size, c class */
-    AEGIS_TRACE_ALLOCATION = 66, /**< model; a index, b size, c offset (recorded while profiling) */
-    AEGIS_TRACE_SPILL = 67,      /**< model, job; a index, b size, c expected size or -1 */
-    AEGIS_TRACE_PRESSURE = 68,   /**< a policy, b bytes that could be freed */
+    /** lane or NONE; a height, b lower bound, c capacity, d buffers */
+    AEGIS_TRACE_PLAN = 64,
+    /** model; a offset, b size, c class */
+    AEGIS_TRACE_BIND = 65,
+    /** model; a index, b size, c offset (recorded while profiling) */
+    AEGIS_TRACE_ALLOCATION = 66,
+    /** model, job; a index, b size, c expected size or -1 */
+    AEGIS_TRACE_SPILL = 67,
+    /** a policy, b bytes that could be freed */
+    AEGIS_TRACE_PRESSURE = 68,
     /* other */
-    AEGIS_TRACE_SYNCHRONIZE = 80, /**< lane; a waited ns */
-    AEGIS_TRACE_FAULT = 81,       /**< model; a status, b category, c native code */
-    AEGIS_TRACE_COUNTER = 82,     /**< a which (aegis_trace_counter), b value */
-    AEGIS_TRACE_MARK = 83         /**< a 0 when the run starts, 1 when it stops, else free */
+    /** lane; a waited ns */
+    AEGIS_TRACE_SYNCHRONIZE = 80,
+    /** model; a status, b category, c native code */
+    AEGIS_TRACE_FAULT = 81,
+    /** a which (aegis_trace_counter), b value */
+    AEGIS_TRACE_COUNTER = 82,
+    /** a 0 when the run starts, 1 when it stops, else free */
+    AEGIS_TRACE_MARK = 83
 } aegis_trace_kind;
 
 typedef enum aegis_trace_counter {

@@ -22,7 +22,8 @@ void *aegis_block_alloc(uint64_t size_bytes, uint64_t tag, const void *owner)
     if (size_bytes > UINT64_MAX / 2) {
         return NULL;
     }
-    uint64_t total = sizeof(block_header) + ((size_bytes + ALIGNMENT - 1) & ~(uint64_t)(ALIGNMENT - 1));
+    uint64_t total =
+        sizeof(block_header) + ((size_bytes + ALIGNMENT - 1) & ~(uint64_t)(ALIGNMENT - 1));
     if (posix_memalign(&memory, ALIGNMENT, total) != 0) {
         /* More than the machine grants by malloc; address space alone may still do. */
         memory = mmap(NULL, total, PROT_READ | PROT_WRITE,
@@ -59,7 +60,10 @@ bool aegis_block_free(void *block)
     return true;
 }
 
-bool aegis_block_describe(const void *block, uint64_t *ret_size, uint64_t *ret_tag, const void **ret_owner)
+bool aegis_block_describe(const void *block,
+                          uint64_t *ret_size,
+                          uint64_t *ret_tag,
+                          const void **ret_owner)
 {
     const block_header *header = (const block_header *)block - 1;
     if (header->magic != MAGIC_LIVE) {

@@ -14,6 +14,9 @@ void *aegis_block_alloc(uint64_t size_bytes, uint64_t tag, const void *owner);
 /* False, and nothing done, for a pointer without an intact header. NULL is fine. */
 bool aegis_block_free(void *block);
 /* Of a live block: as given to alloc. */
-bool aegis_block_describe(const void *block, uint64_t *ret_size, uint64_t *ret_tag, const void **ret_owner);
+bool aegis_block_describe(const void *block,
+                          uint64_t *ret_size,
+                          uint64_t *ret_tag,
+                          const void **ret_owner);
 
 #endif

@@ -131,9 +131,8 @@ void *aegis_player_alloc(aegis_player *player, uint64_t size_bytes)
             return size_bytes == 0 ? player->empty : player->addresses[expected];
         }
     }
-    uint64_t wanted = player->next < tape->allocation_count
-                          ? tape->allocations[player->next].size_bytes
-                          : 0;
+    uint64_t wanted =
+        player->next < tape->allocation_count ? tape->allocations[player->next].size_bytes : 0;
     depart(player, wanted, size_bytes);
     player->next++;
     return from_spill(player, size_bytes);
@@ -146,8 +145,8 @@ void aegis_player_free(aegis_player *player, void *pointer)
         int64_t expected = player->cursor < tape->event_count ? tape->events[player->cursor] : 0;
         if (expected < 0) {
             int64_t which = -1 - expected;
-            void *address = tape->allocations[which].size_bytes == 0 ? player->empty
-                                                                     : player->addresses[which];
+            void *address =
+                tape->allocations[which].size_bytes == 0 ? player->empty : player->addresses[which];
             if (address == pointer) {
                 player->cursor++;
                 return;
@@ -187,7 +186,8 @@ aegis_status aegis_player_end(aegis_player *player, bool completed, aegis_error 
             "change the model's allocations; record it with such inputs",
             spill->first_index, spill->asked_bytes, spill->expected_bytes, spill->bytes);
     }
-    if (completed && (state == AEGIS_PLAYER_UNWINDING || player->cursor != player->tape->event_count)) {
+    if (completed &&
+        (state == AEGIS_PLAYER_UNWINDING || player->cursor != player->tape->event_count)) {
         if (player->spill.first_index < 0) {
             player->spill.first_index = (int64_t)player->next;
         }

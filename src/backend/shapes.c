@@ -52,9 +52,8 @@ static aegis_status check_names(const aegis_model_config *config,
     return AEGIS_OK;
 }
 
-static aegis_status check_given(const aegis_surface_declaration *one,
-                                const aegis_input_shape *given,
-                                aegis_error *err)
+static aegis_status
+check_given(const aegis_surface_declaration *one, const aegis_input_shape *given, aegis_error *err)
 {
     char declared[200], asked[160];
     aegis_shape_text(given->shape, given->rank, asked, sizeof asked);
@@ -127,10 +126,11 @@ static aegis_status derive(const aegis_model_config *config,
         }
     }
     if (missing >= 0) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
-                               "input '%s' is declared %s: dimension %d is free; fix it, for example "
-                               "inputs = { \"%s\" = [...] }",
-                               one->name, declared_text(one, text, sizeof text), missing, one->name);
+        return aegis_error_set(
+            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+            "input '%s' is declared %s: dimension %d is free; fix it, for example "
+            "inputs = { \"%s\" = [...] }",
+            one->name, declared_text(one, text, sizeof text), missing, one->name);
     }
     return AEGIS_OK;
 }

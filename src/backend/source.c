@@ -31,10 +31,11 @@ const char *aegis_shape_text(const int64_t *shape, int rank, char *buffer, size_
     size_t used = 0;
     buffer[0] = '\0';
     for (int i = 0; i <= rank && used < size; i++) {
-        int wrote = i == rank       ? snprintf(buffer + used, size - used, "%s]", rank == 0 ? "[" : "")
-                    : shape[i] >= 0 ? snprintf(buffer + used, size - used, "%s%" PRId64,
-                                               i == 0 ? "[" : ", ", shape[i])
-                                    : snprintf(buffer + used, size - used, "%s?", i == 0 ? "[" : ", ");
+        int wrote =
+            i == rank ? snprintf(buffer + used, size - used, "%s]", rank == 0 ? "[" : "")
+            : shape[i] >= 0
+                ? snprintf(buffer + used, size - used, "%s%" PRId64, i == 0 ? "[" : ", ", shape[i])
+                : snprintf(buffer + used, size - used, "%s?", i == 0 ? "[" : ", ");
         used += wrote > 0 ? (size_t)wrote : 0;
     }
     return buffer;
@@ -170,7 +171,8 @@ static aegis_status fill_random(const aegis_source *source,
     uint64_t span = (uint64_t)source->high - (uint64_t)source->low; /* span + 1 values */
     for (uint64_t i = 0; i < elements; i++) {
         uint64_t draw = aegis_random_next(&state);
-        uint64_t offset = span == UINT64_MAX ? draw : (uint64_t)(((aegis_u128)draw * (span + 1)) >> 64);
+        uint64_t offset =
+            span == UINT64_MAX ? draw : (uint64_t)(((aegis_u128)draw * (span + 1)) >> 64);
         store_integer(info->element, data, i, (int64_t)((uint64_t)source->low + offset));
     }
     return AEGIS_OK;
@@ -189,7 +191,8 @@ static aegis_status fill_file(const aegis_source *source,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
                                "the source of input '%s' is a file without a path", info->name);
     }
-    aegis_status status = aegis_file_read(source->path, LARGEST_FILE, allocator, &bytes, &size, err);
+    aegis_status status =
+        aegis_file_read(source->path, LARGEST_FILE, allocator, &bytes, &size, err);
     if (status != AEGIS_OK) {
         aegis_error_prefix(err, "source of input '%s'", info->name);
         return status;
@@ -204,12 +207,13 @@ static aegis_status fill_file(const aegis_source *source,
             memcpy(data, npy.data, npy.data_bytes);
         } else {
             char file_shape[160], wanted[160];
-            status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
-                                     "%s holds %s %s, input '%s' is %s %s", source->path,
-                                     aegis_element_name(npy.element),
-                                     aegis_shape_text(npy.shape, npy.rank, file_shape, sizeof file_shape),
-                                     info->name, aegis_element_name(info->element),
-                                     aegis_shape_text(info->shape, info->rank, wanted, sizeof wanted));
+            status = aegis_error_set(
+                err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+                "%s holds %s %s, input '%s' is %s %s", source->path,
+                aegis_element_name(npy.element),
+                aegis_shape_text(npy.shape, npy.rank, file_shape, sizeof file_shape), info->name,
+                aegis_element_name(info->element),
+                aegis_shape_text(info->shape, info->rank, wanted, sizeof wanted));
         }
     }
     aegis_file_free(allocator, bytes, size);

@@ -21,16 +21,16 @@ aegis_status aegis_surface_unknown(const aegis_surface *surface,
     char list[300] = "";
     size_t used = 0;
     for (size_t i = 0; i < count && used < sizeof list; i++) {
-        int wrote = snprintf(list + used, sizeof list - used, "%s'%s'", i == 0 ? "" : ", ", known[i]);
+        int wrote =
+            snprintf(list + used, sizeof list - used, "%s'%s'", i == 0 ? "" : ", ", known[i]);
         used += wrote > 0 ? (size_t)wrote : 0;
     }
     const char *nearest = aegis_nearest_word(name, known, count);
-    return aegis_error_set(err, AEGIS_HERE(COMPONENT), status,
-                           "%s%s%sunknown %s '%s'%s%s%s; the model has: %s",
-                           surface != NULL ? "model '" : "",
-                           surface != NULL ? surface->model_name : "", surface != NULL ? "': " : "",
-                           what, name, nearest != NULL ? ", did you mean '" : "",
-                           nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "", list);
+    return aegis_error_set(
+        err, AEGIS_HERE(COMPONENT), status, "%s%s%sunknown %s '%s'%s%s%s; the model has: %s",
+        surface != NULL ? "model '" : "", surface != NULL ? surface->model_name : "",
+        surface != NULL ? "': " : "", what, name, nearest != NULL ? ", did you mean '" : "",
+        nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "", list);
 }
 
 static int find(const aegis_tensor_info *tensors, size_t count, const char *name)
@@ -56,7 +56,8 @@ static aegis_status unknown_tensor(const aegis_surface *surface,
     for (size_t i = 0; i < count; i++) {
         names[i] = tensors[i].name;
     }
-    return aegis_surface_unknown(surface, input ? "input" : "output", name, names, count, status, err);
+    return aegis_surface_unknown(surface, input ? "input" : "output", name, names, count, status,
+                                 err);
 }
 
 static aegis_status copy_tensors(aegis_surface *surface,
@@ -66,7 +67,8 @@ static aegis_status copy_tensors(aegis_surface *surface,
                                  size_t *ret_count,
                                  aegis_error *err)
 {
-    aegis_tensor_info *tensors = aegis_allocate_zeroed(&surface->allocator, count + 1, sizeof *tensors);
+    aegis_tensor_info *tensors =
+        aegis_allocate_zeroed(&surface->allocator, count + 1, sizeof *tensors);
     *ret_tensors = tensors;
     *ret_count = tensors == NULL ? 0 : count;
     for (size_t i = 0; tensors != NULL && i < count; i++) {
@@ -94,7 +96,8 @@ static aegis_status copy_tensors(aegis_surface *surface,
                                              "no memory for the surface of a model");
 }
 
-static aegis_status pair_state(aegis_surface *surface, const aegis_model_config *config, aegis_error *err)
+static aegis_status
+pair_state(aegis_surface *surface, const aegis_model_config *config, aegis_error *err)
 {
     for (size_t i = 0; i < config->state_count; i++) {
         const aegis_state_pair *pair = &config->state[i];
@@ -118,7 +121,8 @@ static aegis_status pair_state(aegis_surface *surface, const aegis_model_config 
         }
         if (surface->input_partner[input] >= 0 || surface->output_partner[output] >= 0) {
             return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
-                                   "state: input '%s' or output '%s' is in two pairs", a->name, b->name);
+                                   "state: input '%s' or output '%s' is in two pairs", a->name,
+                                   b->name);
         }
         surface->input_partner[input] = output;
         surface->output_partner[output] = input;
@@ -127,11 +131,13 @@ static aegis_status pair_state(aegis_surface *surface, const aegis_model_config 
 }
 
 /* A source that names an input wins over one for all. */
-static aegis_status copy_sources(aegis_surface *surface, const aegis_model_config *config, aegis_error *err)
+static aegis_status
+copy_sources(aegis_surface *surface, const aegis_model_config *config, aegis_error *err)
 {
     for (size_t s = 0; s < config->source_count; s++) {
         const aegis_source *source = &config->sources[s];
-        if (source->input != NULL && find(surface->inputs, surface->input_count, source->input) < 0) {
+        if (source->input != NULL &&
+            find(surface->inputs, surface->input_count, source->input) < 0) {
             return unknown_tensor(surface, true, source->input, AEGIS_ERROR_CONFIG, err);
         }
     }
@@ -162,10 +168,11 @@ static aegis_status copy_sources(aegis_surface *surface, const aegis_model_confi
 /* Order: both halves of each state pair, then the inputs of slot 0, 1, ..., then the outputs. */
 static aegis_status list_buffers(aegis_surface *surface, aegis_error *err)
 {
-    size_t most = (surface->input_count + surface->output_count) * surface->slots +
-                  2 * surface->input_count;
-    surface->buffers = aegis_allocate_zeroed(&surface->allocator, most + 1, sizeof *surface->buffers);
-    surface->buffer_count = most + 1;
+    size_t most =
+        (surface->input_count + surface->output_count) * surface->slots + 2 * surface->input_count;
+    surface->buffers =
+        aegis_allocate_zeroed(&surface->allocator, most + 1, sizeof *surface->buffers);
+    surface->buffer_count = most;
     if (surface->buffers == NULL) {
         surface->buffer_count = 0;
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
@@ -174,15 +181,15 @@ static aegis_status list_buffers(aegis_surface *surface, aegis_error *err)
     size_t used = 0;
     for (size_t i = 0; i < surface->input_count; i++) {
         for (int half = 0; half < 2 && surface->input_partner[i] >= 0; half++) {
-            surface->buffers[used++] = (aegis_surface_buffer){
-                AEGIS_MEMORY_STATE, surface->inputs[i].size_bytes, NULL};
+            surface->buffers[used++] =
+                (aegis_surface_buffer){AEGIS_MEMORY_STATE, surface->inputs[i].size_bytes, NULL};
         }
     }
     for (uint32_t slot = 0; slot < surface->slots; slot++) {
         for (size_t i = 0; i < surface->input_count; i++) {
             if (surface->input_partner[i] < 0) {
-                surface->buffers[used++] = (aegis_surface_buffer){
-                    AEGIS_MEMORY_INPUT, surface->inputs[i].size_bytes, NULL};
+                surface->buffers[used++] =
+                    (aegis_surface_buffer){AEGIS_MEMORY_INPUT, surface->inputs[i].size_bytes, NULL};
             }
         }
     }
@@ -202,7 +209,7 @@ static aegis_status list_buffers(aegis_surface *surface, aegis_error *err)
                                "no memory for the buffers of a model");
     }
     memcpy(exact, surface->buffers, used * sizeof *exact);
-    aegis_deallocate(&surface->allocator, surface->buffers, surface->buffer_count, sizeof *exact);
+    aegis_deallocate(&surface->allocator, surface->buffers, most + 1, sizeof *exact);
     surface->buffers = exact;
     surface->buffer_count = used;
     return AEGIS_OK;
@@ -222,8 +229,8 @@ aegis_status aegis_surface_init(aegis_surface *surface,
     surface->seed = config->seed;
     surface->slots = config->slots == 0 ? 1 : config->slots;
     surface->model_name = aegis_copy_text(allocator, config->name);
-    aegis_status status = copy_tensors(surface, inputs, input_count, &surface->inputs,
-                                       &surface->input_count, err);
+    aegis_status status =
+        copy_tensors(surface, inputs, input_count, &surface->inputs, &surface->input_count, err);
     if (status == AEGIS_OK) {
         status = copy_tensors(surface, outputs, output_count, &surface->outputs,
                               &surface->output_count, err);
@@ -231,7 +238,8 @@ aegis_status aegis_surface_init(aegis_surface *surface,
     if (status == AEGIS_OK) {
         surface->input_partner = aegis_allocate_zeroed(allocator, input_count + 1, sizeof(int));
         surface->output_partner = aegis_allocate_zeroed(allocator, output_count + 1, sizeof(int));
-        surface->sources = aegis_allocate_zeroed(allocator, input_count + 1, sizeof *surface->sources);
+        surface->sources =
+            aegis_allocate_zeroed(allocator, input_count + 1, sizeof *surface->sources);
         if (surface->input_partner == NULL || surface->output_partner == NULL ||
             surface->sources == NULL || surface->model_name == NULL) {
             status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
@@ -273,10 +281,12 @@ void aegis_surface_finish(aegis_surface *surface)
     for (size_t i = 0; surface->sources != NULL && i < surface->input_count; i++) {
         aegis_free_text(allocator, (char *)surface->sources[i].path);
     }
-    aegis_deallocate(allocator, surface->sources, surface->input_count + 1, sizeof *surface->sources);
+    aegis_deallocate(allocator, surface->sources, surface->input_count + 1,
+                     sizeof *surface->sources);
     aegis_deallocate(allocator, surface->input_partner, surface->input_count + 1, sizeof(int));
     aegis_deallocate(allocator, surface->output_partner, surface->output_count + 1, sizeof(int));
-    aegis_deallocate(allocator, surface->buffers, surface->buffer_count + 1, sizeof *surface->buffers);
+    aegis_deallocate(allocator, surface->buffers, surface->buffer_count + 1,
+                     sizeof *surface->buffers);
     free_tensors(surface, surface->inputs, surface->input_count);
     free_tensors(surface, surface->outputs, surface->output_count);
     aegis_free_text(allocator, surface->model_name);
@@ -284,8 +294,8 @@ void aegis_surface_finish(aegis_surface *surface)
 }
 
 /* Index of a buffer by the order of list_buffers. */
-static size_t buffer_index(
-    const aegis_surface *surface, bool input, size_t which, uint32_t slot, uint32_t parity)
+static size_t
+buffer_index(const aegis_surface *surface, bool input, size_t which, uint32_t slot, uint32_t parity)
 {
     const int *partner = input ? surface->input_partner : surface->output_partner;
     size_t states = 0, plain_inputs = 0, plain_outputs = 0, before = 0;
@@ -306,16 +316,23 @@ static size_t buffer_index(
     for (size_t i = 0; i < which; i++) {
         before += partner[i] < 0;
     }
-    return 2 * states + (input ? slot * plain_inputs
-                               : surface->slots * plain_inputs + slot * plain_outputs) + before;
+    return 2 * states +
+           (input ? slot * plain_inputs : surface->slots * plain_inputs + slot * plain_outputs) +
+           before;
 }
 
-void *aegis_surface_input_pointer(const aegis_surface *surface, size_t input, uint32_t slot, uint32_t parity)
+void *aegis_surface_input_pointer(const aegis_surface *surface,
+                                  size_t input,
+                                  uint32_t slot,
+                                  uint32_t parity)
 {
     return surface->buffers[buffer_index(surface, true, input, slot, parity)].pointer;
 }
 
-void *aegis_surface_output_pointer(const aegis_surface *surface, size_t output, uint32_t slot, uint32_t parity)
+void *aegis_surface_output_pointer(const aegis_surface *surface,
+                                   size_t output,
+                                   uint32_t slot,
+                                   uint32_t parity)
 {
     return surface->buffers[buffer_index(surface, false, output, slot, parity)].pointer;
 }
@@ -358,7 +375,8 @@ aegis_status aegis_surface_open_trial(aegis_surface *surface, aegis_error *err)
     uint64_t total = 0;
     for (size_t i = 0; i < surface->buffer_count; i++) {
         uint64_t rounded = aegis_align_up(surface->buffers[i].size_bytes, ALIGNMENT);
-        if (rounded < surface->buffers[i].size_bytes || __builtin_add_overflow(total, rounded, &total)) {
+        if (rounded < surface->buffers[i].size_bytes ||
+            __builtin_add_overflow(total, rounded, &total)) {
             return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_OVERFLOW,
                                    "model '%s': inputs and outputs are too large together",
                                    surface->model_name);
@@ -427,19 +445,29 @@ static aegis_status find_tensor(aegis_surface *surface,
     return AEGIS_OK;
 }
 
-aegis_status aegis_surface_find_input(
-    aegis_surface *surface, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err)
+aegis_status aegis_surface_find_input(aegis_surface *surface,
+                                      uint32_t slot,
+                                      const char *name,
+                                      void **ret_data,
+                                      uint64_t *ret_size,
+                                      aegis_error *err)
 {
     return find_tensor(surface, true, slot, name, ret_data, ret_size, err);
 }
 
-aegis_status aegis_surface_find_output(
-    aegis_surface *surface, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err)
+aegis_status aegis_surface_find_output(aegis_surface *surface,
+                                       uint32_t slot,
+                                       const char *name,
+                                       void **ret_data,
+                                       uint64_t *ret_size,
+                                       aegis_error *err)
 {
     return find_tensor(surface, false, slot, name, ret_data, ret_size, err);
 }
 
-void aegis_surface_lifetimes(const aegis_surface *surface, uint32_t first, aegis_tensor_lifetime *ret_lifetimes)
+void aegis_surface_lifetimes(const aegis_surface *surface,
+                             uint32_t first,
+                             aegis_tensor_lifetime *ret_lifetimes)
 {
     for (size_t i = 0; i < surface->buffer_count; i++) {
         ret_lifetimes[i] = (aegis_tensor_lifetime){

@@ -27,8 +27,8 @@ typedef struct aegis_surface {
     char *model_name;
     aegis_tensor_info *inputs, *outputs; /* names owned */
     size_t input_count, output_count;
-    int *input_partner;  /* per input: the output that feeds it, or -1 */
-    int *output_partner; /* per output: the input that it feeds, or -1 */
+    int *input_partner;    /* per input: the output that feeds it, or -1 */
+    int *output_partner;   /* per output: the input that it feeds, or -1 */
     aegis_source *sources; /* per input; paths owned */
     uint64_t seed;
     uint32_t slots;
@@ -60,25 +60,43 @@ aegis_status aegis_surface_init(aegis_surface *surface,
                                 size_t output_count,
                                 const aegis_allocator *allocator,
                                 aegis_error *err);
-void aegis_surface_finish(aegis_surface *surface); /* also after a failed or missing init, when zeroed */
+void aegis_surface_finish(
+    aegis_surface *surface); /* also after a failed or missing init, when zeroed */
 
 /* Buffers of a memory of their own, filled from their sources. */
 aegis_status aegis_surface_open_trial(aegis_surface *surface, aegis_error *err);
-/* Points the buffers at `pointers` (one each) and fills them; the trial memory goes back. On failure
- * nothing changes. */
+/* Points the buffers at `pointers` (one each) and fills them; the trial memory goes back. On
+ * failure nothing changes. */
 aegis_status aegis_surface_place(aegis_surface *surface, void *const *pointers, aegis_error *err);
 aegis_status aegis_surface_reset(aegis_surface *surface, aegis_error *err);
 
-void *aegis_surface_input_pointer(const aegis_surface *surface, size_t input, uint32_t slot, uint32_t parity);
-void *aegis_surface_output_pointer(const aegis_surface *surface, size_t output, uint32_t slot, uint32_t parity);
-/* For the public calls: by name, with the current state (input) or the one written last (output). */
-aegis_status aegis_surface_find_input(
-    aegis_surface *surface, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err);
-aegis_status aegis_surface_find_output(
-    aegis_surface *surface, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err);
+void *aegis_surface_input_pointer(const aegis_surface *surface,
+                                  size_t input,
+                                  uint32_t slot,
+                                  uint32_t parity);
+void *aegis_surface_output_pointer(const aegis_surface *surface,
+                                   size_t output,
+                                   uint32_t slot,
+                                   uint32_t parity);
+/* For the public calls: by name, with the current state (input) or the one written last (output).
+ */
+aegis_status aegis_surface_find_input(aegis_surface *surface,
+                                      uint32_t slot,
+                                      const char *name,
+                                      void **ret_data,
+                                      uint64_t *ret_size,
+                                      aegis_error *err);
+aegis_status aegis_surface_find_output(aegis_surface *surface,
+                                       uint32_t slot,
+                                       const char *name,
+                                       void **ret_data,
+                                       uint64_t *ret_size,
+                                       aegis_error *err);
 
 /* Lifetimes of the buffers, in their order; `first` numbers the first tensor. */
-void aegis_surface_lifetimes(const aegis_surface *surface, uint32_t first, aegis_tensor_lifetime *ret_lifetimes);
+void aegis_surface_lifetimes(const aegis_surface *surface,
+                             uint32_t first,
+                             aegis_tensor_lifetime *ret_lifetimes);
 
 /* "unknown input 'z'; did you mean 'x'? The model has: 'x', 'y'" */
 aegis_status aegis_surface_unknown(const aegis_surface *surface,

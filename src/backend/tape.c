@@ -108,12 +108,15 @@ aegis_status aegis_tape_compare(const aegis_tape *first, const aegis_tape *secon
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory to record the sequence of allocations");
     }
-    size_t common = first->event_count < second->event_count ? first->event_count : second->event_count;
+    size_t common =
+        first->event_count < second->event_count ? first->event_count : second->event_count;
     for (size_t i = 0; i < common; i++) {
-        if (first->events[i] != second->events[i] || event_bytes(first, i) != event_bytes(second, i)) {
+        if (first->events[i] != second->events[i] ||
+            event_bytes(first, i) != event_bytes(second, i)) {
             return aegis_error_set(
                 err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_DEPARTURE,
-                "two runs differ at allocation event %zu: %s of %" PRIu64 " bytes, then %s of %" PRIu64
+                "two runs differ at allocation event %zu: %s of %" PRIu64
+                " bytes, then %s of %" PRIu64
                 " bytes; a model whose allocations vary cannot be planned",
                 i, first->events[i] >= 0 ? "request" : "release", event_bytes(first, i),
                 second->events[i] >= 0 ? "request" : "release", event_bytes(second, i));

@@ -2,8 +2,8 @@
 #ifndef AEGIS_BACKEND_TAPE_H
 #define AEGIS_BACKEND_TAPE_H
 
-/* Allocation sequences of a runtime: recorded once (tape), then handed planned addresses and checked
- * event by event in constant time (player). Nothing here knows a particular runtime. */
+/* Allocation sequences of a runtime: recorded once (tape), then handed planned addresses and
+ * checked event by event in constant time (player). Nothing here knows a particular runtime. */
 
 #include "base/base.h"
 
@@ -38,8 +38,10 @@ void aegis_tape_free(aegis_tape *tape, size_t allocation);
 /* Allocations that never ended. */
 size_t aegis_tape_survivors(const aegis_tape *tape);
 /* OK, or DEPARTURE that names the first event at which the two differ. */
-aegis_status aegis_tape_compare(const aegis_tape *first, const aegis_tape *second, aegis_error *err);
-/* Writes a lifetime for each allocation that has a size; events become [born, died). Returns how many. */
+aegis_status
+aegis_tape_compare(const aegis_tape *first, const aegis_tape *second, aegis_error *err);
+/* Writes a lifetime for each allocation that has a size; events become [born, died). Returns how
+ * many. */
 size_t aegis_tape_lifetimes(const aegis_tape *tape,
                             aegis_memory_class memory_class,
                             uint32_t segment,
@@ -47,8 +49,8 @@ size_t aegis_tape_lifetimes(const aegis_tape *tape,
 
 /* ---- bytes for what was not planned ---- */
 
-/* A last resort shared by all models of a backend: mapped, not touched, never returned to zero while
- * somebody uses it. Any thread. */
+/* A last resort shared by all models of a backend: mapped, not touched, never returned to zero
+ * while somebody uses it. Any thread. */
 typedef struct aegis_reserve {
     unsigned char *base;
     uint64_t size_bytes;
@@ -64,15 +66,16 @@ void aegis_reserve_finish(aegis_reserve *reserve);
 typedef enum aegis_player_state {
     AEGIS_PLAYER_IDLE = 0,
     AEGIS_PLAYER_FOLLOWING, /* every event so far was as recorded */
-    AEGIS_PLAYER_UNWINDING, /* frees came early: a run that is being ended gives its memory back so */
+    AEGIS_PLAYER_UNWINDING, /* frees came early: a run that is being ended gives its memory back so
+                             */
     AEGIS_PLAYER_DEPARTED
 } aegis_player_state;
 
 /* One run at a time, on one thread. Fields up to `on_departure` are set by the owner. */
 typedef struct aegis_player {
     const aegis_tape *tape;
-    void *const *addresses; /* one per allocation of the tape */
-    void *empty;            /* what a request of zero bytes gets */
+    void *const *addresses;            /* one per allocation of the tape */
+    void *empty;                       /* what a request of zero bytes gets */
     const unsigned char *planned_base; /* holds all addresses */
     uint64_t planned_bytes;
     unsigned char *spill_base;
@@ -96,8 +99,8 @@ void *aegis_player_alloc(aegis_player *player, uint64_t size_bytes);
 void aegis_player_free(aegis_player *player, void *pointer);
 /* True for bytes that need no release: planned, spilled, of the reserve, or empty. */
 bool aegis_player_holds(const aegis_player *player, const void *pointer);
-/* Judges the run. `completed`: the runtime says that it ran to the end. OK when the sequence was the
- * recorded one, or a prefix of it that did not complete. */
+/* Judges the run. `completed`: the runtime says that it ran to the end. OK when the sequence was
+ * the recorded one, or a prefix of it that did not complete. */
 aegis_status aegis_player_end(aegis_player *player, bool completed, aegis_error *err);
 
 #endif

@@ -64,13 +64,18 @@ aegis_status aegis_file_read(const char *path,
                              aegis_error *err);
 void aegis_file_free(const aegis_allocator *allocator, char *bytes, size_t size);
 /* Temp file, fsync, rename, fsync of the folder. */
-aegis_status aegis_file_write_atomic(const char *path, const void *bytes, size_t size, aegis_error *err);
+aegis_status
+aegis_file_write_atomic(const char *path, const void *bytes, size_t size, aegis_error *err);
 /* mkdir -p. */
 aegis_status aegis_folder_create(const char *path, aegis_error *err);
 
 /* sha256.c: 64 hex digits and a NUL. */
 #define AEGIS_SHA256_HEX_BYTES 65
-aegis_status aegis_sha256_bytes(const void *bytes, size_t size, char ret_hex[AEGIS_SHA256_HEX_BYTES], aegis_error *err);
-aegis_status aegis_sha256_file(const char *path, char ret_hex[AEGIS_SHA256_HEX_BYTES], aegis_error *err);
+aegis_status aegis_sha256_bytes(const void *bytes,
+                                size_t size,
+                                char ret_hex[AEGIS_SHA256_HEX_BYTES],
+                                aegis_error *err);
+aegis_status
+aegis_sha256_file(const char *path, char ret_hex[AEGIS_SHA256_HEX_BYTES], aegis_error *err);
 
 #endif

@@ -32,8 +32,8 @@ static void fill(aegis_error *err,
     memcpy(err->message, message, sizeof message);
 }
 
-aegis_status aegis_error_set(
-    aegis_error *err, aegis_place place, aegis_status status, const char *format, ...)
+aegis_status
+aegis_error_set(aegis_error *err, aegis_place place, aegis_status status, const char *format, ...)
 {
     if (err != NULL) {
         va_list arguments;

@@ -13,10 +13,10 @@
 
 #define COMPONENT "base.file"
 
-static aegis_status system_error(
-    aegis_error *err, aegis_place place, const char *what, const char *path, int code)
+static aegis_status
+system_error(aegis_error *err, aegis_place place, const char *what, const char *path, int code)
 {
-    aegis_status status = code == ENOENT                     ? AEGIS_ERROR_NOT_FOUND
+    aegis_status status = code == ENOENT                    ? AEGIS_ERROR_NOT_FOUND
                           : code == EACCES || code == EPERM ? AEGIS_ERROR_PERMISSION
                                                             : AEGIS_ERROR_IO;
     return aegis_error_set_native(err, place, status, code, "cannot %s %s: %s", what, path,

@@ -13,7 +13,8 @@ static const rationale_text texts[] = {
     {AEGIS_WHY_ONLY_READY, "only-ready", "no other job was ready on this lane"},
     {AEGIS_WHY_SMALLER_KEY, "smaller-key", "its key was smaller than the runner-up's"},
     {AEGIS_WHY_TIE_MODEL, "tie-model", "keys were equal and its model comes first"},
-    {AEGIS_WHY_TIE_SEQUENCE, "tie-sequence", "key and model were equal and it was submitted earlier"},
+    {AEGIS_WHY_TIE_SEQUENCE, "tie-sequence",
+     "key and model were equal and it was submitted earlier"},
     {AEGIS_WHY_NEXT_SEGMENT, "next-segment", "it continues the job that had just run"},
     {AEGIS_WHY_POLICY_WAITS, "policy-waits", "the policy prefers to wait for a coming release"},
     {AEGIS_WHY_BACKGROUND, "background", "no job with a deadline was ready"},
@@ -47,7 +48,8 @@ static const rationale_text texts[] = {
     {AEGIS_WHY_NO_PROOF, "no-proof", "no proof exists for this combination"},
     {AEGIS_WHY_COMPUTE_LIMIT, "compute-limit", "its bound is above its compute budget"},
     {AEGIS_WHY_ANALYSIS_OVERFLOW, "analysis-overflow", "the numbers of the analysis do not fit"},
-    {AEGIS_WHY_ANALYSIS_UNDECIDED, "analysis-undecided", "the analysis ended undecided at its limit"},
+    {AEGIS_WHY_ANALYSIS_UNDECIDED, "analysis-undecided",
+     "the analysis ended undecided at its limit"},
 };
 
 static const rationale_text *find(aegis_rationale code)

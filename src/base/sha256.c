@@ -9,7 +9,8 @@
 
 #define COMPONENT "base.sha256"
 
-static aegis_status finish(EVP_MD_CTX *context, char ret_hex[AEGIS_SHA256_HEX_BYTES], aegis_error *err)
+static aegis_status
+finish(EVP_MD_CTX *context, char ret_hex[AEGIS_SHA256_HEX_BYTES], aegis_error *err)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int size = 0;

@@ -91,10 +91,11 @@ aegis_status aegis_parse_size(const char *text, uint64_t *ret_bytes, aegis_error
 aegis_status aegis_parse_duration(const char *text, uint64_t *ret_ns, aegis_error *err)
 {
     if (!parse(text, duration_units, AEGIS_ARRAY_LENGTH(duration_units), ret_ns)) {
-        return aegis_error_set(err, AEGIS_HERE("base.units"), AEGIS_ERROR_CONFIG,
-                               "\"%s\" is not a duration: write a number with ns, us, ms or s, such "
-                               "as \"200ms\"",
-                               text);
+        return aegis_error_set(
+            err, AEGIS_HERE("base.units"), AEGIS_ERROR_CONFIG,
+            "\"%s\" is not a duration: write a number with ns, us, ms or s, such "
+            "as \"200ms\"",
+            text);
     }
     return AEGIS_OK;
 }

@@ -186,17 +186,16 @@ aegis_status aegis_arena_list_take(aegis_arena_list *list,
     if (node == NULL) {
         status = aegis_error_set(
             err, AEGIS_HERE("device.arena"), AEGIS_ERROR_NO_MEMORY,
-            "need %" PRIu64 " bytes aligned to %" PRIu64 ", largest hole %" PRIu64
-            ", free %" PRIu64 " of %" PRIu64
-            " bytes: enlarge arena_bytes ([device] memory) or free buffers first",
+            "need %" PRIu64 " bytes aligned to %" PRIu64 ", largest hole %" PRIu64 ", free %" PRIu64
+            " of %" PRIu64 " bytes: enlarge arena_bytes ([device] memory) or free buffers first",
             size_bytes, alignment, largest_hole(list), list->size - used, list->size);
         goto done;
     }
     node = carve(list, node, padding_of(list, node, alignment), size_bytes);
     if (node == NULL) {
-        status = aegis_error_set(err, AEGIS_HERE("device.arena"), AEGIS_ERROR_NO_MEMORY,
-                                 "no host memory to note a buffer of %" PRIu64 " bytes",
-                                 size_bytes);
+        status =
+            aegis_error_set(err, AEGIS_HERE("device.arena"), AEGIS_ERROR_NO_MEMORY,
+                            "no host memory to note a buffer of %" PRIu64 " bytes", size_bytes);
         goto done;
     }
     node->taken = true;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <aegisrt/device.h>
 
-static uint64_t
-choose(uint64_t derived, uint64_t measured, aegis_figure_source *ret_source)
+static uint64_t choose(uint64_t derived, uint64_t measured, aegis_figure_source *ret_source)
 {
     aegis_figure_source source = AEGIS_FIGURE_UNKNOWN;
     uint64_t figure = 0;

@@ -47,7 +47,8 @@ static bool find_group(char *table, const char *controller, char *ret_group, siz
         }
         *path++ = '\0';
         controllers++;
-        bool matches = controller == NULL ? *controllers == '\0' : list_has(controllers, controller);
+        bool matches =
+            controller == NULL ? *controllers == '\0' : list_has(controllers, controller);
         if (matches) {
             snprintf(ret_group, size, "%s", path);
             return true;
@@ -67,8 +68,9 @@ static bool find_mount(char *table, const char *controller, char **ret_root, cha
         if (tail == NULL || sscanf(tail, " - %31s %*s %511s", type, super) != 2) {
             continue;
         }
-        bool matches = controller == NULL ? strcmp(type, "cgroup2") == 0
-                                          : strcmp(type, "cgroup") == 0 && list_has(super, controller);
+        bool matches = controller == NULL
+                           ? strcmp(type, "cgroup2") == 0
+                           : strcmp(type, "cgroup") == 0 && list_has(super, controller);
         if (!matches) {
             continue;
         }
@@ -90,8 +92,8 @@ static const char *below_root(const char *group, const char *mount_root)
     if (strcmp(mount_root, "/") == 0) {
         return group;
     }
-    bool inside = strncmp(group, mount_root, length) == 0 &&
-                  (group[length] == '/' || group[length] == '\0');
+    bool inside =
+        strncmp(group, mount_root, length) == 0 && (group[length] == '/' || group[length] == '\0');
     return inside ? group + length : "";
 }
 

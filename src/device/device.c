@@ -159,26 +159,30 @@ static bool range_is_sound(const aegis_device *device, const void *pointer, size
 }
 
 aegis_status aegis_device_check_copy(const aegis_device *device,
-                               const void *destination,
-                               const void *source,
-                               size_t size_bytes,
-                               aegis_error *err)
+                                     const void *destination,
+                                     const void *source,
+                                     size_t size_bytes,
+                                     aegis_error *err)
 {
     if (size_bytes > 0 && (destination == NULL || source == NULL)) {
         return null_argument(AEGIS_HERE("device"), "source or destination", err);
     }
     if (!range_is_sound(device, destination, size_bytes) ||
         !range_is_sound(device, source, size_bytes)) {
-        return aegis_error_set(err, AEGIS_HERE("device"), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "a copy of %zu bytes from %p to %p lies partly outside the arena (%" PRIu64
-                               " bytes at %p)",
-                               size_bytes, source, destination, device->size, (void *)device->base);
+        return aegis_error_set(
+            err, AEGIS_HERE("device"), AEGIS_ERROR_INVALID_ARGUMENT,
+            "a copy of %zu bytes from %p to %p lies partly outside the arena (%" PRIu64
+            " bytes at %p)",
+            size_bytes, source, destination, device->size, (void *)device->base);
     }
     return AEGIS_OK;
 }
 
-aegis_status aegis_device_copy(
-    aegis_device *device, void *destination, const void *source, size_t size_bytes, aegis_error *err)
+aegis_status aegis_device_copy(aegis_device *device,
+                               void *destination,
+                               const void *source,
+                               size_t size_bytes,
+                               aegis_error *err)
 {
     if (device == NULL) {
         return null_argument(AEGIS_HERE("device"), "device", err);

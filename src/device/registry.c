@@ -2,7 +2,6 @@
 /* Which devices exist, and which one a configuration means. */
 #include "device/factories.h"
 
-
 /* What "auto" means here and now: CUDA when it was built and has a usable device. */
 static aegis_device_kind resolve(aegis_device_kind kind)
 {
@@ -23,8 +22,7 @@ static aegis_status unknown_kind(aegis_device_kind kind, aegis_error *err)
 static aegis_status check_host_index(int index, aegis_error *err)
 {
     if (index != 0) {
-        return aegis_error_set(err, AEGIS_HERE("device.registry"),
-                               AEGIS_ERROR_DEVICE_NOT_AVAILABLE,
+        return aegis_error_set(err, AEGIS_HERE("device.registry"), AEGIS_ERROR_DEVICE_NOT_AVAILABLE,
                                "host device %d does not exist: there is one, index 0", index);
     }
     return AEGIS_OK;

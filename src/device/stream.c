@@ -46,8 +46,8 @@ static aegis_status check_config(const aegis_device_capabilities *capabilities,
                                  aegis_error *err)
 {
     int priorities = capabilities->stream_priorities;
-    int widest = capabilities->kind == AEGIS_DEVICE_HOST ? capabilities->multiprocessor_count
-                                                         : INT16_MAX;
+    int widest =
+        capabilities->kind == AEGIS_DEVICE_HOST ? capabilities->multiprocessor_count : INT16_MAX;
     if (config->priority < 0 || config->priority >= priorities) {
         return out_of_range(err, "priority", config->priority, 0, priorities - 1);
     }
@@ -131,8 +131,11 @@ aegis_status aegis_stream_notify(aegis_stream *stream,
     return stream->device->ops->stream_notify(stream->self, function, argument, err);
 }
 
-aegis_status aegis_stream_copy(
-    aegis_stream *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err)
+aegis_status aegis_stream_copy(aegis_stream *stream,
+                               void *destination,
+                               const void *source,
+                               size_t size_bytes,
+                               aegis_error *err)
 {
     if (stream == NULL) {
         return invalid(err, "stream is NULL");
@@ -176,9 +179,8 @@ void *aegis_stream_self(aegis_stream *stream)
     return stream->self;
 }
 
-aegis_status aegis_cuda_stream_handle(aegis_stream *stream,
-                                      struct CUstream_st **ret_handle,
-                                      aegis_error *err)
+aegis_status
+aegis_cuda_stream_handle(aegis_stream *stream, struct CUstream_st **ret_handle, aegis_error *err)
 {
     if (stream == NULL || ret_handle == NULL) {
         return invalid(err, "stream or ret_handle is NULL");
@@ -227,7 +229,8 @@ void aegis_event_destroy(aegis_event *event)
     atomic_fetch_sub(&device->children, 1);
 }
 
-static aegis_status check_pair(const aegis_event *event, const aegis_stream *stream, aegis_error *err)
+static aegis_status
+check_pair(const aegis_event *event, const aegis_stream *stream, aegis_error *err)
 {
     if (event == NULL || stream == NULL) {
         return invalid(err, "event or stream is NULL");

@@ -141,8 +141,7 @@ bool aegis_tree_field_number(const char *root,
                              uint64_t *ret_number)
 {
     char text[64], *end;
-    if (!aegis_tree_field(root, path, key, text, sizeof text) ||
-        !isdigit((unsigned char)text[0])) {
+    if (!aegis_tree_field(root, path, key, text, sizeof text) || !isdigit((unsigned char)text[0])) {
         return false;
     }
     errno = 0;

@@ -45,8 +45,8 @@ typedef struct aegis_worker_ops {
 
 typedef struct aegis_worker aegis_worker;
 
-/* Starts the thread with name, CPU and scheduling of `config`. `self` is handed to `ops`. PERMISSION
- * when pinning or SCHED_FIFO is refused, NO_MEMORY when memory or threads are short. */
+/* Starts the thread with name, CPU and scheduling of `config`. `self` is handed to `ops`.
+ * PERMISSION when pinning or SCHED_FIFO is refused, NO_MEMORY when memory or threads are short. */
 aegis_status aegis_worker_create(const aegis_stream_config *config,
                                  const aegis_worker_ops *ops,
                                  void *self,
@@ -57,7 +57,8 @@ aegis_status aegis_worker_create(const aegis_stream_config *config,
 void aegis_worker_destroy(aegis_worker *worker);
 
 /* Copies the command into the ring. QUEUE_FULL. One producer at a time. */
-aegis_status aegis_worker_push(aegis_worker *worker, const aegis_command *command, aegis_error *err);
+aegis_status
+aegis_worker_push(aegis_worker *worker, const aegis_command *command, aegis_error *err);
 
 /* Waits until everything pushed before has run. STATE from the worker's own thread. */
 aegis_status aegis_worker_synchronize(aegis_worker *worker, aegis_error *err);

@@ -21,7 +21,10 @@ typedef struct aegis_search aegis_search;
 /* Overlapping pairs beyond which a component is left to the greedy orders: bounds memory. */
 #define AEGIS_SEARCH_MAX_PAIRS UINT64_C(4000000)
 
-/* `buffers` are borrowed, sorted by (lower, upper). Returns UNSUPPORTED beyond MAX_PAIRS. */
+/* Whether the search's memory stays within AEGIS_SEARCH_MAX_PAIRS. */
+bool aegis_search_can_hold(const aegis_plan_buffer *buffers, size_t count);
+
+/* `buffers` are borrowed, sorted by (lower, upper), and can be held. NO_MEMORY. */
 aegis_status aegis_search_create(const aegis_plan_buffer *buffers,
                                  size_t count,
                                  const aegis_allocator *allocator,
@@ -29,14 +32,12 @@ aegis_status aegis_search_create(const aegis_plan_buffer *buffers,
                                  aegis_error *err);
 void aegis_search_destroy(aegis_search *search);
 
-/* How many orders of trying buffers exist; `order` below is one of them. */
-#define AEGIS_SEARCH_ORDERS 113u
-
 /* Looks for a plan within `capacity`, spending at most `*nodes` placements (what was spent is
- * taken off). `deadline_ns` on the monotonic clock, 0: none. FOUND writes the offsets. */
+ * taken off). `run` picks the order in which buffers are tried; equal runs search alike. Stops at
+ * `deadline_ns` of CLOCK_MONOTONIC, 0: never. FOUND writes the offsets. */
 aegis_search_outcome aegis_search_run(aegis_search *search,
                                       uint64_t capacity,
-                                      unsigned order,
+                                      unsigned run,
                                       uint64_t deadline_ns,
                                       uint64_t *nodes,
                                       uint64_t *ret_offsets);

@@ -2,7 +2,8 @@
 /* Life cycle, submission and metrics. Admission is in admit.c, the thread in driver/loop.c. */
 #include "schedule/driver/internal.h"
 
-#include <string.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 #define COMPONENT "schedule.scheduler"
 #define DEFAULT_MODELS 64u
@@ -35,10 +36,11 @@ static aegis_status check_config(const aegis_scheduler_config *config, aegis_err
             used += aegis_stream_width(config->lanes[i]);
         }
         if (device->kind == AEGIS_DEVICE_HOST && used >= device->multiprocessor_count) {
-            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
-                                   "a polling driver would take a core from a lane: lanes use %d of "
-                                   "%d cores; use wait = \"sleep\" or fewer lanes",
-                                   used, device->multiprocessor_count);
+            return aegis_error_set(
+                err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+                "a polling driver would take a core from a lane: lanes use %d of "
+                "%d cores; use wait = \"sleep\" or fewer lanes",
+                used, device->multiprocessor_count);
         }
     }
     return AEGIS_OK;
@@ -65,36 +67,452 @@ static aegis_status create_tables(aegis_scheduler *scheduler, aegis_error *err)
     scheduler->heap = aegis_allocate_zeroed(allocator, models, sizeof *scheduler->heap);
     scheduler->submitted =
         aegis_allocate_zeroed(allocator, words(models), sizeof *scheduler->submitted);
-    scheduler->final_counters =
-        aegis_allocate_zeroed(allocator, models, sizeof *scheduler->final_counters);
     if (scheduler->actions == NULL || scheduler->entries == NULL || scheduler->heap == NULL ||
-        scheduler->submitted == NULL || scheduler->final_counters == NULL) {
+        scheduler->submitted == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no host memory for %u models", models);
     }
     return aegis_job_table_init(&scheduler->jobs, scheduler->config.max_jobs, allocator, err);
 }
 
+/* Both threads of the driver only run what is put into their rings. */
+static void execute_call(void *self, const aegis_command *command)
+{
+    (void)self;
+    command->of.call.function(command->of.call.argument);
+}
+
+static const aegis_worker_ops thread_ops = {.execute = execute_call};
+
 static aegis_status create_threads(aegis_scheduler *scheduler, aegis_error *err)
 {
-    static const aegis_stream_config callback_thread = {
-        .name = "aegis-callback", .cpu = -1, .width = 1};
-    static void (*const run)(void *, const aegis_command *) = NULL;
-    (void)run;
     aegis_stream_config orchestrator = {.name = "aegis-sched",
                                         .cpu = scheduler->config.cpu,
                                         .fifo_priority = scheduler->config.fifo_priority,
                                         .width = 1,
                                         .depth = 4};
-    aegis_stream_config callbacks = callback_thread;
-    callbacks.depth = scheduler->config.max_jobs;
-    extern const aegis_worker_ops aegis_driver_worker_ops;
-    aegis_status status =
-        aegis_worker_create(&orchestrator, &aegis_driver_worker_ops, scheduler,
-                            &scheduler->allocator, &scheduler->orchestrator, err);
+    aegis_stream_config callbacks = {
+        .name = "aegis-callback", .cpu = -1, .width = 1, .depth = scheduler->config.max_jobs};
+    aegis_status status = aegis_worker_create(&orchestrator, &thread_ops, scheduler,
+                                              &scheduler->allocator, &scheduler->orchestrator, err);
     if (status == AEGIS_OK) {
-        status = aegis_worker_create(&callbacks, &aegis_driver_worker_ops, scheduler,
-                                     &scheduler->allocator, &scheduler->callbacks, err);
+        status = aegis_worker_create(&callbacks, &thread_ops, scheduler, &scheduler->allocator,
+                                     &scheduler->callbacks, err);
     }
     return status;
+}
+
+static aegis_status create_rings(aegis_scheduler *scheduler, aegis_error *err)
+{
+    aegis_trace_collector *collector = scheduler->config.collector;
+    if (collector == NULL) {
+        return AEGIS_OK;
+    }
+    aegis_status status = aegis_trace_ring_create(collector, "orchestrator", &scheduler->ring, err);
+    for (uint16_t i = 0; i < scheduler->config.lane_count && status == AEGIS_OK; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "lane-%u", i);
+        status = aegis_trace_ring_create(collector, name, &scheduler->lanes[i].ring, err);
+    }
+    return status;
+}
+
+aegis_status aegis_scheduler_create(const aegis_scheduler_config *config,
+                                    const aegis_allocator *allocator,
+                                    aegis_scheduler **ret_scheduler,
+                                    aegis_error *err)
+{
+    if (config == NULL || allocator == NULL || ret_scheduler == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "a scheduler needs a configuration and an allocator");
+    }
+    aegis_status status = check_config(config, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    aegis_scheduler *scheduler = aegis_allocate_zeroed(allocator, 1, sizeof *scheduler);
+    if (scheduler == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for a scheduler");
+    }
+    scheduler->allocator = *allocator;
+    scheduler->config = *config;
+    if (config->max_models == 0) {
+        scheduler->config.max_models = DEFAULT_MODELS;
+    }
+    if (config->max_jobs == 0) {
+        scheduler->config.max_jobs = DEFAULT_JOBS;
+    }
+    pthread_mutex_init(&scheduler->admin, NULL);
+    atomic_init(&scheduler->next_job, 1);
+    for (uint16_t i = 0; i < config->lane_count; i++) {
+        scheduler->lanes[i].scheduler = scheduler;
+        scheduler->lanes[i].stream = config->lanes[i];
+        scheduler->lanes[i].index = i;
+    }
+    status = create_threads(scheduler, err);
+    if (status == AEGIS_OK) {
+        status = aegis_driver_calibrate(scheduler, err);
+    }
+    if (status == AEGIS_OK) {
+        status = create_tables(scheduler, err);
+    }
+    if (status == AEGIS_OK) {
+        status = create_rings(scheduler, err);
+    }
+    if (status != AEGIS_OK) {
+        aegis_scheduler_destroy(scheduler);
+        return status;
+    }
+    *ret_scheduler = scheduler;
+    return AEGIS_OK;
+}
+
+void aegis_scheduler_destroy(aegis_scheduler *scheduler)
+{
+    if (scheduler == NULL) {
+        return;
+    }
+    const aegis_allocator allocator = scheduler->allocator;
+    uint32_t models = scheduler->config.max_models;
+    if (scheduler->started) {
+        aegis_scheduler_stop(scheduler, NULL);
+    }
+    aegis_worker_destroy(scheduler->orchestrator);
+    aegis_worker_destroy(scheduler->callbacks);
+    for (uint32_t i = 0; scheduler->entries != NULL && i < models; i++) {
+        aegis_entry_destroy(scheduler->entries[i]);
+    }
+    aegis_core_destroy(scheduler->core);
+    aegis_job_table_finish(&scheduler->jobs, &allocator);
+    aegis_deallocate(&allocator, scheduler->actions, scheduler->max_actions,
+                     sizeof *scheduler->actions);
+    aegis_deallocate(&allocator, scheduler->entries, models, sizeof *scheduler->entries);
+    aegis_deallocate(&allocator, scheduler->heap, models, sizeof *scheduler->heap);
+    aegis_deallocate(&allocator, scheduler->submitted, words(models), sizeof *scheduler->submitted);
+    pthread_mutex_destroy(&scheduler->admin);
+    aegis_deallocate(&allocator, scheduler, 1, sizeof *scheduler);
+}
+
+uint64_t aegis_scheduler_wake_bound_ns(const aegis_scheduler *scheduler)
+{
+    return scheduler->config.wake_bound_ns;
+}
+
+uint64_t aegis_scheduler_overhead_bound_ns(const aegis_scheduler *scheduler)
+{
+    return scheduler->config.overhead_bound_ns;
+}
+
+/* ---- start, stop and words to the running thread ---- */
+
+aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    pthread_mutex_lock(&scheduler->admin);
+    if (scheduler->started || scheduler->stopping) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                                 "the scheduler was started already");
+        goto done;
+    }
+    for (uint32_t i = 0; i < scheduler->config.max_models; i++) {
+        aegis_entry *entry = scheduler->entries[i];
+        if (entry != NULL) {
+            entry->model = aegis_context_model(entry->context);
+        }
+        if (entry != NULL && (entry->model == NULL || !aegis_model_is_placed(entry->model))) {
+            status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                                     "%s is not placed in memory yet: call aegis_model_place first",
+                                     aegis_context_name(entry->context));
+            goto done;
+        }
+    }
+    uint64_t now = aegis_clock_now_ns(&scheduler->config.clock);
+    scheduler->start_ns = start_ns > now ? start_ns : now + START_DELAY_NS;
+    aegis_command loop = {.kind = AEGIS_COMMAND_CALL,
+                          .of.call = {.function = aegis_driver_loop, .argument = scheduler}};
+    status = aegis_worker_push(scheduler->orchestrator, &loop, err);
+    if (status == AEGIS_OK) {
+        scheduler->started = true;
+        atomic_store(&scheduler->accepting, true);
+    }
+done:
+    pthread_mutex_unlock(&scheduler->admin);
+    return status;
+}
+
+/* Hands a command to the running orchestration thread and waits for its answer. `admin` is held. */
+static aegis_status
+tell(aegis_scheduler *scheduler, aegis_command_to_driver kind, aegis_entry *entry, aegis_error *err)
+{
+    aegis_driver_command command = {.kind = kind, .entry = entry};
+    sem_init(&command.done, 0, 0);
+    atomic_store(&scheduler->mailbox, &command);
+    aegis_wake_ring(&scheduler->wake);
+    while (sem_wait(&command.done) != 0) {
+        /* interrupted by a signal */
+    }
+    sem_destroy(&command.done);
+    if (command.status != AEGIS_OK && err != NULL) {
+        *err = command.error;
+    }
+    return command.status;
+}
+
+/* Submitters of jobs that will never run hear so. The orchestration thread has ended. */
+static void reject_remaining(aegis_scheduler *scheduler)
+{
+    for (uint32_t i = 0; i < scheduler->config.max_models; i++) {
+        aegis_entry *entry = scheduler->entries[i];
+        for (uint32_t r = 0; entry != NULL && r < entry->record_count; r++) {
+            aegis_call_record *record = &entry->records[r];
+            bool is_free = atomic_load(&entry->record_bits[r / 64]) >> (r % 64) & 1;
+            if (!is_free && record->callback != NULL) {
+                record->result.end = AEGIS_JOB_REJECTED;
+                record->result.rationale = AEGIS_WHY_STOPPING;
+                record->callback(record->callback_self, &record->result);
+            }
+            if (!is_free) {
+                aegis_entry_give_record(entry, record);
+            }
+        }
+    }
+}
+
+aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    pthread_mutex_lock(&scheduler->admin);
+    if (!scheduler->started) {
+        pthread_mutex_unlock(&scheduler->admin);
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                               "the scheduler is not running");
+    }
+    atomic_store(&scheduler->accepting, false);
+    tell(scheduler, AEGIS_DRIVER_STOP, NULL, NULL);
+    aegis_worker_synchronize(scheduler->orchestrator, NULL);
+    aegis_worker_synchronize(scheduler->callbacks, NULL);
+    reject_remaining(scheduler);
+    scheduler->started = false;
+    if (scheduler->loop_status != AEGIS_OK) {
+        status = scheduler->loop_status;
+        if (err != NULL) {
+            *err = scheduler->loop_error;
+        }
+    }
+    pthread_mutex_unlock(&scheduler->admin);
+    return status;
+}
+
+static aegis_entry *find_entry(const aegis_scheduler *scheduler, uint32_t model)
+{
+    return model < scheduler->config.max_models ? scheduler->entries[model] : NULL;
+}
+
+static aegis_status unknown_model(aegis_error *err, aegis_place place, uint32_t model)
+{
+    return aegis_error_set(err, place, AEGIS_ERROR_NOT_FOUND, "model %u is not admitted", model);
+}
+
+aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    pthread_mutex_lock(&scheduler->admin);
+    aegis_entry *entry = find_entry(scheduler, model);
+    if (entry == NULL) {
+        status = unknown_model(err, AEGIS_HERE(COMPONENT), model);
+    } else if (scheduler->started) {
+        status = tell(scheduler, AEGIS_DRIVER_REMOVE, entry, err);
+        /* Callbacks of its jobs may still run: they use its records. */
+        aegis_worker_synchronize(scheduler->callbacks, NULL);
+    }
+    if (status == AEGIS_OK) {
+        aegis_trace_record record = {
+            .kind = AEGIS_TRACE_EVICTED, .model = (uint16_t)model, .lane = entry->core.lane};
+        if (scheduler->config.collector != NULL) {
+            aegis_trace_collector_record(scheduler->config.collector, &record);
+        }
+        scheduler->entries[model] = NULL;
+        aegis_entry_destroy(entry);
+    }
+    pthread_mutex_unlock(&scheduler->admin);
+    return status;
+}
+
+aegis_status
+aegis_scheduler_clear_fault(aegis_scheduler *scheduler, uint32_t model, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    pthread_mutex_lock(&scheduler->admin);
+    aegis_entry *entry = find_entry(scheduler, model);
+    if (entry == NULL) {
+        status = unknown_model(err, AEGIS_HERE(COMPONENT), model);
+    } else {
+        aegis_context_clear_error(entry->context);
+        if (scheduler->started) {
+            status = tell(scheduler, AEGIS_DRIVER_CLEAR_FAULT, entry, err);
+        }
+    }
+    pthread_mutex_unlock(&scheduler->admin);
+    return status;
+}
+
+/* Called by admission when a model joins a running scheduler; `admin` is held. */
+aegis_status aegis_driver_add(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err)
+{
+    return tell(scheduler, AEGIS_DRIVER_ADD, entry, err);
+}
+
+/* ---- submission ---- */
+
+static aegis_status
+copy_inputs(aegis_entry *entry, uint32_t slot, const aegis_submission *submission, aegis_error *err)
+{
+    aegis_device *device = aegis_stream_device(entry->scheduler->lanes[0].stream);
+    for (size_t i = 0; i < submission->input_count; i++) {
+        const aegis_job_input *input = &submission->inputs[i];
+        void *data;
+        uint64_t size;
+        aegis_status status = aegis_model_input(entry->model, slot, input->name, &data, &size, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+        if (size != input->size_bytes) {
+            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                                   "input %s of %s has %" PRIu64 " bytes, %zu were given",
+                                   input->name, aegis_context_name(entry->context), size,
+                                   input->size_bytes);
+        }
+        status = aegis_device_copy(device, data, input->data, input->size_bytes, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status
+check_submission(const aegis_entry *entry, const aegis_submission *submission, aegis_error *err)
+{
+    if (submission->input_count > 0 && !entry->request.external) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "%s has inputs of its own: admit it with source = \"external\" to "
+                               "give inputs with each job",
+                               aegis_context_name(entry->context));
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status put_submission(aegis_scheduler *scheduler,
+                                   aegis_entry *entry,
+                                   const aegis_submission *submission,
+                                   const aegis_call_record *record,
+                                   uint64_t *ret_job,
+                                   aegis_error *err)
+{
+    uint64_t now = aegis_clock_now_ns(&scheduler->config.clock);
+    uint64_t earliest = submission->earliest_start_ns;
+    aegis_submit_item item = {.job = atomic_fetch_add(&scheduler->next_job, 1),
+                              .release_ns = earliest > now ? earliest : now,
+                              .deadline_ns = submission->deadline_ns,
+                              .priority = submission->priority,
+                              .record = record->index};
+    if (!aegis_submit_queue_put(&entry->queue, &item)) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_QUEUE_FULL,
+                               "the submission queue of %s is full (%u)",
+                               aegis_context_name(entry->context), entry->request.queue_depth);
+    }
+    if (ret_job != NULL) {
+        *ret_job = item.job;
+    }
+    atomic_fetch_or(&scheduler->submitted[entry->id / 64], UINT64_C(1) << (entry->id % 64));
+    aegis_wake_ring(&scheduler->wake);
+    return AEGIS_OK;
+}
+
+aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
+                                    uint32_t model,
+                                    const aegis_submission *submission,
+                                    uint64_t *ret_job,
+                                    aegis_error *err)
+{
+    static const aegis_submission plain;
+    const aegis_submission *wanted = submission == NULL ? &plain : submission;
+    if (!atomic_load(&scheduler->accepting)) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                               "the scheduler is not running");
+    }
+    aegis_entry *entry = find_entry(scheduler, model);
+    if (entry == NULL || !atomic_load(&entry->active)) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NOT_ADMITTED,
+                               "model %u is not admitted", model);
+    }
+    aegis_status status = check_submission(entry, wanted, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    aegis_call_record *record = aegis_entry_take_record(entry);
+    if (record == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_QUEUE_FULL,
+                               "%s has %u jobs under way, as many as it may",
+                               aegis_context_name(entry->context), entry->record_count);
+    }
+    record->callback = wanted->callback;
+    record->callback_self = wanted->callback_self;
+    record->result = (aegis_job_result){.model = model};
+    status = copy_inputs(entry, record->index, wanted, err);
+    if (status == AEGIS_OK) {
+        status = put_submission(scheduler, entry, wanted, record, ret_job, err);
+    }
+    if (status != AEGIS_OK) {
+        aegis_entry_give_record(entry, record);
+    }
+    return status;
+}
+
+/* ---- metrics ---- */
+
+aegis_status aegis_scheduler_get_metrics(const aegis_scheduler *scheduler,
+                                         aegis_scheduler_metrics *ret_metrics,
+                                         aegis_error *err)
+{
+    (void)err;
+    aegis_scheduler_metrics metrics = {.decisions = atomic_load(&scheduler->decisions),
+                                       .lane_count = scheduler->config.lane_count};
+    uint64_t now =
+        scheduler->stop_ns > 0 ? scheduler->stop_ns : aegis_clock_now_ns(&scheduler->config.clock);
+    if (scheduler->start_ns > 0 && now > scheduler->start_ns) {
+        metrics.elapsed_ns = now - scheduler->start_ns;
+    }
+    for (uint16_t i = 0; i < metrics.lane_count; i++) {
+        metrics.lane_busy_ns[i] = atomic_load(&scheduler->lanes[i].busy_ns);
+    }
+    aegis_histogram_summarise(&scheduler->wakes, &metrics.wake_ns);
+    aegis_histogram_summarise(&scheduler->decision_times, &metrics.decision_ns);
+    *ret_metrics = metrics;
+    return AEGIS_OK;
+}
+
+aegis_status aegis_scheduler_model_metrics(const aegis_scheduler *scheduler,
+                                           uint32_t model,
+                                           aegis_model_metrics *ret_metrics,
+                                           aegis_error *err)
+{
+    const aegis_entry *entry = find_entry(scheduler, model);
+    aegis_model_metrics metrics = {0};
+    if (entry == NULL) {
+        return unknown_model(err, AEGIS_HERE(COMPONENT), model);
+    }
+    if (entry->in_core) {
+        aegis_status status =
+            aegis_core_model_counters(scheduler->core, model, &metrics.counters, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
+    aegis_histogram_summarise(&entry->response, &metrics.response_ns);
+    aegis_histogram_summarise(&entry->execution, &metrics.execution_ns);
+    aegis_histogram_summarise(&entry->start, &metrics.start_ns);
+    *ret_metrics = metrics;
+    return AEGIS_OK;
 }

@@ -30,16 +30,18 @@ static void read_lane_cpus(const aegis_workload_section *section, aegis_workload
     for (size_t i = 0; i < MAX_LANES; i++) {
         workload->lane_cpu[i] = -1;
     }
-    const aegis_toml_node *node = aegis_workload_get(
-        section, "lane_cpu", AEGIS_TOML_ARRAY, "an array with one CPU for each lane, such as [2, 3]");
+    const aegis_toml_node *node =
+        aegis_workload_get(section, "lane_cpu", AEGIS_TOML_ARRAY,
+                           "an array with one CPU for each lane, such as [2, 3]");
     if (node == NULL) {
         return;
     }
     if (node->child_count != workload->lanes) {
-        aegis_workload_fail(section, node, "lane_cpu", AEGIS_ERROR_CONFIG,
-                            "has %zu entries for %u lanes; write one CPU for each lane, -1 where it "
-                            "is not pinned",
-                            node->child_count, workload->lanes);
+        aegis_workload_fail(
+            section, node, "lane_cpu", AEGIS_ERROR_CONFIG,
+            "has %zu entries for %u lanes; write one CPU for each lane, -1 where it "
+            "is not pinned",
+            node->child_count, workload->lanes);
         return;
     }
     for (size_t i = 0; i < node->child_count; i++) {
@@ -132,9 +134,8 @@ root_section(aegis_workload_reader *reader, const aegis_toml_node *root, const c
     return section;
 }
 
-static void read_models(const aegis_workload_section *top,
-                        aegis_workload *workload,
-                        aegis_early_rule early)
+static void
+read_models(const aegis_workload_section *top, aegis_workload *workload, aegis_early_rule early)
 {
     const aegis_toml_node *list =
         aegis_workload_get(top, "model", AEGIS_TOML_ARRAY,
@@ -167,9 +168,8 @@ static void read_models(const aegis_workload_section *top,
     }
 }
 
-static void read_workload(aegis_workload_reader *reader,
-                          const aegis_toml_node *root,
-                          aegis_workload *workload)
+static void
+read_workload(aegis_workload_reader *reader, const aegis_toml_node *root, aegis_workload *workload)
 {
     static const char *const keys[] = {"device", "schedule", "model"};
     static const aegis_workload_later_key later[] = {
@@ -247,8 +247,7 @@ aegis_status aegis_workload_load(const char *path,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
                                "path, allocator and ret_workload must not be NULL");
     }
-    aegis_status status =
-        aegis_file_read(path, AEGIS_TOML_MAX_BYTES, allocator, &text, &size, err);
+    aegis_status status = aegis_file_read(path, AEGIS_TOML_MAX_BYTES, allocator, &text, &size, err);
     if (status != AEGIS_OK) {
         return status;
     }

@@ -16,10 +16,10 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",    "path",   "backend",  "inputs",    "state",  "source",     "period",
-    "deadline", "offset", "jitter",   "memory",    "compute", "overrun",    "early",
-    "priority", "lane",   "class",    "weight",    "expect", "confidence", "assurance",
-    "margin",  "samples", "threads", "slots",     "prepack", "seed"};
+    "name",     "path",    "backend", "inputs", "state",   "source",     "period",
+    "deadline", "offset",  "jitter",  "memory", "compute", "overrun",    "early",
+    "priority", "lane",    "class",   "weight", "expect",  "confidence", "assurance",
+    "margin",   "samples", "threads", "slots",  "prepack", "seed"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -45,10 +45,10 @@ static bool is_name(const char *text)
 
 static void read_name(aegis_workload_section *section, size_t index, aegis_workload_model *model)
 {
+    snprintf(section->label, sizeof section->label, "[[model]] number %zu", index + 1);
     const aegis_toml_node *node =
         aegis_workload_text(section, "name", "a name such as \"text-detector\"", &model->name);
     if (node == NULL) {
-        snprintf(section->label, sizeof section->label, "[[model]] number %zu", index + 1);
         aegis_workload_fail(section, NULL, "name", AEGIS_ERROR_CONFIG,
                             "is missing; give the model a name of its own");
         return;
@@ -127,8 +127,7 @@ static void read_class(const aegis_workload_section *section, aegis_workload_mod
     int choice;
     int64_t weight = 1;
     model->background = aegis_workload_choice(section, "class", classes, 1, &choice) != NULL;
-    const aegis_toml_node *node =
-        aegis_workload_integer(section, "weight", 1, MAX_WEIGHT, &weight);
+    const aegis_toml_node *node = aegis_workload_integer(section, "weight", 1, MAX_WEIGHT, &weight);
     if (node != NULL && !model->background) {
         aegis_workload_fail(section, node, "weight", AEGIS_ERROR_CONFIG,
                             "is for background models; add class = \"background\" or remove it");
@@ -192,7 +191,7 @@ static void read_place(const aegis_workload_section *section,
     if (!model->background) {
         aegis_workload_integer(section, "priority", INT32_MIN, INT32_MAX, &priority);
     }
-    const aegis_toml_node *node = aegis_workload_integer(section, "lane", 0, 63, &lane);
+    const aegis_toml_node *node = aegis_workload_integer(section, "lane", 0, UINT16_MAX, &lane);
     if (node != NULL && lane >= workload->lanes) {
         aegis_workload_fail(section, node, "lane", AEGIS_ERROR_CONFIG,
                             "lane %" PRId64 " does not exist: [device] lanes = %u counts from 0; "

@@ -31,10 +31,9 @@ void aegis_workload_fail(const aegis_workload_section *section,
     if (at == NULL) {
         at = section->table;
     }
-    reader->status = aegis_error_set(reader->err, AEGIS_HERE(COMPONENT), status,
-                                     "%s:%d:%d: %s%s%s: %s", reader->origin, at->line, at->column,
-                                     section->label, section->label[0] != '\0' ? ": " : "", key,
-                                     text);
+    reader->status = aegis_error_set(
+        reader->err, AEGIS_HERE(COMPONENT), status, "%s:%d:%d: %s%s%s: %s", reader->origin,
+        at->line, at->column, section->label, section->label[0] != '\0' ? ": " : "", key, text);
 }
 
 static bool is_known(const char *key, const char *const *known, size_t count)
@@ -64,7 +63,8 @@ static void refuse_key(const aegis_workload_section *section,
     }
     all[0] = '\0';
     for (size_t i = 0; i < count && used < sizeof all; i++) {
-        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? ", " : "", known[i]);
+        used +=
+            (size_t)snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? ", " : "", known[i]);
     }
     aegis_workload_fail(section, &at, child->key, AEGIS_ERROR_CONFIG, "unknown key; known are %s",
                         all);

@@ -31,7 +31,8 @@ typedef struct aegis_workload_section {
     char label[96]; /* "[device]", "[[model]] \"vad\"" */
 } aegis_workload_section;
 
-/* Keeps the first failure: "origin:line:column: label: key: text". `at` NULL: the section's place. */
+/* Keeps the first failure: "origin:line:column: label: key: text". `at` NULL: the section's place.
+ */
 void aegis_workload_fail(const aegis_workload_section *section,
                          const aegis_toml_node *at,
                          const char *key,

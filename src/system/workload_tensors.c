@@ -13,7 +13,7 @@
 #define MAX_DIMENSION (INT64_C(1) << 31)
 #define MAX_ELEMENTS (INT64_C(1) << 40)
 
-#define SOURCE_FORMS                                                                               \
+#define SOURCE_FORMS \
     "\"random\", \"random(LOW,HIGH)\", \"zeros\", \"external\" or the name of a .npy file"
 
 /* The table under `key` when it has children, checked for their number. */
@@ -36,9 +36,10 @@ static void read_shape(const aegis_workload_section *section,
 {
     int64_t elements = 1;
     if (node->kind != AEGIS_TOML_ARRAY) {
-        aegis_workload_fail(section, node, "inputs",
-                            AEGIS_ERROR_CONFIG, "%s: expected dimensions such as [1, 3, 480, 640], "
-                            "got %s", node->key, aegis_toml_kind_name(node->kind));
+        aegis_workload_fail(section, node, "inputs", AEGIS_ERROR_CONFIG,
+                            "%s: expected dimensions such as [1, 3, 480, 640], "
+                            "got %s",
+                            node->key, aegis_toml_kind_name(node->kind));
         return;
     }
     if (node->child_count > AEGIS_MAX_RANK) {
@@ -76,8 +77,8 @@ static void read_shape(const aegis_workload_section *section,
 
 static void read_inputs(const aegis_workload_section *section, aegis_workload_model *model)
 {
-    const aegis_toml_node *table = get_table(
-        section, "inputs", "a table of shapes such as { x = [1, 3, 480, 640] }");
+    const aegis_toml_node *table =
+        get_table(section, "inputs", "a table of shapes such as { x = [1, 3, 480, 640] }");
     aegis_input_shape *shapes =
         table == NULL ? NULL : aegis_workload_take(section, table->child_count, sizeof *shapes);
     if (shapes == NULL) {
@@ -104,9 +105,9 @@ static void read_state(const aegis_workload_section *section, aegis_workload_mod
         if (node->kind != AEGIS_TOML_STRING || node->value.text[0] == '\0') {
             aegis_workload_fail(section, node, "state", AEGIS_ERROR_CONFIG,
                                 "%s: expected the name of the output that is fed back, got %s",
-                                node->key, node->kind == AEGIS_TOML_STRING
-                                               ? "an empty string"
-                                               : aegis_toml_kind_name(node->kind));
+                                node->key,
+                                node->kind == AEGIS_TOML_STRING ? "an empty string"
+                                                                : aegis_toml_kind_name(node->kind));
             return;
         }
         for (size_t k = 0; k < i; k++) {
@@ -230,8 +231,7 @@ static void read_sources(const aegis_workload_section *section, aegis_workload_m
     model->config.source_count = named + 1;
 }
 
-void aegis_workload_read_tensors(const aegis_workload_section *section,
-                                 aegis_workload_model *model)
+void aegis_workload_read_tensors(const aegis_workload_section *section, aegis_workload_model *model)
 {
     read_inputs(section, model);
     read_state(section, model);

@@ -4,6 +4,7 @@
  *   $m the model            $t the record's time       $o " on lane N", or nothing without a lane
  *   $j the model and job    $l the lane's number       $f " of MODEL", or nothing without a model
  *   $w the rationale        $g " segment N" when operand a, a segment, is above 0
+ *   $b the launch bound of a core, which its record keeps in the place of the job
  *   $1x to $4x operands a to d, x being the form: t instant, d duration, b bytes, n number,
  *      p parts per million as percent, m model, s status, c error category, a admission step,
  *      r mark of the run, k counter, v value of the counter in operand a */
@@ -24,7 +25,7 @@ typedef struct sentence {
 
 /* clang-format off */
 static const sentence sentences[] = {
-    {AEGIS_TRACE_EVENT_MODEL_ADD, AEGIS_WHY_NONE, "$m added$o at $t"},
+    {AEGIS_TRACE_EVENT_MODEL_ADD, AEGIS_WHY_NONE, "$m added$o at $t: period $1d, deadline $2d, segments $3n"},
     {AEGIS_TRACE_EVENT_MODEL_REMOVE, AEGIS_WHY_NONE, "$m removed at $t"},
     {AEGIS_TRACE_EVENT_SUBMIT, AEGIS_WHY_NONE,
      "$j submitted at $t: released at $1t, due at $2t, priority $3n"},
@@ -32,6 +33,14 @@ static const sentence sentences[] = {
     {AEGIS_TRACE_EVENT_SEGMENT_DONE, AEGIS_WHY_NONE,
      "$j segment $1n reported done$o at $t: started at $2t, ended at $3t, status $4s"},
     {AEGIS_TRACE_EVENT_MODE, AEGIS_WHY_NONE, "mode $1n entered at $t"},
+    {AEGIS_TRACE_EVENT_CORE, AEGIS_WHY_NONE,
+     "scheduler core made at $t: $1n lanes, at most $2n models and $3n jobs, wake bound $4d, launch bound $b"},
+    {AEGIS_TRACE_EVENT_MODEL_LIMITS, AEGIS_WHY_NONE,
+     "$m limited at $t: compute budget $1d, priority $2n, queue depth $3n, flags $4n"},
+    {AEGIS_TRACE_EVENT_MODEL_SEGMENT, AEGIS_WHY_NONE,
+     "$m segment $1n declared at $t: bound $2d, enforceable $3d"},
+    {AEGIS_TRACE_EVENT_CLEAR_FAULT, AEGIS_WHY_NONE, "the fault of $m cleared at $t"},
+    {AEGIS_TRACE_EVENT_STOP, AEGIS_WHY_NONE, "dispatching stopped at $t"},
     {AEGIS_TRACE_DISPATCH, AEGIS_WHY_SMALLER_KEY,
      "$j$g dispatched$o at $t because its key $2n was smaller than $4m's $3n"},
     {AEGIS_TRACE_DISPATCH, AEGIS_WHY_TIE_MODEL,
@@ -263,6 +272,9 @@ static void add_field(writing *out, char field)
         break;
     case 'j':
         add_subject(out);
+        break;
+    case 'b':
+        add_operand(out, (int64_t)record->job, 'd');
         break;
     case 'l':
         add_lane(out);

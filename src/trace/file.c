@@ -11,7 +11,7 @@
 
 aegis_status aegis_trace_header_parse(const char *text, size_t size, json_t **ret, aegis_error *err)
 {
-    json_error_t problem;
+    json_error_t problem = {0};
     json_t *json = json_loadb(text, size, 0, &problem);
     if (json == NULL && json_error_code(&problem) == json_error_out_of_memory) {
         return aegis_error_set(err, AEGIS_HERE("trace.file"), AEGIS_ERROR_NO_MEMORY,

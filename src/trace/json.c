@@ -97,6 +97,18 @@ static void put_operand(FILE *out,
     }
 }
 
+/* A core's record keeps its launch bound in the place of the job. */
+static void put_job(FILE *out, const aegis_trace_record *record)
+{
+    if (record->kind == AEGIS_TRACE_EVENT_CORE) {
+        fprintf(out, "null,\"launch_bound_ns\":%" PRIu64, record->job);
+    } else if (record->job == 0) {
+        fputs("null", out);
+    } else {
+        fprintf(out, "%" PRIu64, record->job);
+    }
+}
+
 static void put_record(FILE *out, const aegis_trace_file *file, const aegis_trace_record *record)
 {
     fprintf(out, "{\"schema_version\":%d,\"time_ns\":%" PRIu64 ",\"ring\":", SCHEMA_VERSION,
@@ -106,11 +118,7 @@ static void put_record(FILE *out, const aegis_trace_file *file, const aegis_trac
             aegis_trace_kind_name((aegis_trace_kind)record->kind));
     put_model(out, file, record->model);
     fputs(",\"job\":", out);
-    if (record->job == 0) {
-        fputs("null", out);
-    } else {
-        fprintf(out, "%" PRIu64, record->job);
-    }
+    put_job(out, record);
     fputs(",\"lane\":", out);
     put_number_or_null(out, record->lane, record->lane == AEGIS_TRACE_NONE);
     fprintf(out, ",\"rationale\":\"%s\"", aegis_rationale_name((aegis_rationale)record->rationale));

@@ -9,11 +9,14 @@
 #define MOST_ROWS 256
 
 /* Order of the events of one instant: what ends makes room for what begins. A slice without length
- * begins and ends between the two. */
+ * begins and ends in between, after its job's submission and before the job's completion, for a
+ * viewer follows flows in this order. */
 enum {
-    PHASE_END = 0,
-    PHASE_INSTANT = 1,
-    PHASE_BEGIN = 2
+    PHASE_END,
+    PHASE_INSTANT,
+    PHASE_EMPTY_SLICE,
+    PHASE_JOB_END,
+    PHASE_BEGIN
 };
 
 /* Something with a length on a lane (an execution) or a model (a job). */
@@ -72,16 +75,21 @@ static bool event_of(const aegis_trace_record *record, trace_event *event)
 {
     event->time_ns = record->time_ns;
     event->type = TRACE_EVENT_INSTANT;
+    event->phase = PHASE_INSTANT;
     switch (record->kind) {
     case AEGIS_TRACE_COMPLETE:
     case AEGIS_TRACE_MISS:
     case AEGIS_TRACE_ABORT:
         event->time_ns = instant(record->c);
+        event->phase = PHASE_JOB_END;
+        event->track = model_track(record->model);
+        return true;
+    case AEGIS_TRACE_REJECT:
+    case AEGIS_TRACE_SKIP:
+        event->phase = PHASE_JOB_END;
         event->track = model_track(record->model);
         return true;
     case AEGIS_TRACE_EVENT_SUBMIT:
-    case AEGIS_TRACE_REJECT:
-    case AEGIS_TRACE_SKIP:
     case AEGIS_TRACE_ADMISSION_STEP:
     case AEGIS_TRACE_ADMITTED:
     case AEGIS_TRACE_REFUSED:
@@ -119,19 +127,19 @@ static void add_event(trace_timeline *timeline, trace_event event)
     timeline->events[timeline->event_count++] = event;
 }
 
-static void add_slice(trace_timeline *timeline, const slice *slice, uint32_t row)
+static void add_slice(trace_timeline *timeline, const slice *drawn, uint32_t row)
 {
-    bool is_empty = slice->start_ns == slice->end_ns;
-    add_event(timeline, (trace_event){.time_ns = slice->start_ns,
-                                      .track = slice->track + row,
-                                      .record = slice->record,
+    bool is_empty = drawn->start_ns == drawn->end_ns;
+    add_event(timeline, (trace_event){.time_ns = drawn->start_ns,
+                                      .track = drawn->track + row,
+                                      .record = drawn->record,
                                       .type = TRACE_EVENT_BEGIN,
-                                      .phase = is_empty ? PHASE_INSTANT : PHASE_BEGIN});
-    add_event(timeline, (trace_event){.time_ns = slice->end_ns,
-                                      .track = slice->track + row,
-                                      .record = slice->record,
+                                      .phase = is_empty ? PHASE_EMPTY_SLICE : PHASE_BEGIN});
+    add_event(timeline, (trace_event){.time_ns = drawn->end_ns,
+                                      .track = drawn->track + row,
+                                      .record = drawn->record,
                                       .type = TRACE_EVENT_END,
-                                      .phase = is_empty ? PHASE_INSTANT : PHASE_END});
+                                      .phase = is_empty ? PHASE_EMPTY_SLICE : PHASE_END});
 }
 
 /* Gives each slice the first row of its track that is free, for slices of one row must not overlap.
@@ -194,7 +202,7 @@ static void collect(trace_timeline *timeline,
 {
     size_t slice_count = 0;
     for (size_t i = 0; i < count; i++) {
-        trace_event event = {.record = (uint32_t)i, .phase = PHASE_INSTANT};
+        trace_event event = {.record = (uint32_t)i};
         if (event_of(&records[i], &event)) {
             add_event(timeline, event);
         }

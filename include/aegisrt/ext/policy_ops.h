@@ -25,12 +25,14 @@ typedef struct aegis_policy_model {
     uint64_t period_ns, deadline_ns; /**< relative */
     int32_t priority;                /**< of the workload; smaller is more urgent */
     uint64_t bound_ns;               /**< sum of its segments' bounds */
+    uint32_t segment_count;
 } aegis_policy_model;
 
 typedef struct aegis_policy_job {
     uint64_t job, sequence;
     uint32_t model;
-    uint64_t release_ns, deadline_ns; /**< absolute */
+    uint64_t release_ns;  /**< absolute */
+    uint64_t deadline_ns; /**< absolute: release + D, as admitted */
     uint32_t segment;
 } aegis_policy_job;
 
@@ -38,8 +40,8 @@ typedef struct aegis_policy_job {
 typedef struct aegis_policy_view {
     uint64_t now_ns;
     uint16_t lane;
-    size_t ready_count;
-    const aegis_policy_job *head;      /**< smallest (key, model, sequence); never NULL */
+    size_t ready_count;                /**< foreground jobs */
+    const aegis_policy_job *head;      /**< what runs unless the policy waits; never NULL */
     const aegis_policy_job *runner_up; /**< the next one, or NULL */
     uint64_t next_release_ns;          /**< earliest known future release of this lane; UINT64_MAX */
     uint32_t next_release_model;
@@ -58,9 +60,9 @@ typedef struct aegis_policy_ops {
     /** Optional: a policy that may wait returns an instant later than view->now_ns until which the
      * lane stays idle (or until the next event); 0 runs view->head. NULL: always runs the head. */
     uint64_t (*idle_until)(void *self, const aegis_policy_view *view);
-    /** True when a proof exists: which test, and how tasks are ordered for it (priority order,
-     * highest first, written to `ret_order`; EDF and FIFO tests ignore it). NULL: no proof, so the
-     * policy runs in simulation only. */
+    /** Optional: true when a proof exists: which test, and how tasks are ordered for it (indexes of
+     * `models` in priority order, highest first, written to `ret_order`; EDF and FIFO tests ignore
+     * it). `models` are those of one lane. NULL: no proof, so the policy runs in simulation only. */
     bool (*proof)(void *self,
                   const aegis_policy_model *models,
                   size_t count,

@@ -94,9 +94,7 @@ static int limit_by_quota(int count, const aegis_cgroup_limits *limits)
     return whole < (uint64_t)count ? (int)whole : count;
 }
 
-static void read_caches(const char *root,
-                        const aegis_cpu_list *usable,
-                        aegis_host_facts *facts)
+static void read_caches(const char *root, const aegis_cpu_list *usable, aegis_host_facts *facts)
 {
     int cpu = first_of(usable), last_level = 0;
     for (int i = 0; i < MAXIMUM_CACHES; i++) {
@@ -160,9 +158,8 @@ static void read_name(const char *root, char *ret_name, size_t size)
     snprintf(ret_name, size, "host CPU");
 }
 
-static bool read_memory(const char *root,
-                        const aegis_cgroup_limits *limits,
-                        aegis_host_facts *facts)
+static bool
+read_memory(const char *root, const aegis_cgroup_limits *limits, aegis_host_facts *facts)
 {
     uint64_t total, available;
     if (!aegis_tree_field_number(root, "proc/meminfo", "MemTotal", &total)) {
@@ -185,12 +182,10 @@ static bool read_memory(const char *root,
     return true;
 }
 
-aegis_status
-aegis_host_facts_read(const char *root, aegis_host_facts *ret_facts, aegis_error *err)
+aegis_status aegis_host_facts_read(const char *root, aegis_host_facts *ret_facts, aegis_error *err)
 {
-    aegis_host_facts facts = {.capabilities = {.kind = AEGIS_DEVICE_HOST,
-                                               .integrated = true,
-                                               .stream_priorities = 1}};
+    aegis_host_facts facts = {
+        .capabilities = {.kind = AEGIS_DEVICE_HOST, .integrated = true, .stream_priorities = 1}};
     aegis_cgroup_limits limits;
     aegis_cpu_list usable;
     aegis_cgroup_read(root, &limits);

@@ -35,8 +35,7 @@ static const design x86_designs[] = {
     {"GenuineIntel", 6, 0x8c, 0x8d, 16}, /* Tiger Lake */
     {"GenuineIntel", 6, 0x8e, 0x8e, 16}, /* Kaby Lake */
     {"GenuineIntel", 6, 0x9e, 0x9e, 16}, /* Coffee Lake */
-    {"AuthenticAMD", 0x17, 0x00, 0x2f, 8},
-    {"AuthenticAMD", 0x17, 0x30, 0xff, 16},
+    {"AuthenticAMD", 0x17, 0x00, 0x2f, 8},  {"AuthenticAMD", 0x17, 0x30, 0xff, 16},
     {"AuthenticAMD", 0x19, 0x00, 0xff, 16},
 };
 
@@ -44,13 +43,13 @@ static const design x86_designs[] = {
 static const struct {
     int part, lanes;
 } arm_designs[] = {
-    {0xd03, 4}, /* Cortex-A53 */
-    {0xd05, 4}, /* Cortex-A55 */
-    {0xd08, 4}, /* Cortex-A72: two pipes, 64 bits a clock each */
-    {0xd0b, 8}, /* Cortex-A76 */
-    {0xd0c, 8}, /* Neoverse N1 */
-    {0xd41, 8}, /* Cortex-A78 */
-    {0xd42, 8}, /* Cortex-A78AE (Jetson Orin) */
+    {0xd03, 4},  /* Cortex-A53 */
+    {0xd05, 4},  /* Cortex-A55 */
+    {0xd08, 4},  /* Cortex-A72: two pipes, 64 bits a clock each */
+    {0xd0b, 8},  /* Cortex-A76 */
+    {0xd0c, 8},  /* Neoverse N1 */
+    {0xd41, 8},  /* Cortex-A78 */
+    {0xd42, 8},  /* Cortex-A78AE (Jetson Orin) */
     {0xd40, 16}, /* Neoverse V1: four pipes */
     {0xd4f, 16}, /* Neoverse V2 */
 };

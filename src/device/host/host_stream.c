@@ -40,8 +40,7 @@ static void execute(void *self, const aegis_command *command)
         command->of.call.function(command->of.call.argument);
         break;
     case AEGIS_COMMAND_COPY:
-        memmove(command->of.copy.destination, command->of.copy.source,
-                command->of.copy.size_bytes);
+        memmove(command->of.copy.destination, command->of.copy.source, command->of.copy.size_bytes);
         break;
     case AEGIS_COMMAND_RECORD: {
         host_event *event = command->of.event;
@@ -74,8 +73,8 @@ aegis_status aegis_host_stream_create(void *self,
                                "no host memory for stream '%s'", config->name);
     }
     stream->allocator = host->allocator;
-    aegis_status status = aegis_worker_create(config, &worker_ops, stream, &host->allocator,
-                                              &stream->worker, err);
+    aegis_status status =
+        aegis_worker_create(config, &worker_ops, stream, &host->allocator, &stream->worker, err);
     if (status != AEGIS_OK) {
         aegis_deallocate(&host->allocator, stream, 1, sizeof *stream);
         return status;
@@ -214,8 +213,8 @@ aegis_status aegis_host_event_synchronize(void *self, aegis_error *err)
 
 static bool has_time(host_event *event)
 {
-    uint32_t issued = atomic_load(&event->issued);
-    return issued != 0 && aegis_counter_reached(&event->completed, issued);
+    return atomic_load(&event->time_ns) != 0 &&
+           aegis_counter_reached(&event->completed, atomic_load(&event->issued));
 }
 
 aegis_status

@@ -22,25 +22,25 @@ typedef float lanes16 __attribute__((vector_size(64)));
 
 /* One round is ACCUMULATORS independent chains, enough to hide the latency of two units. The values
  * stay near 1 and the sum leaves the function, so nothing can be left out. */
-#define DEFINE_CHAINS(name, type, lanes, attributes)                                               \
-    attributes static float name(float seed)                                                       \
-    {                                                                                              \
-        type sum[ACCUMULATORS], factor = (type){0} + 0.999f, addend = (type){0} + seed;            \
-        for (int i = 0; i < ACCUMULATORS; i++) {                                                   \
-            sum[i] = addend + (float)i;                                                            \
-        }                                                                                          \
-        for (int round = 0; round < CHAIN_ROUNDS; round++) {                                       \
-            for (int i = 0; i < ACCUMULATORS; i++) {                                               \
-                sum[i] = sum[i] * factor + addend;                                                 \
-            }                                                                                      \
-        }                                                                                          \
-        float total = 0;                                                                           \
-        for (int i = 0; i < ACCUMULATORS; i++) {                                                   \
-            for (int lane = 0; lane < (lanes); lane++) {                                           \
-                total += sum[i][lane];                                                             \
-            }                                                                                      \
-        }                                                                                          \
-        return total;                                                                              \
+#define DEFINE_CHAINS(name, type, lanes, attributes)                                    \
+    attributes static float name(float seed)                                            \
+    {                                                                                   \
+        type sum[ACCUMULATORS], factor = (type){0} + 0.999f, addend = (type){0} + seed; \
+        for (int i = 0; i < ACCUMULATORS; i++) {                                        \
+            sum[i] = addend + (float)i;                                                 \
+        }                                                                               \
+        for (int round = 0; round < CHAIN_ROUNDS; round++) {                            \
+            for (int i = 0; i < ACCUMULATORS; i++) {                                    \
+                sum[i] = sum[i] * factor + addend;                                      \
+            }                                                                           \
+        }                                                                               \
+        float total = 0;                                                                \
+        for (int i = 0; i < ACCUMULATORS; i++) {                                        \
+            for (int lane = 0; lane < (lanes); lane++) {                                \
+                total += sum[i][lane];                                                  \
+            }                                                                           \
+        }                                                                               \
+        return total;                                                                   \
     }
 
 DEFINE_CHAINS(chains_base, lanes4, 4, )

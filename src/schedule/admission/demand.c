@@ -16,8 +16,9 @@
  *  - U < 1: h(t) + b <= U t + sum max(0, T+J-D) U_i + b, hence t < (sum + b) / (1 - U); and from F
  *    on without max(0, .) and b;
  *  - U = 1 with jitter, where L does not exist: h(t + H) = h(t) + H from F on, H = lcm(T).
- * Up to F the instants are enumerated (h + b is not monotone). From there the quick processor-demand
- * analysis of Zhang & Burns 2009 skips most of them: [h(t), t) needs no look when h(t) <= t. */
+ * Up to F the instants are enumerated (h + b is not monotone). From there the quick
+ * processor-demand analysis of Zhang & Burns 2009 skips most of them: [h(t), t) needs no look when
+ * h(t) <= t. */
 #include "schedule/admission/internal.h"
 
 /* Steps spent on finding the first violation once it is known that there is one. */
@@ -104,8 +105,7 @@ static aegis_fixed utilisation_of(const aegis_analysis_run *run)
 static int64_t linear_limit(const aegis_analysis_run *run, int64_t last)
 {
     aegis_fixed utilisation = utilisation_of(run);
-    aegis_u128 slack =
-        utilisation.high < AEGIS_FIXED_ONE ? AEGIS_FIXED_ONE - utilisation.high : 0;
+    aegis_u128 slack = utilisation.high < AEGIS_FIXED_ONE ? AEGIS_FIXED_ONE - utilisation.high : 0;
     aegis_i128 with_sign = 0, positive = 0;
     for (size_t i = 0; i < run->count; i++) {
         const aegis_atask *task = &run->tasks[i];
@@ -172,8 +172,7 @@ last_instant(aegis_analysis_run *run, int sign, int64_t last, int64_t *ret_limit
 }
 
 /* DIVERGES when the next instant is past `to`. */
-static aegis_outcome
-scan_step(aegis_scan *scan, aegis_budget *budget, int64_t to, int64_t *ret_t)
+static aegis_outcome scan_step(aegis_scan *scan, aegis_budget *budget, int64_t to, int64_t *ret_t)
 {
     if (!aegis_budget_take(budget)) {
         return AEGIS_OUTCOME_LIMIT;
@@ -256,8 +255,7 @@ quick_demand(aegis_analysis_run *run, int64_t from, int64_t floor, aegis_demand_
 static bool overload_instant(const aegis_analysis_run *run, int64_t *ret_at)
 {
     aegis_fixed utilisation = utilisation_of(run);
-    aegis_u128 excess =
-        utilisation.low > AEGIS_FIXED_ONE ? utilisation.low - AEGIS_FIXED_ONE : 0;
+    aegis_u128 excess = utilisation.low > AEGIS_FIXED_ONE ? utilisation.low - AEGIS_FIXED_ONE : 0;
     aegis_i128 amount = 0;
     for (size_t i = 0; i < run->count; i++) {
         if (!scaled_up(aegis_first_deadline(&run->tasks[i]), &run->tasks[i], &amount)) {
@@ -278,8 +276,7 @@ static bool overload_instant(const aegis_analysis_run *run, int64_t *ret_at)
 static aegis_outcome settle_violation(const aegis_analysis_run *run, aegis_demand_result *result)
 {
     aegis_budget budget = {.steps = EARLIEST_STEPS, .cancel = run->budget.cancel};
-    aegis_outcome outcome =
-        scan_up(run, &budget, result->located ? result->at : INT64_MAX, result);
+    aegis_outcome outcome = scan_up(run, &budget, result->located ? result->at : INT64_MAX, result);
     if (outcome == AEGIS_OUTCOME_NO_MEMORY || !result->located) {
         return outcome == AEGIS_OUTCOME_NO_MEMORY ? outcome : AEGIS_OUTCOME_DONE;
     }
@@ -309,8 +306,7 @@ static aegis_outcome look_for_violation(aegis_analysis_run *run, aegis_demand_re
         return outcome;
     }
     /* Without a bound on the instants no search from above proves anything. */
-    return limit == INT64_MAX ? AEGIS_OUTCOME_LIMIT
-                              : quick_demand(run, limit, enumerated, result);
+    return limit == INT64_MAX ? AEGIS_OUTCOME_LIMIT : quick_demand(run, limit, enumerated, result);
 }
 
 aegis_outcome aegis_demand_test(aegis_analysis_run *run, aegis_demand_result *ret_result)

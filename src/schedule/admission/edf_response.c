@@ -15,25 +15,27 @@
  * this is attained, jitter included; at J = 0 it is George's formula. R_i > D_i for some i exactly
  * when the demand test fails.
  *
- * Between the instants at which some N_j or b changes R falls with a, so the d in {kT_j + D_j - J_j}
- * suffice, the same ones for every task. A job whose busy period could be blocked (d < F = max(D -
- * J)) has a < L', the busy period with the longest blocking, the others a < L, without any. Most
- * pairs (d, i) are settled by s + last <= h(d) + b(d) without a fixed point. */
+ * Between the instants at which some N_j or b changes R falls with a, so the d in {kT_j + D_j -
+ * J_j} suffice, the same ones for every task. A job whose busy period could be blocked (d < F =
+ * max(D - J)) has a < L', the busy period with the longest blocking, the others a < L, without any.
+ * Most pairs (d, i) are settled by s + last <= h(d) + b(d) without a fixed point. */
 #include "schedule/admission/internal.h"
 
 typedef struct edf_search {
     aegis_analysis_run *run;
     aegis_scan scan;
-    uint64_t *starts;           /* per task: a lower bound of s, valid while b stays */
+    uint64_t *starts; /* per task: a lower bound of s, valid while b stays */
     uint64_t *responses;
     uint64_t length, blocked_length; /* L and L' */
     int64_t last_deadline;           /* F */
+    uint64_t latest;                 /* max D */
     int64_t deadline;                /* d */
     uint64_t blocking;               /* b(d) */
 } edf_search;
 
 /* One evaluation of the right-hand side. */
-static bool later_start(const edf_search *search, size_t i, uint64_t base, uint64_t s, uint64_t *ret)
+static bool
+later_start(const edf_search *search, size_t i, uint64_t base, uint64_t s, uint64_t *ret)
 {
     const aegis_scan *scan = &search->scan;
     uint64_t next = base;
@@ -53,8 +55,7 @@ static bool later_start(const edf_search *search, size_t i, uint64_t base, uint6
 static aegis_outcome start_of(edf_search *search, size_t i, uint64_t *ret_start)
 {
     const aegis_atask *task = &search->scan.tasks[i];
-    uint64_t base =
-        search->blocking + search->scan.jobs[i] * task->execution - task->last;
+    uint64_t base = search->blocking + search->scan.jobs[i] * task->execution - task->last;
     uint64_t s = search->starts[i] > base ? search->starts[i] : base;
     do {
         if (!aegis_budget_take(&search->run->budget)) {
@@ -72,12 +73,16 @@ static aegis_i128 release_of(const edf_search *search, size_t i)
     return (aegis_i128)search->deadline - (aegis_i128)search->scan.tasks[i].deadline;
 }
 
+static uint64_t longest_busy_period(const edf_search *search)
+{
+    return search->deadline < search->last_deadline ? search->blocked_length : search->length;
+}
+
 static aegis_outcome consider(edf_search *search, size_t i)
 {
     const aegis_atask *task = &search->scan.tasks[i];
     aegis_i128 release = release_of(search, i);
-    uint64_t longest = search->deadline < search->last_deadline ? search->blocked_length
-                                                                : search->length;
+    uint64_t longest = longest_busy_period(search);
     if (release >= (aegis_i128)longest) {
         return AEGIS_OUTCOME_DONE;
     }
@@ -114,17 +119,12 @@ static void update_blocking(edf_search *search)
     }
 }
 
-/* True when no job due at the present deadline or later is inside its longest busy period. */
+/* True when no job due at the present deadline or later is inside its longest busy period: not even
+ * the one with the latest relative deadline, which is released first. */
 static bool past_the_end(const edf_search *search)
 {
-    uint64_t longest = search->deadline < search->last_deadline ? search->blocked_length
-                                                                : search->length;
-    for (size_t i = 0; i < search->scan.count; i++) {
-        if (release_of(search, i) < (aegis_i128)longest) {
-            return false;
-        }
-    }
-    return true;
+    return (aegis_i128)search->deadline - (aegis_i128)search->latest >=
+           (aegis_i128)longest_busy_period(search);
 }
 
 static aegis_outcome search_all(edf_search *search)
@@ -160,12 +160,13 @@ static aegis_outcome prepare(edf_search *search, int sign)
     for (size_t i = 0; i < run->count; i++) {
         int64_t first = aegis_first_deadline(&run->tasks[i]);
         search->last_deadline = first > search->last_deadline ? first : search->last_deadline;
+        uint64_t deadline = run->tasks[i].deadline;
+        search->latest = deadline > search->latest ? deadline : search->latest;
     }
     aegis_outcome outcome = aegis_busy_period(run, run->count, 0, UINT64_MAX, &search->length);
     search->blocked_length = UINT64_MAX;
     if (outcome == AEGIS_OUTCOME_DONE && sign < 0) {
-        outcome =
-            aegis_busy_period(run, run->count, longest, UINT64_MAX, &search->blocked_length);
+        outcome = aegis_busy_period(run, run->count, longest, UINT64_MAX, &search->blocked_length);
     }
     return outcome;
 }

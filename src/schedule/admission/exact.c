@@ -123,10 +123,10 @@ aegis_outcome aegis_sum_compare(const aegis_fixed *sum,
     return AEGIS_OUTCOME_DONE;
 }
 
-aegis_outcome aegis_product_compare_two(const aegis_fraction *fractions,
-                                        size_t count,
-                                        const aegis_allocator *allocator,
-                                        int *ret_sign)
+static aegis_outcome product_compare_big(const aegis_fraction *fractions,
+                                         size_t count,
+                                         const aegis_allocator *allocator,
+                                         int *ret_sign)
 {
     big numerator, denominator;
     if (!big_pair(allocator, count, &numerator, &denominator)) {
@@ -144,11 +144,36 @@ aegis_outcome aegis_product_compare_two(const aegis_fraction *fractions,
     return AEGIS_OUTCOME_DONE;
 }
 
+#define UNIT (UINT64_C(1) << 60)
+
 /* a * b in units of 2^-60, rounded up; both at most 4. */
 static uint64_t multiply_up(uint64_t a, uint64_t b)
 {
-    aegis_u128 product = (aegis_u128)a * b;
-    return (uint64_t)((product + ((UINT64_C(1) << 60) - 1)) >> 60);
+    return (uint64_t)(((aegis_u128)a * b + (UNIT - 1)) >> 60);
+}
+
+static uint64_t multiply_down(uint64_t a, uint64_t b)
+{
+    return (uint64_t)(((aegis_u128)a * b) >> 60);
+}
+
+aegis_outcome aegis_product_compare_two(const aegis_fraction *fractions,
+                                        size_t count,
+                                        const aegis_allocator *allocator,
+                                        int *ret_sign)
+{
+    uint64_t low = UNIT, high = UNIT;
+    for (size_t i = 0; i < count && low <= 2 * UNIT; i++) {
+        aegis_u128 scaled = (aegis_u128)fractions[i].numerator * UNIT;
+        uint64_t quotient = (uint64_t)(scaled / fractions[i].denominator);
+        low = multiply_down(low, quotient);
+        high = multiply_up(high, quotient + 1);
+    }
+    if (low <= 2 * UNIT && high >= 2 * UNIT) {
+        return product_compare_big(fractions, count, allocator, ret_sign);
+    }
+    *ret_sign = low > 2 * UNIT ? 1 : -1;
+    return AEGIS_OUTCOME_DONE;
 }
 
 bool aegis_liu_layland_holds(aegis_u128 high, uint64_t n)
@@ -158,16 +183,15 @@ bool aegis_liu_layland_holds(aegis_u128 high, uint64_t n)
     if (high > AEGIS_FIXED_ONE) {
         return false;
     }
-    const uint64_t one = UINT64_C(1) << 60;
     aegis_u128 step = high / n + 1; /* x/n rounded up, in 2^-64 */
-    uint64_t base = one + (n == 1 ? (uint64_t)((high + 15) >> 4) : (uint64_t)((step + 15) >> 4));
-    uint64_t power = one;
+    uint64_t base = UNIT + (n == 1 ? (uint64_t)((high + 15) >> 4) : (uint64_t)((step + 15) >> 4));
+    uint64_t power = UNIT;
     while (n != 0) {
         if ((n & 1) != 0) {
             power = multiply_up(power, base);
         }
         n >>= 1;
-        if (power > 2 * one || (n != 0 && base > 2 * one)) {
+        if (power > 2 * UNIT || (n != 0 && base > 2 * UNIT)) {
             return false; /* base >= 1: what follows only grows */
         }
         base = multiply_up(base, base);

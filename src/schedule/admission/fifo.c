@@ -2,19 +2,21 @@
 /* First in, first out: a job that becomes ready a after the start of a busy period waits for all
  * that became ready before it or at the same instant (ties count against it):
  *   F = max over 0 <= a < L of (sum_j (floor((a + J_j) / T_j) + 1) C_j - a),   R_i = J_i + F,
- * attained when every task releases at kT - J, ready at max(0, kT - J). The expression falls between
- * arrivals, so a = 0 and the arrivals kT - J > 0 suffice. R_i holds for a queue in the order of
- * nominal releases too: a job ready at its nominal release has then no more before it, and one that
- * is ready later has gained what it was late, at most J_i. */
+ * attained when every task releases at kT - J, ready at max(0, kT - J). The expression falls
+ * between arrivals, so a = 0 and the arrivals kT - J > 0 suffice. R_i holds for a queue in the
+ * order of nominal releases too: a job ready at its nominal release has then no more before it, and
+ * one that is ready later has gained what it was late, at most J_i. */
 #include "schedule/admission/internal.h"
 
-aegis_outcome aegis_fifo_responses(aegis_analysis_run *run, int sign, uint64_t *ret_responses)
+aegis_outcome aegis_fifo_responses(aegis_analysis_run *run, uint64_t *ret_responses)
 {
     uint64_t length = 0, longest = 0, present = 0;
     int64_t at = 0;
     aegis_scan scan;
-    (void)sign;
-    aegis_outcome outcome = aegis_busy_period(run, run->count, 0, UINT64_MAX, &length);
+    aegis_outcome outcome = aegis_busy_period_exists(run, run->count, 0);
+    if (outcome == AEGIS_OUTCOME_DONE) {
+        outcome = aegis_busy_period(run, run->count, 0, UINT64_MAX, &length);
+    }
     if (outcome != AEGIS_OUTCOME_DONE) {
         return outcome;
     }

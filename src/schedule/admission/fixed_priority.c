@@ -48,11 +48,8 @@ static aegis_outcome fixed_point(aegis_analysis_run *run,
     return AEGIS_OUTCOME_OVERFLOW;
 }
 
-aegis_outcome aegis_busy_period(aegis_analysis_run *run,
-                                size_t count,
-                                uint64_t blocking,
-                                uint64_t cap,
-                                uint64_t *ret_length)
+aegis_outcome aegis_busy_period(
+    aegis_analysis_run *run, size_t count, uint64_t blocking, uint64_t cap, uint64_t *ret_length)
 {
     uint64_t length = 1, next = 0; /* from 1: L = 0 solves the equation without blocking or J */
     while (length < cap) {
@@ -74,7 +71,8 @@ aegis_outcome aegis_busy_period(aegis_analysis_run *run,
 
 /* At U = 1 a level-i busy period ends only where nothing delays its start: with blocking or jitter
  * B + sum (L+J)/T C > L for every L. */
-static aegis_outcome busy_period_exists(const aegis_analysis_run *run, size_t count, uint64_t blocking)
+aegis_outcome
+aegis_busy_period_exists(const aegis_analysis_run *run, size_t count, uint64_t blocking)
 {
     int sign = 0;
     aegis_outcome outcome =
@@ -115,14 +113,14 @@ static bool response_of(const aegis_atask *task, uint64_t completion, uint64_t q
  * "Worst-case response time analysis of real-time tasks under fixed-priority scheduling with
  * deferred preemption", 2009, of which it is the case last = C:
  *   L = B + sum_hep ceil((L+J)/T) C,  Q = ceil((L+J_i)/T_i)
- *   s(q) = B + (q+1) C_i - last_i + sum_hp (floor((s+J)/T) + 1) C,  R = max_q(J_i + s + last_i - qT_i)
- * B = largest lower segment - 1: in integer ticks the blocker started one tick earlier. Jitter is
- * ours for deferred preemption; the property tests hold it against exhaustive search. */
+ *   s(q) = B + (q+1) C_i - last_i + sum_hp (floor((s+J)/T) + 1) C,  R = max_q(J_i + s + last_i -
+ * qT_i) B = largest lower segment - 1: in integer ticks the blocker started one tick earlier.
+ * Jitter is ours for deferred preemption; the property tests hold it against exhaustive search. */
 static aegis_outcome deferred_response(aegis_analysis_run *run, size_t i, uint64_t *ret_response)
 {
     const aegis_atask *task = &run->tasks[i];
     uint64_t blocking = aegis_blocking_of(run, i), length = 0;
-    aegis_outcome outcome = busy_period_exists(run, i + 1, blocking);
+    aegis_outcome outcome = aegis_busy_period_exists(run, i + 1, blocking);
     if (outcome == AEGIS_OUTCOME_DONE) {
         outcome = aegis_busy_period(run, i + 1, blocking, UINT64_MAX, &length);
     }
@@ -160,15 +158,15 @@ static aegis_outcome deferred_response(aegis_analysis_run *run, size_t i, uint64
 static aegis_outcome preemptive_response(aegis_analysis_run *run, size_t i, uint64_t *ret_response)
 {
     const aegis_atask *task = &run->tasks[i];
-    aegis_outcome outcome = busy_period_exists(run, i + 1, 0);
+    aegis_outcome outcome = aegis_busy_period_exists(run, i + 1, 0);
     uint64_t w = 0, response = 0;
     for (uint64_t q = 0; outcome == AEGIS_OUTCOME_DONE; q++) {
         uint64_t base;
         if (!base_of(task->execution, q, task->execution, &base)) {
             return AEGIS_OUTCOME_OVERFLOW;
         }
-        outcome = fixed_point(run, i, base, q == 0 ? base : w + task->execution,
-                              aegis_jobs_before, &w);
+        outcome =
+            fixed_point(run, i, base, q == 0 ? base : w + task->execution, aegis_jobs_before, &w);
         if (outcome != AEGIS_OUTCOME_DONE) {
             break;
         }

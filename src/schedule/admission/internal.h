@@ -14,9 +14,9 @@ __extension__ typedef __int128 aegis_i128;
 /* How an inner computation ended. */
 typedef enum aegis_outcome {
     AEGIS_OUTCOME_DONE = 0,
-    AEGIS_OUTCOME_DIVERGES,  /* the fixed point does not exist */
-    AEGIS_OUTCOME_LIMIT,     /* steps used up, or cancelled */
-    AEGIS_OUTCOME_OVERFLOW,  /* a result is larger than 63 bits */
+    AEGIS_OUTCOME_DIVERGES, /* the fixed point does not exist */
+    AEGIS_OUTCOME_LIMIT,    /* steps used up, or cancelled */
+    AEGIS_OUTCOME_OVERFLOW, /* a result is larger than 63 bits */
     AEGIS_OUTCOME_NO_MEMORY
 } aegis_outcome;
 
@@ -102,7 +102,7 @@ aegis_outcome aegis_sum_compare(const aegis_fixed *sum,
                                 aegis_fraction bound,
                                 const aegis_allocator *allocator,
                                 int *ret_sign);
-/* Sign of (product of the fractions) - 2, exact. */
+/* Sign of (product of the fractions) - 2, exact; fractions from 1 to 2. */
 aegis_outcome aegis_product_compare_two(const aegis_fraction *fractions,
                                         size_t count,
                                         const aegis_allocator *allocator,
@@ -128,13 +128,13 @@ uint64_t aegis_blocking_of(const aegis_analysis_run *run, size_t task);
 /* Worst response of task `i` of np-fp, fpp (tasks carry their segments) or fp. */
 aegis_outcome
 aegis_fixed_priority_response(aegis_analysis_run *run, size_t i, uint64_t *ret_response);
+/* DONE when the busy period of the first `count` tasks ends, DIVERGES when it does not. */
+aegis_outcome
+aegis_busy_period_exists(const aegis_analysis_run *run, size_t count, uint64_t blocking);
 /* Least L > 0 with L = blocking + sum of ceil((L+J)/T)C over the first `count` tasks; the caller
  * has made sure that it exists. Ends early with `cap` when L would pass it. */
-aegis_outcome aegis_busy_period(aegis_analysis_run *run,
-                                size_t count,
-                                uint64_t blocking,
-                                uint64_t cap,
-                                uint64_t *ret_length);
+aegis_outcome aegis_busy_period(
+    aegis_analysis_run *run, size_t count, uint64_t blocking, uint64_t cap, uint64_t *ret_length);
 
 /* ---- scan.c: the instants kT + first, of all tasks, in ascending order ---- */
 
@@ -153,9 +153,7 @@ typedef struct aegis_scan {
 } aegis_scan;
 
 /* Each task's first event is at D - J, or at -J when `arrivals`. */
-aegis_outcome aegis_scan_init(aegis_scan *scan,
-                              const aegis_analysis_run *run,
-                              bool arrivals);
+aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, bool arrivals);
 void aegis_scan_finish(aegis_scan *scan);
 /* DONE with the next instant, its events counted in; DIVERGES when there is none within 63 bits. */
 aegis_outcome aegis_scan_next(aegis_scan *scan, int64_t *ret_at);
@@ -178,8 +176,10 @@ uint64_t aegis_demand_jobs(const aegis_atask *task, int64_t t);
 
 /* ---- edf_response.c, fifo.c: all tasks at once; ret_responses has `count` entries ---- */
 
+/* For U < 1, and U = 1 without jitter. `sign` is that of U - 1. */
 aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t *ret_responses);
-aegis_outcome aegis_fifo_responses(aegis_analysis_run *run, int sign, uint64_t *ret_responses);
+/* DIVERGES as aegis_busy_period_exists says. */
+aegis_outcome aegis_fifo_responses(aegis_analysis_run *run, uint64_t *ret_responses);
 
 /* ---- admission.c ---- */
 
@@ -189,8 +189,24 @@ aegis_status aegis_admission_convert(aegis_analysis analysis,
                                      size_t count,
                                      aegis_atask *ret_tasks,
                                      aegis_error *err);
+/* As convert, with limits; finished with aegis_admission_run_finish. */
+aegis_status aegis_admission_run_init(aegis_analysis_run *run,
+                                      aegis_analysis analysis,
+                                      const aegis_task *tasks,
+                                      size_t count,
+                                      const aegis_admission_limits *limits,
+                                      const aegis_allocator *allocator,
+                                      aegis_error *err);
+void aegis_admission_run_finish(aegis_analysis_run *run);
+aegis_status aegis_outcome_status(aegis_outcome outcome, aegis_error *err);
+
+/* ---- verdict.c, witness.c ---- */
+
+/* Responses, verdict and evidence; the set is not empty. */
+aegis_outcome aegis_admission_run_test(aegis_analysis_run *run, aegis_admission_result *result);
+/* The jobs of result->violation_at. */
+aegis_outcome aegis_witness_build(const aegis_analysis_run *run, aegis_admission_result *result);
 /* The verdict alone. */
 aegis_outcome aegis_admission_decide(aegis_analysis_run *run, aegis_admission_verdict *ret_verdict);
-aegis_status aegis_outcome_status(aegis_outcome outcome, aegis_error *err);
 
 #endif

@@ -25,10 +25,8 @@ static void sift_down(aegis_scan *scan, size_t at)
 
 aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, bool arrivals)
 {
-    *scan = (aegis_scan){.tasks = run->tasks,
-                         .count = run->count,
-                         .live = run->count,
-                         .allocator = run->allocator};
+    *scan = (aegis_scan){
+        .tasks = run->tasks, .count = run->count, .live = run->count, .allocator = run->allocator};
     scan->heap = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->heap);
     scan->jobs = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->jobs);
     if (scan->heap == NULL || scan->jobs == NULL) {

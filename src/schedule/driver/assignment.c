@@ -18,11 +18,11 @@ typedef struct workspace {
     size_t count;
     uint16_t lanes;
     const aegis_allocator *allocator;
-    size_t *members;             /* of the lane that is tested */
+    size_t *members; /* of the lane that is tested */
     aegis_policy_model *models;
     size_t *order;
     aegis_task *tasks;
-    int *lane_of;                /* -1: not placed yet */
+    int *lane_of; /* -1: not placed yet */
     size_t *by_use;
 } workspace;
 
@@ -106,9 +106,8 @@ static uint32_t id_at(const workspace *w, size_t task)
     return w->candidates[w->members[w->order[task]]].id;
 }
 
-static void explain_witness(const workspace *w,
-                            const aegis_admission_result *result,
-                            aegis_refusal *refusal)
+static void
+explain_witness(const workspace *w, const aegis_admission_result *result, aegis_refusal *refusal)
 {
     refusal->rationale = AEGIS_WHY_DEMAND;
     refusal->at_ns = result->violation_at;
@@ -151,11 +150,8 @@ static void explain(const workspace *w,
 }
 
 /* Tests one lane with what is placed on it. `refusal` may be NULL. */
-static aegis_status test_lane(workspace *w,
-                              uint16_t lane,
-                              bool *ret_fits,
-                              aegis_refusal *refusal,
-                              aegis_error *err)
+static aegis_status
+test_lane(workspace *w, uint16_t lane, bool *ret_fits, aegis_refusal *refusal, aegis_error *err)
 {
     aegis_analysis analysis = AEGIS_ANALYSIS_NP_EDF;
     aegis_admission_result result;
@@ -220,7 +216,8 @@ static bool uses_more(const workspace *w, size_t a, size_t b)
     return left != right ? left > right : x->id < y->id;
 }
 
-/* Pinned and running models first, then by decreasing utilisation; insertion sort of a small set. */
+/* Pinned and running models first, then by decreasing utilisation; insertion sort of a small set.
+ */
 static void order_by_use(workspace *w)
 {
     for (size_t i = 0; i < w->count; i++) {
@@ -306,10 +303,10 @@ aegis_status aegis_assignment_find(const aegis_policy *policy,
     aegis_refusal refusal = {.culprit = AEGIS_TRACE_NONE, .blocker = AEGIS_TRACE_NONE};
     /* A failed search must not leave half-moved lanes behind. */
     aegis_candidate *kept = aegis_allocate_zeroed(allocator, count, sizeof *kept);
-    aegis_status status = kept == NULL ? aegis_error_set(err, AEGIS_HERE(COMPONENT),
-                                                         AEGIS_ERROR_NO_MEMORY,
-                                                         "no host memory to assign lanes")
-                                       : workspace_init(&w, err);
+    aegis_status status = kept == NULL
+                              ? aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                                "no host memory to assign lanes")
+                              : workspace_init(&w, err);
     if (status != AEGIS_OK) {
         aegis_deallocate(allocator, kept, count, sizeof *kept);
         return status;

@@ -125,8 +125,8 @@ static aegis_status run_loaded(calibration *c,
         }
     }
     if (status == AEGIS_OK) {
-        *ret_bound_ns = aegis_profile_compute_wcet(c->samples, SAMPLES, QUANTILE, ASSURANCE,
-                                                   MARGIN, &method);
+        *ret_bound_ns =
+            aegis_profile_compute_wcet(c->samples, SAMPLES, QUANTILE, ASSURANCE, MARGIN, &method);
     }
 done:
     aegis_stressor_destroy(load);
@@ -146,8 +146,7 @@ aegis_status aegis_driver_calibrate(aegis_scheduler *scheduler, aegis_error *err
         status = run_loaded(c, 0, measure_wakes, &scheduler->config.wake_bound_ns, err);
     }
     if (status == AEGIS_OK && scheduler->config.overhead_bound_ns == 0) {
-        status =
-            run_loaded(c, 1, measure_round_trips, &scheduler->config.overhead_bound_ns, err);
+        status = run_loaded(c, 1, measure_round_trips, &scheduler->config.overhead_bound_ns, err);
     }
     aegis_deallocate(&scheduler->allocator, c, 1, sizeof *c);
     return status;

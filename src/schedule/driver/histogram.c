@@ -68,7 +68,8 @@ void aegis_histogram_summarise(const aegis_histogram *histogram, aegis_distribut
         double n = (double)summary.count;
         summary.mean = (double)atomic_load(&histogram->sum) / n;
         double mean_us = summary.mean / 1000;
-        double variance = (double)atomic_load(&histogram->sum_of_squares_us2) / n - mean_us * mean_us;
+        double variance =
+            (double)atomic_load(&histogram->sum_of_squares_us2) / n - mean_us * mean_us;
         summary.cv = variance > 0 && mean_us > 0 ? sqrt(variance) / mean_us : 0;
         summary.p50 = rank(histogram, summary.count, 0.5, summary.max);
         summary.p99 = rank(histogram, summary.count, 0.99, summary.max);

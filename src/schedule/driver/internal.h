@@ -46,13 +46,13 @@ typedef struct aegis_entry {
     aegis_profile profile;
     aegis_admission_answer answer;
     aegis_core_model core;
-    _Atomic bool active;             /* takes submissions */
+    _Atomic bool active; /* takes submissions */
     bool in_core;
-    uint64_t next_release_ns;        /* of a periodic model */
+    uint64_t next_release_ns; /* of a periodic model */
 
     aegis_submit_queue queue;
     aegis_call_record *records;
-    _Atomic uint64_t *record_bits;   /* 1: free */
+    _Atomic uint64_t *record_bits; /* 1: free */
     uint32_t record_count;
 
     aegis_histogram response, execution, start;
@@ -126,7 +126,6 @@ struct aegis_scheduler {
 
     _Atomic uint64_t decisions;
     aegis_histogram wakes, decision_times;
-    aegis_core_counters *final_counters; /* copied when the loop ends or a model leaves */
 };
 
 /* lane.c */
@@ -135,15 +134,25 @@ aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err);
 /* loop.c: the orchestration thread's function; `argument` is the scheduler. */
 void aegis_driver_loop(void *argument);
 
+/* scheduler.c: a model joins a running scheduler; `admin` is held. */
+aegis_status aegis_driver_add(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err);
+
 /* jobs.c: records of submitters, and which job has which. */
-aegis_status aegis_job_table_init(aegis_job_table *table, uint32_t jobs, const aegis_allocator *allocator, aegis_error *err);
+aegis_status aegis_job_table_init(aegis_job_table *table,
+                                  uint32_t jobs,
+                                  const aegis_allocator *allocator,
+                                  aegis_error *err);
 void aegis_job_table_finish(aegis_job_table *table, const aegis_allocator *allocator);
 void aegis_job_table_put(aegis_job_table *table, uint64_t job, uint32_t record);
 /* AEGIS_NO_RECORD when the job has none. */
 uint32_t aegis_job_table_find(const aegis_job_table *table, uint64_t job);
 void aegis_job_table_remove(aegis_job_table *table, uint64_t job);
 
-aegis_status aegis_entry_create(aegis_scheduler *scheduler, aegis_context *context, const aegis_admission_request *request, aegis_entry **ret_entry, aegis_error *err);
+aegis_status aegis_entry_create(aegis_scheduler *scheduler,
+                                aegis_context *context,
+                                const aegis_admission_request *request,
+                                aegis_entry **ret_entry,
+                                aegis_error *err);
 void aegis_entry_destroy(aegis_entry *entry);
 /* Lowest free record, or NULL. Any thread. */
 aegis_call_record *aegis_entry_take_record(aegis_entry *entry);
@@ -163,23 +172,23 @@ aegis_status aegis_driver_calibrate(aegis_scheduler *scheduler, aegis_error *err
 typedef struct aegis_candidate {
     uint32_t id;
     const char *name;
-    aegis_policy_model policy;   /* lane: the result */
+    aegis_policy_model policy; /* lane: the result */
     uint64_t enforceable_ns, jitter_ns;
-    const int64_t *segments;     /* enforceable bounds of segments, NULL: one */
+    const int64_t *segments; /* enforceable bounds of segments, NULL: one */
     size_t segment_count;
-    int pinned;                  /* -1: free to move */
-    bool fixed;                  /* running: stays where it is */
+    int pinned; /* -1: free to move */
+    bool fixed; /* running: stays where it is */
     int64_t response_ns, blocking_ns;
     double lane_utilisation;
 } aegis_candidate;
 
 typedef struct aegis_refusal {
     aegis_rationale rationale;
-    uint16_t lane;             /* where it was nearest to fitting */
-    uint32_t culprit;          /* id of the model that would miss */
+    uint16_t lane;    /* where it was nearest to fitting */
+    uint32_t culprit; /* id of the model that would miss */
     int64_t at_ns, demand_ns, response_ns, deadline_ns, blocking_ns;
     double utilisation;
-    uint32_t blocker;          /* id of the model that blocks, AEGIS_TRACE_NONE: none */
+    uint32_t blocker; /* id of the model that blocks, AEGIS_TRACE_NONE: none */
     aegis_fit fit;
 } aegis_refusal;
 

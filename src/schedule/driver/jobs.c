@@ -92,19 +92,19 @@ static size_t bit_words(uint32_t count)
 static void fill_core_model(aegis_entry *entry)
 {
     const aegis_admission_request *request = &entry->request;
-    entry->core = (aegis_core_model){
-        .model = entry->id,
-        .period_ns = request->period_ns,
-        .deadline_ns = request->deadline_ns,
-        .priority = request->priority,
-        .queue_depth = request->queue_depth,
-        .overrun = request->overrun,
-        .early = request->early,
-        .background = request->background,
-        .weight = request->weight,
-        .compute_budget_ns = aegis_context_budget(entry->context)->compute_budget_ns,
-        .segment_count = 1,
-        .segment_bound_ns = {entry->profile.bound_ns}};
+    entry->core = (aegis_core_model){.model = entry->id,
+                                     .period_ns = request->period_ns,
+                                     .deadline_ns = request->deadline_ns,
+                                     .priority = request->priority,
+                                     .queue_depth = request->queue_depth,
+                                     .overrun = request->overrun,
+                                     .early = request->early,
+                                     .background = request->background,
+                                     .weight = request->weight,
+                                     .compute_budget_ns =
+                                         aegis_context_budget(entry->context)->compute_budget_ns,
+                                     .segment_count = 1,
+                                     .segment_bound_ns = {entry->profile.bound_ns}};
 }
 
 aegis_status aegis_entry_create(aegis_scheduler *scheduler,

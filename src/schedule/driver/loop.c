@@ -92,7 +92,8 @@ static void dispatch(aegis_scheduler *scheduler,
     }
 }
 
-static void finish_job(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_action *action)
+static void
+finish_job(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_action *action)
 {
     aegis_job_result times = {.release_ns = (uint64_t)action->a,
                               .deadline_ns = (uint64_t)action->b,
@@ -216,8 +217,8 @@ static void first_release(aegis_scheduler *scheduler, aegis_entry *entry, uint64
 static aegis_status add_to_core(aegis_scheduler *scheduler, aegis_entry *entry)
 {
     aegis_status status = step(
-        scheduler, &(aegis_core_event){
-                       .kind = AEGIS_CORE_MODEL_ADD, .model = entry->id, .add = &entry->core});
+        scheduler,
+        &(aegis_core_event){.kind = AEGIS_CORE_MODEL_ADD, .model = entry->id, .add = &entry->core});
     if (status == AEGIS_OK) {
         entry->in_core = true;
         atomic_store(&entry->active, true);
@@ -281,9 +282,8 @@ static void take_command(aegis_scheduler *scheduler)
     }
 }
 
-static void submit_item(aegis_scheduler *scheduler,
-                        aegis_entry *entry,
-                        const aegis_submit_item *item)
+static void
+submit_item(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_submit_item *item)
 {
     if (item->record != AEGIS_NO_RECORD) {
         aegis_job_table_put(&scheduler->jobs, item->job, item->record);
@@ -331,12 +331,11 @@ static void release_periodic(aegis_scheduler *scheduler)
             return;
         }
         aegis_histogram_add(&scheduler->wakes, now - release);
-        step(scheduler,
-             &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
-                                 .model = entry->id,
-                                 .job = atomic_fetch_add(&scheduler->next_job, 1),
-                                 .release_ns = release,
-                                 .deadline_ns = release + entry->request.deadline_ns});
+        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
+                                            .model = entry->id,
+                                            .job = atomic_fetch_add(&scheduler->next_job, 1),
+                                            .release_ns = release,
+                                            .deadline_ns = release + entry->request.deadline_ns});
         entry->next_release_ns = release + entry->request.period_ns;
         aegis_release_heap_sink(scheduler);
     }
@@ -353,8 +352,7 @@ static uint64_t next_instant(const aegis_scheduler *scheduler)
 {
     uint64_t next = aegis_core_next_timer(scheduler->core);
     if (scheduler->heap_count > 0 && !scheduler->stopping) {
-        uint64_t release =
-            scheduler->entries[aegis_release_heap_top(scheduler)]->next_release_ns;
+        uint64_t release = scheduler->entries[aegis_release_heap_top(scheduler)]->next_release_ns;
         next = release < next ? release : next;
     }
     return next;

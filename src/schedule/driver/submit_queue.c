@@ -43,9 +43,8 @@ bool aegis_submit_queue_put(aegis_submit_queue *queue, const aegis_submit_item *
         }
         if (sequence > at) {
             at = atomic_load_explicit(&queue->head, memory_order_relaxed);
-        } else if (atomic_compare_exchange_weak_explicit(&queue->head, &at, at + 1,
-                                                         memory_order_relaxed,
-                                                         memory_order_relaxed)) {
+        } else if (atomic_compare_exchange_weak_explicit(
+                       &queue->head, &at, at + 1, memory_order_relaxed, memory_order_relaxed)) {
             cell->item = *item;
             atomic_store_explicit(&cell->sequence, at + 1, memory_order_release);
             return true;

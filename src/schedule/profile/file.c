@@ -118,10 +118,8 @@ static bool profile_from_json(json_t *root, aegis_profile *ret_profile)
     return true;
 }
 
-aegis_status aegis_profile_load(const char *path,
-                                const char *key,
-                                aegis_profile *ret_profile,
-                                aegis_error *err)
+aegis_status
+aegis_profile_load(const char *path, const char *key, aegis_profile *ret_profile, aegis_error *err)
 {
     const aegis_allocator allocator = aegis_allocator_default();
     char *bytes = NULL;

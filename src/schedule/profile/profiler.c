@@ -192,8 +192,7 @@ static aegis_status measure_stretch(aegis_profiler *profiler,
     }
     double factor = options->margin * fmax(1.0, profile->contention_factor);
     double bound = ceil((double)(longest + spacing) * factor);
-    profile->stretch_ns =
-        bound < (double)profile->bound_ns ? (uint64_t)bound : profile->bound_ns;
+    profile->stretch_ns = bound < (double)profile->bound_ns ? (uint64_t)bound : profile->bound_ns;
     return AEGIS_OK;
 }
 
@@ -212,11 +211,8 @@ static aegis_status warm_up(timed_run *run, uint32_t runs, uint64_t *ret_cold_ns
     return AEGIS_OK;
 }
 
-static aegis_status sample_loaded(aegis_profiler *profiler,
-                                  timed_run *run,
-                                  uint64_t *samples,
-                                  uint32_t count,
-                                  aegis_error *err)
+static aegis_status sample_loaded(
+    aegis_profiler *profiler, timed_run *run, uint64_t *samples, uint32_t count, aegis_error *err)
 {
     if (profiler->stressor == NULL) {
         return sample_series(profiler, run, "profiling", samples, count, err);
@@ -249,12 +245,10 @@ static aegis_status profile_model(aegis_profiler *profiler,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no host memory for %u samples", count);
     }
-    timed_run run = {.clock = &profiler->config.clock,
-                     .stream = profiler->config.stream,
-                     .model = model};
-    aegis_profile profile = {.quantile = options.quantile,
-                             .assurance = options.assurance,
-                             .margin = options.margin};
+    timed_run run = {
+        .clock = &profiler->config.clock, .stream = profiler->config.stream, .model = model};
+    aegis_profile profile = {
+        .quantile = options.quantile, .assurance = options.assurance, .margin = options.margin};
     status = warm_up(&run, options.warm_up, &profile.cold_ns, err);
     if (status != AEGIS_OK) {
         goto done;
@@ -271,9 +265,8 @@ static aegis_status profile_model(aegis_profiler *profiler,
         }
     }
     aegis_profile_summarise(samples, count, options.quantile, options.assurance, &profile.loaded);
-    profile.bound_ns = aegis_profile_compute_wcet(samples, count, options.quantile,
-                                                  options.assurance, options.margin,
-                                                  &profile.method);
+    profile.bound_ns = aegis_profile_compute_wcet(
+        samples, count, options.quantile, options.assurance, options.margin, &profile.method);
     profile.contention_factor =
         (double)profile.loaded.median_ns / (double)(profile.alone.median_ns + 1);
     status = measure_stretch(profiler, &run, &options, &profile, err);

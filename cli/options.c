@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "options.h"
+
+#include "output.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_OPTIONS 32
+#define LONGEST_WORD 48
+
+enum common_option {
+    OPTION_HELP = 256,
+    OPTION_JSON,
+    OPTION_OUTPUT,
+    OPTION_QUIET,
+    OPTION_VERBOSE,
+    OPTION_PROGRESS
+};
+
+static const struct option common_options[] = {
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"output", required_argument, NULL, OPTION_OUTPUT},
+    {"quiet", no_argument, NULL, OPTION_QUIET},
+    {"verbose", no_argument, NULL, OPTION_VERBOSE},
+    {"progress", required_argument, NULL, OPTION_PROGRESS},
+};
+
+#define COMMON_COUNT (sizeof common_options / sizeof common_options[0])
+
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[LONGEST_WORD + 1], length = strlen(b);
+    for (size_t j = 0; j <= length; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= length; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            row[j] = best;
+        }
+    }
+    return row[length];
+}
+
+const char *cli_nearest(const char *word, const char *const *candidates, size_t count)
+{
+    size_t length = strlen(word), best = length / 3 + 2;
+    const char *nearest = NULL;
+    for (size_t i = 0; i < count && length <= LONGEST_WORD; i++) {
+        if (strlen(candidates[i]) <= LONGEST_WORD && distance(word, candidates[i]) < best) {
+            best = distance(word, candidates[i]);
+            nearest = candidates[i];
+        }
+    }
+    return nearest;
+}
+
+static void print_option(const char *name, const char *argument, const char *help)
+{
+    char left[48];
+    snprintf(left, sizeof left, "%s%s%s", name, argument != NULL ? " " : "",
+             argument != NULL ? argument : "");
+    printf("  %-28s %s\n", left, help);
+}
+
+static void print_help(const cli_command *command)
+{
+    printf("Usage: aegisrt %s [OPTIONS] %s\n\n%s\n", command->name, command->operands,
+           command->about);
+    if (command->option_count > 0) {
+        printf("\nOptions:\n");
+    }
+    for (size_t i = 0; i < command->option_count; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "%s--%s",
+                 command->output_is_file && strcmp(command->options[i].name, "output") == 0 ? "-o, "
+                                                                                            : "",
+                 command->options[i].name);
+        print_option(name, command->options[i].argument, command->options[i].help);
+    }
+    printf("\nCommon options:\n");
+    if (!command->output_is_file) {
+        print_option("-o, --output", "FORMAT", "table (default), json, jsonl or csv");
+        print_option("--json", NULL, "the same as --output json");
+    }
+    print_option("-q, --quiet", NULL, "no progress and no remarks on stderr");
+    print_option("-v, --verbose", NULL, "say where in the program an error was found");
+    print_option("--progress", "WHEN", "auto (default) or never");
+    print_option("-h, --help", NULL, "this text");
+    printf("\nExamples:\n%s", command->examples);
+}
+
+static int say_unknown(const cli_command *command, const char *given)
+{
+    const char *names[MAX_OPTIONS + COMMON_COUNT];
+    char word[LONGEST_WORD + 1];
+    size_t count = 0;
+    for (size_t i = 0; i < command->option_count; i++) {
+        names[count++] = command->options[i].name;
+    }
+    for (size_t i = 0; i < COMMON_COUNT; i++) {
+        names[count++] = common_options[i].name;
+    }
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(given, "="), given);
+    const char *nearest = cli_nearest(word + strspn(word, "-"), names, count);
+    if (nearest != NULL) {
+        return cli_usage("%s: unknown option %s; did you mean --%s?", command->name, given,
+                         nearest);
+    }
+    return cli_usage("%s: unknown option %s; see aegisrt %s --help", command->name, given,
+                     command->name);
+}
+
+static int take_format(const cli_command *command, const char *text, cli_common *common)
+{
+    static const char *const names[] = {"table", "json", "jsonl", "csv"};
+    for (size_t i = 0; i < 4; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            common->format = (cli_format)i;
+            return 0;
+        }
+    }
+    return cli_usage("%s: --output %s: write table, json, jsonl or csv", command->name, text);
+}
+
+static int take_common(const cli_command *command,
+                       int option,
+                       const char *argument,
+                       cli_common *common)
+{
+    switch (option) {
+    case OPTION_JSON:
+        common->format = CLI_JSON;
+        return 0;
+    case OPTION_OUTPUT:
+        return take_format(command, argument, common);
+    case OPTION_QUIET:
+        common->quiet = true;
+        common->no_progress = true;
+        return 0;
+    case OPTION_VERBOSE:
+        common->verbose = true;
+        return 0;
+    case OPTION_PROGRESS:
+        if (strcmp(argument, "never") == 0) {
+            common->no_progress = true;
+            return 0;
+        }
+        return strcmp(argument, "auto") == 0
+                   ? 0
+                   : cli_usage("%s: --progress %s: write auto or never", command->name, argument);
+    default:
+        return 0;
+    }
+}
+
+/* The command's own options first: they may take the place of a common one. */
+static void build_table(const cli_command *command, struct option *table)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < command->option_count && i < MAX_OPTIONS; i++) {
+        table[count++] = (struct option){.name = command->options[i].name,
+                                         .has_arg = command->options[i].argument != NULL
+                                                        ? required_argument
+                                                        : no_argument,
+                                         .val = (int)i};
+    }
+    for (size_t i = 0; i < COMMON_COUNT; i++) {
+        bool formats = common_options[i].val == OPTION_JSON || common_options[i].val == OPTION_OUTPUT;
+        if (!(formats && command->output_is_file)) {
+            table[count++] = common_options[i];
+        }
+    }
+    table[count] = (struct option){0};
+}
+
+/* Short letters as their long twins. */
+static int widen(const cli_command *command, int letter)
+{
+    switch (letter) {
+    case 'h':
+        return OPTION_HELP;
+    case 'q':
+        return OPTION_QUIET;
+    case 'v':
+        return OPTION_VERBOSE;
+    case 'o':
+        for (size_t i = 0; command->output_is_file && i < command->option_count; i++) {
+            if (strcmp(command->options[i].name, "output") == 0) {
+                return (int)i;
+            }
+        }
+        return OPTION_OUTPUT;
+    default:
+        return letter;
+    }
+}
+
+int cli_parse(const cli_command *command,
+              int argc,
+              char **argv,
+              int least,
+              int most,
+              cli_take take,
+              void *self,
+              cli_common *ret_common,
+              int *ret_first)
+{
+    struct option table[MAX_OPTIONS + COMMON_COUNT + 1];
+    cli_common common = {0};
+    build_table(command, table);
+    opterr = 0;
+    optind = 0; /* GNU: begins anew, permuting operands to the end */
+    for (;;) {
+        /* getopt leaves optind behind the argument that it complains about. */
+        int option = getopt_long(argc, argv, ":ho:qv", table, NULL);
+        if (option == -1) {
+            break;
+        }
+        if (option == ':') {
+            return cli_usage("%s: %s wants an argument", command->name, argv[optind - 1]);
+        }
+        if (option == '?') {
+            return say_unknown(command, argv[optind - 1]);
+        }
+        option = option > 'A' && option < OPTION_HELP ? widen(command, option) : option;
+        if (option == OPTION_HELP) {
+            print_help(command);
+            return CLI_EXIT_OK;
+        }
+        int code = option >= OPTION_HELP ? take_common(command, option, optarg, &common)
+                                         : take(self, (size_t)option, optarg != NULL ? optarg : "");
+        if (code != 0) {
+            return code;
+        }
+    }
+    int operands = argc - optind;
+    if (operands < least) {
+        return cli_usage("%s: wants %s; see aegisrt %s --help", command->name, command->operands,
+                         command->name);
+    }
+    if (operands > most) {
+        return cli_usage("%s: \"%s\" is one operand too many", command->name, argv[optind + most]);
+    }
+    *ret_common = common;
+    *ret_first = optind;
+    return CLI_CONTINUE;
+}
+
+int cli_take_unsigned(
+    const char *name, const char *text, uint64_t low, uint64_t high, uint64_t *ret_value)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < low ||
+        value > high) {
+        return cli_usage("--%s %s: write a whole number from %" PRIu64 " to %" PRIu64, name, text,
+                         low, high);
+    }
+    *ret_value = value;
+    return 0;
+}
+
+int cli_take_number(const char *name, const char *text, double low, double high, double *ret_value)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || !(value >= low && value <= high)) {
+        return cli_usage("--%s %s: write a number from %g to %g", name, text, low, high);
+    }
+    *ret_value = value;
+    return 0;
+}
+
+typedef struct cli_unit {
+    const char *name;
+    double factor;
+} cli_unit;
+
+static bool scale(const char *text, const cli_unit *units, size_t count, uint64_t *ret_value)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || !(value >= 0)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(end, units[i].name) == 0 && value * units[i].factor < 9e18) {
+            *ret_value = (uint64_t)llround(value * units[i].factor);
+            return true;
+        }
+    }
+    return false;
+}
+
+int cli_take_duration(const char *name, const char *text, uint64_t *ret_ns)
+{
+    static const cli_unit units[] = {{"", 1e9},   {"s", 1e9}, {"ms", 1e6},   {"us", 1e3},
+                                     {"ns", 1.0}, {"m", 6e10}, {"h", 3.6e12}};
+    if (!scale(text, units, sizeof units / sizeof units[0], ret_ns)) {
+        return cli_usage("--%s %s: write seconds, or a number with ns, us, ms, s, m or h", name,
+                         text);
+    }
+    return 0;
+}
+
+int cli_take_size(const char *name, const char *text, uint64_t *ret_bytes)
+{
+    static const cli_unit units[] = {{"", 1},           {"B", 1},
+                                     {"K", 1024},       {"KiB", 1024},
+                                     {"M", 1048576},    {"MiB", 1048576},
+                                     {"G", 1073741824}, {"GiB", 1073741824}};
+    char *end;
+    errno = 0;
+    unsigned long long whole = strtoull(text, &end, 10);
+    if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0) {
+        *ret_bytes = whole; /* exact, also above 2^53 */
+        return 0;
+    }
+    if (!scale(text, units, sizeof units / sizeof units[0], ret_bytes)) {
+        return cli_usage("--%s %s: write bytes, or a number with K, M, G, KiB, MiB or GiB", name,
+                         text);
+    }
+    return 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_BACKEND_ORT_COMPILE_H
+#define AEGIS_BACKEND_ORT_COMPILE_H
+
+/*
+ * Offline compilation. A model file becomes a folder of the cache:
+ *   graph.onnx    the optimised graph, shapes fixed, initialisers external
+ *   weights.bin   the initialisers, each aligned to 64 bytes
+ *   compiled.json how it was made, sizes and hashes
+ * made under a temporary name and renamed, so that a crash leaves no half. Graphs with control flow
+ * that ONNX Runtime cannot load again from this form are kept unoptimised ("at load").
+ */
+
+#include "backend/onnxruntime/graph.h"
+#include "backend/onnxruntime/ort.h"
+
+typedef struct aegis_ort_weight {
+    char *name;
+    int32_t onnx_type;
+    int64_t dims[AEGIS_MAX_RANK];
+    size_t rank;
+    uint64_t offset, length; /* in weights.bin */
+} aegis_ort_weight;
+
+typedef struct aegis_ort_compiled {
+    aegis_allocator allocator;
+    char hash[AEGIS_SHA256_HEX_BYTES]; /* of the model file with its external data */
+    char weights_hash[AEGIS_SHA256_HEX_BYTES];
+    char graph_path[1024], weights_path[1024];
+    char model_folder[1024]; /* of the model file, for external data of graphs optimised at load */
+    bool at_load;
+    uint64_t graph_bytes, weights_bytes;
+    aegis_ort_weight *weights;
+    size_t weight_count;
+    aegis_tensor_info *inputs, *outputs; /* names owned; an output may have free dimensions */
+    size_t input_count, output_count;
+} aegis_ort_compiled;
+
+/* Statuses of aegis_model_open. */
+aegis_status aegis_ort_compile(const aegis_ort *ort,
+                               const char *cache_dir,
+                               const aegis_model_config *config,
+                               const aegis_allocator *allocator,
+                               aegis_ort_compiled *ret_compiled,
+                               aegis_error *err);
+void aegis_ort_compiled_finish(aegis_ort_compiled *compiled); /* of a zeroed one too */
+
+/* Session options that every session of this backend has. */
+OrtStatus *
+aegis_ort_base_options(const aegis_ort *ort, unsigned threads, OrtSessionOptions **ret_options);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_BACKEND_ONNX_GRAPH_H
+#define AEGIS_BACKEND_ONNX_GRAPH_H
+
+/* ONNX model files: what they declare, and the edits that compiling needs. Knows protobuf, not ONNX
+ * Runtime. */
+
+#include "backend/surface.h"
+
+typedef struct aegis_onnx_graph aegis_onnx_graph;
+
+/* PARSE when the bytes are no ONNX model. `path` is for messages. */
+aegis_status aegis_onnx_graph_parse(const void *bytes,
+                                    size_t size,
+                                    const char *path,
+                                    const aegis_allocator *allocator,
+                                    aegis_onnx_graph **ret_graph,
+                                    aegis_error *err);
+void aegis_onnx_graph_destroy(aegis_onnx_graph *graph); /* NULL is fine */
+
+/* Inputs (without initialisers that are listed as inputs) and outputs. Names are borrowed from the
+ * graph. UNSUPPORTED for what is no tensor of a known element. The array is freed with
+ * aegis_deallocate(allocator, array, count + 1, sizeof). */
+aegis_status aegis_onnx_graph_declarations(const aegis_onnx_graph *graph,
+                                           bool inputs,
+                                           aegis_surface_declaration **ret_declarations,
+                                           size_t *ret_count,
+                                           aegis_error *err);
+/* Some node (also of a subgraph) has a subgraph: If, Loop, Scan. */
+bool aegis_onnx_graph_has_control_flow(const aegis_onnx_graph *graph);
+
+/* Initialisers leave the inputs (old models list them there, so that a caller could replace them).
+ */
+aegis_status aegis_onnx_graph_drop_initialiser_inputs(aegis_onnx_graph *graph, aegis_error *err);
+/* Writes fixed shapes into the declarations of the inputs. */
+aegis_status aegis_onnx_graph_set_shapes(aegis_onnx_graph *graph,
+                                         const aegis_input_shape *shapes,
+                                         size_t count,
+                                         aegis_error *err);
+
+/* Bytes of the model, from malloc; free() them. */
+aegis_status aegis_onnx_graph_serialise(const aegis_onnx_graph *graph,
+                                        void **ret_bytes,
+                                        size_t *ret_size,
+                                        aegis_error *err);
+
+/* One initialiser that lies in an external file. Strings are borrowed from the graph. */
+typedef struct aegis_onnx_external {
+    const char *name;
+    const char *location;
+    int32_t onnx_type;
+    const int64_t *dims;
+    size_t dim_count;
+    uint64_t offset, length;
+} aegis_onnx_external;
+
+/* All of them, subgraphs included. PARSE when a range is malformed or a location leaves the folder;
+ * `ret_ambiguous`: a name occurs twice. The array is freed with aegis_deallocate(allocator, array,
+ * count + 1, sizeof). */
+aegis_status aegis_onnx_graph_externals(const aegis_onnx_graph *graph,
+                                        aegis_onnx_external **ret_externals,
+                                        size_t *ret_count,
+                                        bool *ret_ambiguous,
+                                        aegis_error *err);
+/* Moves the i-th external initialiser (order of aegis_onnx_graph_externals) to another range. */
+aegis_status aegis_onnx_graph_move_external(
+    aegis_onnx_graph *graph, size_t index, const char *location, uint64_t offset, aegis_error *err);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ops table and the backend object. */
+#include "backend/onnxruntime/inject.h"
+#include "backend/onnxruntime/model.h"
+
+#include "backend/runtimes.h"
+
+#include <aegisrt/ext/backend_ops.h>
+
+#include <inttypes.h>
+
+#define COMPONENT "backend.onnxruntime"
+/* Address space, touched only when a model departs and its lane's spill ends too. */
+#define RESERVE_BYTES (UINT64_C(64) << 20)
+
+static aegis_status
+ort_open(void *self, const aegis_model_config *config, void **ret_model, aegis_error *err)
+{
+    aegis_ort_model *model = NULL;
+    aegis_status status = aegis_ort_model_open(self, config, &model, err);
+    if (status == AEGIS_OK) {
+        *ret_model = model;
+    }
+    return status;
+}
+
+static void ort_close(void *model)
+{
+    aegis_ort_model_close(model);
+}
+
+static const char *ort_hash(void *self)
+{
+    return ((aegis_ort_model *)self)->compiled.hash;
+}
+
+static const char *ort_label(void *self)
+{
+    return ((aegis_ort_model *)self)->label;
+}
+
+static bool ort_is_valid(void *self)
+{
+    return !((aegis_ort_model *)self)->lost;
+}
+
+static const aegis_tensor_info *ort_inputs(void *self, size_t *ret_count)
+{
+    aegis_ort_model *model = self;
+    *ret_count = model->surface.input_count;
+    return model->surface.inputs;
+}
+
+static const aegis_tensor_info *ort_outputs(void *self, size_t *ret_count)
+{
+    aegis_ort_model *model = self;
+    *ret_count = model->surface.output_count;
+    return model->surface.outputs;
+}
+
+static uint32_t ort_segment_count(void *self)
+{
+    (void)self;
+    return 1;
+}
+
+static aegis_status ort_record(void *self, aegis_stream *stream, aegis_error *err)
+{
+    (void)stream;
+    return aegis_ort_model_record(self, err);
+}
+
+static aegis_status ort_lifetimes(void *self,
+                                  const aegis_tensor_lifetime **ret_lifetimes,
+                                  size_t *ret_count,
+                                  aegis_error *err)
+{
+    aegis_ort_model *model = self;
+    if (!model->recorded) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                               "model '%s' was not recorded yet", model->surface.model_name);
+    }
+    *ret_lifetimes = model->lifetimes;
+    *ret_count = model->lifetime_count;
+    return AEGIS_OK;
+}
+
+static uint64_t ort_overhead_bytes(void *self)
+{
+    return ((aegis_ort_model *)self)->overhead_bytes;
+}
+
+static uint64_t ort_loading_peak_bytes(void *self)
+{
+    return ((aegis_ort_model *)self)->loading_peak_bytes;
+}
+
+static aegis_status ort_place(void *self, const aegis_model_placement *placement, aegis_error *err)
+{
+    return aegis_ort_model_place(self, placement, err);
+}
+
+static bool ort_is_placed(void *self)
+{
+    return ((aegis_ort_model *)self)->placed;
+}
+
+static aegis_status ort_reset(void *self, aegis_error *err)
+{
+    return aegis_surface_reset(&((aegis_ort_model *)self)->surface, err);
+}
+
+static aegis_status ort_input(void *self,
+                              uint32_t slot,
+                              const char *name,
+                              void **ret_data,
+                              uint64_t *ret_size,
+                              aegis_error *err)
+{
+    return aegis_surface_find_input(&((aegis_ort_model *)self)->surface, slot, name, ret_data,
+                                    ret_size, err);
+}
+
+static aegis_status ort_output(void *self,
+                               uint32_t slot,
+                               const char *name,
+                               void **ret_data,
+                               uint64_t *ret_size,
+                               aegis_error *err)
+{
+    return aegis_surface_find_output(&((aegis_ort_model *)self)->surface, slot, name, ret_data,
+                                     ret_size, err);
+}
+
+static aegis_status
+ort_execute(void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    aegis_ort_model *model = self;
+    (void)stream;
+    if (segment != 0 || slot >= model->surface.slots) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "model '%s' has 1 segment and %" PRIu32 " slots; segment %" PRIu32
+                               ", slot %" PRIu32 " do not exist",
+                               model->surface.model_name, model->surface.slots, segment, slot);
+    }
+    if (model->lost) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                               "model '%s' was lost; open it anew", model->surface.model_name);
+    }
+    return aegis_ort_model_run(model, slot, err);
+}
+
+static void ort_terminate(void *self)
+{
+    aegis_ort_gate_terminate(&((aegis_ort_model *)self)->gate);
+}
+
+static void ort_commit(void *self)
+{
+    aegis_surface *surface = &((aegis_ort_model *)self)->surface;
+    surface->parity = surface->written;
+}
+
+static void ort_last_spill(void *self, aegis_model_spill *ret_spill)
+{
+    *ret_spill = ((aegis_ort_model *)self)->context->player.spill;
+}
+
+static const char *ort_version(void *self)
+{
+    return ((aegis_ort_backend *)self)->ort->version;
+}
+
+static void ort_destroy(void *self)
+{
+    aegis_ort_backend *backend = self;
+    aegis_allocator allocator = backend->allocator;
+    if (backend->ort != NULL) {
+        aegis_ort_release();
+    }
+    aegis_reserve_finish(&backend->reserve);
+    aegis_free_text(&allocator, backend->cache_dir);
+    aegis_deallocate(&allocator, backend, 1, sizeof *backend);
+}
+
+static const aegis_backend_ops ORT_OPS = {
+    .version = AEGIS_BACKEND_OPS_VERSION,
+    .name = "onnxruntime",
+    .destroy = ort_destroy,
+    .runtime_version = ort_version,
+    .open = ort_open,
+    .close = ort_close,
+    .hash = ort_hash,
+    .label = ort_label,
+    .is_valid = ort_is_valid,
+    .inputs = ort_inputs,
+    .outputs = ort_outputs,
+    .segment_count = ort_segment_count,
+    .record = ort_record,
+    .lifetimes = ort_lifetimes,
+    .overhead_bytes = ort_overhead_bytes,
+    .loading_peak_bytes = ort_loading_peak_bytes,
+    .place = ort_place,
+    .is_placed = ort_is_placed,
+    .reset = ort_reset,
+    .input = ort_input,
+    .output = ort_output,
+    .execute = ort_execute,
+    .terminate = ort_terminate,
+    .commit = ort_commit,
+    .last_spill = ort_last_spill,
+};
+
+aegis_status aegis_onnxruntime_backend_create(const aegis_backend_config *config,
+                                              aegis_device *device,
+                                              const aegis_allocator *allocator,
+                                              aegis_backend **ret_backend,
+                                              aegis_error *err)
+{
+    (void)device;
+    if (config->cache_dir == NULL || config->cache_dir[0] == '\0') {
+        return aegis_error_set(
+            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+            "the runtime \"onnxruntime\" keeps compiled models in a folder: give cache_dir");
+    }
+    aegis_ort_backend *backend = aegis_allocate_zeroed(allocator, 1, sizeof *backend);
+    if (backend == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory for a backend");
+    }
+    backend->allocator = *allocator;
+    backend->cache_dir = aegis_copy_text(allocator, config->cache_dir);
+    aegis_status status = backend->cache_dir == NULL
+                              ? aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                                "no memory for a backend")
+                              : aegis_reserve_init(&backend->reserve, RESERVE_BYTES, err);
+    if (status == AEGIS_OK) {
+        status = aegis_ort_acquire(config->library, config->consumer, &backend->ort, err);
+    }
+    if (status != AEGIS_OK) {
+        ort_destroy(backend);
+        return status;
+    }
+    return aegis_backend_wrap(&ORT_OPS, backend, allocator, ret_backend, err);
+}
+
+/* ---- for tests ---- */
+
+void aegis_onnxruntime_inject(aegis_model *model, int64_t allocation, uint64_t more)
+{
+    aegis_player *player = &((aegis_ort_model *)aegis_model_self(model))->contexts[1].player;
+    player->inject_index = allocation;
+    player->inject_bytes = more;
+}
+
+void aegis_onnxruntime_counts(aegis_model *model,
+                              uint64_t *ret_requests,
+                              uint64_t *ret_events,
+                              uint64_t *ret_kept)
+{
+    const aegis_ort_model *self = aegis_model_self(model);
+    *ret_requests = self->run.allocation_count;
+    *ret_events = self->run.event_count;
+    *ret_kept = aegis_tape_survivors(&self->loading);
+}
+
+uint64_t aegis_onnxruntime_strays(void)
+{
+    return aegis_ort_strays();
+}
+
+bool aegis_onnxruntime_optimises_at_load(aegis_model *model)
+{
+    return ((aegis_ort_model *)aegis_model_self(model))->compiled.at_load;
+}

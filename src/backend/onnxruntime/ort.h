@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_BACKEND_ORT_H
+#define AEGIS_BACKEND_ORT_H
+
+/*
+ * ONNX Runtime in this process: the library, its one environment, and the router.
+ *
+ * ONNX Runtime keeps one environment and one allocator registry a process, whoever asks. So there
+ * is one process-wide router, reference-counted: the one declared exception to "no global state".
+ * All sessions take their tensors from its allocator, which hands each request to the context that
+ * the calling thread has entered.
+ */
+
+#include "backend/tape.h"
+
+#include <onnxruntime_c_api.h>
+
+typedef struct aegis_ort {
+    const OrtApi *api;
+    const char *version; /* static, the library's */
+    OrtEnv *env;
+    OrtMemoryInfo *memory; /* plain host memory */
+} aegis_ort;
+
+/* Loads the library at the first call and adds a reference. RUNTIME_NOT_AVAILABLE lists what was
+ * tried. `library` may be NULL. */
+aegis_status aegis_ort_acquire(const char *library,
+                               const char *consumer,
+                               const aegis_ort **ret_ort,
+                               aegis_error *err);
+void aegis_ort_release(void);
+/* Requests from threads without a context since the process began. */
+uint64_t aegis_ort_strays(void);
+
+/* Releases `native` and makes an error of it: "what: ONNX Runtime's text". */
+aegis_status aegis_ort_error(const aegis_ort *ort,
+                             OrtStatus *native,
+                             aegis_place place,
+                             aegis_status status,
+                             const char *what,
+                             aegis_error *err);
+
+/* ---- where requests go ---- */
+
+typedef enum aegis_ort_mode {
+    AEGIS_ORT_BLOCKS = 0, /* served by the system; recorded when there is a tape */
+    AEGIS_ORT_LOADING,    /* as `expected` says: what stayed gets its planned address */
+    AEGIS_ORT_PLAYING     /* every request as recorded, at planned addresses */
+} aegis_ort_mode;
+
+/* One model's view; used by one thread at a time, but for `strays`. */
+typedef struct aegis_ort_context {
+    aegis_ort_mode mode;
+    aegis_tape *tape; /* BLOCKS: records into it, may be NULL */
+    /* LOADING */
+    const aegis_tape *expected;
+    void *const
+        *kept; /* per allocation of `expected`: planned address, NULL when it was temporary */
+    size_t next;
+    bool departed;
+    uint64_t expected_bytes, asked_bytes;
+    /* BLOCKS and LOADING: bytes served by the system */
+    uint64_t live_bytes, peak_bytes;
+    uint64_t cap_bytes; /* 0: none; passing it calls on_cap once */
+    bool capped;
+    void (*on_cap)(void *argument);
+    void *argument;
+    bool crossed; /* a run released what loading had taken */
+    aegis_player player;
+    _Atomic uint64_t strays; /* requests by the session's own pool threads */
+    unsigned char empty[128];
+} aegis_ort_context;
+
+void aegis_ort_context_init(aegis_ort_context *context, aegis_reserve *reserve);
+/* Until leave, requests of the calling thread go to `context`. */
+void aegis_ort_enter(aegis_ort_context *context);
+void aegis_ort_leave(void);
+
+/* Pool threads that ONNX Runtime makes for the session count their requests against `context`. */
+OrtStatus *
+aegis_ort_own_threads(const aegis_ort *ort, OrtSessionOptions *options, aegis_ort_context *context);
+
+#endif

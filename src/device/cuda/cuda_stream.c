@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A CUDA stream has a worker thread that enqueues: calls run there as soon as they are reached,
+ * copies and events go to the device, a notification waits there for the device.
+ *
+ * An event that was put into the ring is not yet known to CUDA: `enqueued` counts the records that
+ * the worker has handed over, and who asks about a record waits for that first. A record waits only
+ * for commands that were put in before it, so these waits form no cycle. */
+#include "device/cuda/cuda_device.h"
+
+#include "device/counter.h"
+#include "device/cuda/cuda_error.h"
+#include "device/worker.h"
+
+#include <aegisrt/clock.h>
+
+#include <math.h>
+
+/* Short device work is caught by polling; longer work lets the CPU sleep. */
+#define POLL_NS UINT64_C(50000)
+
+typedef struct cuda_stream {
+    aegis_allocator allocator;
+    const aegis_cuda_device *device;
+    aegis_worker *worker;
+    int priority;
+    cudaStream_t handle;
+    cudaEvent_t fence;      /* notifications; worker only */
+    cudaEvent_t drain;      /* synchronize */
+    _Atomic int first_code; /* first failure of the work since it was last reported */
+} cuda_stream;
+
+typedef struct cuda_event {
+    aegis_allocator allocator;
+    cudaEvent_t handle;
+    _Atomic uint32_t issued; /* records put into a ring */
+    aegis_counter enqueued;  /* records handed to CUDA */
+    _Atomic uint32_t users;  /* the owner and every command that waits in a ring */
+} cuda_event;
+
+static cudaError_t wait_for(cudaEvent_t event)
+{
+    aegis_clock clock = aegis_clock_monotonic();
+    uint64_t end = aegis_clock_now_ns(&clock) + POLL_NS;
+    cudaError_t code;
+    do {
+        code = cudaEventQuery(event);
+    } while (code == cudaErrorNotReady && aegis_clock_now_ns(&clock) < end);
+    if (code == cudaErrorNotReady) {
+        (void)cudaGetLastError();
+        code = cudaEventSynchronize(event); /* created to block, not to spin */
+    }
+    return code;
+}
+
+static void note(cuda_stream *stream, cudaError_t code)
+{
+    int none = cudaSuccess;
+    if (code != cudaSuccess) {
+        (void)cudaGetLastError();
+        atomic_compare_exchange_strong(&stream->first_code, &none, (int)code);
+    }
+}
+
+static void release_event(cuda_event *event)
+{
+    if (atomic_fetch_sub(&event->users, 1) != 1) {
+        return;
+    }
+    aegis_allocator allocator = event->allocator;
+    (void)cudaEventDestroy(event->handle); /* CUDA keeps it until the device is done with it */
+    aegis_deallocate(&allocator, event, 1, sizeof *event);
+}
+
+/* ---- on the worker thread ---- */
+
+static aegis_status begin(void *self, aegis_error *err)
+{
+    cuda_stream *stream = self;
+    aegis_status status = aegis_cuda_check(cudaSetDevice(stream->device->index), "cudaSetDevice",
+                                           AEGIS_HERE("device.cuda"), err);
+    if (status == AEGIS_OK) {
+        status = aegis_cuda_check(
+            cudaStreamCreateWithPriority(&stream->handle, cudaStreamNonBlocking,
+                                         stream->device->lowest_priority - stream->priority),
+            "cudaStreamCreateWithPriority", AEGIS_HERE("device.cuda"), err);
+    }
+    unsigned flags = cudaEventBlockingSync | cudaEventDisableTiming;
+    if (status == AEGIS_OK) {
+        status = aegis_cuda_check(cudaEventCreateWithFlags(&stream->fence, flags),
+                                  "cudaEventCreateWithFlags", AEGIS_HERE("device.cuda"), err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_cuda_check(cudaEventCreateWithFlags(&stream->drain, flags),
+                                  "cudaEventCreateWithFlags", AEGIS_HERE("device.cuda"), err);
+    }
+    return status;
+}
+
+static void notify(cuda_stream *stream, const aegis_command *command)
+{
+    cudaError_t code = cudaEventRecord(stream->fence, stream->handle);
+    note(stream, code == cudaSuccess ? wait_for(stream->fence) : code);
+    command->of.call.function(command->of.call.argument);
+}
+
+static void execute(void *self, const aegis_command *command)
+{
+    cuda_stream *stream = self;
+    switch (command->kind) {
+    case AEGIS_COMMAND_CALL:
+        command->of.call.function(command->of.call.argument);
+        break;
+    case AEGIS_COMMAND_NOTIFY:
+        notify(stream, command);
+        break;
+    case AEGIS_COMMAND_COPY:
+        note(stream,
+             cudaMemcpyAsync(command->of.copy.destination, command->of.copy.source,
+                             command->of.copy.size_bytes, cudaMemcpyDefault, stream->handle));
+        break;
+    case AEGIS_COMMAND_RECORD: {
+        cuda_event *event = command->of.event;
+        note(stream, cudaEventRecord(event->handle, stream->handle));
+        aegis_counter_set(&event->enqueued, command->generation);
+        release_event(event);
+        break;
+    }
+    case AEGIS_COMMAND_WAIT: {
+        cuda_event *event = command->of.event;
+        aegis_counter_wait(&event->enqueued, command->generation);
+        note(stream, cudaStreamWaitEvent(stream->handle, event->handle, 0));
+        release_event(event);
+        break;
+    }
+    }
+}
+
+static const aegis_worker_ops worker_ops = {.begin = begin, .execute = execute};
+
+/* ---- streams ---- */
+
+static void release_stream(cuda_stream *stream)
+{
+    aegis_allocator allocator = stream->allocator;
+    if (stream->handle != NULL) {
+        (void)cudaStreamSynchronize(stream->handle);
+        (void)cudaStreamDestroy(stream->handle);
+    }
+    if (stream->fence != NULL) {
+        (void)cudaEventDestroy(stream->fence);
+    }
+    if (stream->drain != NULL) {
+        (void)cudaEventDestroy(stream->drain);
+    }
+    aegis_deallocate(&allocator, stream, 1, sizeof *stream);
+}
+
+aegis_status aegis_cuda_stream_create(void *self,
+                                      const aegis_stream_config *config,
+                                      void **ret_stream,
+                                      aegis_error *err)
+{
+    const aegis_cuda_device *device = self;
+    cuda_stream *stream = aegis_allocate_zeroed(&device->allocator, 1, sizeof *stream);
+    if (stream == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for stream '%s'", config->name);
+    }
+    stream->allocator = device->allocator;
+    stream->device = device;
+    stream->priority = config->priority;
+    aegis_status status =
+        aegis_worker_create(config, &worker_ops, stream, &device->allocator, &stream->worker, err);
+    if (status != AEGIS_OK) {
+        release_stream(stream);
+        return status;
+    }
+    *ret_stream = stream;
+    return AEGIS_OK;
+}
+
+void aegis_cuda_stream_destroy(void *self)
+{
+    cuda_stream *stream = self;
+    aegis_worker_destroy(stream->worker);
+    release_stream(stream);
+}
+
+static aegis_status push_call(cuda_stream *stream,
+                              aegis_command_kind kind,
+                              aegis_stream_function function,
+                              void *argument,
+                              aegis_error *err)
+{
+    aegis_command command = {.kind = kind, .of.call = {function, argument}};
+    return aegis_worker_push(stream->worker, &command, err);
+}
+
+aegis_status aegis_cuda_stream_call(void *stream,
+                                    aegis_stream_function function,
+                                    void *argument,
+                                    aegis_error *err)
+{
+    return push_call(stream, AEGIS_COMMAND_CALL, function, argument, err);
+}
+
+aegis_status aegis_cuda_stream_notify(void *stream,
+                                      aegis_stream_function function,
+                                      void *argument,
+                                      aegis_error *err)
+{
+    return push_call(stream, AEGIS_COMMAND_NOTIFY, function, argument, err);
+}
+
+aegis_status aegis_cuda_stream_copy(
+    void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err)
+{
+    aegis_command command = {.kind = AEGIS_COMMAND_COPY,
+                             .of.copy = {destination, source, size_bytes}};
+    return aegis_worker_push(((cuda_stream *)stream)->worker, &command, err);
+}
+
+static aegis_status report(cudaError_t code, aegis_error *err)
+{
+    return aegis_cuda_check(code, "work of the stream", AEGIS_HERE("device.cuda"), err);
+}
+
+aegis_status aegis_cuda_stream_synchronize(void *self, aegis_error *err)
+{
+    cuda_stream *stream = self;
+    aegis_status status = aegis_worker_synchronize(stream->worker, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    cudaError_t code = cudaEventRecord(stream->drain, stream->handle);
+    note(stream, code == cudaSuccess ? wait_for(stream->drain) : code);
+    int first = atomic_load(&stream->first_code);
+    /* A fatal one stays; another is forgotten once it has been told. */
+    if (aegis_status_category(aegis_cuda_status((cudaError_t)first)) != AEGIS_CATEGORY_FATAL) {
+        atomic_compare_exchange_strong(&stream->first_code, &first, cudaSuccess);
+    }
+    return report((cudaError_t)first, err);
+}
+
+static aegis_status still_busy(const char *what, aegis_error *err)
+{
+    return aegis_error_set(err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_BUSY, "%s", what);
+}
+
+aegis_status aegis_cuda_stream_query(void *self, aegis_error *err)
+{
+    cuda_stream *stream = self;
+    int first = atomic_load(&stream->first_code);
+    if (first != cudaSuccess) {
+        return report((cudaError_t)first, err);
+    }
+    if (!aegis_worker_idle(stream->worker)) {
+        return still_busy("work is left in the stream", err);
+    }
+    cudaError_t code = cudaStreamQuery(stream->handle);
+    if (code == cudaErrorNotReady) {
+        (void)cudaGetLastError();
+        return still_busy("the device has not finished the work of the stream", err);
+    }
+    note(stream, code);
+    return report(code, err);
+}
+
+void *aegis_cuda_stream_native(void *stream)
+{
+    return ((cuda_stream *)stream)->handle;
+}
+
+/* ---- events ---- */
+
+aegis_status aegis_cuda_event_create(void *self, void **ret_event, aegis_error *err)
+{
+    const aegis_cuda_device *device = self;
+    cuda_event *event = aegis_allocate_zeroed(&device->allocator, 1, sizeof *event);
+    if (event == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for an event");
+    }
+    event->allocator = device->allocator;
+    atomic_store(&event->users, 1);
+    int previous;
+    cudaError_t code = aegis_cuda_enter(device->index, &previous);
+    if (code == cudaSuccess) {
+        code = cudaEventCreateWithFlags(&event->handle, cudaEventBlockingSync);
+        aegis_cuda_leave(previous);
+    }
+    aegis_status status =
+        aegis_cuda_check(code, "cudaEventCreateWithFlags", AEGIS_HERE("device.cuda"), err);
+    if (status != AEGIS_OK) {
+        aegis_deallocate(&device->allocator, event, 1, sizeof *event);
+        return status;
+    }
+    *ret_event = event;
+    return AEGIS_OK;
+}
+
+void aegis_cuda_event_destroy(void *event)
+{
+    release_event(event);
+}
+
+/* The count of users rises before the push: the worker may release at once. */
+static aegis_status push_event(cuda_stream *stream,
+                               aegis_command_kind kind,
+                               cuda_event *event,
+                               uint32_t generation,
+                               aegis_error *err)
+{
+    aegis_command command = {.kind = kind, .generation = generation, .of.event = event};
+    atomic_fetch_add(&event->users, 1);
+    aegis_status status = aegis_worker_push(stream->worker, &command, err);
+    if (status != AEGIS_OK) {
+        release_event(event);
+    }
+    return status;
+}
+
+aegis_status aegis_cuda_event_record(void *self, void *stream, aegis_error *err)
+{
+    cuda_event *event = self;
+    uint32_t generation = atomic_load(&event->issued) + 1;
+    aegis_status status = push_event(stream, AEGIS_COMMAND_RECORD, event, generation, err);
+    if (status == AEGIS_OK) {
+        atomic_store(&event->issued, generation);
+    }
+    return status;
+}
+
+aegis_status aegis_cuda_stream_wait_event(void *stream, void *self, aegis_error *err)
+{
+    cuda_event *event = self;
+    return push_event(stream, AEGIS_COMMAND_WAIT, event, atomic_load(&event->issued), err);
+}
+
+aegis_status aegis_cuda_event_query(void *self, aegis_error *err)
+{
+    cuda_event *event = self;
+    if (!aegis_counter_reached(&event->enqueued, atomic_load(&event->issued))) {
+        return still_busy("the event waits in its stream", err);
+    }
+    cudaError_t code = cudaEventQuery(event->handle);
+    if (code == cudaErrorNotReady) {
+        (void)cudaGetLastError();
+        return still_busy("the event has not completed on the device", err);
+    }
+    return aegis_cuda_check(code, "cudaEventQuery", AEGIS_HERE("device.cuda"), err);
+}
+
+aegis_status aegis_cuda_event_synchronize(void *self, aegis_error *err)
+{
+    cuda_event *event = self;
+    aegis_counter_wait(&event->enqueued, atomic_load(&event->issued));
+    return aegis_cuda_check(wait_for(event->handle), "cudaEventSynchronize",
+                            AEGIS_HERE("device.cuda"), err);
+}
+
+aegis_status
+aegis_cuda_event_elapsed_ns(void *start, void *end, int64_t *ret_elapsed_ns, aegis_error *err)
+{
+    cuda_event *events[] = {start, end};
+    for (int i = 0; i < 2; i++) {
+        aegis_status status = atomic_load(&events[i]->issued) == 0
+                                  ? AEGIS_ERROR_BUSY
+                                  : aegis_cuda_event_query(events[i], err);
+        if (status == AEGIS_ERROR_BUSY) {
+            return aegis_error_set(err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_STATE,
+                                   "both events must have been recorded and completed");
+        }
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
+    float milliseconds = 0;
+    aegis_status status =
+        aegis_cuda_check(cudaEventElapsedTime(&milliseconds, events[0]->handle, events[1]->handle),
+                         "cudaEventElapsedTime", AEGIS_HERE("device.cuda"), err);
+    if (status == AEGIS_OK) {
+        *ret_elapsed_ns = (int64_t)llround((double)milliseconds * 1e6);
+    }
+    return status;
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The test of each policy: responses and verdict, or the verdict alone. */
+#include "schedule/admission/internal.h"
+
+static void set_response(const aegis_analysis_run *run,
+                         aegis_admission_result *result,
+                         size_t i,
+                         aegis_outcome outcome,
+                         uint64_t response)
+{
+    aegis_task_result *task = &result->tasks[i];
+    task->response = outcome == AEGIS_OUTCOME_DONE       ? (int64_t)response
+                     : outcome == AEGIS_OUTCOME_DIVERGES ? AEGIS_RESPONSE_DIVERGES
+                                                         : AEGIS_RESPONSE_UNSETTLED;
+    task->meets = outcome == AEGIS_OUTCOME_DONE && response <= run->tasks[i].deadline;
+}
+
+static bool is_final(aegis_outcome outcome)
+{
+    return outcome == AEGIS_OUTCOME_OVERFLOW || outcome == AEGIS_OUTCOME_NO_MEMORY;
+}
+
+/* One miss refutes the set even if the limits left other tasks open. */
+static void verdict_from_tasks(aegis_admission_result *result)
+{
+    result->verdict = AEGIS_SCHEDULABLE;
+    for (size_t i = 0; i < result->task_count; i++) {
+        const aegis_task_result *task = &result->tasks[i];
+        if (task->response == AEGIS_RESPONSE_UNSETTLED) {
+            result->verdict = AEGIS_ADMISSION_UNDECIDED;
+        } else if (!task->meets) {
+            result->verdict = AEGIS_NOT_SCHEDULABLE;
+            return;
+        }
+    }
+}
+
+static aegis_outcome test_fixed_priority(aegis_analysis_run *run, aegis_admission_result *result)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        uint64_t response = 0;
+        aegis_outcome outcome = aegis_fixed_priority_response(run, i, &response);
+        if (is_final(outcome)) {
+            return outcome;
+        }
+        set_response(run, result, i, outcome, response);
+    }
+    verdict_from_tasks(result);
+    return AEGIS_OUTCOME_DONE;
+}
+
+/* Sets all responses from one computation. */
+static aegis_outcome set_all(const aegis_analysis_run *run,
+                             aegis_admission_result *result,
+                             aegis_outcome outcome,
+                             const uint64_t *responses)
+{
+    for (size_t i = 0; i < run->count && !is_final(outcome); i++) {
+        set_response(run, result, i, outcome, responses[i]);
+    }
+    return is_final(outcome) ? outcome : AEGIS_OUTCOME_DONE;
+}
+
+static aegis_outcome test_fifo(aegis_analysis_run *run, aegis_admission_result *result)
+{
+    uint64_t *responses = aegis_allocate_zeroed(run->allocator, run->count, sizeof *responses);
+    if (responses == NULL) {
+        return AEGIS_OUTCOME_NO_MEMORY;
+    }
+    aegis_outcome outcome = set_all(run, result, aegis_fifo_responses(run, responses), responses);
+    aegis_deallocate(run->allocator, responses, run->count, sizeof *responses);
+    verdict_from_tasks(result);
+    return outcome;
+}
+
+static bool has_jitter(const aegis_analysis_run *run)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        if (run->tasks[i].jitter > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static aegis_outcome np_edf_outcome(aegis_analysis_run *run, int sign, uint64_t *responses)
+{
+    if (sign > 0) {
+        return AEGIS_OUTCOME_DIVERGES; /* demand grows faster than time, for every task */
+    }
+    /* At U = 1 with jitter no busy period ends and the search has no end either. */
+    return sign == 0 && has_jitter(run) ? AEGIS_OUTCOME_LIMIT
+                                        : aegis_np_edf_responses(run, sign, responses);
+}
+
+static aegis_outcome
+respond_np_edf(aegis_analysis_run *run, int sign, aegis_admission_result *result)
+{
+    uint64_t *responses = aegis_allocate_zeroed(run->allocator, run->count, sizeof *responses);
+    if (responses == NULL) {
+        return AEGIS_OUTCOME_NO_MEMORY;
+    }
+    aegis_outcome outcome = set_all(run, result, np_edf_outcome(run, sign, responses), responses);
+    aegis_deallocate(run->allocator, responses, run->count, sizeof *responses);
+    return outcome;
+}
+
+static aegis_outcome test_edf(aegis_analysis_run *run, aegis_admission_result *result)
+{
+    aegis_demand_result demand = {.sign = -1};
+    aegis_outcome outcome = aegis_demand_test(run, &demand);
+    if (is_final(outcome)) {
+        return outcome;
+    }
+    bool decided = outcome == AEGIS_OUTCOME_DONE;
+    result->verdict = !decided          ? AEGIS_ADMISSION_UNDECIDED
+                      : demand.violated ? AEGIS_NOT_SCHEDULABLE
+                                        : AEGIS_SCHEDULABLE;
+    for (size_t i = 0; i < run->count; i++) {
+        result->tasks[i].response =
+            run->analysis == AEGIS_ANALYSIS_EDF ? AEGIS_RESPONSE_OMITTED : AEGIS_RESPONSE_UNSETTLED;
+    }
+    if (decided && run->analysis == AEGIS_ANALYSIS_NP_EDF) {
+        outcome = respond_np_edf(run, demand.sign, result);
+        if (is_final(outcome)) {
+            return outcome;
+        }
+    }
+    for (size_t i = 0; i < run->count; i++) {
+        if (result->tasks[i].response < AEGIS_RESPONSE_DIVERGES) {
+            result->tasks[i].meets = result->verdict == AEGIS_SCHEDULABLE;
+        }
+    }
+    if (!decided || !demand.located) {
+        return AEGIS_OUTCOME_DONE;
+    }
+    result->has_violation = true;
+    result->violation_at = demand.at;
+    result->violation_demand = demand.demand > AEGIS_TICKS_MAX ? INT64_MAX : (int64_t)demand.demand;
+    return aegis_witness_build(run, result);
+}
+
+aegis_outcome aegis_admission_run_test(aegis_analysis_run *run, aegis_admission_result *result)
+{
+    switch (run->analysis) {
+    case AEGIS_ANALYSIS_NP_FP:
+    case AEGIS_ANALYSIS_FP:
+    case AEGIS_ANALYSIS_FPP:
+        return test_fixed_priority(run, result);
+    case AEGIS_ANALYSIS_NP_EDF:
+    case AEGIS_ANALYSIS_EDF:
+        return test_edf(run, result);
+    case AEGIS_ANALYSIS_FIFO:
+        break;
+    }
+    return test_fifo(run, result);
+}
+
+/* ---- the verdict alone ---- */
+
+static aegis_outcome decide_tasks(aegis_analysis_run *run, bool *ret_meets)
+{
+    for (size_t i = 0; i < run->count && *ret_meets; i++) {
+        uint64_t response = 0;
+        aegis_outcome outcome = aegis_fixed_priority_response(run, i, &response);
+        if (outcome != AEGIS_OUTCOME_DONE && outcome != AEGIS_OUTCOME_DIVERGES) {
+            return outcome;
+        }
+        *ret_meets = outcome == AEGIS_OUTCOME_DONE && response <= run->tasks[i].deadline;
+    }
+    return AEGIS_OUTCOME_DONE;
+}
+
+static aegis_outcome decide_fifo(aegis_analysis_run *run, bool *ret_meets)
+{
+    uint64_t *responses = aegis_allocate_zeroed(run->allocator, run->count, sizeof *responses);
+    if (responses == NULL) {
+        return AEGIS_OUTCOME_NO_MEMORY;
+    }
+    aegis_outcome outcome = aegis_fifo_responses(run, responses);
+    for (size_t i = 0; i < run->count && outcome == AEGIS_OUTCOME_DONE; i++) {
+        *ret_meets = *ret_meets && responses[i] <= run->tasks[i].deadline;
+    }
+    aegis_deallocate(run->allocator, responses, run->count, sizeof *responses);
+    *ret_meets = *ret_meets && outcome == AEGIS_OUTCOME_DONE;
+    return outcome == AEGIS_OUTCOME_DIVERGES ? AEGIS_OUTCOME_DONE : outcome;
+}
+
+aegis_outcome aegis_admission_decide(aegis_analysis_run *run, aegis_admission_verdict *ret_verdict)
+{
+    bool meets = true;
+    aegis_outcome outcome;
+    if (run->analysis == AEGIS_ANALYSIS_NP_EDF || run->analysis == AEGIS_ANALYSIS_EDF) {
+        aegis_demand_result demand = {.violated = true};
+        outcome = aegis_demand_test(run, &demand);
+        meets = !demand.violated;
+    } else {
+        outcome = run->analysis == AEGIS_ANALYSIS_FIFO ? decide_fifo(run, &meets)
+                                                       : decide_tasks(run, &meets);
+    }
+    *ret_verdict = meets ? AEGIS_SCHEDULABLE : AEGIS_NOT_SCHEDULABLE;
+    return outcome;
+}

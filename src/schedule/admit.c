@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Admission into a scheduler: from a request to a proved lane and bound, or a refusal that says
+ * why and what would fit. */
+#include "schedule/driver/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COMPONENT "schedule.admit"
+#define DEFAULT_QUEUE_DEPTH 64u
+
+/* C^E of theory: what a lane may be occupied for. An aborted model adds the longest stretch that
+ * cannot be ended; one that is only reported or skipped is taken at its word. */
+static uint64_t enforceable_bound(const aegis_scheduler *scheduler,
+                                  const aegis_admission_request *request)
+{
+    const aegis_profile *profile = request->profile;
+    uint64_t stretch = request->overrun == AEGIS_OVERRUN_ABORT ? profile->stretch_ns : 0;
+    return profile->bound_ns + stretch + scheduler->config.overhead_bound_ns;
+}
+
+static aegis_status check_request(const aegis_scheduler *scheduler,
+                                  const char *name,
+                                  const aegis_admission_request *request,
+                                  aegis_error *err)
+{
+    if (request->profile == NULL || request->profile->bound_ns == 0 || request->period_ns == 0 ||
+        request->period_ns > INT64_MAX / 4 || request->deadline_ns > INT64_MAX / 4 ||
+        request->jitter_ns > INT64_MAX / 4) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "%s: a request needs a profile with a bound and a period, and times "
+                               "below 2^61 ns",
+                               name);
+    }
+    if (request->lane >= (int)scheduler->config.lane_count) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "%s: lane %d was asked for, lanes are 0 to %u", name, request->lane,
+                               scheduler->config.lane_count - 1u);
+    }
+    if (request->background) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "%s: class = \"background\" has no proof in this version; give it a "
+                               "period and a deadline",
+                               name);
+    }
+    return AEGIS_OK;
+}
+
+static aegis_admission_request with_defaults(const aegis_admission_request *given)
+{
+    aegis_admission_request request = *given;
+    if (request.deadline_ns == 0) {
+        request.deadline_ns = request.period_ns;
+    }
+    if (request.queue_depth == 0) {
+        request.queue_depth = DEFAULT_QUEUE_DEPTH;
+    }
+    return request;
+}
+
+static aegis_candidate candidate_of(const aegis_scheduler *scheduler,
+                                    uint32_t id,
+                                    const char *name,
+                                    const aegis_admission_request *request)
+{
+    return (aegis_candidate){.id = id,
+                             .name = name,
+                             .policy = {.model = id,
+                                        .period_ns = request->period_ns,
+                                        .deadline_ns = request->deadline_ns,
+                                        .priority = request->priority,
+                                        .bound_ns = request->profile->bound_ns},
+                             .enforceable_ns = enforceable_bound(scheduler, request),
+                             .jitter_ns = scheduler->config.wake_bound_ns + request->jitter_ns,
+                             .pinned = request->lane};
+}
+
+/* The models of the pool and the new one last. */
+static size_t collect(const aegis_scheduler *scheduler,
+                      const char *name,
+                      uint32_t id,
+                      const aegis_admission_request *request,
+                      aegis_candidate *candidates)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < scheduler->config.max_models; i++) {
+        const aegis_entry *entry = scheduler->entries[i];
+        if (entry != NULL) {
+            candidates[count] =
+                candidate_of(scheduler, i, aegis_context_name(entry->context), &entry->request);
+            candidates[count].policy.lane = entry->core.lane;
+            candidates[count].fixed = scheduler->started;
+            count++;
+        }
+    }
+    candidates[count] = candidate_of(scheduler, id, name, request);
+    return count + 1;
+}
+
+static const char *name_of(const aegis_candidate *candidates, size_t count, uint32_t id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (candidates[i].id == id) {
+            return candidates[i].name;
+        }
+    }
+    return "?";
+}
+
+static void describe_fit(const aegis_fit *fit, uint64_t enforceable_ns, char *text, size_t size)
+{
+    char period[32], deadline[32], execution[32], bound[32];
+    if (fit->smallest_period == 0 && fit->smallest_deadline == 0 && fit->largest_execution == 0) {
+        snprintf(text, size, "nothing of it alone would fit");
+        return;
+    }
+    snprintf(text, size,
+             "what would fit: period %s%s, or deadline %s%s, or an enforceable bound of "
+             "%s (it has %s)",
+             fit->smallest_period > 0 ? "from " : "",
+             fit->smallest_period > 0
+                 ? aegis_format_duration(fit->smallest_period, period, sizeof period)
+                 : "none",
+             fit->smallest_deadline > 0 ? "from " : "",
+             fit->smallest_deadline > 0
+                 ? aegis_format_duration(fit->smallest_deadline, deadline, sizeof deadline)
+                 : "none",
+             fit->largest_execution > 0
+                 ? aegis_format_duration(fit->largest_execution, execution, sizeof execution)
+                 : "none",
+             aegis_format_duration((int64_t)enforceable_ns, bound, sizeof bound));
+}
+
+static void describe_refusal(const aegis_refusal *refusal,
+                             const aegis_candidate *candidates,
+                             size_t count,
+                             char *text,
+                             size_t size)
+{
+    char a[32], b[32], c[32], blocked[96] = "", what[300] = "", fit[220] = "";
+    const char *culprit = name_of(candidates, count, refusal->culprit);
+    switch ((int)refusal->rationale) {
+    case AEGIS_WHY_UTILISATION:
+        snprintf(what, sizeof what, "lane %u would be used for %.1f %% of its time", refusal->lane,
+                 100 * refusal->utilisation);
+        break;
+    case AEGIS_WHY_DEMAND:
+        if (refusal->blocker != AEGIS_TRACE_NONE) {
+            snprintf(blocked, sizeof blocked, ", %s of it behind %s",
+                     aegis_format_duration(refusal->blocking_ns, c, sizeof c),
+                     name_of(candidates, count, refusal->blocker));
+        }
+        snprintf(what, sizeof what,
+                 "lane %u (used %.1f %%): %s after the start of a busy period %s of work would be "
+                 "due%s",
+                 refusal->lane, 100 * refusal->utilisation,
+                 aegis_format_duration(refusal->at_ns, a, sizeof a),
+                 aegis_format_duration(refusal->demand_ns, b, sizeof b), blocked);
+        break;
+    case AEGIS_WHY_RESPONSE:
+        snprintf(what, sizeof what,
+                 "lane %u (used %.1f %%): the worst response of %s would be %s, its deadline is %s,"
+                 " %s of it blocking",
+                 refusal->lane, 100 * refusal->utilisation, culprit,
+                 refusal->response_ns < 0
+                     ? "without end"
+                     : aegis_format_duration(refusal->response_ns, a, sizeof a),
+                 aegis_format_duration(refusal->deadline_ns, b, sizeof b),
+                 aegis_format_duration(refusal->blocking_ns, c, sizeof c));
+        break;
+    default:
+        snprintf(what, sizeof what, "lane %u: %s", refusal->lane,
+                 aegis_rationale_sentence(refusal->rationale));
+        break;
+    }
+    if (refusal->rationale != AEGIS_WHY_NO_PROOF) {
+        describe_fit(&refusal->fit, candidates[count - 1].enforceable_ns, fit, sizeof fit);
+    }
+    snprintf(text, size, "%s%s%s", what, fit[0] != '\0' ? "; " : "", fit);
+}
+
+static aegis_admission_answer refused_for_compute(const aegis_context *context,
+                                                  const aegis_admission_request *request)
+{
+    char a[32], b[32];
+    aegis_admission_answer answer = {.rationale = AEGIS_WHY_COMPUTE_LIMIT,
+                                     .bound_ns = request->profile->bound_ns,
+                                     .culprit = AEGIS_TRACE_NONE};
+    uint64_t limit = aegis_context_budget(context)->compute_budget_ns;
+    snprintf(answer.reason, sizeof answer.reason,
+             "its execution bound is %s, its compute budget %s a period; raise `compute` or choose "
+             "a smaller input",
+             aegis_format_duration((int64_t)request->profile->bound_ns, a, sizeof a),
+             aegis_format_duration((int64_t)limit, b, sizeof b));
+    return answer;
+}
+
+static aegis_admission_answer answer_of(const aegis_candidate *candidate,
+                                        const aegis_admission_request *request)
+{
+    return (aegis_admission_answer){.admitted = true,
+                                    .rationale = AEGIS_WHY_ADMITTED,
+                                    .lane = candidate->policy.lane,
+                                    .bound_ns = request->profile->bound_ns,
+                                    .enforceable_ns = candidate->enforceable_ns,
+                                    .response_ns = candidate->response_ns,
+                                    .blocking_ns = candidate->blocking_ns,
+                                    .utilisation = candidate->lane_utilisation,
+                                    .culprit = AEGIS_TRACE_NONE};
+}
+
+static void refuse(const aegis_refusal *refusal,
+                   const aegis_candidate *candidates,
+                   size_t count,
+                   const aegis_admission_request *request,
+                   aegis_admission_answer *ret_answer)
+{
+    *ret_answer = (aegis_admission_answer){.rationale = refusal->rationale,
+                                           .lane = refusal->lane,
+                                           .bound_ns = request->profile->bound_ns,
+                                           .enforceable_ns = candidates[count - 1].enforceable_ns,
+                                           .response_ns = refusal->response_ns,
+                                           .blocking_ns = refusal->blocking_ns,
+                                           .utilisation = refusal->utilisation,
+                                           .violation_at_ns = refusal->at_ns,
+                                           .culprit = refusal->culprit,
+                                           .fit = refusal->fit};
+    describe_refusal(refusal, candidates, count, ret_answer->reason, sizeof ret_answer->reason);
+}
+
+/* Candidates after a search that fits become the new answers and lanes of the pool. */
+static void take_over(aegis_scheduler *scheduler, const aegis_candidate *candidates, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        aegis_entry *entry = scheduler->entries[candidates[i].id];
+        if (entry != NULL) {
+            entry->answer = answer_of(&candidates[i], &entry->request);
+            entry->core.lane = candidates[i].policy.lane;
+            entry->core.segment_enforceable_ns[0] = candidates[i].enforceable_ns;
+        }
+    }
+}
+
+static void
+record_answer(const aegis_scheduler *scheduler, uint32_t id, const aegis_admission_answer *answer)
+{
+    if (scheduler->config.collector == NULL) {
+        return;
+    }
+    aegis_trace_record record = {
+        .kind = answer->admitted ? AEGIS_TRACE_ADMITTED : AEGIS_TRACE_REFUSED,
+        .rationale = (uint16_t)answer->rationale,
+        .model = (uint16_t)id,
+        .lane = answer->lane,
+        .a = (int64_t)answer->enforceable_ns,
+        .b = answer->response_ns,
+        .c = answer->admitted ? (int64_t)(answer->utilisation * 1e6) : answer->violation_at_ns,
+        .d = answer->culprit};
+    aegis_trace_collector_record(scheduler->config.collector, &record);
+}
+
+/* Analyses under `admin`; adds the model when `context` is given and it fits. */
+static aegis_status decide(aegis_scheduler *scheduler,
+                           const char *name,
+                           uint32_t id,
+                           aegis_context *context,
+                           const aegis_admission_request *request,
+                           aegis_admission_answer *ret_answer,
+                           aegis_error *err)
+{
+    const size_t capacity = (size_t)scheduler->config.max_models + 1;
+    aegis_refusal refusal;
+    aegis_entry *entry = NULL;
+    bool fits = false;
+    aegis_candidate *candidates =
+        aegis_allocate_zeroed(&scheduler->allocator, capacity, sizeof *candidates);
+    if (candidates == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory to analyse %s", name);
+    }
+    size_t count = collect(scheduler, name, id, request, candidates);
+    aegis_status status = aegis_assignment_find(&scheduler->config.policy, candidates, count,
+                                                scheduler->config.lane_count, &scheduler->allocator,
+                                                &fits, &refusal, err);
+    if (status != AEGIS_OK) {
+        goto done;
+    }
+    if (!fits) {
+        refuse(&refusal, candidates, count, request, ret_answer);
+    } else {
+        *ret_answer = answer_of(&candidates[count - 1], request);
+    }
+    if (context == NULL || !fits) {
+        goto done;
+    }
+    status = aegis_entry_create(scheduler, context, request, &entry, err);
+    if (status != AEGIS_OK) {
+        goto done;
+    }
+    scheduler->entries[id] = entry;
+    take_over(scheduler, candidates, count);
+    if (scheduler->started) {
+        status = aegis_driver_add(scheduler, entry, err);
+        if (status != AEGIS_OK) {
+            scheduler->entries[id] = NULL;
+            aegis_entry_destroy(entry);
+        }
+    }
+done:
+    aegis_deallocate(&scheduler->allocator, candidates, capacity, sizeof *candidates);
+    return status;
+}
+
+aegis_status aegis_scheduler_analyse(aegis_scheduler *scheduler,
+                                     const char *name,
+                                     const aegis_admission_request *request,
+                                     aegis_admission_answer *ret_answer,
+                                     aegis_error *err)
+{
+    aegis_status status = check_request(scheduler, name, request, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    aegis_admission_request wanted = with_defaults(request);
+    pthread_mutex_lock(&scheduler->admin);
+    status = decide(scheduler, name, scheduler->config.max_models, NULL, &wanted, ret_answer, err);
+    pthread_mutex_unlock(&scheduler->admin);
+    return status;
+}
+
+static aegis_status
+check_context(const aegis_scheduler *scheduler, const aegis_context *context, aegis_error *err)
+{
+    uint32_t id = aegis_context_id(context);
+    if (id >= scheduler->config.max_models) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "%s has number %u; this scheduler has room for numbers below %u",
+                               aegis_context_name(context), id, scheduler->config.max_models);
+    }
+    if (scheduler->entries[id] != NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_EXISTS,
+                               "model number %u is taken by %s", id,
+                               aegis_context_name(scheduler->entries[id]->context));
+    }
+    if (scheduler->started && (aegis_context_model(context) == NULL ||
+                               !aegis_model_is_placed(aegis_context_model(context)))) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                               "%s must be placed in memory before it joins a running scheduler",
+                               aegis_context_name(context));
+    }
+    return AEGIS_OK;
+}
+
+aegis_status aegis_scheduler_admit(aegis_scheduler *scheduler,
+                                   aegis_context *context,
+                                   const aegis_admission_request *request,
+                                   aegis_admission_answer *ret_answer,
+                                   aegis_error *err)
+{
+    const char *name = aegis_context_name(context);
+    aegis_status status = check_request(scheduler, name, request, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    aegis_admission_request wanted = with_defaults(request);
+    pthread_mutex_lock(&scheduler->admin);
+    status = check_context(scheduler, context, err);
+    if (status != AEGIS_OK) {
+        goto done;
+    }
+    const aegis_resource_budget *budget = aegis_context_budget(context);
+    if (budget->compute_budget_ns > 0 && wanted.profile->bound_ns > budget->compute_budget_ns) {
+        *ret_answer = refused_for_compute(context, &wanted);
+    } else {
+        status =
+            decide(scheduler, name, aegis_context_id(context), context, &wanted, ret_answer, err);
+    }
+    if (status == AEGIS_OK) {
+        record_answer(scheduler, aegis_context_id(context), ret_answer);
+        if (!ret_answer->admitted) {
+            status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NOT_ADMITTED,
+                                     "%s is not admitted: %.400s", name, ret_answer->reason);
+        }
+    }
+done:
+    pthread_mutex_unlock(&scheduler->admin);
+    return status;
+}
+
+aegis_status aegis_scheduler_answer(const aegis_scheduler *scheduler,
+                                    uint32_t model,
+                                    aegis_admission_answer *ret_answer,
+                                    aegis_error *err)
+{
+    if (model >= scheduler->config.max_models || scheduler->entries[model] == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NOT_FOUND,
+                               "model %u is not admitted", model);
+    }
+    *ret_answer = scheduler->entries[model]->answer;
+    return AEGIS_OK;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Releases that are due, and what an idle lane runs next. */
+#include "state.h"
+
+/* ---- releases ---- */
+
+static void skip(aegis_core *core, uint32_t job)
+{
+    core_model *model = &core->models[core->jobs[job].model];
+    model->skip_next = false;
+    model->counters.skipped++;
+    aegis_core_emit(core, AEGIS_TRACE_SKIP, AEGIS_WHY_AFTER_OVERRUN, job)->a =
+        (int64_t)core->jobs[job].release_ns;
+    aegis_core_job_give(core, job);
+}
+
+/* Releases later than the proof's jitter void it. Background jobs are in no proof. */
+static void judge_wake(aegis_core *core, uint32_t index)
+{
+    const core_job *job = &core->jobs[index];
+    const aegis_core_model *limits = &core->models[job->model].limits;
+    uint64_t late = core->now_ns - job->release_ns;
+    uint64_t allowed = core->config.wake_bound_ns + limits->jitter_ns;
+    if (!limits->background && late > allowed) {
+        aegis_core_break_proof(core, index, AEGIS_WHY_EXCUSED_WAKE, allowed, late);
+    }
+}
+
+static void release_from(aegis_core *core, aegis_core_heap *releases)
+{
+    while (releases->count > 0 && core->jobs[releases->items[0]].release_ns <= core->now_ns) {
+        uint32_t job = releases->items[0];
+        aegis_core_heap_remove(releases, job);
+        if (core->models[core->jobs[job].model].skip_next) {
+            skip(core, job);
+        } else {
+            judge_wake(core, job);
+            aegis_core_ready_push(core, job);
+        }
+    }
+}
+
+void aegis_core_release_due(aegis_core *core, uint16_t lane)
+{
+    release_from(core, &core->lanes[lane].releases);
+    release_from(core, &core->lanes[lane].background_releases);
+}
+
+/* ---- choice ---- */
+
+static int64_t rank_of(const aegis_core *core, uint32_t job)
+{
+    const core_model *model = &core->models[core->jobs[job].model];
+    return model->limits.background ? (int64_t)model->virtual_ns : core->jobs[job].key;
+}
+
+static aegis_rationale
+why_chosen(const aegis_core *core, const core_lane *lane, uint32_t chosen, uint32_t second)
+{
+    const core_job *job = &core->jobs[chosen];
+    if (job->segment > 0 && job->id == lane->last_id) {
+        return AEGIS_WHY_NEXT_SEGMENT;
+    }
+    if (core->models[job->model].limits.background) {
+        return AEGIS_WHY_BACKGROUND;
+    }
+    if (second == NO_JOB) {
+        return AEGIS_WHY_ONLY_READY;
+    }
+    const core_job *other = &core->jobs[second];
+    if (job->key < other->key) {
+        return AEGIS_WHY_SMALLER_KEY;
+    }
+    if (job->key > other->key) {
+        return AEGIS_WHY_NEXT_SEGMENT; /* a model's job between its segments goes first */
+    }
+    return job->model != other->model ? AEGIS_WHY_TIE_MODEL : AEGIS_WHY_TIE_SEQUENCE;
+}
+
+/* The earliest release to come of a foreground model: what a policy may wait for. */
+static void next_release(const aegis_core *core, const core_lane *lane, aegis_policy_view *view)
+{
+    view->next_release_ns = UINT64_MAX;
+    view->next_release_model = AEGIS_TRACE_NONE;
+    if (lane->releases.count > 0) {
+        const core_job *job = &core->jobs[lane->releases.items[0]];
+        view->next_release_ns = job->release_ns;
+        view->next_release_model = job->model;
+    }
+}
+
+static bool
+policy_waits(aegis_core *core, uint16_t lane_number, uint32_t chosen, uint32_t second)
+{
+    core_lane *lane = &core->lanes[lane_number];
+    if (core->policy.ops->idle_until == NULL) {
+        return false;
+    }
+    aegis_policy_job head, runner_up;
+    aegis_policy_view view = {.now_ns = core->now_ns,
+                              .lane = lane_number,
+                              .ready_count = lane->ready_count,
+                              .head = &head};
+    aegis_core_policy_job(core, chosen, &head);
+    if (second != NO_JOB) {
+        aegis_core_policy_job(core, second, &runner_up);
+        view.runner_up = &runner_up;
+    }
+    next_release(core, lane, &view);
+    uint64_t until = core->policy.ops->idle_until(core->policy.self, &view);
+    until = until > LAST_INSTANT ? LAST_INSTANT : until;
+    if (until <= core->now_ns) {
+        return false;
+    }
+    if (until != lane->waits_until_ns) {
+        lane->waits_until_ns = until;
+        aegis_core_action *action =
+            aegis_core_emit(core, AEGIS_TRACE_IDLE_UNTIL, AEGIS_WHY_POLICY_WAITS, NO_JOB);
+        action->lane = lane_number;
+        action->a = (int64_t)until;
+    }
+    return true;
+}
+
+static void start(aegis_core *core, core_lane *lane, uint32_t index)
+{
+    core_job *job = &core->jobs[index];
+    const aegis_core_model *limits = &core->models[job->model].limits;
+    uint64_t ready = core_add_ns(core->now_ns, core->config.launch_bound_ns);
+    job->state = JOB_RUNNING;
+    lane->running = index;
+    lane->dispatched_ns = core->now_ns;
+    lane->terminated = false;
+    lane->terminated_why = AEGIS_WHY_NONE;
+    /* A bound is kept when the segment ends at that very instant: one ns later it is broken. */
+    lane->overrun_at_ns = core_add_ns(ready, limits->segment_bound_ns[job->segment] + 1);
+    lane->void_at_ns =
+        core_add_ns(core->now_ns, limits->segment_enforceable_ns[job->segment] + 1);
+    lane->budget_at_ns = NEVER;
+    if (limits->compute_budget_ns > 0) {
+        lane->budget_at_ns =
+            core_add_ns(ready, limits->compute_budget_ns - job->executed_ns + 1);
+    }
+}
+
+void aegis_core_fill_lane(aegis_core *core, uint16_t lane_number)
+{
+    core_lane *lane = &core->lanes[lane_number];
+    if (lane->running != NO_JOB) {
+        return;
+    }
+    if (!lane->whole && lane->foreground.count == 0) {
+        lane->whole = true;
+        aegis_core_action *action =
+            aegis_core_emit(core, AEGIS_TRACE_LANE_WHOLE, lane->broken_why, NO_JOB);
+        action->lane = lane_number;
+        action->a = (int64_t)core->now_ns;
+    }
+    bool foreground = lane->foreground.count > 0;
+    const aegis_core_heap *heap = foreground ? &lane->foreground : &lane->background;
+    if (heap->count == 0 || core->stopping) {
+        lane->waits_until_ns = 0;
+        return;
+    }
+    core_model *model = &core->models[heap->items[0]];
+    uint32_t chosen = model->ready_root;
+    uint32_t second = aegis_core_ready_second(core, heap, heap->items[0]);
+    if (foreground && policy_waits(core, lane_number, chosen, second)) {
+        return;
+    }
+    lane->waits_until_ns = 0;
+    aegis_core_action *action = aegis_core_emit(core, AEGIS_TRACE_DISPATCH,
+                                                why_chosen(core, lane, chosen, second), chosen);
+    action->a = core->jobs[chosen].segment;
+    action->b = rank_of(core, chosen);
+    action->c = second == NO_JOB ? 0 : rank_of(core, second);
+    action->d = second == NO_JOB ? -1 : (int64_t)core->jobs[second].model;
+    if (!foreground) {
+        lane->virtual_ns = model->virtual_ns;
+    }
+    aegis_core_ready_pop(core, core->jobs[chosen].model);
+    start(core, lane, chosen);
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The job pool, the numbers in use, the slots, and the two levels of ready jobs. */
+#include "state.h"
+
+/* ---- numbers in use: linear probing, at most half full ---- */
+
+static uint32_t home(const aegis_core *core, uint64_t id)
+{
+    return (uint32_t)aegis_random_next(&id) & core->table_mask;
+}
+
+uint32_t aegis_core_job_find(const aegis_core *core, uint64_t id)
+{
+    for (uint32_t at = home(core, id); core->job_table[at] != 0;
+         at = (at + 1) & core->table_mask) {
+        uint32_t job = core->job_table[at] - 1;
+        if (core->jobs[job].id == id) {
+            return job;
+        }
+    }
+    return NO_JOB;
+}
+
+static void table_insert(aegis_core *core, uint32_t job)
+{
+    uint32_t at = home(core, core->jobs[job].id);
+    while (core->job_table[at] != 0) {
+        at = (at + 1) & core->table_mask;
+    }
+    core->job_table[at] = job + 1;
+}
+
+/* Moves later entries of the run back into the hole, so that no tombstones are needed. */
+static void table_remove(aegis_core *core, uint32_t job)
+{
+    uint32_t mask = core->table_mask;
+    uint32_t hole = home(core, core->jobs[job].id);
+    while (core->job_table[hole] != job + 1) {
+        hole = (hole + 1) & mask;
+    }
+    for (uint32_t at = (hole + 1) & mask; core->job_table[at] != 0; at = (at + 1) & mask) {
+        uint32_t wants = home(core, core->jobs[core->job_table[at] - 1].id);
+        if (((at - wants) & mask) >= ((at - hole) & mask)) {
+            core->job_table[hole] = core->job_table[at];
+            hole = at;
+        }
+    }
+    core->job_table[hole] = 0;
+}
+
+/* ---- pool ---- */
+
+static uint32_t take_slot(core_model *model)
+{
+    uint32_t word = 0;
+    while (model->slots[word] == UINT64_MAX) {
+        word++;
+    }
+    uint32_t bit = (uint32_t)__builtin_ctzll(~model->slots[word]);
+    model->slots[word] |= UINT64_C(1) << bit;
+    return word * 64 + bit;
+}
+
+uint32_t aegis_core_job_take(aegis_core *core, uint32_t model_number, uint64_t id)
+{
+    core_model *model = &core->models[model_number];
+    uint32_t index = core->free_job;
+    core_job *job = &core->jobs[index];
+    core->free_job = job->next;
+    *job = (core_job){.id = id,
+                      .sequence = core->next_sequence++,
+                      .model = model_number,
+                      .slot = take_slot(model),
+                      .left = NO_JOB,
+                      .right = NO_JOB,
+                      .previous = model->last_job,
+                      .next = NO_JOB};
+    if (model->last_job == NO_JOB) {
+        model->first_job = index;
+    } else {
+        core->jobs[model->last_job].next = index;
+    }
+    model->last_job = index;
+    model->job_count++;
+    table_insert(core, index);
+    return index;
+}
+
+void aegis_core_job_give(aegis_core *core, uint32_t index)
+{
+    core_job *job = &core->jobs[index];
+    core_model *model = &core->models[job->model];
+    table_remove(core, index);
+    model->slots[job->slot / 64] &= ~(UINT64_C(1) << (job->slot % 64));
+    if (job->previous == NO_JOB) {
+        model->first_job = job->next;
+    } else {
+        core->jobs[job->previous].next = job->next;
+    }
+    if (job->next == NO_JOB) {
+        model->last_job = job->previous;
+    } else {
+        core->jobs[job->next].previous = job->previous;
+    }
+    model->job_count--;
+    job->state = JOB_FREE;
+    job->next = core->free_job;
+    core->free_job = index;
+}
+
+/* ---- orders ---- */
+
+/* Within a model: the job between its segments, then key, priority, sequence. */
+static bool job_before(const core_job *a, const core_job *b)
+{
+    if ((a->segment > 0) != (b->segment > 0)) {
+        return a->segment > 0;
+    }
+    if (a->key != b->key) {
+        return a->key < b->key;
+    }
+    if (a->priority != b->priority) {
+        return a->priority > b->priority;
+    }
+    return a->sequence < b->sequence;
+}
+
+bool aegis_core_foreground_before(const void *context, uint32_t a, uint32_t b)
+{
+    const aegis_core *core = context;
+    int64_t key_a = core->jobs[core->models[a].ready_root].key;
+    int64_t key_b = core->jobs[core->models[b].ready_root].key;
+    return key_a != key_b ? key_a < key_b : a < b;
+}
+
+bool aegis_core_background_before(const void *context, uint32_t a, uint32_t b)
+{
+    const aegis_core *core = context;
+    uint64_t virtual_a = core->models[a].virtual_ns, virtual_b = core->models[b].virtual_ns;
+    return virtual_a != virtual_b ? virtual_a < virtual_b : a < b;
+}
+
+bool aegis_core_release_before(const void *context, uint32_t a, uint32_t b)
+{
+    const aegis_core *core = context;
+    const core_job *job_a = &core->jobs[a], *job_b = &core->jobs[b];
+    if (job_a->release_ns != job_b->release_ns) {
+        return job_a->release_ns < job_b->release_ns;
+    }
+    if (job_a->model != job_b->model) {
+        return job_a->model < job_b->model;
+    }
+    return job_a->sequence < job_b->sequence;
+}
+
+/* ---- leftist heaps: the right spine has at most log2(n + 1) jobs, and only it is walked ---- */
+
+static uint32_t rank_of(const aegis_core *core, uint32_t job)
+{
+    return job == NO_JOB ? 0 : core->jobs[job].rank;
+}
+
+/* Merges two leftist heaps along their right spines. The walk down keeps the winners
+ * in `spine`, the walk up restores ranks. */
+static uint32_t merge(aegis_core *core, uint32_t a, uint32_t b)
+{
+    uint32_t spine[64];
+    size_t depth = 0;
+    while (a != NO_JOB && b != NO_JOB) {
+        if (job_before(&core->jobs[b], &core->jobs[a])) {
+            uint32_t other = a;
+            a = b;
+            b = other;
+        }
+        spine[depth++] = a;
+        a = core->jobs[a].right;
+    }
+    uint32_t merged = a == NO_JOB ? b : a;
+    while (depth > 0) {
+        core_job *job = &core->jobs[spine[--depth]];
+        job->right = merged;
+        if (rank_of(core, job->left) < rank_of(core, job->right)) {
+            job->right = job->left;
+            job->left = merged;
+        }
+        job->rank = rank_of(core, job->right) + 1;
+        merged = spine[depth];
+    }
+    return merged;
+}
+
+/* ---- ready jobs ---- */
+
+static aegis_core_heap *heap_of(aegis_core *core, const core_model *model)
+{
+    core_lane *lane = &core->lanes[model->limits.lane];
+    return model->limits.background ? &lane->background : &lane->foreground;
+}
+
+static size_t *ready_count_of(aegis_core *core, const core_model *model)
+{
+    core_lane *lane = &core->lanes[model->limits.lane];
+    return model->limits.background ? &lane->background_ready_count : &lane->ready_count;
+}
+
+aegis_core_heap *aegis_core_releases_of(aegis_core *core, const core_model *model)
+{
+    core_lane *lane = &core->lanes[model->limits.lane];
+    return model->limits.background ? &lane->background_releases : &lane->releases;
+}
+
+void aegis_core_policy_job(const aegis_core *core, uint32_t index, aegis_policy_job *ret_job)
+{
+    const core_job *job = &core->jobs[index];
+    const core_model *model = &core->models[job->model];
+    *ret_job = (aegis_policy_job){
+        .job = job->id,
+        .sequence = job->sequence,
+        .model = job->model,
+        .release_ns = job->release_ns,
+        .deadline_ns = core_add_ns(job->release_ns, model->limits.deadline_ns),
+        .segment = job->segment,
+    };
+}
+
+static int64_t ask_key(const aegis_core *core, uint32_t job)
+{
+    const core_model *model = &core->models[core->jobs[job].model];
+    aegis_policy_job view;
+    aegis_core_policy_job(core, job, &view);
+    return core->policy.ops->key(core->policy.self, &model->policy, &view);
+}
+
+void aegis_core_ready_push(aegis_core *core, uint32_t index)
+{
+    core_job *job = &core->jobs[index];
+    core_model *model = &core->models[job->model];
+    core_lane *lane = &core->lanes[model->limits.lane];
+    aegis_core_heap *heap = heap_of(core, model);
+    job->key = model->limits.background ? 0 : ask_key(core, index);
+    job->state = JOB_READY;
+    job->left = job->right = NO_JOB;
+    job->rank = 1;
+    if (model->ready_count == 0 && model->virtual_ns < lane->virtual_ns) {
+        model->virtual_ns = lane->virtual_ns; /* no credit for the time without work */
+    }
+    uint32_t front = model->ready_root;
+    model->ready_root = merge(core, front, index);
+    model->ready_count++;
+    ++*ready_count_of(core, model);
+    if (front == NO_JOB) {
+        aegis_core_heap_push(heap, job->model);
+    } else if (model->ready_root != front) {
+        aegis_core_heap_update(heap, job->model);
+    }
+}
+
+void aegis_core_ready_pop(aegis_core *core, uint32_t number)
+{
+    core_model *model = &core->models[number];
+    aegis_core_heap *heap = heap_of(core, model);
+    const core_job *front = &core->jobs[model->ready_root];
+    /* The heap is ordered by the first job, so the model leaves it before that job does. */
+    aegis_core_heap_remove(heap, number);
+    model->ready_root = merge(core, front->left, front->right);
+    model->ready_count--;
+    --*ready_count_of(core, model);
+    if (model->ready_root != NO_JOB) {
+        aegis_core_heap_push(heap, number);
+    }
+}
+
+uint32_t
+aegis_core_ready_second(const aegis_core *core, const aegis_core_heap *heap, uint32_t number)
+{
+    const core_job *front = &core->jobs[core->models[number].ready_root];
+    uint32_t own = front->left;
+    if (own == NO_JOB ||
+        (front->right != NO_JOB && job_before(&core->jobs[front->right], &core->jobs[own]))) {
+        own = front->right;
+    }
+    uint32_t second = aegis_core_heap_second(heap);
+    uint32_t other = second == AEGIS_HEAP_ABSENT ? NO_JOB : core->models[second].ready_root;
+    if (own == NO_JOB || other == NO_JOB) {
+        return own == NO_JOB ? other : own;
+    }
+    if (core->models[number].limits.background) {
+        return own; /* the rank is the model's, and it is the first */
+    }
+    const core_job *a = &core->jobs[own], *b = &core->jobs[other];
+    bool own_first = a->key != b->key ? a->key < b->key : a->model < b->model;
+    return own_first ? own : other;
+}
+
+void aegis_core_ready_clear(aegis_core *core, uint32_t number)
+{
+    core_model *model = &core->models[number];
+    if (model->ready_root == NO_JOB) {
+        return;
+    }
+    aegis_core_heap_remove(heap_of(core, model), number);
+    *ready_count_of(core, model) -= model->ready_count;
+    model->ready_count = 0;
+    model->ready_root = NO_JOB;
+}

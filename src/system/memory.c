@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One memory plan over all admitted models, and every model into its planned bytes. */
+#include "system/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void trace_refusal(aegis_system *system, size_t index)
+{
+    aegis_trace_record record = {.kind = AEGIS_TRACE_REFUSED,
+                                 .rationale = (uint16_t)system->models[index].rationale,
+                                 .model = (uint16_t)index,
+                                 .lane = system->models[index].answer.lane,
+                                 .a = (int64_t)system->models[index].memory_bytes,
+                                 .b = (int64_t)system->models[index].memory_missing_bytes,
+                                 .c = (int64_t)system->workload->memory_bytes};
+    aegis_trace_collector_record(system->collector, &record);
+}
+
+/* Step 7 for one model. A refusal takes it out of the pool again: nothing ran yet. */
+static aegis_status plan_model(aegis_system *system, size_t index, aegis_error *err)
+{
+    aegis_system_entry *entry = &system->entries[index];
+    aegis_system_model *model = &system->models[index];
+    const aegis_workload_model *wanted = &system->workload->models[index];
+    aegis_error why;
+    uint64_t since = aegis_clock_now_ns(&system->clock);
+    aegis_status status =
+        aegis_scheduler_answer(system->scheduler, (uint32_t)index, &model->answer, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    aegis_memory_demand demand = {.model = (uint32_t)index,
+                                  .name = wanted->name,
+                                  .lane = model->answer.lane,
+                                  .limit_bytes = wanted->memory_bytes,
+                                  .lifetimes = entry->lifetimes,
+                                  .lifetime_count = entry->lifetime_count};
+    status = aegis_memory_orchestrator_plan(system->memory, &demand, &why);
+    aegis_system_trace_step(system, index, 7, since, status);
+    if (status == AEGIS_OK) {
+        entry->in_memory = true;
+        return AEGIS_OK;
+    }
+    if (status != AEGIS_ERROR_NO_MEMORY && status != AEGIS_ERROR_BUDGET_EXCEEDED) {
+        if (err != NULL) {
+            *err = why;
+        }
+        return status;
+    }
+    aegis_memory_refusal refusal = {0};
+    aegis_memory_orchestrator_last_refusal(system->memory, &refusal);
+    model->memory_missing_bytes = refusal.missing_bytes;
+    model->memory_bytes = refusal.need_bytes;
+    aegis_system_refuse(system, index,
+                        status == AEGIS_ERROR_NO_MEMORY ? AEGIS_WHY_MEMORY : AEGIS_WHY_MODEL_BUDGET,
+                        "%s", why.message);
+    trace_refusal(system, index);
+    return aegis_scheduler_evict(system->scheduler, (uint32_t)index, err);
+}
+
+static void trace_bindings(aegis_system *system, size_t index, const aegis_memory_binding *binding)
+{
+    aegis_trace_record record = {
+        .kind = AEGIS_TRACE_BIND, .model = (uint16_t)index, .lane = binding->lane};
+    for (size_t i = 0; i < binding->placement_count; i++) {
+        if (binding->placements[i].memory_class == AEGIS_MEMORY_ACTIVATION) {
+            continue; /* hundreds a model; the header has their sums */
+        }
+        record.time_ns = 0;
+        record.a = (int64_t)binding->placements[i].offset_bytes;
+        record.b = (int64_t)binding->placements[i].size_bytes;
+        record.c = binding->placements[i].memory_class;
+        aegis_trace_collector_record(system->collector, &record);
+    }
+}
+
+/* Step 8: the model is loaded again, now at its planned addresses. */
+static aegis_status place_model(aegis_system *system, size_t index, aegis_error *err)
+{
+    aegis_system_entry *entry = &system->entries[index];
+    aegis_system_model *model = &system->models[index];
+    const aegis_memory_binding *binding;
+    uint64_t spill_offset = 0, spill_size = 0, since = aegis_clock_now_ns(&system->clock);
+    aegis_status status =
+        aegis_memory_orchestrator_bind(system->memory, (uint32_t)index, &binding, err);
+    if (status == AEGIS_OK) {
+        status = aegis_memory_orchestrator_spill_region(system->memory, binding->lane,
+                                                        &spill_offset, &spill_size, err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_system_open_model(system, index, err);
+    }
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    char *base = system->arena.pointer;
+    aegis_model_placement placement = {.base = base,
+                                       .size_bytes = system->arena.size_bytes,
+                                       .binding = binding,
+                                       .spill_base = base + spill_offset,
+                                       .spill_bytes = spill_size};
+    status = aegis_model_place(entry->model, &placement, err);
+    if (status == AEGIS_OK) {
+        status = aegis_context_charge_memory(entry->context, binding->total_bytes, err);
+    }
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    aegis_context_set_model(entry->context, entry->model);
+    model->memory_bytes = binding->total_bytes;
+    model->permanent_bytes = binding->permanent_bytes;
+    model->activation_bytes = binding->activation_height;
+    model->overhead_bytes = aegis_model_overhead_bytes(entry->model);
+    trace_bindings(system, index, binding);
+    aegis_system_trace_step(system, index, 8, since, AEGIS_OK);
+    aegis_system_trace_step(system, index, 9, aegis_clock_now_ns(&system->clock), AEGIS_OK);
+    return AEGIS_OK;
+}
+
+static void trace_plan(aegis_system *system)
+{
+    aegis_memory_totals totals;
+    aegis_memory_orchestrator_totals(system->memory, &totals);
+    aegis_trace_record record = {.kind = AEGIS_TRACE_PLAN,
+                                 .model = AEGIS_TRACE_NONE,
+                                 .lane = AEGIS_TRACE_NONE,
+                                 .a = (int64_t)totals.planned_bytes,
+                                 .b = (int64_t)totals.activations_planned,
+                                 .c = (int64_t)totals.capacity_bytes,
+                                 .d = (int64_t)totals.sum_of_models};
+    aegis_trace_collector_record(system->collector, &record);
+    record.kind = AEGIS_TRACE_COUNTER;
+    record.time_ns = 0;
+    record.a = AEGIS_COUNTER_MEMORY_BYTES;
+    record.b = (int64_t)totals.planned_bytes;
+    aegis_trace_collector_record(system->collector, &record);
+}
+
+aegis_status aegis_system_place_models(aegis_system *system, aegis_error *err)
+{
+    uint32_t count = (uint32_t)system->workload->model_count;
+    aegis_status status = AEGIS_OK;
+    for (uint32_t i = 0; i < count && status == AEGIS_OK; i++) {
+        if (system->models[i].admitted) {
+            aegis_system_report(system, "planning memory", system->models[i].name, i, count);
+            status = plan_model(system, i, err);
+        }
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_memory_orchestrator_seal(system->memory, err);
+    }
+    for (uint32_t i = 0; i < count && status == AEGIS_OK; i++) {
+        if (system->models[i].admitted) {
+            aegis_system_report(system, "placing", system->models[i].name, i, count);
+            /* Others may have left since: lane and response as they stand now. */
+            status = aegis_scheduler_answer(system->scheduler, i, &system->models[i].answer, err);
+            if (status == AEGIS_OK) {
+                status = place_model(system, i, err);
+            }
+            if (status != AEGIS_OK) {
+                aegis_error_prefix(err, "placing %s", system->models[i].name);
+            }
+        }
+    }
+    if (status == AEGIS_OK) {
+        trace_plan(system);
+    }
+    return status;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The composition root: the only place that knows every concrete type. */
+#include "system/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static aegis_status create_collector(aegis_system *system, aegis_error *err)
+{
+    aegis_trace_config config = {.ring_records = system->options.trace_ring_records,
+                                 .memory_records = 1 << 16,
+                                 .path = system->options.trace_path};
+    return aegis_trace_collector_create(&config, &system->clock, &system->allocator,
+                                        &system->collector, err);
+}
+
+static aegis_status create_device(aegis_system *system, aegis_error *err)
+{
+    const aegis_workload *workload = system->workload;
+    aegis_device_config config = {.kind = workload->device_kind,
+                                  .arena_bytes = workload->memory_bytes,
+                                  .lock_memory = workload->lock_memory};
+    aegis_status status = aegis_device_create(&config, &system->allocator, &system->device, err);
+    if (status != AEGIS_OK) {
+        aegis_error_prefix(err, "%s: [device]", workload->path);
+        return status;
+    }
+    void *base;
+    uint64_t size;
+    system->capabilities = *aegis_device_get_capabilities(system->device);
+    aegis_device_get_arena(system->device, &base, &size);
+    return aegis_device_alloc(system->device, size, 4096, &system->arena, err);
+}
+
+static aegis_status create_lanes(aegis_system *system, aegis_error *err)
+{
+    const aegis_workload *workload = system->workload;
+    for (uint16_t i = 0; i < workload->lanes; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "aegis-lane-%u", i);
+        aegis_stream_config config = {.name = name,
+                                      .cpu = workload->lane_cpu[i],
+                                      .fifo_priority = workload->fifo_priority,
+                                      .width = (int)workload->lane_width};
+        aegis_status status = aegis_stream_create(system->device, &config, &system->lanes[i], err);
+        if (status != AEGIS_OK) {
+            aegis_error_prefix(err, "%s: [device]: lane %u", workload->path, i);
+            return status;
+        }
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status create_scheduler(aegis_system *system, aegis_error *err)
+{
+    const aegis_workload *workload = system->workload;
+    aegis_status status = AEGIS_OK;
+    if (system->options.policy != NULL) {
+        system->policy = *system->options.policy;
+    } else {
+        status = aegis_policy_find(workload->policy, &system->policy, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
+    aegis_system_report(system, "measuring the driver", NULL, 0, 1);
+    uint32_t models = (uint32_t)workload->model_count;
+    aegis_scheduler_config config = {
+        .lanes = system->lanes,
+        .lane_count = workload->lanes,
+        .policy = system->policy,
+        .clock = system->clock,
+        .max_models = models < 16 ? 16 : models,
+        .max_jobs = models * workload->queue_depth < 65536 ? models * workload->queue_depth : 65536,
+        .wait = workload->wait,
+        .cpu = -1,
+        .fifo_priority = workload->fifo_priority > 0 ? workload->fifo_priority + 1 : 0,
+        .collector = system->collector};
+    return aegis_scheduler_create(&config, &system->allocator, &system->scheduler, err);
+}
+
+static aegis_status create_memory(aegis_system *system, aegis_error *err)
+{
+    aegis_memory_config config = {.capacity_bytes = system->arena.size_bytes,
+                                  .lanes = system->workload->lanes,
+                                  .spill_bytes_per_lane = system->workload->spill_bytes};
+    return aegis_memory_orchestrator_create(&config, &system->planner, &system->allocator,
+                                            &system->memory, err);
+}
+
+static aegis_status create_tables(aegis_system *system, aegis_error *err)
+{
+    size_t count = system->workload->model_count;
+    system->models = aegis_allocate_zeroed(&system->allocator, count, sizeof *system->models);
+    system->entries = aegis_allocate_zeroed(&system->allocator, count, sizeof *system->entries);
+    if (system->models == NULL || system->entries == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for %zu models", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        system->models[i].name = system->workload->models[i].name;
+        system->models[i].model = (uint32_t)i;
+        system->models[i].expect_refuse = system->workload->models[i].expect_refuse;
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status build(aegis_system *system, aegis_error *err)
+{
+    aegis_status (*const stages[])(aegis_system *, aegis_error *) = {create_tables,
+                                                                     create_collector,
+                                                                     create_device,
+                                                                     create_lanes,
+                                                                     create_scheduler,
+                                                                     create_memory,
+                                                                     aegis_system_admit_models,
+                                                                     aegis_system_place_models};
+    aegis_status status = aegis_folder_create(system->workload->cache_dir, err);
+    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(stages) && status == AEGIS_OK; i++) {
+        status = stages[i](system, err);
+    }
+    return status;
+}
+
+aegis_status aegis_system_create(const aegis_workload *workload,
+                                 const aegis_system_options *options,
+                                 const aegis_allocator *allocator,
+                                 aegis_system **ret_system,
+                                 aegis_error *err)
+{
+    if (workload == NULL || allocator == NULL || ret_system == NULL || workload->lanes == 0 ||
+        workload->lanes > AEGIS_SYSTEM_LANES || workload->model_count == 0) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "a system needs a workload with models and 1 to %u lanes",
+                               AEGIS_SYSTEM_LANES);
+    }
+    aegis_system *system = aegis_allocate_zeroed(allocator, 1, sizeof *system);
+    if (system == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for a system");
+    }
+    system->allocator = *allocator;
+    system->workload = workload;
+    system->clock = aegis_clock_monotonic();
+    system->options = options == NULL ? (aegis_system_options){0} : *options;
+    system->planner =
+        system->options.planner != NULL ? *system->options.planner : aegis_planner_default();
+    aegis_status status = build(system, err);
+    if (status != AEGIS_OK) {
+        aegis_system_destroy(system);
+        return status;
+    }
+    *ret_system = system;
+    return AEGIS_OK;
+}
+
+void aegis_system_destroy(aegis_system *system)
+{
+    if (system == NULL) {
+        return;
+    }
+    const aegis_allocator allocator = system->allocator;
+    size_t count = system->workload->model_count;
+    if (system->started && !system->stopped) {
+        aegis_system_stop(system, NULL);
+    }
+    aegis_scheduler_destroy(system->scheduler);
+    aegis_profiler_destroy(system->profiler);
+    for (size_t i = 0; system->entries != NULL && i < count; i++) {
+        aegis_system_entry *entry = &system->entries[i];
+        aegis_model_close(entry->model);
+        aegis_context_destroy(entry->context);
+        aegis_deallocate(&allocator, entry->lifetimes, entry->lifetime_count,
+                         sizeof *entry->lifetimes);
+    }
+    for (size_t i = 0; i < system->backend_count; i++) {
+        aegis_backend_destroy(system->backends[i]);
+    }
+    aegis_memory_orchestrator_destroy(system->memory);
+    for (size_t i = 0; i < AEGIS_SYSTEM_LANES; i++) {
+        aegis_stream_destroy(system->lanes[i]);
+    }
+    aegis_device_destroy(system->device);
+    aegis_trace_collector_destroy(system->collector);
+    aegis_deallocate(&allocator, system->models, count, sizeof *system->models);
+    aegis_deallocate(&allocator, system->entries, count, sizeof *system->entries);
+    aegis_deallocate(&allocator, system, 1, sizeof *system);
+}
+
+const aegis_system_model *aegis_system_models(const aegis_system *system, size_t *ret_count)
+{
+    *ret_count = system->workload->model_count;
+    return system->models;
+}
+
+const aegis_device_capabilities *aegis_system_device(const aegis_system *system)
+{
+    return &system->capabilities;
+}
+
+void aegis_system_memory(const aegis_system *system,
+                         aegis_memory_totals *ret_totals,
+                         uint64_t *ret_peak)
+{
+    aegis_memory_orchestrator_totals(system->memory, ret_totals);
+    *ret_peak = aegis_memory_orchestrator_peak(system->memory);
+}
+
+aegis_scheduler *aegis_system_scheduler(aegis_system *system)
+{
+    return system->scheduler;
+}
+
+aegis_trace_collector *aegis_system_collector(aegis_system *system)
+{
+    return system->collector;
+}
+
+aegis_model *aegis_system_backend_model(aegis_system *system, uint32_t model)
+{
+    return model < system->workload->model_count ? system->entries[model].model : NULL;
+}
+
+aegis_context *aegis_system_context(aegis_system *system, uint32_t model)
+{
+    return model < system->workload->model_count ? system->entries[model].context : NULL;
+}
+
+aegis_status aegis_system_start(aegis_system *system, aegis_error *err)
+{
+    if (system->started) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_STATE,
+                               "the system was started already");
+    }
+    char *header = aegis_system_trace_header(system);
+    if (header == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for the trace header");
+    }
+    aegis_status status = aegis_trace_collector_set_header(system->collector, header, err);
+    free(header);
+    if (status == AEGIS_OK) {
+        status = aegis_scheduler_start(system->scheduler, 0, err);
+    }
+    system->started = status == AEGIS_OK;
+    return status;
+}
+
+aegis_status aegis_system_stop(aegis_system *system, aegis_error *err)
+{
+    if (!system->started || system->stopped) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_STATE,
+                               "the system is not running");
+    }
+    aegis_status status = aegis_scheduler_stop(system->scheduler, err);
+    aegis_status finished =
+        aegis_trace_collector_finish(system->collector, status == AEGIS_OK ? err : NULL);
+    system->stopped = true;
+    return status != AEGIS_OK ? status : finished;
+}
+
+size_t aegis_system_surprises(const aegis_system *system)
+{
+    size_t surprises = 0;
+    for (size_t i = 0; i < system->workload->model_count; i++) {
+        surprises += system->models[i].admitted == system->models[i].expect_refuse;
+    }
+    return surprises;
+}

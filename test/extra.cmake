@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+# Registrations that the file globs cannot express. Included by CMakeLists.txt.
+
+# The conformance suite of devices: one code over host, CUDA and the scripted device.
+file(GLOB device_conformance CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/support/device/*.c)
+foreach(target test_unit_device_conformance test_unit_sim_scripted_conformance)
+  if(TARGET ${target})
+    target_sources(${target} PRIVATE ${device_conformance})
+  endif()
+endforeach()
+if(AEGISRT_BUILD_CUDA AND TARGET test_unit_device_conformance)
+  add_test(NAME unit.device.conformance_cuda COMMAND test_unit_device_conformance)
+  set_tests_properties(unit.device.conformance_cuda PROPERTIES LABELS "unit;gpu"
+    SKIP_RETURN_CODE 77 TIMEOUT 600 ENVIRONMENT "AEGISRT_TEST_DEVICE=cuda")
+endif()
+
+# The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
+if(TARGET test_unit_trace_export)
+  set_property(TEST unit.trace.export PROPERTY FIXTURES_SETUP trace_sample)
+  add_test(NAME unit.trace.perfetto COMMAND sh -c
+    "python=\"$1/venv/bin/python\"; test -x \"$python\" || python=python3; exec \"$python\" \"$2\" \"$3\" --sample"
+    sh "${AEGISRT_DEPS_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}/python/check_perfetto.py"
+    "${PROJECT_BINARY_DIR}/trace_sample.perfetto")
+  set_tests_properties(unit.trace.perfetto PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 120
+    FIXTURES_REQUIRED trace_sample)
+endif()

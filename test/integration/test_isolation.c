@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A model that fails does so alone; the dispatch path allocates nothing. */
+#include "system_test.h"
+
+#include "support/thread_allocations.h"
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#include "support/thread_allocations.inc"
+#define COUNTS_ALLOCATIONS 1
+#endif
+
+static const char workload[] =
+    "[device]\nkind = \"host\"\nmemory = \"96MiB\"\nlanes = 2\n"
+    "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 8\n"
+    "[[model]]\nname = \"speech\"\npath = \"models/silero_vad_16k_op15.onnx\"\n"
+    "inputs = { input = [1, 576], state = [2, 1, 128], sr = [] }\nstate = { state = \"stateN\" }\n"
+    "source = { input = \"random\", sr = 16000 }\nperiod = \"50ms\"\nmargin = 4.0\n"
+    "overrun = \"report\"\nconfidence = 0.9\nlane = 0\n"
+    "[[model]]\nname = \"neighbour\"\npath = \"models/ch_ppocr_mobile_v2.0_cls_infer.onnx\"\n"
+    "inputs = { x = [1, 3, 48, 192] }\nperiod = \"50ms\"\nmargin = 4.0\nconfidence = 0.9\n"
+    "overrun = \"report\"\nlane = 0\n"
+    "[[model]]\nname = \"other-lane\"\npath = \"models/light_squeezenet.onnx\"\n"
+    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"200ms\"\nmargin = 3.0\n"
+    "confidence = 0.9\noverrun = \"report\"\nlane = 1\n";
+
+enum { SPEECH, NEIGHBOUR, OTHER_LANE };
+
+static void set_sample_rate(const running *r, int64_t rate)
+{
+    void *data;
+    uint64_t size;
+    aegis_error err = {0};
+    check(aegis_model_input(aegis_system_backend_model(r->system, SPEECH), 0, "sr", &data, &size,
+                            &err),
+          &err);
+    assert_int_equal(size, sizeof rate);
+    memcpy(data, &rate, sizeof rate);
+}
+
+/* At another sample rate the speech model takes another path and asks for other bytes. */
+static void departure_fails_alone_and_can_be_cleared(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0}, fault = {0};
+    prepare(&r, workload, (aegis_system_options){0});
+    aegis_context *context = aegis_system_context(r.system, SPEECH);
+    check(aegis_system_start(r.system, &err), &err);
+    let_run(0.4);
+    assert_false(aegis_context_has_error(context));
+    uint64_t before = metrics_of(&r, SPEECH).counters.completed;
+    assert_true(before >= 3);
+
+    set_sample_rate(&r, 8000);
+    for (int i = 0; i < 400 && !aegis_context_has_error(context); i++) {
+        let_run(0.005);
+    }
+    assert_true(aegis_context_last_error(context, &fault));
+    print_message("the fault: %s\n", fault.message);
+    assert_int_equal(fault.status, AEGIS_ERROR_DEPARTURE);
+    assert_int_equal(fault.category, AEGIS_CATEGORY_PERMANENT);
+    let_run(0.3);
+    aegis_model_metrics speech = metrics_of(&r, SPEECH);
+    assert_int_equal(speech.counters.aborted, 1);
+    assert_true(speech.counters.refused > 0);
+
+    set_sample_rate(&r, 16000);
+    check(aegis_scheduler_clear_fault(aegis_system_scheduler(r.system), SPEECH, &err), &err);
+    uint64_t then = metrics_of(&r, SPEECH).counters.completed;
+    let_run(0.4);
+    check(aegis_system_stop(r.system, &err), &err);
+    assert_true(metrics_of(&r, SPEECH).counters.completed >= then + 3);
+    assert_int_equal(metrics_of(&r, SPEECH).counters.aborted, 1);
+
+    for (uint32_t i = NEIGHBOUR; i <= OTHER_LANE; i++) {
+        aegis_model_metrics m = metrics_of(&r, i);
+        numbers_add_up(&m.counters);
+        assert_int_equal(m.counters.unexcused, 0);
+        assert_int_equal(m.counters.aborted, 0);
+        assert_true(m.counters.completed >= 3);
+    }
+    aegis_replay_result result = replay(&r);
+    assert_int_equal(result.identical, result.decisions);
+    tear_down(&r);
+}
+
+static void dispatch_path_allocates_nothing(void **state)
+{
+    (void)state;
+#ifdef COUNTS_ALLOCATIONS
+    running r;
+    aegis_error err = {0};
+    uint64_t before = 0, after = 0, lanes_before = 0, lanes_after = 0;
+    prepare(&r, workload, (aegis_system_options){0});
+    check(aegis_system_start(r.system, &err), &err);
+    let_run(0.3);
+    assert_true(test_thread_allocations("aegis-sched", &before));
+    assert_true(test_thread_allocations("aegis-lane-0", &lanes_before));
+    uint64_t jobs = metrics_of(&r, SPEECH).counters.completed;
+    let_run(1.5);
+    assert_true(test_thread_allocations("aegis-sched", &after));
+    assert_true(test_thread_allocations("aegis-lane-0", &lanes_after));
+    jobs = metrics_of(&r, SPEECH).counters.completed - jobs;
+    assert_true(jobs >= 20);
+    assert_int_equal(after - before, 0);
+    print_message("orchestration thread: 0 allocations in %llu jobs; lane 0, inside the runtime: "
+                  "%llu calls of malloc, none of them a tensor\n",
+                  (unsigned long long)jobs, (unsigned long long)(lanes_after - lanes_before));
+    check(aegis_system_stop(r.system, &err), &err);
+    tear_down(&r);
+#else
+    print_message("sanitizers bring their own allocator: nothing to count here\n");
+    skip();
+#endif
+}
+
+int main(void)
+{
+    skip_without_models();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(departure_fails_alone_and_can_be_cleared),
+        cmocka_unit_test(dispatch_path_allocates_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Real models through admission, plan, schedule, trace and replay. */
+#include "system_test.h"
+
+/* Samples few and margins wide: what is tested here is the machinery, not the machine. */
+static const char workload[] =
+    "[device]\nkind = \"host\"\nmemory = \"128MiB\"\nlanes = 2\n"
+    "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 8\n"
+    "[[model]]\nname = \"speech\"\npath = \"models/silero_vad_16k_op15.onnx\"\n"
+    "inputs = { input = [1, 576], state = [2, 1, 128], sr = [] }\nstate = { state = \"stateN\" }\n"
+    "source = { input = \"random\", sr = 16000 }\nperiod = \"100ms\"\nmargin = 4.0\n"
+    "overrun = \"report\"\nconfidence = 0.9\n"
+    "[[model]]\nname = \"orientation\"\npath = \"models/ch_ppocr_mobile_v2.0_cls_infer.onnx\"\n"
+    "inputs = { x = [1, 3, 48, 192] }\nperiod = \"200ms\"\nmargin = 4.0\nconfidence = 0.9\n"
+    "overrun = \"report\"\n"
+    "[[model]]\nname = \"objects\"\npath = \"models/light_squeezenet.onnx\"\n"
+    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"500ms\"\nmargin = 3.0\n"
+    "confidence = 0.9\noverrun = \"report\"\n"
+    "[[model]]\nname = \"asked\"\npath = \"models/ch_ppocr_mobile_v2.0_cls_infer.onnx\"\n"
+    "inputs = { x = [1, 3, 48, 96] }\nperiod = \"20ms\"\ndeadline = \"500ms\"\nmargin = 4.0\n"
+    "confidence = 0.9\noverrun = \"report\"\nsource = \"external\"\nslots = 4\nearly = \"delay\"\n";
+
+enum { SPEECH, ORIENTATION, OBJECTS, ASKED, MODELS };
+
+static void all_add_up_and_replay(running *r)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(r->system, &count);
+    aegis_memory_totals totals;
+    uint64_t peak;
+    assert_int_equal(count, MODELS);
+    aegis_system_memory(r->system, &totals, &peak);
+    assert_true(peak <= r->workload->memory_bytes);
+    assert_true(totals.planned_bytes <= r->workload->memory_bytes);
+    for (uint32_t i = 0; i < count; i++) {
+        assert_true(models[i].admitted);
+        aegis_model_metrics m = metrics_of(r, i);
+        numbers_add_up(&m.counters);
+        assert_int_equal(m.counters.unexcused, 0);
+        assert_int_equal(m.counters.dropped, 0);
+    }
+    aegis_replay_result result = replay(r);
+    assert_true(result.decisions > 20);
+    assert_int_equal(result.identical, result.decisions);
+    assert_false(result.first_difference.found);
+}
+
+static void periodic_jobs_run_and_replay(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0};
+    prepare(&r, workload, (aegis_system_options){0});
+    check(aegis_system_start(r.system, &err), &err);
+    let_run(2);
+    check(aegis_system_stop(r.system, &err), &err);
+    assert_true(metrics_of(&r, SPEECH).counters.completed >= 15);
+    assert_true(metrics_of(&r, ORIENTATION).counters.completed >= 8);
+    assert_true(metrics_of(&r, OBJECTS).counters.completed >= 2);
+    all_add_up_and_replay(&r);
+    tear_down(&r);
+}
+
+typedef struct job_answer {
+    running *r;
+    aegis_job_result result;
+    float output[2];
+    _Atomic bool done;
+} job_answer;
+
+static void on_job(void *self, const aegis_job_result *result)
+{
+    job_answer *a = self;
+    size_t count;
+    aegis_model *model = aegis_system_backend_model(a->r->system, ASKED);
+    const aegis_tensor_info *outputs = aegis_model_outputs(model, &count);
+    void *data;
+    uint64_t size;
+    if (aegis_model_output(model, result->slot, outputs[0].name, &data, &size, NULL) == AEGIS_OK &&
+        size == sizeof a->output) {
+        memcpy(a->output, data, size);
+    }
+    a->result = *result;
+    atomic_store(&a->done, true);
+}
+
+static void wait_for(const job_answer *a)
+{
+    for (int i = 0; i < 2000 && !atomic_load(&a->done); i++) {
+        let_run(0.005);
+    }
+    assert_true(atomic_load(&a->done));
+}
+
+static void submitted_jobs_see_their_own_inputs(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0};
+    job_answer answers[3] = {0};
+    static float pictures[3][3 * 48 * 96];
+    prepare(&r, workload, (aegis_system_options){0});
+    aegis_scheduler *scheduler = aegis_system_scheduler(r.system);
+    aegis_job_input early = {"x", pictures[0], sizeof pictures[0]};
+    aegis_submission submission = {.inputs = &early, .input_count = 1, .callback = on_job};
+    assert_int_equal(aegis_scheduler_submit(scheduler, ASKED, &submission, NULL, &err),
+                     AEGIS_ERROR_STATE);
+    check(aegis_system_start(r.system, &err), &err);
+    let_run(0.1);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t k = 0; k < sizeof pictures[i] / sizeof pictures[i][0]; k++) {
+            pictures[i][k] = i == 2 ? pictures[0][k] : (float)((k * (i + 3)) % 97) / 97.0F;
+        }
+        answers[i].r = &r;
+        aegis_job_input input = {"x", pictures[i], sizeof pictures[i]};
+        submission.inputs = &input;
+        submission.callback_self = &answers[i];
+        uint64_t job = 0;
+        check(aegis_scheduler_submit(scheduler, ASKED, &submission, &job, &err), &err);
+        assert_true(job > 0);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        wait_for(&answers[i]);
+        assert_true(answers[i].result.end == AEGIS_JOB_COMPLETED ||
+                    answers[i].result.end == AEGIS_JOB_MISSED);
+    }
+    assert_memory_equal(answers[0].output, answers[2].output, sizeof answers[0].output);
+    assert_memory_not_equal(answers[0].output, answers[1].output, sizeof answers[0].output);
+
+    aegis_job_input wrong = {"x", pictures[0], 12};
+    submission.inputs = &wrong;
+    assert_int_equal(aegis_scheduler_submit(scheduler, ASKED, &submission, NULL, &err),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    wrong.name = "nothing";
+    assert_int_equal(aegis_scheduler_submit(scheduler, ASKED, &submission, NULL, &err),
+                     AEGIS_ERROR_NOT_FOUND);
+    assert_int_equal(aegis_scheduler_submit(scheduler, 99, &submission, NULL, &err),
+                     AEGIS_ERROR_NOT_ADMITTED);
+    check(aegis_system_stop(r.system, &err), &err);
+    all_add_up_and_replay(&r);
+    tear_down(&r);
+}
+
+static void queue_of_submissions_is_bounded(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0};
+    prepare(&r, workload, (aegis_system_options){0});
+    check(aegis_system_start(r.system, &err), &err);
+    int accepted = 0, refused = 0;
+    for (int i = 0; i < 64; i++) {
+        aegis_status status =
+            aegis_scheduler_submit(aegis_system_scheduler(r.system), ASKED, NULL, NULL, &err);
+        accepted += status == AEGIS_OK;
+        refused += status == AEGIS_ERROR_QUEUE_FULL;
+    }
+    assert_int_equal(accepted + refused, 64);
+    assert_true(accepted >= 4 && refused > 0);
+    assert_int_equal(err.category, AEGIS_CATEGORY_TRANSIENT);
+    let_run(0.3);
+    check(aegis_system_stop(r.system, &err), &err);
+    all_add_up_and_replay(&r);
+    tear_down(&r);
+}
+
+/* The planner is swapped without touching the scheduler, the policy without touching execution. */
+static void planner_and_policy_are_swappable(void **state)
+{
+    (void)state;
+    uint64_t planned[2] = {0};
+    const char *policies[] = {"np-rm", "fifo"};
+    const aegis_planner planners[] = {aegis_planner_default(), aegis_planner_stacked()};
+    for (size_t i = 0; i < 2; i++) {
+        running r;
+        aegis_error err = {0};
+        aegis_policy policy;
+        aegis_memory_totals totals;
+        uint64_t peak;
+        check(aegis_policy_find(policies[i], &policy, &err), &err);
+        prepare(&r, workload,
+                (aegis_system_options){.planner = &planners[i], .policy = &policy});
+        check(aegis_system_start(r.system, &err), &err);
+        let_run(0.7);
+        check(aegis_system_stop(r.system, &err), &err);
+        aegis_system_memory(r.system, &totals, &peak);
+        planned[i] = totals.activations_planned;
+        assert_true(metrics_of(&r, SPEECH).counters.completed >= 4);
+        all_add_up_and_replay(&r);
+        tear_down(&r);
+    }
+    assert_true(planned[0] < planned[1]);
+}
+
+static void models_leave_and_come_back_to_a_running_system(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0};
+    size_t count;
+    prepare(&r, workload, (aegis_system_options){0});
+    aegis_scheduler *scheduler = aegis_system_scheduler(r.system);
+    const aegis_system_model *models = aegis_system_models(r.system, &count);
+    check(aegis_system_start(r.system, &err), &err);
+    let_run(0.3);
+    check(aegis_scheduler_evict(scheduler, ORIENTATION, &err), &err);
+    assert_int_equal(aegis_scheduler_evict(scheduler, ORIENTATION, &err), AEGIS_ERROR_NOT_FOUND);
+    let_run(0.2);
+    aegis_admission_request request = {.profile = &models[ORIENTATION].profile,
+                                       .period_ns = 200000000,
+                                       .lane = -1,
+                                       .periodic = true,
+                                       .queue_depth = 8,
+                                       .overrun = AEGIS_OVERRUN_REPORT};
+    aegis_admission_answer answer;
+    check(aegis_scheduler_admit(scheduler, aegis_system_context(r.system, ORIENTATION), &request,
+                                &answer, &err),
+          &err);
+    assert_true(answer.admitted);
+    let_run(0.5);
+    check(aegis_system_stop(r.system, &err), &err);
+    assert_true(metrics_of(&r, ORIENTATION).counters.completed >= 2);
+    all_add_up_and_replay(&r);
+    tear_down(&r);
+}
+
+static const char *const hopeless =
+    "[[model]]\nname = \"hopeless\"\npath = \"models/light_squeezenet.onnx\"\n"
+    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"500ms\"\ndeadline = \"100us\"\n"
+    "confidence = 0.9\nexpect = \"refuse\"\n"
+    "[[model]]\nname = \"too-big\"\npath = \"models/light_resnet50.onnx\"\n"
+    "inputs = { \"gpu_0/data_0\" = [1, 3, 224, 224] }\nperiod = \"60s\"\n"
+    "confidence = 0.9\nexpect = \"refuse\"\n"
+    "[[model]]\nname = \"over-budget\"\npath = \"models/light_squeezenet.onnx\"\n"
+    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"60s\"\nmemory = \"2MiB\"\n"
+    "confidence = 0.9\nexpect = \"refuse\"\n";
+
+static void refusals_name_their_reason(void **state)
+{
+    (void)state;
+    running r;
+    char text[4096];
+    size_t count;
+    snprintf(text, sizeof text, "%s%s", workload, hopeless);
+    char *memory = strstr(text, "128MiB");
+    memcpy(memory, "64 MiB", 6);
+    prepare(&r, text, (aegis_system_options){0});
+    const aegis_system_model *models = aegis_system_models(r.system, &count);
+    assert_int_equal(count, MODELS + 3);
+    for (size_t i = 0; i < MODELS; i++) {
+        assert_true(models[i].admitted);
+    }
+    assert_false(models[MODELS].admitted);
+    assert_true(models[MODELS].rationale == AEGIS_WHY_DEMAND ||
+                models[MODELS].rationale == AEGIS_WHY_RESPONSE);
+    assert_true(models[MODELS].answer.fit.smallest_deadline > 100000);
+    assert_false(models[MODELS + 1].admitted);
+    assert_int_equal(models[MODELS + 1].rationale, AEGIS_WHY_MEMORY);
+    assert_true(models[MODELS + 1].memory_missing_bytes > 0);
+    assert_false(models[MODELS + 2].admitted);
+    assert_int_equal(models[MODELS + 2].rationale, AEGIS_WHY_MODEL_BUDGET);
+    for (size_t i = MODELS; i < count; i++) {
+        print_message("%s: %s\n", models[i].name, models[i].reason);
+        assert_true(strlen(models[i].reason) > 20);
+    }
+    assert_int_equal(aegis_system_surprises(r.system), 0);
+    tear_down(&r);
+}
+
+int main(void)
+{
+    skip_without_models();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(periodic_jobs_run_and_replay),
+        cmocka_unit_test(submitted_jobs_see_their_own_inputs),
+        cmocka_unit_test(queue_of_submissions_is_bounded),
+        cmocka_unit_test(planner_and_policy_are_swappable),
+        cmocka_unit_test(models_leave_and_come_back_to_a_running_system),
+        cmocka_unit_test(refusals_name_their_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_TEST_PLACED_MODEL_H
+#define AEGIS_TEST_PLACED_MODEL_H
+
+/* Takes a recorded model to planned addresses: permanent tensors end to end, activations as the
+ * product's planner lays them out, in the arena of a host device of exactly that size. Permanent
+ * bytes get a red zone that tells when somebody writes past his own. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <aegisrt/backend.h>
+
+#define PLACED_RED_ZONE 64u
+#define PLACED_RED 0xa5
+
+typedef struct placed_memory {
+    unsigned char *base, *spill;
+    uint64_t size_bytes, permanent_bytes, activation_height, activation_bound, spill_bytes;
+    bool activation_optimal;
+    aegis_memory_placement *placements;
+    aegis_memory_binding binding;
+    aegis_device *device;
+} placed_memory;
+
+static inline void must(aegis_status status, const aegis_error *err)
+{
+    if (status != AEGIS_OK) {
+        print_error("%s: %s\n", aegis_status_name(status), err->message);
+    }
+    assert_int_equal(status, AEGIS_OK);
+}
+
+static inline uint64_t placed_round(uint64_t bytes)
+{
+    return (bytes + 63) & ~UINT64_C(63);
+}
+
+static inline void placed_plan_activations(placed_memory *memory,
+                                           const aegis_tensor_lifetime *lifetimes,
+                                           size_t count,
+                                           uint32_t segment,
+                                           uint64_t origin)
+{
+    aegis_error err;
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_planner planner = aegis_planner_default();
+    aegis_plan_buffer *buffers = calloc(count + 1, sizeof *buffers);
+    uint64_t *offsets = calloc(count + 1, sizeof *offsets);
+    size_t *which = calloc(count + 1, sizeof *which), used = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (lifetimes[i].memory_class == AEGIS_MEMORY_ACTIVATION &&
+            lifetimes[i].segment == segment) {
+            which[used] = i;
+            buffers[used] = (aegis_plan_buffer){.id = (uint32_t)used,
+                                                .lower = lifetimes[i].start,
+                                                .upper = lifetimes[i].end,
+                                                .size_bytes = lifetimes[i].size_bytes,
+                                                .alignment = 64};
+            used++;
+        }
+    }
+    aegis_plan_result result = {.optimal = true};
+    if (used > 0) {
+        aegis_plan_limits limits = {.capacity_bytes = UINT64_MAX, .nodes = 20000};
+        must(aegis_planner_solve(&planner, buffers, used, &limits, &allocator, offsets, &result,
+                                 &err),
+             &err);
+    }
+    for (size_t k = 0; k < used; k++) {
+        memory->placements[which[k]].offset_bytes = origin + offsets[k];
+    }
+    if (result.height_bytes > memory->activation_height) {
+        memory->activation_height = placed_round(result.height_bytes);
+        memory->activation_bound = result.lower_bound_bytes;
+        memory->activation_optimal = result.optimal;
+    }
+    free(buffers);
+    free(offsets);
+    free(which);
+}
+
+/* Plans and places. `spill_bytes` is the lane's spill region. */
+static inline void placed_make(aegis_model *model, uint64_t spill_bytes, placed_memory *memory)
+{
+    aegis_error err;
+    const aegis_tensor_lifetime *lifetimes = NULL;
+    size_t count = 0;
+    uint64_t at = PLACED_RED_ZONE;
+    memset(memory, 0, sizeof *memory);
+    must(aegis_model_estimate_lifetimes(model, &lifetimes, &count, &err), &err);
+    memory->placements = calloc(count + 1, sizeof *memory->placements);
+    for (size_t i = 0; i < count; i++) {
+        memory->placements[i] = (aegis_memory_placement){.tensor = lifetimes[i].tensor,
+                                                         .memory_class = lifetimes[i].memory_class,
+                                                         .segment = lifetimes[i].segment,
+                                                         .size_bytes = lifetimes[i].size_bytes};
+        if (lifetimes[i].memory_class != AEGIS_MEMORY_ACTIVATION) {
+            memory->placements[i].offset_bytes = at;
+            memory->permanent_bytes += lifetimes[i].size_bytes;
+            at += placed_round(lifetimes[i].size_bytes) + PLACED_RED_ZONE;
+        }
+    }
+    for (uint32_t segment = 0; segment < aegis_model_segment_count(model); segment++) {
+        placed_plan_activations(memory, lifetimes, count, segment, at);
+    }
+    memory->spill_bytes = spill_bytes;
+    memory->size_bytes = at + memory->activation_height + PLACED_RED_ZONE;
+    aegis_device_config config = {.kind = AEGIS_DEVICE_HOST,
+                                  .arena_bytes = memory->size_bytes + spill_bytes + 4096};
+    aegis_allocator allocator = aegis_allocator_default();
+    must(aegis_device_create(&config, &allocator, &memory->device, &err), &err);
+    void *base = NULL;
+    uint64_t arena_bytes = 0;
+    aegis_device_get_arena(memory->device, &base, &arena_bytes);
+    memory->base = base;
+    memory->spill = memory->base + placed_round(memory->size_bytes);
+    memset(memory->base, PLACED_RED, memory->size_bytes);
+    memory->binding =
+        (aegis_memory_binding){.placements = memory->placements, .placement_count = count};
+    aegis_model_placement placement = {.base = memory->base,
+                                       .size_bytes = memory->size_bytes,
+                                       .binding = &memory->binding,
+                                       .spill_base = memory->spill,
+                                       .spill_bytes = spill_bytes};
+    must(aegis_model_place(model, &placement, &err), &err);
+    assert_true(aegis_model_is_placed(model));
+}
+
+/* Nobody wrote between or behind the planned tensors. */
+static inline void placed_check_red_zones(const placed_memory *memory)
+{
+    for (size_t i = 0; i < memory->binding.placement_count; i++) {
+        const aegis_memory_placement *one = &memory->placements[i];
+        if (one->memory_class == AEGIS_MEMORY_ACTIVATION) {
+            continue;
+        }
+        const unsigned char *end = memory->base + one->offset_bytes + one->size_bytes;
+        for (size_t k = 0; k < PLACED_RED_ZONE; k++) {
+            assert_int_equal(end[k], PLACED_RED);
+        }
+    }
+    for (size_t k = 0; k < PLACED_RED_ZONE; k++) {
+        assert_int_equal(memory->base[k], PLACED_RED);
+        assert_int_equal(memory->base[memory->size_bytes - 1 - k], PLACED_RED);
+    }
+}
+
+/* After the model was closed. */
+static inline void placed_free(placed_memory *memory)
+{
+    aegis_device_destroy(memory->device);
+    free(memory->placements);
+    memset(memory, 0, sizeof *memory);
+}
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Statistics of execution times against exact binomial sums, and profile files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <aegisrt/profile.h>
+
+#include "base/base.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void samples_needed_are_the_published_ones(void **state)
+{
+    (void)state;
+    assert_int_equal(aegis_profile_samples_needed(0.99, 0.95), 299);
+    assert_int_equal(aegis_profile_samples_needed(0.999, 0.95), 2995);
+    assert_int_equal(aegis_profile_samples_needed(0.9999, 0.95), 29956);
+    assert_int_equal(aegis_profile_samples_needed(0.5, 0.5), 1);
+}
+
+/* P(Binomial(n, q) < k), summed from exact binomial coefficients in long double. */
+static double binomial_below(uint32_t n, double q, uint32_t k)
+{
+    long double sum = 0;
+    for (uint32_t i = 0; i < k; i++) {
+        long double term = 1;
+        for (uint32_t j = 0; j < i; j++) {
+            term *= (long double)(n - j) / (long double)(j + 1);
+        }
+        sum += term * powl((long double)q, i) * powl(1 - (long double)q, n - i);
+    }
+    return (double)sum;
+}
+
+static void order_statistic_is_the_smallest_that_covers(void **state)
+{
+    (void)state;
+    const double quantiles[] = {0.5, 0.9, 0.97, 0.99}, assurances[] = {0.6, 0.95};
+    for (size_t q = 0; q < 4; q++) {
+        for (size_t a = 0; a < 2; a++) {
+            for (uint32_t n = 1; n <= 120; n += 7) {
+                uint32_t k = aegis_profile_order_statistic(n, quantiles[q], assurances[a]);
+                if (k == 0) {
+                    assert_true(binomial_below(n, quantiles[q], n) < assurances[a] + 1e-9);
+                    continue;
+                }
+                assert_true(binomial_below(n, quantiles[q], k) >= assurances[a] - 1e-9);
+                assert_true(k == 1 ||
+                            binomial_below(n, quantiles[q], k - 1) < assurances[a] + 1e-9);
+            }
+        }
+    }
+    assert_int_equal(aegis_profile_order_statistic(299, 0.99, 0.95), 299);
+    assert_int_equal(aegis_profile_order_statistic(298, 0.99, 0.95), 0);
+    assert_int_equal(aegis_profile_order_statistic(0, 0.99, 0.95), 0);
+}
+
+static void bound_is_order_statistic_times_margin(void **state)
+{
+    (void)state;
+    uint64_t samples[400];
+    aegis_bound_method method;
+    for (uint64_t i = 0; i < 400; i++) {
+        samples[(i * 7) % 400] = 1000 + i;
+    }
+    uint32_t k = aegis_profile_order_statistic(400, 0.99, 0.95);
+    uint64_t bound = aegis_profile_compute_wcet(samples, 400, 0.99, 0.95, 1.5, &method);
+    assert_int_equal(method, AEGIS_BOUND_ORDER_STATISTIC);
+    assert_int_equal(bound, (uint64_t)ceil(1.5 * (double)(1000 + k - 1)));
+    assert_true(k < 400);
+}
+
+static void too_few_samples_are_said_to_be_too_few(void **state)
+{
+    (void)state;
+    uint64_t samples[] = {5, 9, 7};
+    aegis_bound_method method = AEGIS_BOUND_ORDER_STATISTIC;
+    assert_int_equal(aegis_profile_compute_wcet(samples, 3, 0.99, 0.95, 2.0, &method), 18);
+    assert_int_equal(method, AEGIS_BOUND_TOO_FEW_SAMPLES);
+    assert_int_equal(aegis_profile_compute_wcet(samples, 0, 0.99, 0.95, 2.0, &method), 0);
+}
+
+static void bound_covers_the_quantile_as_often_as_promised(void **state)
+{
+    (void)state;
+    uint64_t seed = 42, samples[299];
+    int covered = 0;
+    const int trials = 2000;
+    for (int t = 0; t < trials; t++) {
+        aegis_bound_method method;
+        for (int i = 0; i < 299; i++) {
+            samples[i] = aegis_random_next(&seed) % 1000000;
+        }
+        covered += aegis_profile_compute_wcet(samples, 299, 0.99, 0.95, 1.0, &method) >= 990000;
+    }
+    /* 95 % of 2000 is 1900; five standard deviations are 49. */
+    assert_in_range(covered, 1851, 1949);
+}
+
+static void summary_of_a_series(void **state)
+{
+    (void)state;
+    uint64_t samples[] = {40, 10, 30, 20};
+    aegis_profile_series series;
+    aegis_profile_summarise(samples, 4, 0.5, 0.5, &series);
+    assert_int_equal(series.samples, 4);
+    assert_int_equal(series.best_ns, 10);
+    assert_int_equal(series.worst_ns, 40);
+    assert_int_equal(series.average_ns, 25);
+    assert_true(fabs(series.cv - sqrt(500.0 / 3) / 25) < 1e-12);
+    aegis_profile_summarise(samples, 0, 0.5, 0.5, &series);
+    assert_int_equal(series.samples, 0);
+}
+
+static aegis_profile example(void)
+{
+    aegis_profile profile = {.alone = {30, 1, 2, 3, 4, 5, 0.25},
+                             .loaded = {100, 2, 3, 4, 5, 6, 0.5},
+                             .cold_ns = 9,
+                             .contention_factor = 1.5,
+                             .quantile = 0.97,
+                             .assurance = 0.95,
+                             .margin = 1.5,
+                             .bound_ns = 9,
+                             .stretch_ns = 4};
+    memset(profile.key, 'a', 64);
+    return profile;
+}
+
+static void profile_file_round_trip(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/aegis-profile-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    aegis_profile written = example(), loaded;
+    aegis_error err = {0};
+    assert_int_equal(aegis_profile_save(path, &written, &err), AEGIS_OK);
+    assert_int_equal(aegis_profile_load(path, written.key, &loaded, &err), AEGIS_OK);
+    assert_memory_equal(&loaded, &written, sizeof loaded);
+
+    char other[65];
+    memset(other, 'b', 64);
+    other[64] = '\0';
+    assert_int_equal(aegis_profile_load(path, other, &loaded, &err), AEGIS_ERROR_STATE);
+    assert_non_null(strstr(err.message, "aaaa"));
+    assert_non_null(strstr(err.message, "bbbb"));
+
+    FILE *file = fopen(path, "w");
+    fputs("{\"schema_version\": 1, ", file);
+    fclose(file);
+    assert_int_equal(aegis_profile_load(path, other, &loaded, &err), AEGIS_ERROR_PARSE);
+    file = fopen(path, "w");
+    fputs("{\"schema_version\": 1}", file);
+    fclose(file);
+    assert_int_equal(aegis_profile_load(path, other, &loaded, &err), AEGIS_ERROR_PARSE);
+    unlink(path);
+    assert_int_equal(aegis_profile_load(path, other, &loaded, &err), AEGIS_ERROR_NOT_FOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(samples_needed_are_the_published_ones),
+        cmocka_unit_test(order_statistic_is_the_smallest_that_covers),
+        cmocka_unit_test(bound_is_order_statistic_times_margin),
+        cmocka_unit_test(too_few_samples_are_said_to_be_too_few),
+        cmocka_unit_test(bound_covers_the_quantile_as_often_as_promised),
+        cmocka_unit_test(summary_of_a_series),
+        cmocka_unit_test(profile_file_round_trip),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
