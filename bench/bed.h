@@ -3,8 +3,10 @@
 #define AEGIS_BENCH_BED_H
 
 /*
- * A running system around one model that takes jobs as they come: source "external" without a
- * period, which is class "background". Nothing limits its rate but the machine.
+ * A running system around one model that takes jobs as fast as they come. Admission would hold the
+ * model to its proved rate; to measure the machinery and not the proof, the model is admitted with
+ * a bound far below its execution time (overrun "report"), hence a period as short, and a deadline
+ * of an hour. A submission that comes within the period is delayed until its end.
  */
 
 #include <aegisrt/aegis.h>
@@ -16,12 +18,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#define BED_HOUR_NS (UINT64_C(3600) * 1000000000)
+
 typedef struct bed {
     aegis_workload *workload;
     aegis_system *system;
     aegis_scheduler *scheduler;
     aegis_clock clock;
-    sem_t ended; /* one post a job */
+    uint64_t period_ns; /* least distance of two releases */
+    sem_t ended;        /* one post a job */
     _Atomic uint64_t failed;
 } bed;
 
@@ -58,18 +63,46 @@ static inline char *bed_write(const char *suffix, const char *text)
     return path;
 }
 
-/* `model` holds lines of the [[model]] table: path, backend, inputs, slots. */
-static inline void bed_start(bed *self, const char *wait, const char *model)
+/* Takes the model out of the pool and admits it anew, with `bound_ns` for its profile's bound. */
+static inline void bed_admit_anew(bed *self, uint64_t bound_ns, uint32_t slots)
+{
+    size_t count;
+    const aegis_system_model *model = aegis_system_models(self->system, &count);
+    aegis_profile profile = model->profile;
+    aegis_admission_request request = {.profile = &profile,
+                                       .deadline_ns = BED_HOUR_NS,
+                                       .lane = -1,
+                                       .queue_depth = 8,
+                                       .slots = slots,
+                                       .external = true,
+                                       .overrun = AEGIS_OVERRUN_REPORT,
+                                       .early = AEGIS_EARLY_DELAY};
+    aegis_admission_answer answer = {0};
+    aegis_error error;
+    profile.bound_ns = bound_ns;
+    profile.stretch_ns = 0;
+    self->period_ns = bound_ns + aegis_scheduler_overhead_bound_ns(self->scheduler) + 1000;
+    request.period_ns = self->period_ns;
+    bed_check(aegis_scheduler_evict(self->scheduler, 0, &error), &error);
+    bed_check(aegis_scheduler_admit(self->scheduler, aegis_system_context(self->system, 0),
+                                    &request, &answer, &error),
+              &error);
+}
+
+/* `model` holds lines of the [[model]] table: path, backend, inputs. */
+static inline void
+bed_start(bed *self, const char *wait, const char *model, uint32_t slots, uint64_t bound_ns)
 {
     char text[2048];
     aegis_allocator allocator = aegis_allocator_default();
     aegis_error error;
+    size_t count;
     snprintf(text, sizeof text,
              "[device]\nkind = \"host\"\nmemory = \"512MiB\"\n"
              "[schedule]\npolicy = \"np-edf\"\nwait = \"%s\"\n"
-             "[[model]]\nname = \"bench\"\nclass = \"background\"\nsource = \"external\"\n"
-             "samples = 100\n%s",
-             wait, model);
+             "[[model]]\nname = \"bench\"\nsource = \"external\"\nperiod = \"3600s\"\n"
+             "overrun = \"report\"\nsamples = 100\nslots = %u\n%s",
+             wait, slots, model);
     char *path = bed_write(".toml", text);
     *self = (bed){.clock = aegis_clock_monotonic()};
     sem_init(&self->ended, 0, 0);
@@ -77,13 +110,12 @@ static inline void bed_start(bed *self, const char *wait, const char *model)
     unlink(path);
     free(path);
     bed_check(aegis_system_create(self->workload, NULL, &allocator, &self->system, &error), &error);
-    size_t count;
-    const aegis_system_model *models = aegis_system_models(self->system, &count);
-    if (!models[0].admitted) {
-        fprintf(stderr, "not admitted: %s\n", models[0].reason);
+    if (!aegis_system_models(self->system, &count)[0].admitted) {
+        fprintf(stderr, "not admitted: %s\n", aegis_system_models(self->system, &count)[0].reason);
         exit(3);
     }
     self->scheduler = aegis_system_scheduler(self->system);
+    bed_admit_anew(self, bound_ns, slots);
     bed_check(aegis_system_start(self->system, &error), &error);
 }
 

@@ -18,7 +18,8 @@
 
 #define DEFAULT_JOBS 10000
 #define BATCH 1000
-#define PAUSE_NS 200000
+#define PAUSE_NS 200000u
+#define BOUND_NS 10000
 #define MODEL                                                                \
     "{\"inputs\": [{\"name\": \"x\", \"dtype\": \"f32\", \"shape\": [1]}],"  \
     " \"outputs\": [{\"name\": \"y\", \"dtype\": \"f32\", \"shape\": [1]}]," \
@@ -28,9 +29,12 @@ typedef struct submitted {
     uint64_t job, at_ns;
 } submitted;
 
-static void pause_between(void)
+/* Long enough that the next submission is released at once. */
+static void pause_between(const bed *self)
 {
-    struct timespec pause = {.tv_nsec = PAUSE_NS};
+    uint64_t pause_ns = self->period_ns > PAUSE_NS ? self->period_ns : PAUSE_NS;
+    struct timespec pause = {.tv_sec = (time_t)(pause_ns / 1000000000u),
+                             .tv_nsec = (long)(pause_ns % 1000000000u)};
     nanosleep(&pause, NULL);
 }
 
@@ -66,7 +70,7 @@ static size_t run_batch(bed *self, size_t count, double *ret_latencies)
     submitted jobs[BATCH];
     uint64_t since = bed_now_ns(self);
     for (size_t i = 0; i < count; i++) {
-        pause_between();
+        pause_between(self);
         jobs[i].at_ns = bed_now_ns(self);
         jobs[i].job = bed_submit(self);
         bed_wait(self);
@@ -79,7 +83,7 @@ static void measure(bench_report *report, const char *wait, const char *model, s
     bed self;
     char lines[512];
     snprintf(lines, sizeof lines, "path = \"%s\"\nbackend = \"null\"\n", model);
-    bed_start(&self, wait, lines);
+    bed_start(&self, wait, lines, 2, BOUND_NS);
     double *latencies = calloc(count, sizeof *latencies);
     if (latencies == NULL) {
         exit(4);

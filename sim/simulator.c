@@ -12,11 +12,11 @@
 #define LAST_INSTANT ((uint64_t)INT64_MAX)
 
 /* What is to come of one model. */
-typedef struct arrival {
+typedef struct sim_arrival {
     uint64_t index;      /* of the next job */
     uint64_t release_ns; /* its nominal release */
     uint64_t seen_ns;    /* when the core gets it; NEVER: no more */
-} arrival;
+} sim_arrival;
 
 typedef struct sim_lane {
     bool busy, terminated;
@@ -37,7 +37,7 @@ typedef struct simulation {
     aegis_core *core;
     aegis_core_action *actions;
     size_t action_capacity;
-    arrival *arrivals;
+    sim_arrival *arrivals;
     uint32_t *queue; /* binary heap of models by (seen, index); `queued` of them */
     size_t queued;
     size_t *index_of; /* by model number */
@@ -174,7 +174,7 @@ static void sink(simulation *sim, size_t at)
 static aegis_status plan_arrival(simulation *sim, uint32_t model, aegis_error *err)
 {
     const aegis_simulator_model *of = &sim->models[model];
-    arrival *arrival = &sim->arrivals[model];
+    sim_arrival *arrival = &sim->arrivals[model];
     uint64_t release = of->offset_ns;
     if (sim->source.release_ns != NULL) {
         release = sim->source.release_ns(sim->source.self, of->core.model, arrival->index);
@@ -235,7 +235,7 @@ static aegis_status submit_seen(simulation *sim, aegis_error *err)
 {
     while (next_seen(sim) == sim->now_ns) {
         uint32_t model = sim->queue[0];
-        arrival *arrival = &sim->arrivals[model];
+        sim_arrival *arrival = &sim->arrivals[model];
         aegis_core_event event = {.kind = AEGIS_CORE_SUBMIT,
                                   .model = sim->models[model].core.model,
                                   .job = aegis_simulator_job(sim->count, model, arrival->index),

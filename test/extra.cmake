@@ -16,6 +16,7 @@ endif()
 
 # The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
 if(TARGET test_unit_trace_export)
+  include(AegisDeps)
   set_property(TEST unit.trace.export PROPERTY FIXTURES_SETUP trace_sample)
   add_test(NAME unit.trace.perfetto COMMAND sh -c
     "python=\"$1/venv/bin/python\"; test -x \"$python\" || python=python3; exec \"$python\" \"$2\" \"$3\" --sample"

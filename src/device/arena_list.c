@@ -17,7 +17,7 @@ typedef struct part {
 
 struct aegis_arena_list {
     aegis_allocator allocator;
-    uintptr_t base;
+    char *base; /* an address to compute with; it may be a device's */
     uint64_t size;
     pthread_mutex_t mutex; /* guards the list of parts */
     part *first;
@@ -50,7 +50,7 @@ aegis_status aegis_arena_list_create(void *base,
         goto fail;
     }
     list->allocator = *allocator;
-    list->base = (uintptr_t)base;
+    list->base = base;
     list->size = size_bytes;
     list->first = new_part(list, 0, size_bytes);
     if (list->first == NULL) {
@@ -83,7 +83,7 @@ void aegis_arena_list_destroy(aegis_arena_list *list)
 /* Bytes to skip in `node` so that its address is aligned. */
 static uint64_t padding_of(const aegis_arena_list *list, const part *node, uint64_t alignment)
 {
-    uint64_t address = (uint64_t)list->base + node->offset;
+    uint64_t address = (uint64_t)(uintptr_t)list->base + node->offset;
     return aegis_align_up(address, alignment) - address;
 }
 
@@ -200,8 +200,7 @@ aegis_status aegis_arena_list_take(aegis_arena_list *list,
     }
     node->taken = true;
     count(list, used + size_bytes);
-    /* An address, not a pointer into an object of this process: it may be a device's. */
-    *ret_buffer = (aegis_buffer){.pointer = (void *)(list->base + (uintptr_t)node->offset),
+    *ret_buffer = (aegis_buffer){.pointer = list->base + node->offset,
                                  .offset_bytes = node->offset,
                                  .size_bytes = size_bytes};
 done:
@@ -213,8 +212,7 @@ static part *find_taken(const aegis_arena_list *list, const aegis_buffer *buffer
 {
     for (part *node = list->first; node != NULL; node = node->next) {
         if (node->taken && node->offset == buffer->offset_bytes &&
-            node->size == buffer->size_bytes &&
-            (uintptr_t)buffer->pointer == list->base + (uintptr_t)node->offset) {
+            node->size == buffer->size_bytes && buffer->pointer == list->base + node->offset) {
             return node;
         }
     }

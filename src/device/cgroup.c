@@ -3,7 +3,6 @@
 
 #include "device/system_tree.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,13 +163,19 @@ static void read_memory(const char *root, const place *at, aegis_cgroup_limits *
 static bool read_quota(const char *root, const place *at, uint64_t *ret_quota, uint64_t *ret_period)
 {
     char path[3 * AEGIS_TREE_PATH_BYTES], text[64];
+    uint64_t numbers[2];
     if (!at->unified) {
         return read_number(root, at, "cpu.cfs_quota_us", ret_quota) &&
                read_number(root, at, "cpu.cfs_period_us", ret_period);
     }
-    return path_of(at, "cpu.max", path, sizeof path) &&
-           aegis_tree_read(root, path, text, sizeof text) &&
-           sscanf(text, "%" SCNu64 " %" SCNu64, ret_quota, ret_period) == 2;
+    if (!path_of(at, "cpu.max", path, sizeof path) ||
+        !aegis_tree_read(root, path, text, sizeof text) ||
+        aegis_tree_numbers(text, numbers, 2) != 2) { /* "max 100000" when there is none */
+        return false;
+    }
+    *ret_quota = numbers[0];
+    *ret_period = numbers[1];
+    return true;
 }
 
 static void read_cpu(const char *root, const place *at, aegis_cgroup_limits *limits)

@@ -54,7 +54,7 @@ aegis_status aegis_device_wrap(const aegis_device_ops *ops,
     device->ops = ops;
     device->self = self;
     device->allocator = *allocator;
-    device->base = (uintptr_t)base;
+    device->base = base;
     device->size = size;
     *ret_device = device;
     return AEGIS_OK;
@@ -98,7 +98,7 @@ bool aegis_device_host_addressable(const aegis_device *device)
 void aegis_device_get_arena(const aegis_device *device, void **ret_base, uint64_t *ret_size_bytes)
 {
     if (ret_base != NULL) {
-        *ret_base = (void *)device->base;
+        *ret_base = device->base;
     }
     if (ret_size_bytes != NULL) {
         *ret_size_bytes = device->size;
@@ -150,11 +150,11 @@ void aegis_device_usage(const aegis_device *device, uint64_t *ret_used, uint64_t
  * must lie in it. */
 static bool range_is_sound(const aegis_device *device, const void *pointer, size_t size_bytes)
 {
-    uintptr_t address = (uintptr_t)pointer;
-    if (address < device->base) {
-        return size_bytes <= device->base - address;
+    uintptr_t address = (uintptr_t)pointer, base = (uintptr_t)device->base;
+    if (address < base) {
+        return size_bytes <= base - address;
     }
-    uint64_t offset = address - device->base;
+    uint64_t offset = address - base;
     return offset >= device->size || size_bytes <= device->size - offset;
 }
 
@@ -173,7 +173,7 @@ aegis_status aegis_device_check_copy(const aegis_device *device,
             err, AEGIS_HERE("device"), AEGIS_ERROR_INVALID_ARGUMENT,
             "a copy of %zu bytes from %p to %p lies partly outside the arena (%" PRIu64
             " bytes at %p)",
-            size_bytes, source, destination, device->size, (void *)device->base);
+            size_bytes, source, destination, device->size, device->base);
     }
     return AEGIS_OK;
 }

@@ -15,7 +15,7 @@ struct aegis_device {
     void *self;
     aegis_allocator allocator;
     aegis_arena_list *list;
-    uintptr_t base;
+    void *base;
     uint64_t size;
     atomic_size_t children; /* streams and events alive: destroyed before their device */
 };

@@ -155,6 +155,26 @@ bool aegis_tree_field_number(const char *root,
     return true;
 }
 
+size_t aegis_tree_numbers(const char *text, uint64_t *ret_numbers, size_t capacity)
+{
+    size_t count = 0;
+    while (count < capacity) {
+        char *end;
+        text += strspn(text, " \t");
+        if (!isdigit((unsigned char)*text)) {
+            break;
+        }
+        errno = 0;
+        unsigned long long number = strtoull(text, &end, 10);
+        if (errno != 0) {
+            break;
+        }
+        ret_numbers[count++] = number;
+        text = end;
+    }
+    return count;
+}
+
 /* A CPU number at *text, which moves behind it. */
 static bool parse_cpu(const char **text, long *ret_cpu)
 {

@@ -39,6 +39,10 @@ bool aegis_tree_field_number(const char *root,
                              const char *key,
                              uint64_t *ret_number);
 
+/* Reads unsigned numbers separated by blanks until `capacity` or something else; returns how many.
+ */
+size_t aegis_tree_numbers(const char *text, uint64_t *ret_numbers, size_t capacity);
+
 /* A list of CPUs as the kernel writes it, "0-3,8,10-11". */
 #define AEGIS_CPU_LIMIT 4096
 typedef struct aegis_cpu_list {

@@ -27,7 +27,9 @@ aegis_status aegis_memory_orchestrator_create(const aegis_memory_config *config,
             "capacity %" PRIu64 " and %u lanes: 1 to 2^61 bytes and at least one lane are needed",
             config->capacity_bytes, config->lanes);
     }
-    if (config->spill_bytes_per_lane > config->capacity_bytes / config->lanes) {
+    if (config->spill_bytes_per_lane > config->capacity_bytes ||
+        aegis_align_up(config->spill_bytes_per_lane, AEGIS_MEMORY_GRAIN) >
+            config->capacity_bytes / config->lanes) {
         return aegis_error_set(err, AEGIS_HERE("resource.orchestrator"), AEGIS_ERROR_NO_MEMORY,
                                "spill regions of %" PRIu64
                                " bytes for %u lanes exceed the capacity %" PRIu64,

@@ -374,7 +374,7 @@ aegis_search_outcome aegis_search_run(aegis_search *s,
         place(s, f, i);
         if (!propagate(s, f)) {
             if (s->starved) {
-                return AEGIS_SEARCH_LIMIT;
+                return AEGIS_SEARCH_NO_MEMORY;
             }
             take_back(s, f);
             continue;

@@ -13,7 +13,8 @@
 typedef enum aegis_search_outcome {
     AEGIS_SEARCH_FOUND = 0,
     AEGIS_SEARCH_EXHAUSTED, /* proved: no plan fits the capacity */
-    AEGIS_SEARCH_LIMIT      /* the budget ended it */
+    AEGIS_SEARCH_LIMIT,     /* the budget ended it */
+    AEGIS_SEARCH_NO_MEMORY  /* host memory ran out on the way */
 } aegis_search_outcome;
 
 typedef struct aegis_search aegis_search;

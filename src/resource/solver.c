@@ -199,21 +199,28 @@ static aegis_status open_search(solver *s, piece *p, aegis_error *err)
     return aegis_search_create(p->buffers, p->count, s->allocator, &p->search, err);
 }
 
+static bool out_of_time(const solver *s)
+{
+    if (s->deadline_ns == 0) {
+        return false;
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * AEGIS_NS_PER_S + (uint64_t)now.tv_nsec >= s->deadline_ns;
+}
+
 /* One piece within `capacity`: runs of doubling budgets until one answers or `*nodes` are spent. */
 static aegis_search_outcome race(solver *s, piece *p, uint64_t capacity, uint64_t *nodes)
 {
     uint64_t least = 2 * p->count > LEAST_RUN_NODES ? 2 * p->count : LEAST_RUN_NODES;
     aegis_search_outcome outcome = AEGIS_SEARCH_LIMIT;
-    for (unsigned run = 0; *nodes > 0 && outcome == AEGIS_SEARCH_LIMIT; run++) {
+    for (unsigned run = 0; *nodes > 0 && outcome == AEGIS_SEARCH_LIMIT && !out_of_time(s); run++) {
         unsigned round = run / RUNS_PER_ROUND;
         uint64_t budget = round < 40 ? least << round : *nodes;
         budget = budget < *nodes ? budget : *nodes;
         uint64_t left = budget;
         outcome = aegis_search_run(p->search, capacity, run, s->deadline_ns, &left, p->offsets);
         *nodes -= budget - left;
-        if (outcome == AEGIS_SEARCH_LIMIT && left > 0) {
-            break; /* out of time or of host memory */
-        }
     }
     return outcome;
 }
@@ -252,6 +259,10 @@ static aegis_status search_all(
             p->too_large ? AEGIS_SEARCH_LIMIT : race(s, p, target - p->base, &share);
         nodes -= kept - share;
         s->nodes_left -= kept - share;
+        if (outcome == AEGIS_SEARCH_NO_MEMORY) {
+            return aegis_error_set(err, AEGIS_HERE("resource.solver"), AEGIS_ERROR_NO_MEMORY,
+                                   "no host memory to go on searching %zu buffers", p->count);
+        }
         if (outcome == AEGIS_SEARCH_FOUND) {
             p->height = plan_height(p);
         } else {
@@ -260,16 +271,6 @@ static aegis_status search_all(
     }
     update_high(s);
     return AEGIS_OK;
-}
-
-static bool out_of_time(const solver *s)
-{
-    if (s->deadline_ns == 0) {
-        return false;
-    }
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * AEGIS_NS_PER_S + (uint64_t)now.tv_nsec >= s->deadline_ns;
 }
 
 /* A plan within `capacity`, or the proof that there is none, or neither. */

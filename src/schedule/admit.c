@@ -146,6 +146,14 @@ static void describe_refusal(const aegis_refusal *refusal,
                  100 * refusal->utilisation);
         break;
     case AEGIS_WHY_DEMAND:
+        if (refusal->at_ns <= 0) {
+            snprintf(what, sizeof what,
+                     "lane %u: the deadline of %s is not above its release jitter (%s: how late the "
+                     "driver may wake)",
+                     refusal->lane, culprit,
+                     aegis_format_duration((int64_t)candidates[count - 1].jitter_ns, a, sizeof a));
+            break;
+        }
         if (refusal->blocker != AEGIS_TRACE_NONE) {
             snprintf(blocked, sizeof blocked, ", %s of it behind %s",
                      aegis_format_duration(refusal->blocking_ns, c, sizeof c),

@@ -11,7 +11,7 @@
 
 #define HERE AEGIS_HERE("schedule.replay")
 
-typedef struct replay {
+typedef struct replay_state {
     const aegis_trace_record *records;
     size_t count, at; /* of records */
     bool complete;
@@ -21,7 +21,7 @@ typedef struct replay {
     aegis_core_model add; /* gathered from LIMITS and SEGMENT records */
     bool lost;            /* the core could not take an event: the rest is not comparable */
     aegis_replay_result result;
-} replay;
+} replay_state;
 
 static bool is_event(const aegis_trace_record *record)
 {
@@ -34,7 +34,7 @@ static bool is_decision(const aegis_trace_record *record)
     return record->kind >= AEGIS_TRACE_DISPATCH && record->kind <= AEGIS_TRACE_IDLE_UNTIL;
 }
 
-static aegis_status broken(const replay *replay, const char *what, aegis_error *err)
+static aegis_status broken(const replay_state *replay, const char *what, aegis_error *err)
 {
     return aegis_error_set(err, HERE, AEGIS_ERROR_PARSE,
                            "record %zu (%s, %" PRIu64 " ns) cannot be replayed: %s", replay->at,
@@ -49,7 +49,7 @@ static bool fits(int64_t value, uint64_t largest)
     return value >= 0 && (uint64_t)value <= largest;
 }
 
-static aegis_status create_core(replay *replay,
+static aegis_status create_core(replay_state *replay,
                                 const aegis_policy *policy,
                                 const aegis_allocator *allocator,
                                 aegis_error *err)
@@ -93,7 +93,7 @@ static aegis_status create_core(replay *replay,
 
 /* ---- events ---- */
 
-static void read_limits(replay *replay, const aegis_trace_record *record)
+static void read_limits(replay_state *replay, const aegis_trace_record *record)
 {
     uint64_t packed = (uint64_t)record->d;
     replay->add = (aegis_core_model){.model = record->model,
@@ -107,7 +107,7 @@ static void read_limits(replay *replay, const aegis_trace_record *record)
 }
 
 static aegis_status
-read_segment(replay *replay, const aegis_trace_record *record, aegis_error *err)
+read_segment(replay_state *replay, const aegis_trace_record *record, aegis_error *err)
 {
     if (record->model != replay->add.model || !fits(record->a, AEGIS_MAX_SEGMENTS - 1)) {
         return broken(replay, "a segment that does not belong to the limits before it", err);
@@ -118,7 +118,7 @@ read_segment(replay *replay, const aegis_trace_record *record, aegis_error *err)
 }
 
 static aegis_status
-read_model(replay *replay, const aegis_trace_record *record, aegis_error *err)
+read_model(replay_state *replay, const aegis_trace_record *record, aegis_error *err)
 {
     if (record->model != replay->add.model || !fits(record->c, AEGIS_MAX_SEGMENTS)) {
         return broken(replay, "a model that does not belong to the limits before it", err);
@@ -133,7 +133,7 @@ read_model(replay *replay, const aegis_trace_record *record, aegis_error *err)
 
 /* False in `ret_whole`: the record only prepares an event. */
 static aegis_status
-read_event(replay *replay, aegis_core_event *ret_event, bool *ret_whole, aegis_error *err)
+read_event(replay_state *replay, aegis_core_event *ret_event, bool *ret_whole, aegis_error *err)
 {
     const aegis_trace_record *record = &replay->records[replay->at];
     aegis_core_event event = {.model = record->model, .lane = record->lane, .job = record->job};
@@ -189,7 +189,7 @@ static bool same(const aegis_trace_record *a, const aegis_trace_record *b)
            a->b == b->b && a->c == b->c && a->d == b->d;
 }
 
-static void compare(replay *replay,
+static void compare(replay_state *replay,
                     const aegis_trace_record *recorded,
                     const aegis_trace_record *derived)
 {
@@ -210,7 +210,7 @@ static void compare(replay *replay,
 }
 
 /* The next recorded decision before the next event, passing over other records; NULL: none. */
-static const aegis_trace_record *next_decision(replay *replay)
+static const aegis_trace_record *next_decision(replay_state *replay)
 {
     while (replay->at < replay->count && !is_event(&replay->records[replay->at])) {
         const aegis_trace_record *record = &replay->records[replay->at++];
@@ -221,7 +221,7 @@ static const aegis_trace_record *next_decision(replay *replay)
     return NULL;
 }
 
-static void compare_step(replay *replay, uint64_t now_ns, size_t action_count)
+static void compare_step(replay_state *replay, uint64_t now_ns, size_t action_count)
 {
     for (size_t i = 0; i < action_count; i++) {
         aegis_trace_record derived = aegis_core_action_to_record(&replay->actions[i], now_ns);
@@ -239,7 +239,7 @@ static void compare_step(replay *replay, uint64_t now_ns, size_t action_count)
 
 /* ---- the replay ---- */
 
-static aegis_status replay_event(replay *replay, aegis_error *err)
+static aegis_status replay_event(replay_state *replay, aegis_error *err)
 {
     const aegis_trace_record *record = &replay->records[replay->at];
     aegis_core_event event;
@@ -272,7 +272,7 @@ aegis_status aegis_replay_verify_records(const aegis_trace_record *records,
                                          aegis_replay_result *ret_result,
                                          aegis_error *err)
 {
-    replay replay = {.records = records, .count = count, .complete = complete};
+    replay_state replay = {.records = records, .count = count, .complete = complete};
     aegis_status status = create_core(&replay, policy, allocator, err);
     if (status == AEGIS_OK) {
         compare_step(&replay, 0, 0); /* decisions before any event have no cause */

@@ -233,6 +233,12 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
                           .of.call = {.function = aegis_driver_loop, .argument = scheduler}};
     status = aegis_worker_push(scheduler->orchestrator, &loop, err);
     if (status == AEGIS_OK) {
+        /* Submissions may come from now on; they wait in their queues until the loop runs. */
+        for (uint32_t i = 0; i < scheduler->config.max_models; i++) {
+            if (scheduler->entries[i] != NULL) {
+                atomic_store(&scheduler->entries[i]->active, true);
+            }
+        }
         scheduler->started = true;
         atomic_store(&scheduler->accepting, true);
     }

@@ -237,7 +237,6 @@ void aegis_ort_model_close(aegis_ort_model *model)
     }
     size_t names = model->surface.input_count + model->surface.output_count + 1;
     aegis_deallocate(&allocator, (void *)model->names, names, sizeof *model->names);
-    aegis_deallocate(&allocator, model->kept, model->kept_capacity, sizeof *model->kept);
     aegis_deallocate(&allocator, model->addresses, model->address_capacity,
                      sizeof *model->addresses);
     aegis_deallocate(&allocator, model->lifetimes, model->lifetime_capacity,

@@ -31,10 +31,11 @@ typedef struct aegis_ort_model {
 
     void *trial_weights; /* mapped file */
     aegis_tape loading, run;
-    void **kept, **addresses; /* planned: what stays from loading; what runs ask for */
+    void **addresses;  /* planned, of what runs ask for */
+    size_t kept_count; /* blocks that stay from loading */
     aegis_tensor_lifetime *lifetimes;
     size_t lifetime_count, lifetime_capacity;
-    size_t kept_capacity, address_capacity;
+    size_t address_capacity;
 } aegis_ort_model;
 
 aegis_status aegis_ort_model_open(aegis_ort_backend *backend,

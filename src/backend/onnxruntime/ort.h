@@ -44,21 +44,27 @@ aegis_status aegis_ort_error(const aegis_ort *ort,
 
 typedef enum aegis_ort_mode {
     AEGIS_ORT_BLOCKS = 0, /* served by the system; recorded when there is a tape */
-    AEGIS_ORT_LOADING,    /* as `expected` says: what stayed gets its planned address */
+    AEGIS_ORT_LOADING,    /* what stays gets a planned place of its size */
     AEGIS_ORT_PLAYING     /* every request as recorded, at planned addresses */
 } aegis_ort_mode;
+
+/* Where one block that stays from loading will live. */
+typedef struct aegis_ort_place {
+    void *address;
+    uint64_t size_bytes;
+    bool used;
+} aegis_ort_place;
 
 /* One model's view; used by one thread at a time, but for `strays`. */
 typedef struct aegis_ort_context {
     aegis_ort_mode mode;
     aegis_tape *tape; /* BLOCKS: records into it, may be NULL */
-    /* LOADING */
-    const aegis_tape *expected;
-    void *const
-        *kept; /* per allocation of `expected`: planned address, NULL when it was temporary */
-    size_t next;
-    bool departed;
-    uint64_t expected_bytes, asked_bytes;
+    /* LOADING: planned places of what stays, largest first. The runtime walks tables in an order
+     * that differs from session to session, so places are found by size and not by position. */
+    struct aegis_ort_place *places;
+    size_t place_count;
+    bool departed; /* something was asked for that has no place */
+    uint64_t asked_bytes;
     /* BLOCKS and LOADING: bytes served by the system */
     uint64_t live_bytes, peak_bytes;
     uint64_t cap_bytes; /* 0: none; passing it calls on_cap once */

@@ -13,13 +13,14 @@
 
 typedef struct addresses {
     unsigned char *weights;
-    void **kept, **activations, **buffers;
+    aegis_ort_place *kept;
+    void **activations, **buffers;
     size_t kept_count, activation_count, buffer_count;
 } addresses;
 
 static void finish_addresses(const aegis_allocator *allocator, addresses *planned)
 {
-    aegis_deallocate(allocator, planned->kept, planned->kept_count, sizeof(void *));
+    aegis_deallocate(allocator, planned->kept, planned->kept_count, sizeof *planned->kept);
     aegis_deallocate(allocator, planned->activations, planned->activation_count, sizeof(void *));
     aegis_deallocate(allocator, planned->buffers, planned->buffer_count, sizeof(void *));
     memset(planned, 0, sizeof *planned);
@@ -27,7 +28,6 @@ static void finish_addresses(const aegis_allocator *allocator, addresses *planne
 
 static aegis_status resolve(const aegis_ort_model *model,
                             const aegis_model_placement *placement,
-                            void *empty,
                             addresses *ret_planned,
                             aegis_error *err)
 {
@@ -35,7 +35,7 @@ static aegis_status resolve(const aegis_ort_model *model,
     addresses planned = {.kept_count = model->loading.allocation_count + 1,
                          .activation_count = model->run.allocation_count + 1,
                          .buffer_count = model->surface.buffer_count + 1};
-    planned.kept = aegis_allocate_zeroed(allocator, planned.kept_count, sizeof(void *));
+    planned.kept = aegis_allocate_zeroed(allocator, planned.kept_count, sizeof *planned.kept);
     planned.activations =
         aegis_allocate_zeroed(allocator, planned.activation_count, sizeof(void *));
     planned.buffers = aegis_allocate_zeroed(allocator, planned.buffer_count, sizeof(void *));
@@ -43,10 +43,6 @@ static aegis_status resolve(const aegis_ort_model *model,
         finish_addresses(allocator, &planned);
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory to place");
-    }
-    for (size_t i = 0; i < model->loading.allocation_count; i++) {
-        const aegis_tape_allocation *one = &model->loading.allocations[i];
-        planned.kept[i] = one->died < 0 && one->size_bytes == 0 ? empty : NULL;
     }
     size_t next = 0;
     for (size_t i = 0; i < model->lifetime_count; i++) {
@@ -56,7 +52,8 @@ static aegis_status resolve(const aegis_ort_model *model,
         if (one->memory_class == AEGIS_MEMORY_WEIGHTS) {
             planned.weights = at;
         } else if (one->memory_class == AEGIS_MEMORY_PREPACKED) {
-            planned.kept[one->tensor] = at;
+            planned.kept[one->tensor] =
+                (aegis_ort_place){.address = at, .size_bytes = one->size_bytes};
         } else if (one->memory_class == AEGIS_MEMORY_ACTIVATION) {
             planned.activations[one->tensor] = at;
         } else {
@@ -114,9 +111,8 @@ static aegis_status load_placed(const aegis_ort_model *model,
                                 aegis_error *err)
 {
     context->mode = AEGIS_ORT_LOADING;
-    context->expected = &model->loading;
-    context->kept = planned->kept;
-    context->next = 0;
+    context->places = planned->kept;
+    context->place_count = model->kept_count;
     context->departed = false;
     context->player.planned_base = placement->base;
     context->player.planned_bytes = placement->size_bytes;
@@ -127,16 +123,22 @@ static aegis_status load_placed(const aegis_ort_model *model,
                                                    model->threads, model->prepack, planned->weights,
                                                    context, &model->allocator, ret_session, err);
     context->mode = AEGIS_ORT_BLOCKS;
-    context->kept = NULL;
-    bool complete = !context->departed && context->next == model->loading.allocation_count &&
-                    atomic_load(&context->strays) == 0;
+    size_t left = 0;
+    for (size_t i = 0; i < context->place_count; i++) {
+        left += !context->places[i].used;
+    }
+    context->places = NULL;
+    context->place_count = 0;
+    /* A temporary block without a place was given back; one that stays outside the plan is not. */
+    bool complete = left == 0 && context->live_bytes == 0 && atomic_load(&context->strays) == 0;
     if (status == AEGIS_OK && !complete) {
         aegis_ort_session_finish(ret_session);
         status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
-                                 "loading left its recording at allocation %zu of %zu: %" PRIu64
-                                 " bytes asked where %" PRIu64 " were recorded",
-                                 context->next, model->loading.allocation_count,
-                                 context->asked_bytes, context->expected_bytes);
+                                 "loading left its recording: %zu of %zu blocks that stay were not "
+                                 "asked for, %" PRIu64 " bytes stay that have no place (first "
+                                 "asked: %" PRIu64 " bytes)",
+                                 left, model->kept_count, context->live_bytes,
+                                 context->asked_bytes);
     }
     aegis_ort_leave();
     return status;
@@ -158,9 +160,9 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
                                    aegis_error *err)
 {
     aegis_ort_context *context = &model->contexts[1];
-    addresses planned;
+    addresses planned = {0};
     aegis_ort_session session = {.ort = NULL};
-    aegis_status status = resolve(model, placement, context->player.empty, &planned, err);
+    aegis_status status = resolve(model, placement, &planned, err);
     if (status != AEGIS_OK) {
         return status;
     }
@@ -188,8 +190,7 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
     end_trial(model, &trial);
     status = aegis_ort_session_bind(&model->session, &model->surface, err);
     model->lost = status != AEGIS_OK;
-    model->kept = planned.kept;
-    model->kept_capacity = planned.kept_count;
+    aegis_deallocate(&model->allocator, planned.kept, planned.kept_count, sizeof *planned.kept);
     model->addresses = planned.activations;
     model->address_capacity = planned.activation_count;
     aegis_deallocate(&model->allocator, planned.buffers, planned.buffer_count, sizeof(void *));

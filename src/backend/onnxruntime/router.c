@@ -70,20 +70,41 @@ static void *serve_block(aegis_ort_context *context, uint64_t size)
     return block != NULL ? block : context->player.reserve->base;
 }
 
+static aegis_ort_place *find_place(const aegis_ort_context *context, uint64_t size)
+{
+    for (size_t i = 0; i < context->place_count; i++) {
+        if (context->places[i].size_bytes == size && !context->places[i].used) {
+            return &context->places[i];
+        }
+    }
+    return NULL;
+}
+
+/* A temporary block may sit on a place for a while: it is free again when the block is. */
 static void *serve_loading(aegis_ort_context *context, uint64_t size)
 {
-    const aegis_tape *expected = context->expected;
-    size_t index = context->next++;
-    bool same = !context->departed && index < expected->allocation_count &&
-                expected->allocations[index].size_bytes == size;
-    if (!same && !context->departed) {
-        context->departed = true;
-        context->next = index;
-        context->asked_bytes = size;
-        context->expected_bytes =
-            index < expected->allocation_count ? expected->allocations[index].size_bytes : 0;
+    if (size == 0) {
+        return context->player.empty;
     }
-    return same && context->kept[index] != NULL ? context->kept[index] : serve_block(context, size);
+    aegis_ort_place *place = find_place(context, size);
+    if (place != NULL) {
+        place->used = true;
+        return place->address;
+    }
+    if (!context->departed) {
+        context->departed = true;
+        context->asked_bytes = size;
+    }
+    return serve_block(context, size);
+}
+
+static void leave_place(aegis_ort_context *context, const void *pointer)
+{
+    for (size_t i = 0; i < context->place_count; i++) {
+        if (context->places[i].address == pointer) {
+            context->places[i].used = false;
+        }
+    }
 }
 
 static void *serve_stray(uint64_t size)
@@ -125,6 +146,9 @@ static void route_free(OrtAllocator *self, void *pointer)
     if (current != NULL && context->mode == AEGIS_ORT_PLAYING) {
         aegis_player_free(&context->player, pointer);
         return;
+    }
+    if (current != NULL && context->mode == AEGIS_ORT_LOADING) {
+        leave_place(context, pointer);
     }
     if (context != NULL && aegis_player_holds(&context->player, pointer)) {
         return; /* planned bytes need no release */

@@ -3,6 +3,7 @@
 #include "backend/onnxruntime/model.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COMPONENT "backend.onnxruntime"
@@ -108,6 +109,14 @@ static aegis_status record_once(aegis_ort_model *model, aegis_tape *tape, aegis_
     return AEGIS_OK;
 }
 
+/* The order of loading differs from session to session; sizes do not. */
+static int larger_first(const void *a, const void *b)
+{
+    uint64_t x = ((const aegis_tensor_lifetime *)a)->size_bytes;
+    uint64_t y = ((const aegis_tensor_lifetime *)b)->size_bytes;
+    return (x < y) - (x > y);
+}
+
 static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
 {
     size_t kept = 0, count = 0;
@@ -129,17 +138,22 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
                                                .size_bytes = model->compiled.weights_bytes,
                                                .alignment = 64};
     }
+    size_t first = count;
     for (size_t i = 0; i < model->loading.allocation_count; i++) {
         const aegis_tape_allocation *one = &model->loading.allocations[i];
         if (one->died < 0 && one->size_bytes > 0) {
-            all[count++] = (aegis_tensor_lifetime){.tensor = (uint32_t)i,
-                                                   .memory_class = AEGIS_MEMORY_PREPACKED,
+            all[count++] = (aegis_tensor_lifetime){.memory_class = AEGIS_MEMORY_PREPACKED,
                                                    .end = 1,
                                                    .size_bytes = one->size_bytes,
                                                    .alignment = 64};
-            kept++;
         }
     }
+    kept = count - first;
+    qsort(all + first, kept, sizeof *all, larger_first);
+    for (size_t i = 0; i < kept; i++) {
+        all[first + i].tensor = (uint32_t)i;
+    }
+    model->kept_count = kept;
     aegis_surface_lifetimes(&model->surface, (uint32_t)kept, all + count);
     count += model->surface.buffer_count;
     count += aegis_tape_lifetimes(&model->run, AEGIS_MEMORY_ACTIVATION, 0, all + count);

@@ -203,7 +203,7 @@ aegis_status aegis_cuda_query(int index,
                               aegis_error *err)
 {
     aegis_device_capabilities capabilities;
-    int previous;
+    int previous = 0;
     aegis_status status = check_index(index, err);
     if (status == AEGIS_OK) {
         status = read_properties(index, &capabilities, err);

@@ -12,7 +12,7 @@ static void destroy(void *self)
 {
     aegis_cuda_device *device = self;
     aegis_allocator allocator = device->allocator;
-    int previous;
+    int previous = 0;
     if (aegis_cuda_enter(device->index, &previous) == cudaSuccess) {
         if (device->copies != NULL) {
             (void)cudaStreamDestroy(device->copies);
@@ -80,19 +80,31 @@ static const aegis_device_ops cuda_ops = {
     .event_elapsed_ns = aegis_cuda_event_elapsed_ns,
 };
 
+static aegis_status does_not_fit(const aegis_cuda_device *device, aegis_error *err)
+{
+    return aegis_error_set_native(
+        err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_NO_MEMORY, (int64_t)cudaErrorMemoryAllocation,
+        "an arena of %" PRIu64 " bytes (%.1f MiB) does not fit on '%s': %" PRIu64
+        " bytes (%.1f MiB) are free; reduce arena_bytes ([device] memory) or end other "
+        "programs on the GPU",
+        device->size, MIB(device->size), device->capabilities.name,
+        device->capabilities.free_memory_bytes, MIB(device->capabilities.free_memory_bytes));
+}
+
+/* What is free is left to CUDA to judge: on an integrated GPU the figure leaves out the page cache,
+ * which gives way. */
 static aegis_status reserve_arena(aegis_cuda_device *device, aegis_error *err)
 {
+    if (device->size > device->capabilities.total_memory_bytes) {
+        return does_not_fit(device, err);
+    }
     cudaError_t code = cudaMalloc(&device->base, device->size);
+    if (code != cudaSuccess) {
+        device->base = NULL;
+    }
     if (code == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError();
-        device->base = NULL;
-        return aegis_error_set_native(
-            err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_NO_MEMORY, (int64_t)code,
-            "an arena of %" PRIu64 " bytes (%.1f MiB) does not fit on '%s': %" PRIu64
-            " bytes (%.1f MiB) are free; reduce arena_bytes ([device] memory) or end other "
-            "programs on the GPU",
-            device->size, MIB(device->size), device->capabilities.name,
-            device->capabilities.free_memory_bytes, MIB(device->capabilities.free_memory_bytes));
+        return does_not_fit(device, err);
     }
     return aegis_cuda_check(code, "cudaMalloc", AEGIS_HERE("device.cuda"), err);
 }
@@ -141,7 +153,7 @@ aegis_status aegis_cuda_device_create(const aegis_device_config *config,
     device->capabilities = is;
     device->index = config->index;
     device->size = config->arena_bytes;
-    int previous;
+    int previous = 0;
     status = aegis_cuda_check(aegis_cuda_enter(device->index, &previous), "cudaSetDevice",
                               AEGIS_HERE("device.cuda"), err);
     if (status == AEGIS_OK) {

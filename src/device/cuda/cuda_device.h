@@ -25,7 +25,7 @@ aegis_status aegis_cuda_stream_create(void *self,
                                       const aegis_stream_config *config,
                                       void **ret_stream,
                                       aegis_error *err);
-void aegis_cuda_stream_destroy(void *stream);
+void aegis_cuda_stream_destroy(void *self);
 aegis_status aegis_cuda_stream_call(void *stream,
                                     aegis_stream_function function,
                                     void *argument,
@@ -36,16 +36,16 @@ aegis_status aegis_cuda_stream_notify(void *stream,
                                       aegis_error *err);
 aegis_status aegis_cuda_stream_copy(
     void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
-aegis_status aegis_cuda_stream_synchronize(void *stream, aegis_error *err);
-aegis_status aegis_cuda_stream_query(void *stream, aegis_error *err);
-aegis_status aegis_cuda_stream_wait_event(void *stream, void *event, aegis_error *err);
+aegis_status aegis_cuda_stream_synchronize(void *self, aegis_error *err);
+aegis_status aegis_cuda_stream_query(void *self, aegis_error *err);
+aegis_status aegis_cuda_stream_wait_event(void *stream, void *self, aegis_error *err);
 void *aegis_cuda_stream_native(void *stream);
 
 aegis_status aegis_cuda_event_create(void *self, void **ret_event, aegis_error *err);
 void aegis_cuda_event_destroy(void *event);
-aegis_status aegis_cuda_event_record(void *event, void *stream, aegis_error *err);
-aegis_status aegis_cuda_event_query(void *event, aegis_error *err);
-aegis_status aegis_cuda_event_synchronize(void *event, aegis_error *err);
+aegis_status aegis_cuda_event_record(void *self, void *stream, aegis_error *err);
+aegis_status aegis_cuda_event_query(void *self, aegis_error *err);
+aegis_status aegis_cuda_event_synchronize(void *self, aegis_error *err);
 aegis_status
 aegis_cuda_event_elapsed_ns(void *start, void *end, int64_t *ret_elapsed_ns, aegis_error *err);
 

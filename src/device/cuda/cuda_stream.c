@@ -283,7 +283,7 @@ aegis_status aegis_cuda_event_create(void *self, void **ret_event, aegis_error *
     }
     event->allocator = device->allocator;
     atomic_store(&event->users, 1);
-    int previous;
+    int previous = 0;
     cudaError_t code = aegis_cuda_enter(device->index, &previous);
     if (code == cudaSuccess) {
         code = cudaEventCreateWithFlags(&event->handle, cudaEventBlockingSync);

@@ -16,7 +16,7 @@ aegis_status aegis_host_stream_create(void *self,
                                       const aegis_stream_config *config,
                                       void **ret_stream,
                                       aegis_error *err);
-void aegis_host_stream_destroy(void *stream);
+void aegis_host_stream_destroy(void *self);
 aegis_status aegis_host_stream_call(void *stream,
                                     aegis_stream_function function,
                                     void *argument,
@@ -29,13 +29,13 @@ aegis_status aegis_host_stream_copy(
     void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
 aegis_status aegis_host_stream_synchronize(void *stream, aegis_error *err);
 aegis_status aegis_host_stream_query(void *stream, aegis_error *err);
-aegis_status aegis_host_stream_wait_event(void *stream, void *event, aegis_error *err);
+aegis_status aegis_host_stream_wait_event(void *stream, void *self, aegis_error *err);
 
 aegis_status aegis_host_event_create(void *self, void **ret_event, aegis_error *err);
 void aegis_host_event_destroy(void *event);
-aegis_status aegis_host_event_record(void *event, void *stream, aegis_error *err);
-aegis_status aegis_host_event_query(void *event, aegis_error *err);
-aegis_status aegis_host_event_synchronize(void *event, aegis_error *err);
+aegis_status aegis_host_event_record(void *self, void *stream, aegis_error *err);
+aegis_status aegis_host_event_query(void *self, aegis_error *err);
+aegis_status aegis_host_event_synchronize(void *self, aegis_error *err);
 aegis_status
 aegis_host_event_elapsed_ns(void *start, void *end, int64_t *ret_elapsed_ns, aegis_error *err);
 

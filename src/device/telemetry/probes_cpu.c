@@ -4,7 +4,6 @@
 
 #include "device/system_tree.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,20 +153,33 @@ static void probe_clocksource(const char *root, aegis_doctor_check *check)
                             "clocksource); tsc=reliable where it is known to be good");
 }
 
+/* Columns of the first line of /proc/stat. */
+enum {
+    USER,
+    NICE,
+    SYSTEM,
+    IDLE,
+    IOWAIT,
+    IRQ,
+    SOFTIRQ,
+    STEAL,
+    COLUMNS
+};
+
 static void probe_steal(const char *root, aegis_doctor_check *check)
 {
     char text[256];
-    uint64_t user, nice, system, idle, iowait, irq, softirq, steal;
+    uint64_t ticks[COLUMNS];
     if (!aegis_tree_field(root, "proc/stat", "cpu", text, sizeof text) ||
-        sscanf(text,
-               "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
-               " %" SCNu64,
-               &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal) != 8) {
+        aegis_tree_numbers(text, ticks, COLUMNS) != COLUMNS) {
         aegis_probe_set(check, AEGIS_DOCTOR_UNKNOWN, "cannot be read from proc/stat");
         return;
     }
-    double busy = (double)user + (double)nice + (double)system + (double)irq + (double)softirq +
-                  (double)steal;
+    uint64_t steal = ticks[STEAL];
+    double busy = -(double)ticks[IDLE] - (double)ticks[IOWAIT];
+    for (int i = 0; i < COLUMNS; i++) {
+        busy += (double)ticks[i];
+    }
     double share = busy > 0 ? 100.0 * (double)steal / busy : 0.0;
     if (share > 1.0) {
         aegis_probe_set(check, AEGIS_DOCTOR_FAIL,

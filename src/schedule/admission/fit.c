@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#define PROBE_STEPS 100000
 #define LARGEST_TICK (AEGIS_TICKS_MAX / 4)
 
 typedef struct fit_search {
@@ -48,14 +49,22 @@ static void change_execution(const fit_search *search, aegis_atask *task, uint64
     task->largest = (uint64_t)largest;
 }
 
+/* Tests one candidate with at most PROBE_STEPS of the steps left. One that these do not settle (U
+ * within a hair of 1) counts as refused. */
 static aegis_outcome accepts(fit_search *search, change apply, uint64_t value, bool *ret_accepts)
 {
-    aegis_admission_verdict verdict;
+    aegis_admission_verdict verdict = AEGIS_ADMISSION_UNDECIDED;
+    aegis_budget *budget = &search->run.budget;
+    uint64_t left = budget->steps, granted = left < PROBE_STEPS ? left : PROBE_STEPS;
     memcpy(search->run.tasks, search->given, search->run.count * sizeof *search->given);
     apply(search, &search->run.tasks[search->which], value);
+    budget->steps = granted;
     aegis_outcome outcome = aegis_admission_decide(&search->run, &verdict);
+    budget->steps = left - (granted - budget->steps);
+    bool cancelled = budget->cancel != NULL && *budget->cancel;
+    bool unsettled = outcome == AEGIS_OUTCOME_LIMIT && budget->steps > 0 && !cancelled;
     *ret_accepts = outcome == AEGIS_OUTCOME_DONE && verdict == AEGIS_SCHEDULABLE;
-    return outcome;
+    return unsettled ? AEGIS_OUTCOME_DONE : outcome;
 }
 
 /* Between a value that is refused (or out of range) and one that is accepted. */

@@ -405,7 +405,8 @@ void aegis_driver_loop(void *argument)
         collect_submissions(scheduler);
         release_periodic(scheduler);
         fire_timers(scheduler);
-        if (any || scheduler->config.wait == AEGIS_WAIT_POLL) {
+        bool over = scheduler->stopping && !any_lane_runs(scheduler);
+        if (any || over || scheduler->config.wait == AEGIS_WAIT_POLL) {
             continue; /* something may have come meanwhile; a poller never sleeps */
         }
         uint64_t until = next_instant(scheduler);

@@ -115,6 +115,28 @@ static void make_instance(uint64_t *seed, aegis_plan_buffer *b, size_t count, bo
     }
 }
 
+/* The smallest kind of instance whose optimum is above its bound, varied: random ones hardly ever
+ * are. */
+static size_t make_gap(uint64_t *seed, aegis_plan_buffer *b)
+{
+    static const aegis_plan_buffer gap[] = {{0, 6, 7, 1, 0}, {1, 0, 1, 3, 0},  {2, 1, 6, 2, 0},
+                                            {3, 3, 5, 2, 0}, {4, 7, 11, 3, 0}, {5, 1, 4, 1, 0},
+                                            {6, 4, 9, 2, 0}, {7, 0, 3, 3, 0}};
+    uint64_t scale = 1 + below(seed, 5);
+    int64_t stretch = 1 + (int64_t)below(seed, 3);
+    bool mirror = below(seed, 2) == 1;
+    for (size_t i = 0; i < 8; i++) {
+        b[i] = gap[i];
+        b[i].lower = stretch * (mirror ? -gap[i].upper : gap[i].lower);
+        b[i].upper = stretch * (mirror ? -gap[i].lower : gap[i].upper);
+        b[i].size_bytes = scale * gap[i].size_bytes;
+    }
+    b[below(seed, 8)].size_bytes += below(seed, 2);
+    int64_t at = (int64_t)below(seed, 12) - 4;
+    b[8] = (aegis_plan_buffer){8, at, at + 1 + (int64_t)below(seed, 4), 1 + below(seed, scale), 0};
+    return 8 + (size_t)below(seed, 2);
+}
+
 static void assert_plan_holds(const aegis_plan_buffer *b,
                               const uint64_t *offsets,
                               size_t count,
@@ -165,7 +187,11 @@ static void small_instances_are_solved_exactly(void **state)
         aegis_plan_buffer b[SMALL];
         uint64_t offsets[SMALL];
         size_t count = 1 + (size_t)below(&seed, SMALL);
-        make_instance(&seed, b, count, round % 4 == 3);
+        if (round % 64 == 1) {
+            count = make_gap(&seed, b);
+        } else {
+            make_instance(&seed, b, count, round % 4 == 3);
+        }
         uint64_t best = optimum(b, count);
         aegis_plan_result r = solve(b, count, UINT64_MAX, 0, offsets);
         assert_int_equal(r.height_bytes, best);

@@ -234,18 +234,16 @@ static void random_releases(uint64_t *seed, schedule *s, int jobs_each)
 /* Length of the longest busy period, behind the longest blocker; at most `most`. */
 static int64_t busy_length(const small_set *set, int64_t most)
 {
-    int64_t length = 1, next = 0, blocker = 0;
+    int64_t length = 0, next = 1, blocker = 0;
     for (int i = 0; i < set->count; i++) {
         blocker = later(blocker, set->tasks[i].execution);
     }
-    for (; next != length && length < most; length = next) {
+    while (next > length && length < most) {
+        length = next;
         next = blocker;
         for (int i = 0; i < set->count; i++) {
             const aegis_task *t = &set->tasks[i];
             next += (length + t->jitter + t->period - 1) / t->period * t->execution;
-        }
-        if (next == length) {
-            break;
         }
     }
     return length < most ? length : most;
@@ -308,7 +306,7 @@ static void no_release_passes_a_bound(void **unused)
     (void)unused;
     uint64_t seed = 1000;
     static schedule s;
-    int accepted = 0, sets = scaled(10000);
+    int accepted = 0, sets = scaled(20000);
     for (int n = 0; n < sets; n++) {
         uint64_t start = seed;
         small_shape shape = varied(&seed);
@@ -344,7 +342,7 @@ static void patterns_reach_fixed_priority_bounds(void **unused)
                                            AEGIS_ANALYSIS_FPP};
     uint64_t seed = 2000;
     int cases = 0, skipped = 0;
-    for (int n = scaled(1500); n > 0; n--) {
+    for (int n = scaled(6000); n > 0; n--) {
         uint64_t start = seed;
         small_shape shape = varied(&seed);
         small_set set;
@@ -370,7 +368,7 @@ static void patterns_reach_np_edf_responses(void **unused)
     (void)unused;
     uint64_t seed = 3000;
     int cases = 0, skipped = 0, at_one = 0;
-    for (int n = scaled(700); n > 0; n--) {
+    for (int n = scaled(4000); n > 0; n--) {
         uint64_t start = seed;
         small_shape shape = varied(&seed);
         small_set set;
@@ -409,7 +407,7 @@ static void every_witness_misses(void **unused)
     uint64_t seed = 4000;
     static schedule s;
     int refused = 0;
-    for (int n = scaled(3000); n > 0; n--) {
+    for (int n = scaled(10000); n > 0; n--) {
         uint64_t start = seed;
         small_shape shape = varied(&seed);
         small_set set;
@@ -492,7 +490,7 @@ static void edf_verdicts_equal_plain_enumeration(void **unused)
 {
     (void)unused;
     uint64_t seed = 5000;
-    int accepted = 0, at_one = 0, sets = scaled(4000);
+    int accepted = 0, at_one = 0, sets = scaled(10000);
     for (int n = 0; n < sets; n++) {
         uint64_t start = seed;
         small_shape shape = varied(&seed);
@@ -513,6 +511,78 @@ static void edf_verdicts_equal_plain_enumeration(void **unused)
     printf("%d sets, %d accepted, %d of them at U = 1\n", sets, accepted, at_one);
     assert_true(accepted > sets / 20);
     assert_true(at_one > 0);
+}
+
+/* At U = 1 with jitter no busy period ends, and the instants to look at reach over a whole common
+ * multiple of the periods. */
+static void edf_verdicts_hold_at_full_utilisation(void **unused)
+{
+    (void)unused;
+    uint64_t seed = 5500;
+    int sets = scaled(3000), accepted = 0;
+    for (int n = 0; n < sets; n++) {
+        uint64_t start = seed;
+        small_shape shape = wide;
+        shape.max_period = 10;
+        shape.min_tasks = 2;
+        shape.max_tasks = 3;
+        small_set set;
+        do {
+            draw_set(&seed, &shape, true, &set);
+        } while (fits_processor(&set, false));
+        bool blocks = n % 2 == 0;
+        for (int i = 0; i < set.count; i++) { /* generous, so that misses come late */
+            set.tasks[i].deadline = set.tasks[i].period + pick(&seed, 0, 6);
+        }
+        aegis_admission_result result =
+            analyse(blocks ? AEGIS_ANALYSIS_NP_EDF : AEGIS_ANALYSIS_EDF, &set);
+        bool meets = meets_plainly(&set, blocks);
+        require(result.verdict == (meets ? AEGIS_SCHEDULABLE : AEGIS_NOT_SCHEDULABLE),
+                "another verdict than the enumeration", start, &set);
+        accepted += meets;
+        finish(&result);
+    }
+    printf("%d sets at U = 1, %d accepted\n", sets, accepted);
+    assert_true(accepted > sets / 20 && accepted < sets - sets / 20);
+}
+
+/* Rate-monotonic sets with D = T, where the utilisation bounds speak. */
+static void simple_bounds_are_sufficient(void **unused)
+{
+    (void)unused;
+    uint64_t seed = 5800;
+    int sets = scaled(10000), layland = 0, hyperbolic = 0, density = 0;
+    for (int n = 0; n < sets; n++) {
+        uint64_t start = seed;
+        small_shape shape = wide;
+        shape.max_jitter = 0;
+        shape.extra = -1;
+        shape.max_execution = 3 + n % 7;
+        shape.cut = n % 3 == 0;
+        small_set set, sorted;
+        size_t order[MAX_TASKS];
+        draw_set(&seed, &shape, true, &set);
+        aegis_admission_order_rm(set.tasks, (size_t)set.count, order);
+        sorted = set;
+        for (int i = 0; i < set.count; i++) {
+            sorted.tasks[i] = set.tasks[order[i]];
+        }
+        aegis_admission_result result =
+            analyse(policies[(unsigned)n % AEGIS_ARRAY_LENGTH(policies)], &sorted);
+        const aegis_simple_bounds *bounds = &result.bounds;
+        bool any = bounds->liu_layland || bounds->hyperbolic || bounds->density;
+        require(!any || result.verdict == AEGIS_SCHEDULABLE, "a bound accepts a refused set", start,
+                &sorted);
+        require(!bounds->liu_layland || bounds->hyperbolic,
+                "hyperbolic refuses what the older takes", start, &sorted);
+        layland += bounds->liu_layland;
+        hyperbolic += bounds->hyperbolic;
+        density += bounds->density;
+        finish(&result);
+    }
+    printf("%d sets: Liu & Layland %d, hyperbolic %d, density %d\n", sets, layland, hyperbolic,
+           density);
+    assert_true(layland > sets / 50 && hyperbolic > layland && density > sets / 50);
 }
 
 /* Jeffay, Stanat, Martel 1991, D = T, J = 0, tasks by period. */
@@ -536,7 +606,7 @@ static void np_edf_agrees_with_jeffay(void **unused)
 {
     (void)unused;
     uint64_t seed = 6000;
-    int accepted = 0, sets = scaled(2000);
+    int accepted = 0, sets = scaled(5000);
     for (int n = 0; n < sets; n++) {
         uint64_t start = seed;
         small_shape shape = wide;
@@ -609,7 +679,7 @@ static void what_fits_equals_trying_everything(void **unused)
     (void)unused;
     uint64_t seed = 7000;
     int fitting = 0;
-    for (int n = scaled(90); n > 0; n--) {
+    for (int n = scaled(400); n > 0; n--) {
         uint64_t start = seed;
         small_shape shape = varied(&seed);
         shape.cut = false;
@@ -646,6 +716,8 @@ int main(void)
         cmocka_unit_test(patterns_reach_np_edf_responses),
         cmocka_unit_test(every_witness_misses),
         cmocka_unit_test(edf_verdicts_equal_plain_enumeration),
+        cmocka_unit_test(edf_verdicts_hold_at_full_utilisation),
+        cmocka_unit_test(simple_bounds_are_sufficient),
         cmocka_unit_test(np_edf_agrees_with_jeffay),
         cmocka_unit_test(what_fits_equals_trying_everything),
     };

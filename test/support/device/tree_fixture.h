@@ -4,7 +4,7 @@
 
 /* Writes a small procfs and sysfs into a temporary folder, from a table of paths and texts. */
 
-#include <dirent.h>
+#include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,29 +51,18 @@ static inline bool tree_make(tree_fixture *tree, const tree_file *files)
     return good;
 }
 
-static inline void tree_remove_folder(const char *path)
+static inline int
+tree_remove_entry(const char *path, const struct stat *is, int type, struct FTW *at)
 {
-    DIR *folder = opendir(path);
-    struct dirent *entry;
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        char full[1024];
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
-            continue;
-        }
-        snprintf(full, sizeof full, "%s/%s", path, entry->d_name);
-        if (unlink(full) != 0) {
-            tree_remove_folder(full);
-        }
-    }
-    if (folder != NULL) {
-        closedir(folder);
-    }
-    rmdir(path);
+    (void)is;
+    (void)type;
+    (void)at;
+    return remove(path);
 }
 
 static inline void tree_remove(const tree_fixture *tree)
 {
-    tree_remove_folder(tree->root);
+    nftw(tree->root, tree_remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 #endif

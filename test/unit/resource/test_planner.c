@@ -108,14 +108,9 @@ static void infeasible_below_the_bound(void **state)
 }
 
 /* The smallest kind of instance that no plan of the height of its bound, 6, exists for. */
-static const aegis_plan_buffer gap[] = {{0, 6, 7, 1, 0},
-                                        {1, 0, 1, 3, 0},
-                                        {2, 1, 6, 2, 0},
-                                        {3, 3, 5, 2, 0},
-                                        {4, 7, 11, 3, 0},
-                                        {5, 1, 4, 1, 0},
-                                        {6, 4, 9, 2, 0},
-                                        {7, 0, 3, 3, 0}};
+static const aegis_plan_buffer gap[] = {{0, 6, 7, 1, 0}, {1, 0, 1, 3, 0},  {2, 1, 6, 2, 0},
+                                        {3, 3, 5, 2, 0}, {4, 7, 11, 3, 0}, {5, 1, 4, 1, 0},
+                                        {6, 4, 9, 2, 0}, {7, 0, 3, 3, 0}};
 
 static void search_proves_what_the_bound_cannot(void **state)
 {
@@ -126,7 +121,8 @@ static void search_proves_what_the_bound_cannot(void **state)
     assert_int_equal(least.height_bytes, 7);
     assert_int_equal(least.lower_bound_bytes, 7);
     assert_true(least.optimal);
-    aegis_plan_result r = solve(&planner, gap, 8, (aegis_plan_limits){.capacity_bytes = 6}, offsets);
+    aegis_plan_result r =
+        solve(&planner, gap, 8, (aegis_plan_limits){.capacity_bytes = 6}, offsets);
     assert_int_equal(r.verdict, AEGIS_PLAN_INFEASIBLE);
     assert_int_equal(r.lower_bound_bytes, 7);
     assert_true(r.nodes > 0);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "commands.h"
+#include "output.h"
+
+#include <aegisrt/version.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct entry {
+    const char *name, *operands, *summary;
+    int (*run)(int argc, char **argv);
+} entry;
+
+static const entry entries[] = {
+    {"run", "WORKLOAD", "admit the models of a workload and run them", aegisrt_command_run},
+    {"check", "WORKLOAD", "admit and plan, run nothing", aegisrt_command_check},
+    {"admit", "TASKSET", "schedulability of a task set, arithmetic only", aegisrt_command_admit},
+    {"plan", "BUFFERS", "memory plan of a list of buffers", aegisrt_command_plan},
+    {"profile", "MODEL|WORKLOAD", "measure execution times and memory", aegisrt_command_profile},
+    {"replay", "TRACE", "derive every decision of a trace again", aegisrt_command_replay},
+    {"explain", "TRACE", "why: for a job, a time or a model", aegisrt_command_explain},
+    {"trace", "export TRACE", "a trace as JSON lines or for Perfetto", aegisrt_command_trace},
+    {"devices", "", "what devices this machine has", aegisrt_command_devices},
+    {"doctor", "", "is this machine set up for real time?", aegisrt_command_doctor},
+};
+
+#define ENTRY_COUNT (sizeof entries / sizeof entries[0])
+
+static void print_help(void)
+{
+    printf("Usage: aegisrt COMMAND [OPTIONS] ...\n\n"
+           "Runs many models on one device within latency and memory bounds that are proved before\n"
+           "the start.\n\nCommands:\n");
+    for (size_t i = 0; i < ENTRY_COUNT; i++) {
+        char left[40];
+        snprintf(left, sizeof left, "%s %s", entries[i].name, entries[i].operands);
+        printf("  %-24s %s\n", left, entries[i].summary);
+    }
+    printf("\naegisrt COMMAND --help explains a command; aegisrt --version prints the version.\n\n"
+           "Exit codes:\n"
+           "  0  done\n"
+           "  1  a promise did not hold: a deadline missed without excuse, a replay that differs\n"
+           "  2  usage or configuration\n"
+           "  3  not admitted\n"
+           "  4  a resource or runtime is not available\n"
+           "  5  internal error\n"
+           "  6  undecided within the limits given\n");
+}
+
+static int say_unknown(const char *name)
+{
+    const char *names[ENTRY_COUNT];
+    for (size_t i = 0; i < ENTRY_COUNT; i++) {
+        names[i] = entries[i].name;
+    }
+    const char *nearest = cli_nearest(name, names, ENTRY_COUNT);
+    if (nearest != NULL) {
+        return cli_usage("unknown command \"%s\"; did you mean \"%s\"?", name, nearest);
+    }
+    return cli_usage("unknown command \"%s\"; aegisrt --help lists the commands", name);
+}
+
+int main(int argc, char **argv)
+{
+    /* Writing into a closed pipe is an error like any other. */
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        return cli_usage("no command; aegisrt --help lists the commands");
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help();
+        return cli_finish(CLI_EXIT_OK);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("aegisrt %s\n", aegis_version());
+        return cli_finish(CLI_EXIT_OK);
+    }
+    for (size_t i = 0; i < ENTRY_COUNT; i++) {
+        if (strcmp(argv[1], entries[i].name) == 0) {
+            return cli_finish(entries[i].run(argc - 1, argv + 1));
+        }
+    }
+    return say_unknown(argv[1]);
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `plan`: the memory planner alone, over buffers from a file. */
+#include "commands.h"
+#include "json.h"
+
+#include <aegisrt/clock.h>
+#include <aegisrt/memory_plan.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PLAN_CAPACITY, PLAN_NODES, PLAN_TIMEOUT, PLAN_THREADS };
+
+#define MOST_NAMED 12
+
+typedef struct plan_run {
+    aegis_plan_limits limits;
+    bool bounded; /* a capacity was given */
+    aegis_plan_buffer *buffers;
+    size_t count;
+    uint64_t *offsets;
+    aegis_plan_result result;
+    double seconds;
+} plan_run;
+
+static const cli_option list[] = {
+    [PLAN_CAPACITY] = {"capacity", "BYTES", "must fit in this; default: minimise the height"},
+    [PLAN_NODES] = {"nodes", "N", "search at most this many nodes: plans repeat exactly"},
+    [PLAN_TIMEOUT] = {"timeout", "SECONDS", "search at most this long"},
+    [PLAN_THREADS] = {"threads", "N", "threads of the search; never change the plan"},
+};
+
+static const cli_command command = {
+    .name = "plan",
+    .operands = "BUFFERS.csv",
+    .summary = "memory plan of a list of buffers",
+    .about = "Reads id,lower,upper,size (live in [lower, upper)) and gives every buffer an offset.\n"
+             "Exits 3 when it is proved that they do not fit, 6 when the limits ended the search.",
+    .examples = "  aegisrt plan buffers.csv\n"
+                "  aegisrt plan --json --capacity 1048576 --nodes 1000000 buffers.csv\n",
+    .options = list,
+    .option_count = sizeof list / sizeof list[0],
+};
+
+static int take(void *self, size_t option, const char *argument)
+{
+    plan_run *run = self;
+    uint64_t threads = 0;
+    int code;
+    switch (option) {
+    case PLAN_CAPACITY:
+        run->bounded = true;
+        return cli_take_size("capacity", argument, &run->limits.capacity_bytes);
+    case PLAN_NODES:
+        return cli_take_unsigned("nodes", argument, 1, UINT64_MAX, &run->limits.nodes);
+    case PLAN_TIMEOUT:
+        return cli_take_duration("timeout", argument, &run->limits.timeout_ns);
+    default:
+        code = cli_take_unsigned("threads", argument, 1, 1024, &threads);
+        run->limits.threads = (unsigned)threads;
+        return code;
+    }
+}
+
+static bool is_live(const aegis_plan_buffer *buffer, int64_t at)
+{
+    return buffer->lower <= at && at < buffer->upper;
+}
+
+/* What is live at the peak: what would have to go. */
+static json_t *peak_json(const plan_run *run)
+{
+    json_t *object = json_object(), *ids = json_array();
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < run->count; i++) {
+        if (is_live(&run->buffers[i], run->result.peak_at)) {
+            json_array_append_new(ids, json_integer(run->buffers[i].id));
+            bytes += run->buffers[i].size_bytes;
+        }
+    }
+    cli_json_signed(object, "at", run->result.peak_at);
+    cli_json_unsigned(object, "bytes", bytes);
+    cli_json_set(object, "buffers", ids);
+    return object;
+}
+
+static json_t *offsets_json(const plan_run *run, json_t *rows)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < run->count; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%" PRIu32, run->buffers[i].id);
+        cli_json_unsigned(object, key, run->offsets[i]);
+        json_array_append_new(rows,
+                              json_pack("{s:I, s:I, s:I, s:I, s:I}", "id",
+                                        (json_int_t)run->buffers[i].id, "lower",
+                                        (json_int_t)run->buffers[i].lower, "upper",
+                                        (json_int_t)run->buffers[i].upper, "size",
+                                        (json_int_t)run->buffers[i].size_bytes, "offset",
+                                        (json_int_t)run->offsets[i]));
+    }
+    return object;
+}
+
+static int print_json(const plan_run *run, cli_format format)
+{
+    const aegis_plan_result *result = &run->result;
+    bool feasible = result->verdict == AEGIS_PLAN_FEASIBLE;
+    json_t *root = cli_json_object(), *rows = json_array();
+    cli_json_bool(root, "feasible", feasible);
+    cli_json_set(root, "capacity",
+                 run->bounded ? json_integer((json_int_t)run->limits.capacity_bytes)
+                              : json_integer((json_int_t)result->height_bytes));
+    cli_json_unsigned(root, "height", result->height_bytes);
+    cli_json_unsigned(root, "lower_bound", result->lower_bound_bytes);
+    cli_json_bool(root, "optimal", result->optimal);
+    cli_json_real(root, "seconds", run->seconds);
+    cli_json_unsigned(root, "nodes", result->nodes);
+    cli_json_text(root, "verdict",
+                  feasible                                      ? "feasible"
+                  : result->verdict == AEGIS_PLAN_INFEASIBLE ? "infeasible"
+                                                             : "undecided");
+    cli_json_set(root, "offsets", feasible ? offsets_json(run, rows) : json_object());
+    if (!feasible) {
+        cli_json_set(root, "peak", peak_json(run));
+    }
+    if (format == CLI_JSON) {
+        json_decref(rows);
+    } else {
+        cli_json_set(root, "rows", rows);
+    }
+    return cli_json_print(root, "rows", format);
+}
+
+static void print_peak(const plan_run *run)
+{
+    uint64_t bytes = 0;
+    size_t live = 0;
+    char text[CLI_TEXT_BYTES];
+    printf("Most is live at %" PRId64 ": buffers", run->result.peak_at);
+    for (size_t i = 0; i < run->count; i++) {
+        if (is_live(&run->buffers[i], run->result.peak_at)) {
+            bytes += run->buffers[i].size_bytes;
+            if (live++ < MOST_NAMED) {
+                printf(" %" PRIu32, run->buffers[i].id);
+            }
+        }
+    }
+    printf("%s, %zu of them with %" PRIu64 " bytes (%s).\n", live > MOST_NAMED ? " ..." : "", live,
+           bytes, cli_size(bytes, text));
+}
+
+static int print_table(const plan_run *run)
+{
+    const aegis_plan_result *result = &run->result;
+    char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES];
+    bool feasible = result->verdict == AEGIS_PLAN_FEASIBLE;
+    int code = CLI_EXIT_OK;
+    if (feasible) {
+        cli_table *table = cli_table_create(">id|>lower|>upper|>size|>offset");
+        for (size_t i = 0; i < run->count; i++) {
+            const aegis_plan_buffer *buffer = &run->buffers[i];
+            cli_table_cell(table, CLI_PLAIN, "%" PRIu32, buffer->id);
+            cli_table_cell(table, CLI_PLAIN, "%" PRId64, buffer->lower);
+            cli_table_cell(table, CLI_PLAIN, "%" PRId64, buffer->upper);
+            cli_table_cell(table, CLI_PLAIN, "%" PRIu64, buffer->size_bytes);
+            cli_table_cell(table, CLI_PLAIN, "%" PRIu64, run->offsets[i]);
+        }
+        code = cli_table_finish(table);
+        putchar('\n');
+    }
+    printf("%s: height %" PRIu64 " bytes (%s), at least %" PRIu64 " (%s) are needed%s; %" PRIu64
+           " nodes in %.3f s.\n",
+           feasible                                      ? "Feasible"
+           : result->verdict == AEGIS_PLAN_INFEASIBLE ? "Infeasible"
+                                                      : "Undecided within the limits",
+           result->height_bytes, cli_size(result->height_bytes, a), result->lower_bound_bytes,
+           cli_size(result->lower_bound_bytes, b), result->optimal ? ", the height is optimal" : "",
+           result->nodes, run->seconds);
+    if (!feasible) {
+        print_peak(run);
+    }
+    return code;
+}
+
+static int solve(plan_run *run, const cli_common *common)
+{
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_planner planner = aegis_planner_default();
+    aegis_clock clock = aegis_clock_monotonic();
+    aegis_error error = {0};
+    uint64_t start = aegis_clock_now_ns(&clock);
+    aegis_status status = aegis_planner_solve(&planner, run->buffers, run->count, &run->limits,
+                                              &allocator, run->offsets, &run->result, &error);
+    run->seconds = (double)(aegis_clock_now_ns(&clock) - start) / 1e9;
+    if (status != AEGIS_OK) {
+        return cli_fail(common, &error);
+    }
+    int code = common->format == CLI_TABLE ? print_table(run) : print_json(run, common->format);
+    if (code != CLI_EXIT_OK) {
+        return code;
+    }
+    switch (run->result.verdict) {
+    case AEGIS_PLAN_INFEASIBLE:
+        return CLI_EXIT_REFUSED;
+    case AEGIS_PLAN_UNDECIDED:
+        return CLI_EXIT_UNDECIDED;
+    case AEGIS_PLAN_FEASIBLE:
+        break;
+    }
+    return CLI_EXIT_OK;
+}
+
+int aegisrt_command_plan(int argc, char **argv)
+{
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_error error = {0};
+    plan_run run = {.limits.capacity_bytes = UINT64_MAX};
+    cli_common common;
+    int first = 0;
+    int code = cli_parse(&command, argc, argv, 1, 1, take, &run, &common, &first);
+    if (code != CLI_CONTINUE) {
+        return code;
+    }
+    if (aegis_plan_csv_load(argv[first], &allocator, &run.buffers, &run.count, &error) !=
+        AEGIS_OK) {
+        return cli_fail(&common, &error);
+    }
+    run.offsets = calloc(run.count + 1, sizeof *run.offsets);
+    if (run.offsets == NULL) {
+        fputs("aegisrt: error: no host memory for the offsets\n", stderr);
+        code = CLI_EXIT_UNAVAILABLE;
+    } else {
+        code = solve(&run, &common);
+    }
+    free(run.offsets);
+    aegis_plan_buffers_free(&allocator, run.buffers, run.count);
+    return code;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "report.h"
+
+#include <aegisrt/doctor.h>
+
+aegis_admission_answer cli_report_answer(const cli_report *report, const aegis_system_model *model)
+{
+    aegis_admission_answer answer = model->answer;
+    if (model->admitted) {
+        aegis_scheduler_answer(aegis_system_scheduler(report->system), model->model, &answer, NULL);
+    }
+    return answer;
+}
+
+double cli_report_utilisation(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    double largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (models[i].admitted) {
+            aegis_admission_answer answer = cli_report_answer(report, &models[i]);
+            largest = answer.utilisation > largest ? answer.utilisation : largest;
+        }
+    }
+    return largest;
+}
+
+double cli_report_busy(const cli_report *report)
+{
+    const aegis_scheduler_metrics *metrics = &report->metrics;
+    uint64_t largest = 0;
+    for (size_t i = 0; i < metrics->lane_count && i < 64; i++) {
+        largest = metrics->lane_busy_ns[i] > largest ? metrics->lane_busy_ns[i] : largest;
+    }
+    return metrics->elapsed_ns == 0 ? 0 : (double)largest / (double)metrics->elapsed_ns;
+}
+
+uint64_t cli_report_unexcused(const cli_report *report)
+{
+    size_t count;
+    uint64_t sum = 0;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; report->ran && i < count; i++) {
+        aegis_model_metrics metrics;
+        if (models[i].admitted &&
+            aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), models[i].model,
+                                          &metrics, NULL) == AEGIS_OK) {
+            sum += metrics.counters.unexcused;
+        }
+    }
+    return sum;
+}
+
+size_t cli_report_admitted(const cli_report *report)
+{
+    size_t count, admitted = 0;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        admitted += models[i].admitted;
+    }
+    return admitted;
+}
+
+static json_t *rejected_json(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        const aegis_system_model *model = &models[i];
+        if (model->admitted) {
+            continue;
+        }
+        json_t *object = json_object();
+        cli_json_text(object, "model", model->name);
+        cli_json_text(object, "reason", model->reason);
+        cli_json_text(object, "rationale", aegis_rationale_name(model->rationale));
+        cli_json_bool(object, "expected", model->expect_refuse);
+        cli_json_unsigned(object, "memory_bytes", model->memory_bytes);
+        cli_json_unsigned(object, "memory_missing_bytes", model->memory_missing_bytes);
+        cli_json_unsigned(object, "execution_bound_ns", model->answer.bound_ns);
+        cli_json_set(object, "fit", cli_json_fit(&model->answer.fit));
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
+static json_t *memory_json(const cli_report *report)
+{
+    aegis_memory_totals totals;
+    uint64_t planned_peak = 0, resident = 0, peak = 0, overhead = 0;
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    json_t *object = json_object(), *classes = json_object();
+    aegis_system_memory(report->system, &totals, &planned_peak);
+    for (size_t i = 0; i < count; i++) {
+        overhead += models[i].admitted ? models[i].overhead_bytes : 0;
+    }
+    for (int i = 0; i < AEGIS_MEMORY_CLASS_COUNT; i++) {
+        cli_json_unsigned(classes, aegis_memory_class_name((aegis_memory_class)i),
+                          totals.by_class[i]);
+    }
+    cli_json_unsigned(object, "budget", report->workload->memory_bytes);
+    cli_json_unsigned(object, "planned", totals.planned_bytes);
+    cli_json_unsigned(object, "peak", planned_peak);
+    cli_json_unsigned(object, "sum_of_models", totals.sum_of_models);
+    cli_json_unsigned(object, "activations_planned", totals.activations_planned);
+    cli_json_unsigned(object, "activations_sum", totals.activations_sum);
+    cli_json_unsigned(object, "process_overhead", overhead);
+    if (aegis_process_memory(NULL, &resident, &peak, NULL) == AEGIS_OK) {
+        cli_json_unsigned(object, "process_resident", resident);
+        cli_json_unsigned(object, "process_peak", peak);
+    }
+    cli_json_set(object, "by_class", classes);
+    return object;
+}
+
+static void add_counters(json_t *object, const aegis_core_counters *counters)
+{
+    cli_json_unsigned(object, "jobs", counters->jobs);
+    cli_json_unsigned(object, "completed", counters->completed);
+    cli_json_unsigned(object, "missed", counters->missed);
+    cli_json_unsigned(object, "aborted", counters->aborted);
+    cli_json_unsigned(object, "dropped", counters->dropped);
+    cli_json_unsigned(object, "skipped", counters->skipped);
+    cli_json_unsigned(object, "pending", counters->pending);
+    cli_json_unsigned(object, "overruns", counters->overruns);
+    cli_json_unsigned(object, "refused", counters->refused);
+    cli_json_unsigned(object, "excused", counters->excused);
+    cli_json_unsigned(object, "unexcused", counters->unexcused);
+}
+
+static double ratio(uint64_t bound, uint64_t median)
+{
+    return median == 0 ? 0.0 : (double)bound / (double)median;
+}
+
+static void add_metrics(json_t *object,
+                        const cli_report *report,
+                        const aegis_system_model *model,
+                        const aegis_admission_answer *answer)
+{
+    aegis_model_metrics metrics = {0};
+    aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), model->model, &metrics,
+                                  NULL);
+    add_counters(object, &metrics.counters);
+    cli_json_set(object, "response_ns", cli_json_distribution(&metrics.response_ns));
+    json_t *execution = cli_json_distribution(&metrics.execution_ns);
+    cli_json_unsigned(execution, "bound", answer->bound_ns);
+    cli_json_unsigned(execution, "enforceable", answer->enforceable_ns);
+    cli_json_real(execution, "bound_over_median", ratio(answer->bound_ns, metrics.execution_ns.p50));
+    cli_json_set(object, "execution_ns", execution);
+    cli_json_set(object, "start_ns", cli_json_distribution(&metrics.start_ns));
+}
+
+static json_t *profile_json(const aegis_system_model *model)
+{
+    const aegis_profile *profile = &model->profile;
+    json_t *object = json_object();
+    cli_json_bool(object, "cached", model->profile_from_cache);
+    cli_json_unsigned(object, "samples", profile->loaded.samples);
+    cli_json_unsigned(object, "median_ns", profile->loaded.median_ns);
+    cli_json_unsigned(object, "worst_ns", profile->loaded.worst_ns);
+    cli_json_real(object, "contention_factor", profile->contention_factor);
+    cli_json_real(object, "quantile", profile->quantile);
+    cli_json_real(object, "assurance", profile->assurance);
+    cli_json_real(object, "margin", profile->margin);
+    cli_json_text(object, "method",
+                  profile->method == AEGIS_BOUND_ORDER_STATISTIC ? "order-statistic"
+                                                                 : "maximum");
+    return object;
+}
+
+static json_t *model_json(const cli_report *report, const aegis_system_model *model)
+{
+    const aegis_workload_model *wanted = &report->workload->models[model->model];
+    aegis_admission_answer answer = cli_report_answer(report, model);
+    json_t *object = json_object();
+    cli_json_text(object, "name", model->name);
+    cli_json_unsigned(object, "lane", answer.lane);
+    cli_json_unsigned(object, "segments", model->segments);
+    cli_json_unsigned(object, "period_ns", wanted->period_ns);
+    cli_json_unsigned(object, "deadline_ns", wanted->deadline_ns);
+    cli_json_bool(object, "background", wanted->background);
+    if (report->ran) {
+        add_metrics(object, report, model, &answer);
+    }
+    cli_json_response(object, "bound_ns", wanted->background ? -1 : answer.response_ns);
+    cli_json_response(object, "blocking_ns", wanted->background ? -1 : answer.blocking_ns);
+    cli_json_unsigned(object, "execution_bound_ns", answer.bound_ns);
+    cli_json_unsigned(object, "enforceable_bound_ns", answer.enforceable_ns);
+    cli_json_bool(object, "enforced", wanted->overrun == AEGIS_OVERRUN_ABORT);
+    cli_json_unsigned(object, "memory_bytes", model->memory_bytes);
+    cli_json_unsigned(object, "activation_bytes", model->activation_bytes);
+    cli_json_unsigned(object, "overhead_bytes", model->overhead_bytes);
+    cli_json_set(object, "profile", profile_json(model));
+    return object;
+}
+
+static void add_run(json_t *root, const cli_report *report)
+{
+    uint64_t records = 0, dropped = 0;
+    json_t *trace = json_object(), *scheduler = json_object();
+    aegis_trace_collector_totals(aegis_system_collector(report->system), &records, &dropped);
+    cli_json_unsigned(trace, "records", records);
+    cli_json_unsigned(trace, "dropped", dropped);
+    cli_json_text(trace, "path", report->trace_path);
+    cli_json_set(root, "trace", trace);
+    cli_json_unsigned(scheduler, "decisions", report->metrics.decisions);
+    cli_json_unsigned(scheduler, "elapsed_ns", report->metrics.elapsed_ns);
+    cli_json_set(scheduler, "wake_ns", cli_json_distribution(&report->metrics.wake_ns));
+    cli_json_set(scheduler, "decision_ns", cli_json_distribution(&report->metrics.decision_ns));
+    cli_json_set(root, "scheduler", scheduler);
+}
+
+json_t *cli_report_json(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    const aegis_scheduler *scheduler = aegis_system_scheduler(report->system);
+    json_t *root = cli_json_object(), *rows = json_array();
+    cli_json_text(root, "workload", report->workload->path);
+    cli_json_text(root, "policy", report->workload->policy);
+    cli_json_set(root, "device", cli_json_device(aegis_system_device(report->system)));
+    cli_json_unsigned(root, "admitted", cli_report_admitted(report));
+    cli_json_set(root, "rejected", rejected_json(report));
+    cli_json_unsigned(root, "surprises", aegis_system_surprises(report->system));
+    cli_json_unsigned(root, "lanes", report->workload->lanes);
+    cli_json_real(root, "utilisation", cli_report_utilisation(report));
+    if (report->ran) {
+        cli_json_real(root, "busy", cli_report_busy(report));
+    }
+    cli_json_unsigned(root, "wake_bound_ns", aegis_scheduler_wake_bound_ns(scheduler));
+    cli_json_unsigned(root, "overhead_bound_ns", aegis_scheduler_overhead_bound_ns(scheduler));
+    cli_json_set(root, "memory", memory_json(report));
+    for (size_t i = 0; i < count; i++) {
+        if (models[i].admitted) {
+            json_array_append_new(rows, model_json(report, &models[i]));
+        }
+    }
+    cli_json_set(root, "models", rows);
+    if (report->ran) {
+        add_run(root, report);
+    }
+    return root;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGISRT_CLI_REPORT_H
+#define AEGISRT_CLI_REPORT_H
+
+/* What `run` and `check` say about a system. */
+
+#include "json.h"
+
+#include <aegisrt/system.h>
+
+typedef struct cli_report {
+    const aegis_workload *workload;
+    aegis_system *system;
+    bool ran;                        /* metrics are there */
+    aegis_scheduler_metrics metrics; /* when it ran */
+    const char *trace_path, *perfetto_path;
+} cli_report;
+
+/* The answer as it stands: the lane and the response change as other models come. */
+aegis_admission_answer cli_report_answer(const cli_report *report, const aegis_system_model *model);
+/* Largest of a lane, by enforceable bounds; largest measured share of time of a lane. */
+double cli_report_utilisation(const cli_report *report);
+double cli_report_busy(const cli_report *report);
+/* Jobs that were late although every bound held. */
+uint64_t cli_report_unexcused(const cli_report *report);
+size_t cli_report_admitted(const cli_report *report);
+
+/* The contract of `run`; without metrics the parts that only a run gives are left out. */
+json_t *cli_report_json(const cli_report *report);
+
+/* report_text.c: tables. Return an exit code. */
+int cli_report_admission(const cli_report *report);
+int cli_report_run(const cli_report *report);
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "report.h"
+
+#include <aegisrt/doctor.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Buffers for one row; a dash stands for what does not exist. */
+typedef struct texts {
+    char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES], c[CLI_TEXT_BYTES], d[CLI_TEXT_BYTES],
+        e[CLI_TEXT_BYTES], f[CLI_TEXT_BYTES];
+} texts;
+
+static const char *response_text(int64_t response, char buffer[CLI_TEXT_BYTES])
+{
+    return response < 0 ? "-" : cli_duration(response, buffer);
+}
+
+static const char *deadline_text(uint64_t deadline_ns, char buffer[CLI_TEXT_BYTES])
+{
+    return deadline_ns == 0 ? "-" : cli_duration((int64_t)deadline_ns, buffer);
+}
+
+static const char *bytes_text(uint64_t bytes, char buffer[CLI_TEXT_BYTES])
+{
+    return bytes == 0 ? "-" : cli_size(bytes, buffer);
+}
+
+static void print_refusals(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        const aegis_system_model *model = &models[i];
+        if (model->admitted && model->expect_refuse) {
+            printf("%s%s was admitted, although the workload expects a refusal.%s\n",
+                   cli_begin(CLI_RED), model->name, cli_end());
+        } else if (!model->admitted) {
+            printf("%s%s refused%s%s: %s\n",
+                   cli_begin(model->expect_refuse ? CLI_YELLOW : CLI_RED), model->name,
+                   model->expect_refuse ? " (as expected)" : "", cli_end(), model->reason);
+        }
+    }
+}
+
+static void print_memory(const cli_report *report)
+{
+    aegis_memory_totals totals;
+    uint64_t peak = 0, overhead = 0, resident = 0, resident_peak = 0;
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    texts t;
+    aegis_system_memory(report->system, &totals, &peak);
+    for (size_t i = 0; i < count; i++) {
+        overhead += models[i].admitted ? models[i].overhead_bytes : 0;
+    }
+    printf("Memory: %s planned of %s; the models need %s each alone. Activations: %s planned, %s "
+           "alone. Peak %s.\n",
+           cli_size(totals.planned_bytes, t.a), cli_size(report->workload->memory_bytes, t.b),
+           cli_size(totals.sum_of_models, t.c), cli_size(totals.activations_planned, t.d),
+           cli_size(totals.activations_sum, t.e), cli_size(peak, t.f));
+    if (aegis_process_memory(NULL, &resident, &resident_peak, NULL) == AEGIS_OK) {
+        printf("Process: %s that the runtimes took beside the plan, %s resident, %s at its peak.\n",
+               cli_size(overhead, t.a), cli_size(resident, t.b), cli_size(resident_peak, t.c));
+    }
+}
+
+int cli_report_admission(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    const aegis_scheduler *scheduler = aegis_system_scheduler(report->system);
+    texts t;
+    cli_table *table = cli_table_create(
+        "model|>lane|>period|>bound C|>enforceable|>worst response|>deadline|>memory|verdict");
+    for (size_t i = 0; i < count; i++) {
+        const aegis_system_model *model = &models[i];
+        const aegis_workload_model *wanted = &report->workload->models[i];
+        aegis_admission_answer answer = cli_report_answer(report, model);
+        bool surprise = model->admitted == model->expect_refuse;
+        cli_table_cell(table, CLI_PLAIN, "%s", model->name);
+        if (model->admitted) {
+            cli_table_cell(table, CLI_PLAIN, "%u", answer.lane);
+        } else {
+            cli_table_cell(table, CLI_PLAIN, "-");
+        }
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(wanted->period_ns, t.a));
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(answer.bound_ns, t.b));
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(answer.enforceable_ns, t.c));
+        cli_table_cell(table, CLI_PLAIN, "%s",
+                       model->admitted && !wanted->background
+                           ? response_text(answer.response_ns, t.d)
+                           : "-");
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(wanted->deadline_ns, t.e));
+        cli_table_cell(table, CLI_PLAIN, "%s", bytes_text(model->memory_bytes, t.f));
+        cli_table_cell(table, surprise ? CLI_RED : model->admitted ? CLI_GREEN : CLI_YELLOW, "%s",
+                       !model->admitted ? "refused"
+                       : wanted->background ? "admitted (background)"
+                                            : "admitted");
+    }
+    int code = cli_table_finish(table);
+    putchar('\n');
+    print_refusals(report);
+    printf("%zu of %zu models admitted by %s on %u lane%s; the fullest lane is used to %.1f %% by "
+           "the bounds.\n",
+           cli_report_admitted(report), count, report->workload->policy, report->workload->lanes,
+           report->workload->lanes == 1 ? "" : "s", 100 * cli_report_utilisation(report));
+    printf("Counted in every proof: releases seen up to %s late, %s to launch, detect and decide.\n",
+           cli_duration((int64_t)aegis_scheduler_wake_bound_ns(scheduler), t.a),
+           cli_duration((int64_t)aegis_scheduler_overhead_bound_ns(scheduler), t.b));
+    print_memory(report);
+    return code;
+}
+
+static void add_counter(cli_table *table, uint64_t value, cli_colour colour)
+{
+    cli_table_cell(table, value > 0 ? colour : CLI_PLAIN, "%" PRIu64, value);
+}
+
+static int print_jobs(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    cli_table *table = cli_table_create("model|>lane|>jobs|>completed|>missed|>aborted|>dropped|>"
+                                        "skipped|>pending|>overruns");
+    for (size_t i = 0; i < count; i++) {
+        aegis_model_metrics metrics = {0};
+        if (!models[i].admitted) {
+            continue;
+        }
+        aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), models[i].model,
+                                      &metrics, NULL);
+        const aegis_core_counters *counters = &metrics.counters;
+        cli_table_cell(table, CLI_PLAIN, "%s", models[i].name);
+        cli_table_cell(table, CLI_PLAIN, "%u", cli_report_answer(report, &models[i]).lane);
+        cli_table_cell(table, CLI_PLAIN, "%" PRIu64, counters->jobs);
+        cli_table_cell(table, CLI_PLAIN, "%" PRIu64, counters->completed);
+        add_counter(table, counters->missed, counters->unexcused > 0 ? CLI_RED : CLI_YELLOW);
+        add_counter(table, counters->aborted, CLI_YELLOW);
+        add_counter(table, counters->dropped, CLI_YELLOW);
+        add_counter(table, counters->skipped, CLI_YELLOW);
+        cli_table_cell(table, CLI_PLAIN, "%" PRIu64, counters->pending);
+        add_counter(table, counters->overruns, CLI_YELLOW);
+    }
+    return cli_table_finish(table);
+}
+
+static int print_times(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    cli_table *table =
+        cli_table_create("model|>response p50|>p99|>max|>proved|>deadline|>execution p50|>p99|>"
+                         "max|>bound|>bound/p50");
+    for (size_t i = 0; i < count; i++) {
+        aegis_model_metrics metrics = {0};
+        texts t;
+        if (!models[i].admitted) {
+            continue;
+        }
+        const aegis_workload_model *wanted = &report->workload->models[i];
+        aegis_admission_answer answer = cli_report_answer(report, &models[i]);
+        aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), models[i].model,
+                                      &metrics, NULL);
+        const aegis_distribution *response = &metrics.response_ns, *run = &metrics.execution_ns;
+        bool above = !wanted->background && answer.response_ns >= 0 &&
+                     response->max > (uint64_t)answer.response_ns;
+        cli_table_cell(table, CLI_PLAIN, "%s", models[i].name);
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(response->p50, t.a));
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(response->p99, t.a));
+        cli_table_cell(table, above ? CLI_YELLOW : CLI_PLAIN, "%s",
+                       deadline_text(response->max, t.a));
+        cli_table_cell(table, CLI_PLAIN, "%s",
+                       wanted->background ? "-" : response_text(answer.response_ns, t.a));
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(wanted->deadline_ns, t.a));
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(run->p50, t.a));
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(run->p99, t.a));
+        cli_table_cell(table, run->max > answer.bound_ns ? CLI_YELLOW : CLI_PLAIN, "%s",
+                       deadline_text(run->max, t.a));
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(answer.bound_ns, t.a));
+        if (run->p50 == 0) {
+            cli_table_cell(table, CLI_PLAIN, "-");
+        } else {
+            cli_table_cell(table, CLI_PLAIN, "%.2f", (double)answer.bound_ns / (double)run->p50);
+        }
+    }
+    return cli_table_finish(table);
+}
+
+static void print_sums(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    aegis_core_counters sum = {0};
+    texts t;
+    for (size_t i = 0; i < count; i++) {
+        aegis_model_metrics metrics = {0};
+        if (models[i].admitted) {
+            aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), models[i].model,
+                                          &metrics, NULL);
+            sum.jobs += metrics.counters.jobs;
+            sum.missed += metrics.counters.missed;
+            sum.unexcused += metrics.counters.unexcused;
+            sum.overruns += metrics.counters.overruns;
+        }
+    }
+    printf("%" PRIu64 " jobs in %s, %s%" PRIu64 " late%s (%" PRIu64 " of them although every bound "
+           "held), %" PRIu64 " overruns.\n",
+           sum.jobs, cli_duration((int64_t)report->metrics.elapsed_ns, t.a),
+           cli_begin(sum.unexcused > 0   ? CLI_RED
+                     : sum.missed > 0    ? CLI_YELLOW
+                                         : CLI_GREEN),
+           sum.missed, cli_end(), sum.unexcused, sum.overruns);
+    printf("The fullest lane executed %.1f %% of the time. Releases were seen after %s (p99 %s, max "
+           "%s); a decision took %s (max %s).\n",
+           100 * cli_report_busy(report),
+           cli_duration((int64_t)report->metrics.wake_ns.p50, t.a),
+           cli_duration((int64_t)report->metrics.wake_ns.p99, t.b),
+           cli_duration((int64_t)report->metrics.wake_ns.max, t.c),
+           cli_duration((int64_t)report->metrics.decision_ns.p50, t.d),
+           cli_duration((int64_t)report->metrics.decision_ns.max, t.e));
+}
+
+int cli_report_run(const cli_report *report)
+{
+    uint64_t records = 0, dropped = 0;
+    int code = print_jobs(report);
+    putchar('\n');
+    code = code == CLI_EXIT_OK ? print_times(report) : code;
+    putchar('\n');
+    print_sums(report);
+    print_memory(report);
+    aegis_trace_collector_totals(aegis_system_collector(report->system), &records, &dropped);
+    printf("Trace: %" PRIu64 " records, %" PRIu64 " dropped%s%s%s%s.\n", records, dropped,
+           report->trace_path != NULL ? "; in " : "; not kept (--trace FILE keeps it)",
+           report->trace_path != NULL ? report->trace_path : "",
+           report->perfetto_path != NULL ? "; for Perfetto in " : "",
+           report->perfetto_path != NULL ? report->perfetto_path : "");
+    return code;
+}
