@@ -1,52 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* aegisrt admit: the arithmetic of admission alone, over a task set file. */
+/* `admit`: the arithmetic of admission alone, over a task set file. */
 #include "commands.h"
+#include "json.h"
 
 #include <aegisrt/admission.h>
 
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 
-#define EXIT_USAGE 2
-#define EXIT_REFUSED 3
-#define EXIT_UNAVAILABLE 4
-#define EXIT_INTERNAL 5
-#define EXIT_UNDECIDED 6
+enum {
+    ADMIT_EXPLAIN,
+    ADMIT_TIMEOUT
+};
+
 #define LARGEST_INPUT ((size_t)16 << 20)
 #define JOBS_SHOWN 20
-
-static const char help[] =
-    "Usage: aegisrt admit [OPTION]... FILE\n"
-    "Decides whether the task set in FILE always meets its deadlines; \"-\" reads standard input.\n"
-    "\n"
-    "  --json             print one JSON object\n"
-    "  -o, --output FORM  table (default) or json\n"
-    "  --explain          say also what of each task would fit\n"
-    "  --timeout SECONDS  give up after that time, with exit code 6\n"
-    "  --quiet            print nothing, only exit\n"
-    "  --help             this text\n"
-    "\n"
-    "FILE: {\"policy\": \"np-fp|np-edf|fp|edf|fpp|fifo\",\n"
-    "       \"tasks\": [{\"name\": \"a\", \"C\": 4, \"T\": 15, \"D\": 12, \"J\": 0, \"segments\": "
-    "[2, 2]}]}\n"
-    "All values are integers in one unit of time. D defaults to T and J to 0. For np-fp, fp and "
-    "fpp\n"
-    "the first task has the highest priority. Segments sum to C.\n"
-    "\n"
-    "Exit codes: 0 schedulable, 2 bad usage or file, 3 not schedulable, 6 undecided.\n";
+#define NS_PER_US 1000
+#define NS_PER_S 1000000000
 
 typedef struct options {
-    bool json, explain, quiet;
-    double timeout_s; /* 0: none */
-    const char *path;
+    bool explain;
+    uint64_t timeout_ns; /* 0: none */
 } options;
+
+static const cli_option list[] = {
+    [ADMIT_EXPLAIN] = {"explain", NULL, "say also what of each task would fit"},
+    [ADMIT_TIMEOUT] = {"timeout", "SECONDS", "give up after this time, with exit code 6"},
+};
+
+static const cli_command command = {
+    .name = "admit",
+    .operands = "TASKSET",
+    .summary = "schedulability of a task set, arithmetic only",
+    .about =
+        "Reads {\"policy\": \"np-fp|np-edf|fp|edf|fpp|fifo\", \"tasks\": [{\"name\": \"a\", \"C\": "
+        "4,\n"
+        "\"T\": 15, \"D\": 12, \"J\": 0, \"segments\": [2, 2]}]} from a file, or from standard "
+        "input\n"
+        "for \"-\". All values are integers in one unit of time. D defaults to T and J to 0; for\n"
+        "np-fp, fp and fpp the first task has the highest priority; segments sum to C.\n"
+        "Exits 0 when every deadline is always met, 3 when not, 6 when the time ended the "
+        "analysis.",
+    .examples = "  aegisrt admit tasks.json\n"
+                "  aegisrt admit --json --timeout 5 - < tasks.json\n",
+    .options = list,
+    .option_count = sizeof list / sizeof list[0],
+};
+
+static int take(void *self, size_t option, const char *argument)
+{
+    options *opts = self;
+    if (option == ADMIT_EXPLAIN) {
+        opts->explain = true;
+        return CLI_EXIT_OK;
+    }
+    return cli_take_duration("timeout", argument, &opts->timeout_ns);
+}
 
 /* A signal handler reaches nothing else than a variable of the program. */
 static volatile bool time_is_up;
@@ -57,83 +71,17 @@ static void on_alarm(int signal_number)
     time_is_up = true;
 }
 
-static void start_timeout(double seconds)
+static void start_timeout(uint64_t timeout_ns)
 {
     struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
-    struct itimerval timer = {.it_value = {.tv_sec = (time_t)seconds}};
-    timer.it_value.tv_usec = (suseconds_t)((seconds - (double)timer.it_value.tv_sec) * 1e6);
-    if (timer.it_value.tv_sec == 0 && timer.it_value.tv_usec == 0) {
+    struct itimerval timer = {
+        .it_value = {.tv_sec = (time_t)(timeout_ns / NS_PER_S),
+                     .tv_usec = (suseconds_t)(timeout_ns % NS_PER_S / NS_PER_US)}};
+    if (timeout_ns < NS_PER_US) {
         timer.it_value.tv_usec = 1;
     }
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &timer, NULL);
-}
-
-static int usage(const char *text, const char *value)
-{
-    fprintf(stderr, "aegisrt admit: %s%s%s\nTry \"aegisrt admit --help\".\n", text,
-            value == NULL ? "" : ": ", value == NULL ? "" : value);
-    return EXIT_USAGE;
-}
-
-static bool read_timeout(const char *text, double *ret_seconds)
-{
-    char *end;
-    errno = 0;
-    double seconds = strtod(text, &end);
-    if (end == text || *end != '\0' || errno != 0 || !(seconds > 0.0 && seconds <= 1e9)) {
-        return false;
-    }
-    *ret_seconds = seconds;
-    return true;
-}
-
-/* -1: go on. */
-static int read_options(int argc, char **argv, options *opts)
-{
-    static const struct option long_options[] = {
-        {"json", no_argument, NULL, 'j'},           {"output", required_argument, NULL, 'o'},
-        {"explain", no_argument, NULL, 'e'},        {"timeout", required_argument, NULL, 't'},
-        {"quiet", no_argument, NULL, 'q'},          {"help", no_argument, NULL, 'h'},
-        {"progress", required_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
-    int option;
-    optind = 1;
-    while ((option = getopt_long(argc, argv, "o:h", long_options, NULL)) != -1) {
-        switch (option) {
-        case 'j':
-            opts->json = true;
-            break;
-        case 'o':
-            opts->json = strcmp(optarg, "json") == 0;
-            if (!opts->json && strcmp(optarg, "table") != 0) {
-                return usage("--output is table or json, not", optarg);
-            }
-            break;
-        case 'e':
-            opts->explain = true;
-            break;
-        case 'q':
-            opts->quiet = true;
-            break;
-        case 'p':
-            break; /* nothing here takes long enough to show */
-        case 't':
-            if (!read_timeout(optarg, &opts->timeout_s)) {
-                return usage("--timeout takes seconds above 0, not", optarg);
-            }
-            break;
-        case 'h':
-            fputs(help, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return usage("see the options", NULL);
-        }
-    }
-    if (optind != argc - 1) {
-        return usage(optind == argc ? "FILE is missing" : "more than one FILE", NULL);
-    }
-    opts->path = argv[optind];
-    return -1;
 }
 
 /* ---- input ---- */
@@ -161,19 +109,6 @@ read_standard_input(const aegis_allocator *allocator, aegis_taskset **ret_set, a
     return status;
 }
 
-static int exit_code_of(aegis_status status)
-{
-    return status == AEGIS_ERROR_NO_MEMORY  ? EXIT_UNAVAILABLE
-           : status == AEGIS_ERROR_INTERNAL ? EXIT_INTERNAL
-                                            : EXIT_USAGE;
-}
-
-static int fail(const aegis_error *err)
-{
-    fprintf(stderr, "aegisrt admit: %s\n", err->message);
-    return exit_code_of(err->status);
-}
-
 /* ---- output ---- */
 
 typedef struct report {
@@ -182,21 +117,16 @@ typedef struct report {
     size_t count;
     const aegis_admission_result *result;
     aegis_fit *fits; /* one a task, or NULL */
-    const bool *fit_known;
+    bool *fit_known; /* as many */
 } report;
 
-static json_t *json_of_response(int64_t response)
+static json_t *json_of_fit(const aegis_fit *fit)
 {
-    return response >= 0 ? json_integer(response) : json_null();
-}
-
-static json_t *json_of_fit(const report *r, size_t i)
-{
-    const aegis_fit *fit = &r->fits[i];
-    return r->fit_known[i] ? json_pack("{s:I,s:I,s:I}", "smallest_period", fit->smallest_period,
-                                       "smallest_deadline", fit->smallest_deadline,
-                                       "largest_execution", fit->largest_execution)
-                           : json_null();
+    json_t *object = json_object();
+    cli_json_signed(object, "smallest_period", fit->smallest_period);
+    cli_json_signed(object, "smallest_deadline", fit->smallest_deadline);
+    cli_json_signed(object, "largest_execution", fit->largest_execution);
+    return object;
 }
 
 static json_t *json_of_tasks(const report *r)
@@ -204,95 +134,120 @@ static json_t *json_of_tasks(const report *r)
     json_t *array = json_array();
     for (size_t i = 0; i < r->count; i++) {
         const aegis_task_result *task = &r->result->tasks[i];
-        json_t *object = json_pack("{s:s}", "name", r->tasks[i].name);
+        json_t *object = json_object();
+        cli_json_text(object, "name", r->tasks[i].name);
         if (task->response != AEGIS_RESPONSE_OMITTED) {
-            json_object_set_new(object, "response", json_of_response(task->response));
+            cli_json_response(object, "response", task->response);
         }
-        json_object_set_new(object, "blocking", json_integer(task->blocking));
-        json_object_set_new(object, "meets", json_boolean(task->meets));
+        cli_json_signed(object, "blocking", task->blocking);
+        cli_json_bool(object, "meets", task->meets);
         if (r->fits != NULL) {
-            json_object_set_new(object, "fits", json_of_fit(r, i));
+            cli_json_set(object, "fits", r->fit_known[i] ? json_of_fit(&r->fits[i]) : json_null());
         }
         json_array_append_new(array, object);
     }
     return array;
 }
 
+static json_t *json_of_bounds(const aegis_simple_bounds *bounds)
+{
+    json_t *object = json_object();
+    cli_json_bool(object, "liu_layland", bounds->liu_layland);
+    cli_json_bool(object, "hyperbolic", bounds->hyperbolic);
+    cli_json_bool(object, "density", bounds->density);
+    return object;
+}
+
 static json_t *json_of_violation(const report *r)
 {
-    json_t *jobs = json_array();
+    json_t *object = json_object(), *jobs = json_array();
     for (size_t k = 0; k < r->result->witness_count; k++) {
         const aegis_witness_job *job = &r->result->witness[k];
-        json_array_append_new(jobs, json_pack("{s:s,s:I,s:I,s:I}", "task", r->tasks[job->task].name,
-                                              "release", job->release, "deadline", job->deadline,
-                                              "execution", job->execution));
+        json_t *entry = json_object();
+        cli_json_text(entry, "task", r->tasks[job->task].name);
+        cli_json_signed(entry, "release", job->release);
+        cli_json_signed(entry, "deadline", job->deadline);
+        cli_json_signed(entry, "execution", job->execution);
+        json_array_append_new(jobs, entry);
     }
-    return json_pack("{s:I,s:o}", "t", r->result->violation_at, "jobs", jobs);
+    cli_json_signed(object, "t", r->result->violation_at);
+    cli_json_set(object, "jobs", jobs);
+    return object;
 }
 
-static int print_json(const report *r)
+static int print_json(const report *r, cli_format format)
 {
     const aegis_admission_result *result = r->result;
-    json_t *root = json_pack("{s:i}", "schema_version", 1);
-    json_object_set_new(root, "schedulable",
-                        result->verdict == AEGIS_ADMISSION_UNDECIDED
-                            ? json_null()
-                            : json_boolean(result->verdict == AEGIS_SCHEDULABLE));
-    json_object_set_new(root, "utilisation", json_real(result->utilisation));
-    json_object_set_new(root, "tasks", json_of_tasks(r));
-    json_object_set_new(root, "bounds",
-                        json_pack("{s:b,s:b,s:b}", "liu_layland", result->bounds.liu_layland,
-                                  "hyperbolic", result->bounds.hyperbolic, "density",
-                                  result->bounds.density));
+    json_t *root = cli_json_object();
+    cli_json_set(root, "schedulable",
+                 result->verdict == AEGIS_ADMISSION_UNDECIDED
+                     ? json_null()
+                     : json_boolean(result->verdict == AEGIS_SCHEDULABLE));
+    cli_json_real(root, "utilisation", result->utilisation);
+    cli_json_set(root, "tasks", json_of_tasks(r));
+    cli_json_set(root, "bounds", json_of_bounds(&result->bounds));
     if (result->has_violation) {
-        json_object_set_new(root, "violation", json_of_violation(r));
+        cli_json_set(root, "violation", json_of_violation(r));
     }
-    char *text = json_dumps(root, JSON_REAL_PRECISION(12));
-    json_decref(root);
-    if (text == NULL) {
-        return EXIT_UNAVAILABLE;
-    }
-    puts(text);
-    free(text);
-    return EXIT_SUCCESS;
+    return cli_json_print(root, "tasks", format);
 }
 
-static const char *text_of_response(int64_t response, char *buffer, size_t size)
+static void response_cell(cli_table *table, const aegis_task_result *task)
 {
-    snprintf(buffer, size, "%" PRId64, response);
-    return response >= 0                          ? buffer
-           : response == AEGIS_RESPONSE_DIVERGES  ? "diverges"
-           : response == AEGIS_RESPONSE_UNSETTLED ? "unsettled"
-                                                  : "-";
+    if (task->response >= 0) {
+        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->response);
+    } else {
+        cli_table_cell(table, CLI_DIM, "%s",
+                       task->response == AEGIS_RESPONSE_DIVERGES    ? "diverges"
+                       : task->response == AEGIS_RESPONSE_UNSETTLED ? "unsettled"
+                                                                    : "-");
+    }
 }
 
-static void print_tasks(const report *r)
+static int print_tasks(const report *r)
 {
-    char buffer[32];
-    int width = 4;
-    for (size_t i = 0; i < r->count; i++) {
-        int length = (int)strlen(r->tasks[i].name);
-        width = length > width ? length : width;
-    }
-    printf("%-*s %12s %12s %12s %10s %5s %12s %12s  %s\n", width, "task", "C", "T", "D", "J",
-           "segs", "response", "blocking", "meets");
+    cli_table *table = cli_table_create("task|>C|>T|>D|>J|>segments|>response|>blocking|meets");
     for (size_t i = 0; i < r->count; i++) {
         const aegis_task *task = &r->tasks[i];
         const aegis_task_result *answer = &r->result->tasks[i];
-        printf("%-*s %12" PRId64 " %12" PRId64 " %12" PRId64 " %10" PRId64 " %5zu %12s %12" PRId64
-               "  %s\n",
-               width, task->name, task->execution, task->period, task->deadline, task->jitter,
-               task->segments == NULL ? 1 : task->segment_count,
-               text_of_response(answer->response, buffer, sizeof buffer), answer->blocking,
-               answer->meets ? "yes" : "no");
+        cli_table_cell(table, CLI_PLAIN, "%s", task->name);
+        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->execution);
+        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->period);
+        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->deadline);
+        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->jitter);
+        cli_table_cell(table, CLI_PLAIN, "%zu", task->segments == NULL ? 1 : task->segment_count);
+        response_cell(table, answer);
+        cli_table_cell(table, CLI_PLAIN, "%" PRId64, answer->blocking);
+        cli_table_cell(table, answer->meets ? CLI_GREEN : CLI_RED, "%s",
+                       answer->meets ? "yes" : "no");
     }
+    return cli_table_finish(table);
+}
+
+static void print_verdict(const report *r)
+{
+    static const char *const verdicts[] = {[AEGIS_SCHEDULABLE] = "schedulable",
+                                           [AEGIS_NOT_SCHEDULABLE] = "NOT schedulable",
+                                           [AEGIS_ADMISSION_UNDECIDED] = "undecided"};
+    static const cli_colour colours[] = {[AEGIS_SCHEDULABLE] = CLI_GREEN,
+                                         [AEGIS_NOT_SCHEDULABLE] = CLI_RED,
+                                         [AEGIS_ADMISSION_UNDECIDED] = CLI_YELLOW};
+    const aegis_simple_bounds *bounds = &r->result->bounds;
+    const char *refuses = "proves nothing";
+    printf("\nPolicy %s, utilisation %.2f %%: %s%s%s.\n", aegis_analysis_name(r->policy),
+           100.0 * r->result->utilisation, cli_begin(colours[r->result->verdict]),
+           verdicts[r->result->verdict], cli_end());
+    printf("Simple bounds: Liu & Layland %s, hyperbolic %s, density %s.\n",
+           bounds->liu_layland ? "accepts" : refuses, bounds->hyperbolic ? "accepts" : refuses,
+           bounds->density ? "accepts" : refuses);
 }
 
 static void print_violation(const report *r)
 {
     const aegis_admission_result *result = r->result;
-    printf("\nBy t = %" PRId64 ", %" PRId64 " units of work must be done:\n", result->violation_at,
-           result->violation_demand);
+    printf("\nWithin %" PRId64 " of the start of a busy period up to %" PRId64
+           " of work must be done:\n",
+           result->violation_at, result->violation_demand);
     for (size_t k = 0; k < result->witness_count && k < JOBS_SHOWN; k++) {
         const aegis_witness_job *job = &result->witness[k];
         printf("  %s released at %" PRId64 ", due at %" PRId64 ", runs %" PRId64 "%s\n",
@@ -329,25 +284,20 @@ static void print_fits(const report *r)
     }
 }
 
-static void print_table(const report *r)
+static int print_table(const report *r)
 {
-    static const char *const verdicts[] = {[AEGIS_SCHEDULABLE] = "schedulable",
-                                           [AEGIS_NOT_SCHEDULABLE] = "NOT schedulable",
-                                           [AEGIS_ADMISSION_UNDECIDED] = "undecided"};
-    const aegis_admission_result *result = r->result;
-    print_tasks(r);
-    printf("\npolicy %s, utilisation %.2f %%\n", aegis_analysis_name(r->policy),
-           100.0 * result->utilisation);
-    printf("simple bounds: Liu & Layland %s, hyperbolic %s, density %s\n",
-           result->bounds.liu_layland ? "accepts" : "-",
-           result->bounds.hyperbolic ? "accepts" : "-", result->bounds.density ? "accepts" : "-");
-    printf("verdict: %s\n", verdicts[result->verdict]);
-    if (result->has_violation) {
+    int code = print_tasks(r);
+    if (code != CLI_EXIT_OK) {
+        return code;
+    }
+    print_verdict(r);
+    if (r->result->has_violation) {
         print_violation(r);
     }
     if (r->fits != NULL) {
         print_fits(r);
     }
+    return CLI_EXIT_OK;
 }
 
 /* ---- the command ---- */
@@ -356,84 +306,79 @@ static int exit_code_of_verdict(aegis_admission_verdict verdict)
 {
     switch (verdict) {
     case AEGIS_SCHEDULABLE:
-        return EXIT_SUCCESS;
+        return CLI_EXIT_OK;
     case AEGIS_NOT_SCHEDULABLE:
-        return EXIT_REFUSED;
+        return CLI_EXIT_REFUSED;
     case AEGIS_ADMISSION_UNDECIDED:
         break;
     }
-    return EXIT_UNDECIDED;
+    return CLI_EXIT_UNDECIDED;
 }
 
-/* What would fit, task by task; unknown where the limits end the search. */
-static void find_fits(report *r, const aegis_admission_limits *limits, bool *fit_known)
+/* What would fit, task by task; unknown where the limits or the integers end the search. */
+static void find_fits(report *r, const aegis_admission_limits *limits)
 {
     aegis_allocator allocator = aegis_allocator_default();
-    for (size_t i = 0; i < r->count && r->fits != NULL; i++) {
-        fit_known[i] = aegis_admission_what_fits(r->policy, r->tasks, r->count, i, limits,
-                                                 &allocator, &r->fits[i], NULL) == AEGIS_OK;
+    r->fits = calloc(r->count, sizeof *r->fits);
+    r->fit_known = calloc(r->count, sizeof *r->fit_known);
+    for (size_t i = 0; i < r->count && r->fits != NULL && r->fit_known != NULL; i++) {
+        r->fit_known[i] = aegis_admission_what_fits(r->policy, r->tasks, r->count, i, limits,
+                                                    &allocator, &r->fits[i], NULL) == AEGIS_OK;
+    }
+    if (r->fit_known == NULL) {
+        free(r->fits);
+        r->fits = NULL;
     }
 }
 
-static int print_report(report *r, const options *opts, const aegis_admission_limits *limits)
-{
-    bool refused = r->result->verdict == AEGIS_NOT_SCHEDULABLE;
-    bool *fit_known = calloc(r->count, sizeof *fit_known);
-    int code = EXIT_SUCCESS;
-    if (fit_known != NULL && !opts->quiet && (opts->explain || (refused && !opts->json))) {
-        r->fits = calloc(r->count, sizeof *r->fits);
-        r->fit_known = fit_known;
-        find_fits(r, limits, fit_known);
-    }
-    if (opts->json && !opts->quiet) {
-        code = print_json(r);
-    } else if (!opts->quiet) {
-        print_table(r);
-    }
-    free(r->fits);
-    free(fit_known);
-    return code;
-}
-
-static int admit(const aegis_taskset *set, const options *opts, aegis_error *err)
+static int admit(const aegis_taskset *set, const options *opts, const cli_common *common)
 {
     aegis_allocator allocator = aegis_allocator_default();
     aegis_admission_limits limits = {.cancel = &time_is_up};
     aegis_admission_result result;
+    aegis_error err = {0};
     report r = {.policy = aegis_taskset_policy(set), .result = &result};
     r.tasks = aegis_taskset_tasks(set, &r.count);
-    if (aegis_admission_test(r.policy, r.tasks, r.count, &limits, &allocator, &result, err) !=
+    if (aegis_admission_test(r.policy, r.tasks, r.count, &limits, &allocator, &result, &err) !=
         AEGIS_OK) {
-        return fail(err);
+        return cli_fail(common, &err);
     }
-    int code = print_report(&r, opts, &limits);
-    if (code == EXIT_SUCCESS) {
+    bool refused = result.verdict == AEGIS_NOT_SCHEDULABLE;
+    if (opts->explain || (refused && common->format == CLI_TABLE)) {
+        find_fits(&r, &limits);
+    }
+    int code = common->format == CLI_TABLE ? print_table(&r) : print_json(&r, common->format);
+    if (code == CLI_EXIT_OK) {
         code = exit_code_of_verdict(result.verdict);
     }
+    free(r.fits);
+    free(r.fit_known);
     aegis_admission_result_finish(&result, &allocator);
     return code;
 }
 
 int aegisrt_command_admit(int argc, char **argv)
 {
-    options opts = {.json = false};
-    int code = read_options(argc, argv, &opts);
-    if (code >= 0) {
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_taskset *set = NULL;
+    aegis_error err = {0};
+    options opts = {.explain = false};
+    cli_common common;
+    int first = 0;
+    int code = cli_parse(&command, argc, argv, 1, 1, take, &opts, &common, &first);
+    if (code != CLI_CONTINUE) {
         return code;
     }
-    aegis_allocator allocator = aegis_allocator_default();
-    aegis_taskset *set;
-    aegis_error err;
-    if (opts.timeout_s > 0.0) {
-        start_timeout(opts.timeout_s);
+    if (opts.timeout_ns > 0) {
+        start_timeout(opts.timeout_ns);
     }
-    aegis_status status = strcmp(opts.path, "-") == 0
+    aegis_status status = strcmp(argv[first], "-") == 0
                               ? read_standard_input(&allocator, &set, &err)
-                              : aegis_taskset_load(opts.path, &allocator, &set, &err);
+                              : aegis_taskset_load(argv[first], &allocator, &set, &err);
     if (status != AEGIS_OK) {
-        return fail(&err);
+        return cli_fail(&common, &err);
     }
-    code = admit(set, &opts, &err);
+    code = admit(set, &opts, &common);
     aegis_taskset_destroy(set);
     return code;
 }

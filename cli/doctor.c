@@ -6,7 +6,10 @@
 
 #include <stdio.h>
 
-enum { DOCTOR_STRICT, DOCTOR_ROOT };
+enum {
+    DOCTOR_STRICT,
+    DOCTOR_ROOT
+};
 
 typedef struct doctor_options {
     bool strict;
@@ -22,9 +25,10 @@ static const cli_command command = {
     .name = "doctor",
     .operands = "",
     .summary = "is this machine set up for real time?",
-    .about = "Looks at what moves latencies on this machine and says what was found and what would\n"
-             "cure it. Reads only. \"fail\": a bound cannot be kept as long as this stands; \"warn\":\n"
-             "works, with more jitter or less room than it could.",
+    .about =
+        "Looks at what moves latencies on this machine and says what was found and what would\n"
+        "cure it. Reads only. \"fail\": a bound cannot be kept as long as this stands; \"warn\":\n"
+        "works, with more jitter or less room than it could.",
     .examples = "  aegisrt doctor\n"
                 "  aegisrt doctor --strict --json\n",
     .options = list,

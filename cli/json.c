@@ -91,8 +91,7 @@ json_t *cli_json_device(const aegis_device_capabilities *c)
     cli_json_unsigned(object, "shared_memory_per_block_bytes", c->shared_memory_per_block_bytes);
     cli_json_unsigned(object, "last_level_cache_bytes", c->l2_cache_bytes);
     cli_json_signed(object, "max_threads_per_block", c->max_threads_per_block);
-    cli_json_text(object, "compute_capability",
-                  c->kind == AEGIS_DEVICE_CUDA ? capability : NULL);
+    cli_json_text(object, "compute_capability", c->kind == AEGIS_DEVICE_CUDA ? capability : NULL);
     cli_json_signed(object, "core_clock_khz", c->core_clock_khz);
     cli_json_signed(object, "memory_clock_khz", c->memory_clock_khz);
     cli_json_signed(object, "memory_bus_width_bits", c->memory_bus_width_bits);
@@ -142,11 +141,13 @@ static bool is_broken(json_t *value)
     size_t i;
     bool broken = json_is_object(value) && json_object_get(value, BROKEN) != NULL;
     if (json_is_object(value)) {
-        json_object_foreach (value, key, child) {
+        json_object_foreach(value, key, child)
+        {
             broken = broken || is_broken(child);
         }
     } else if (json_is_array(value)) {
-        json_array_foreach (value, i, child) {
+        json_array_foreach(value, i, child)
+        {
             broken = broken || is_broken(child);
         }
     }
@@ -157,7 +158,8 @@ static void print_lines(json_t *rows)
 {
     size_t i;
     json_t *row;
-    json_array_foreach (rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         if (json_is_object(row)) {
             cli_json_unsigned(row, "schema_version", AEGIS_JSON_SCHEMA_VERSION);
         }
@@ -205,9 +207,11 @@ static size_t find_columns(json_t *row, column *columns)
     const char *outer, *inner;
     json_t *child, *value;
     size_t count = 0;
-    json_object_foreach (row, outer, child) {
+    json_object_foreach(row, outer, child)
+    {
         if (json_is_object(child)) {
-            json_object_foreach (child, inner, value) {
+            json_object_foreach(child, inner, value)
+            {
                 if (count < MAX_COLUMNS && !json_is_object(value) && !json_is_array(value)) {
                     columns[count++] = (column){.outer = outer, .inner = inner};
                 }
@@ -231,7 +235,8 @@ static void print_csv(json_t *rows)
     if (count > 0) {
         putchar('\n');
     }
-    json_array_foreach (rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         for (size_t k = 0; k < count; k++) {
             const json_t *value = json_object_get(row, columns[k].outer);
             fputs(k > 0 ? "," : "", stdout);

@@ -30,9 +30,10 @@ static const entry entries[] = {
 
 static void print_help(void)
 {
-    printf("Usage: aegisrt COMMAND [OPTIONS] ...\n\n"
-           "Runs many models on one device within latency and memory bounds that are proved before\n"
-           "the start.\n\nCommands:\n");
+    printf(
+        "Usage: aegisrt COMMAND [OPTIONS] ...\n\n"
+        "Runs many models on one device within latency and memory bounds that are proved before\n"
+        "the start.\n\nCommands:\n");
     for (size_t i = 0; i < ENTRY_COUNT; i++) {
         char left[40];
         snprintf(left, sizeof left, "%s %s", entries[i].name, entries[i].operands);

@@ -135,10 +135,8 @@ static int take_format(const cli_command *command, const char *text, cli_common 
     return cli_usage("%s: --output %s: write table, json, jsonl or csv", command->name, text);
 }
 
-static int take_common(const cli_command *command,
-                       int option,
-                       const char *argument,
-                       cli_common *common)
+static int
+take_common(const cli_command *command, int option, const char *argument, cli_common *common)
 {
     switch (option) {
     case OPTION_JSON:
@@ -171,14 +169,14 @@ static void build_table(const cli_command *command, struct option *table)
 {
     size_t count = 0;
     for (size_t i = 0; i < command->option_count && i < MAX_OPTIONS; i++) {
-        table[count++] = (struct option){.name = command->options[i].name,
-                                         .has_arg = command->options[i].argument != NULL
-                                                        ? required_argument
-                                                        : no_argument,
-                                         .val = (int)i};
+        table[count++] = (struct option){
+            .name = command->options[i].name,
+            .has_arg = command->options[i].argument != NULL ? required_argument : no_argument,
+            .val = (int)i};
     }
     for (size_t i = 0; i < COMMON_COUNT; i++) {
-        bool formats = common_options[i].val == OPTION_JSON || common_options[i].val == OPTION_OUTPUT;
+        bool formats =
+            common_options[i].val == OPTION_JSON || common_options[i].val == OPTION_OUTPUT;
         if (!(formats && command->output_is_file)) {
             table[count++] = common_options[i];
         }
@@ -308,7 +306,7 @@ static bool scale(const char *text, const cli_unit *units, size_t count, uint64_
 
 int cli_take_duration(const char *name, const char *text, uint64_t *ret_ns)
 {
-    static const cli_unit units[] = {{"", 1e9},   {"s", 1e9}, {"ms", 1e6},   {"us", 1e3},
+    static const cli_unit units[] = {{"", 1e9},   {"s", 1e9},  {"ms", 1e6},  {"us", 1e3},
                                      {"ns", 1.0}, {"m", 6e10}, {"h", 3.6e12}};
     if (!scale(text, units, sizeof units / sizeof units[0], ret_ns)) {
         return cli_usage("--%s %s: write seconds, or a number with ns, us, ms, s, m or h", name,
@@ -319,9 +317,8 @@ int cli_take_duration(const char *name, const char *text, uint64_t *ret_ns)
 
 int cli_take_size(const char *name, const char *text, uint64_t *ret_bytes)
 {
-    static const cli_unit units[] = {{"", 1},           {"B", 1},
-                                     {"K", 1024},       {"KiB", 1024},
-                                     {"M", 1048576},    {"MiB", 1048576},
+    static const cli_unit units[] = {{"", 1},           {"B", 1},           {"K", 1024},
+                                     {"KiB", 1024},     {"M", 1048576},     {"MiB", 1048576},
                                      {"G", 1073741824}, {"GiB", 1073741824}};
     char *end;
     errno = 0;

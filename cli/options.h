@@ -28,14 +28,14 @@ typedef struct cli_option {
 } cli_option;
 
 typedef struct cli_command {
-    const char *name;      /* "trace export" */
-    const char *operands;  /* "WORKLOAD" */
-    const char *summary;   /* one line, lower case */
-    const char *about;     /* more of it, with what the exit codes mean here */
-    const char *examples;  /* one a line */
+    const char *name;     /* "trace export" */
+    const char *operands; /* "WORKLOAD" */
+    const char *summary;  /* one line, lower case */
+    const char *about;    /* more of it, with what the exit codes mean here */
+    const char *examples; /* one a line */
     const cli_option *options;
     size_t option_count;
-    bool output_is_file;   /* -o, --output names a file: it is in `options` then */
+    bool output_is_file; /* -o, --output names a file: it is in `options` then */
 } cli_command;
 
 /* Takes option number `option` of the command with its argument ("" for a switch). Returns 0, or an
@@ -60,11 +60,8 @@ int cli_parse(const cli_command *command,
               int *ret_first);
 
 /* Numbers of options: each prints "--name: ..." and returns 2 when the text is none, else 0. */
-int cli_take_unsigned(const char *name,
-                      const char *text,
-                      uint64_t low,
-                      uint64_t high,
-                      uint64_t *ret_value);
+int cli_take_unsigned(
+    const char *name, const char *text, uint64_t low, uint64_t high, uint64_t *ret_value);
 int cli_take_number(const char *name, const char *text, double low, double high, double *ret_value);
 /* Seconds, or a number with ns, us, ms, s, m or h. */
 int cli_take_duration(const char *name, const char *text, uint64_t *ret_ns);

@@ -96,12 +96,14 @@ void cli_remark(const cli_common *common, const char *format, ...)
 }
 
 /* Three significant digits. */
-static const char *
-three_digits(double value, const char *unit, char buffer[CLI_TEXT_BYTES])
+static const char *three_digits(double value, const char *unit, char buffer[CLI_TEXT_BYTES])
 {
     double size = value < 0 ? -value : value;
-    snprintf(buffer, CLI_TEXT_BYTES, "%.*f %s", size < 9.995 ? 2 : size < 99.95 ? 1 : 0, value,
-             unit);
+    snprintf(buffer, CLI_TEXT_BYTES, "%.*f %s",
+             size < 9.995   ? 2
+             : size < 99.95 ? 1
+                            : 0,
+             value, unit);
     return buffer;
 }
 

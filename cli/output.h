@@ -23,7 +23,8 @@ enum cli_exit {
 /* The one place that turns failures into exit codes. */
 int cli_exit_code(const aegis_error *error);
 
-/* "aegisrt: error: ..." on stderr; with --verbose also where it was found. Returns its exit code. */
+/* "aegisrt: error: ..." on stderr; with --verbose also where it was found. Returns its exit code.
+ */
 int cli_fail(const cli_common *common, const aegis_error *error);
 /* The same for what the command line got wrong; returns 2. */
 int cli_usage(const char *format, ...) AEGIS_PRINTF(1, 2);
@@ -53,7 +54,8 @@ typedef struct cli_table cli_table;
 /* `headers` separated by '|'; a header that begins with '>' makes a column of figures. NULL when
  * memory is short; all calls take NULL then. */
 cli_table *cli_table_create(const char *headers);
-void cli_table_cell(cli_table *table, cli_colour colour, const char *format, ...) AEGIS_PRINTF(3, 4);
+void cli_table_cell(cli_table *table, cli_colour colour, const char *format, ...)
+    AEGIS_PRINTF(3, 4);
 /* Prints, frees, and returns CLI_EXIT_OK, or CLI_EXIT_UNAVAILABLE after saying that memory was
  * short. */
 int cli_table_finish(cli_table *table);

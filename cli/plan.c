@@ -10,7 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PLAN_CAPACITY, PLAN_NODES, PLAN_TIMEOUT, PLAN_THREADS };
+enum {
+    PLAN_CAPACITY,
+    PLAN_NODES,
+    PLAN_TIMEOUT,
+    PLAN_THREADS
+};
 
 #define MOST_NAMED 12
 
@@ -35,8 +40,9 @@ static const cli_command command = {
     .name = "plan",
     .operands = "BUFFERS.csv",
     .summary = "memory plan of a list of buffers",
-    .about = "Reads id,lower,upper,size (live in [lower, upper)) and gives every buffer an offset.\n"
-             "Exits 3 when it is proved that they do not fit, 6 when the limits ended the search.",
+    .about =
+        "Reads id,lower,upper,size (live in [lower, upper)) and gives every buffer an offset.\n"
+        "Exits 3 when it is proved that they do not fit, 6 when the limits ended the search.",
     .examples = "  aegisrt plan buffers.csv\n"
                 "  aegisrt plan --json --capacity 1048576 --nodes 1000000 buffers.csv\n",
     .options = list,
@@ -92,13 +98,12 @@ static json_t *offsets_json(const plan_run *run, json_t *rows)
         char key[16];
         snprintf(key, sizeof key, "%" PRIu32, run->buffers[i].id);
         cli_json_unsigned(object, key, run->offsets[i]);
-        json_array_append_new(rows,
-                              json_pack("{s:I, s:I, s:I, s:I, s:I}", "id",
-                                        (json_int_t)run->buffers[i].id, "lower",
-                                        (json_int_t)run->buffers[i].lower, "upper",
-                                        (json_int_t)run->buffers[i].upper, "size",
-                                        (json_int_t)run->buffers[i].size_bytes, "offset",
-                                        (json_int_t)run->offsets[i]));
+        json_array_append_new(rows, json_pack("{s:I, s:I, s:I, s:I, s:I}", "id",
+                                              (json_int_t)run->buffers[i].id, "lower",
+                                              (json_int_t)run->buffers[i].lower, "upper",
+                                              (json_int_t)run->buffers[i].upper, "size",
+                                              (json_int_t)run->buffers[i].size_bytes, "offset",
+                                              (json_int_t)run->offsets[i]));
     }
     return object;
 }
@@ -118,7 +123,7 @@ static int print_json(const plan_run *run, cli_format format)
     cli_json_real(root, "seconds", run->seconds);
     cli_json_unsigned(root, "nodes", result->nodes);
     cli_json_text(root, "verdict",
-                  feasible                                      ? "feasible"
+                  feasible                                   ? "feasible"
                   : result->verdict == AEGIS_PLAN_INFEASIBLE ? "infeasible"
                                                              : "undecided");
     cli_json_set(root, "offsets", feasible ? offsets_json(run, rows) : json_object());
@@ -172,7 +177,7 @@ static int print_table(const plan_run *run)
     }
     printf("%s: height %" PRIu64 " bytes (%s), at least %" PRIu64 " (%s) are needed%s; %" PRIu64
            " nodes in %.3f s.\n",
-           feasible                                      ? "Feasible"
+           feasible                                   ? "Feasible"
            : result->verdict == AEGIS_PLAN_INFEASIBLE ? "Infeasible"
                                                       : "Undecided within the limits",
            result->height_bytes, cli_size(result->height_bytes, a), result->lower_bound_bytes,

@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { REPLAY_POLICY };
+enum {
+    REPLAY_POLICY
+};
 
 static const cli_option list[] = {
     [REPLAY_POLICY] = {"policy", "NAME", "what would have happened under this policy"},
@@ -18,9 +20,10 @@ static const cli_command command = {
     .name = "replay",
     .operands = "TRACE",
     .summary = "derive every decision of a trace again",
-    .about = "Feeds the recorded events of TRACE to the scheduler core and compares every decision\n"
-             "that comes out with the recorded one. Exits 1 when one differs. With --policy it\n"
-             "answers what another policy would have decided, and a difference is no failure.",
+    .about =
+        "Feeds the recorded events of TRACE to the scheduler core and compares every decision\n"
+        "that comes out with the recorded one. Exits 1 when one differs. With --policy it\n"
+        "answers what another policy would have decided, and a difference is no failure.",
     .examples = "  aegisrt replay kiosk.trace\n"
                 "  aegisrt replay kiosk.trace --policy np-dm --json\n",
     .options = list,
@@ -61,7 +64,8 @@ static json_t *decision_json(const aegis_trace_file *file, const aegis_trace_rec
 
 static json_t *result_json(const aegis_trace_file *file,
                            const aegis_replay_result *result,
-                           const char *policy)
+                           const char *policy,
+                           cli_format format)
 {
     json_t *root = cli_json_object(), *difference = json_null();
     cli_json_unsigned(root, "decisions", result->decisions);
@@ -76,10 +80,11 @@ static json_t *result_json(const aegis_trace_file *file,
     cli_json_set(root, "first_difference", difference);
     cli_json_text(root, "policy", policy);
     cli_json_bool(root, "complete", aegis_trace_file_complete(file));
-    /* One row for JSON lines and CSV. */
-    cli_json_set(root, "rows",
-                 json_pack("[{s:I, s:I}]", "decisions", (json_int_t)result->decisions, "identical",
-                           (json_int_t)result->identical));
+    if (format != CLI_JSON) { /* lines and CSV: one row */
+        cli_json_set(root, "rows",
+                     json_pack("[{s:I, s:I}]", "decisions", (json_int_t)result->decisions,
+                               "identical", (json_int_t)result->identical));
+    }
     return root;
 }
 
@@ -98,7 +103,7 @@ print_result(const aegis_trace_file *file, const aegis_replay_result *result, co
     const aegis_replay_difference *first = &result->first_difference;
     bool same = !first->found && result->identical == result->decisions;
     printf("%s%" PRIu64 " of %" PRIu64 " decisions are %s%s.%s\n",
-           cli_begin(same            ? CLI_GREEN
+           cli_begin(same             ? CLI_GREEN
                      : policy == NULL ? CLI_RED
                                       : CLI_YELLOW),
            result->identical, result->decisions,
@@ -129,7 +134,8 @@ static int replay(const aegis_trace_file *file, const char *policy_name, const c
     if (common->format == CLI_TABLE) {
         print_result(file, &result, policy_name);
     } else {
-        code = cli_json_print(result_json(file, &result, policy_name), "rows", common->format);
+        code = cli_json_print(result_json(file, &result, policy_name, common->format), "rows",
+                              common->format);
     }
     bool differs = result.first_difference.found || result.identical != result.decisions;
     return code == CLI_EXIT_OK && differs && policy_name == NULL ? CLI_EXIT_BROKEN : code;

@@ -149,7 +149,8 @@ static void add_metrics(json_t *object,
     json_t *execution = cli_json_distribution(&metrics.execution_ns);
     cli_json_unsigned(execution, "bound", answer->bound_ns);
     cli_json_unsigned(execution, "enforceable", answer->enforceable_ns);
-    cli_json_real(execution, "bound_over_median", ratio(answer->bound_ns, metrics.execution_ns.p50));
+    cli_json_real(execution, "bound_over_median",
+                  ratio(answer->bound_ns, metrics.execution_ns.p50));
     cli_json_set(object, "execution_ns", execution);
     cli_json_set(object, "start_ns", cli_json_distribution(&metrics.start_ns));
 }
@@ -167,8 +168,7 @@ static json_t *profile_json(const aegis_system_model *model)
     cli_json_real(object, "assurance", profile->assurance);
     cli_json_real(object, "margin", profile->margin);
     cli_json_text(object, "method",
-                  profile->method == AEGIS_BOUND_ORDER_STATISTIC ? "order-statistic"
-                                                                 : "maximum");
+                  profile->method == AEGIS_BOUND_ORDER_STATISTIC ? "order-statistic" : "maximum");
     return object;
 }
 

@@ -37,9 +37,9 @@ static void print_refusals(const cli_report *report)
             printf("%s%s was admitted, although the workload expects a refusal.%s\n",
                    cli_begin(CLI_RED), model->name, cli_end());
         } else if (!model->admitted) {
-            printf("%s%s refused%s%s: %s\n",
-                   cli_begin(model->expect_refuse ? CLI_YELLOW : CLI_RED), model->name,
-                   model->expect_refuse ? " (as expected)" : "", cli_end(), model->reason);
+            printf("%s%s refused%s%s: %s\n", cli_begin(model->expect_refuse ? CLI_YELLOW : CLI_RED),
+                   model->name, model->expect_refuse ? " (as expected)" : "", cli_end(),
+                   model->reason);
         }
     }
 }
@@ -88,14 +88,17 @@ int cli_report_admission(const cli_report *report)
         cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(wanted->period_ns, t.a));
         cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(answer.bound_ns, t.b));
         cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(answer.enforceable_ns, t.c));
-        cli_table_cell(table, CLI_PLAIN, "%s",
-                       model->admitted && !wanted->background
-                           ? response_text(answer.response_ns, t.d)
-                           : "-");
+        cli_table_cell(
+            table, CLI_PLAIN, "%s",
+            model->admitted && !wanted->background ? response_text(answer.response_ns, t.d) : "-");
         cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(wanted->deadline_ns, t.e));
         cli_table_cell(table, CLI_PLAIN, "%s", bytes_text(model->memory_bytes, t.f));
-        cli_table_cell(table, surprise ? CLI_RED : model->admitted ? CLI_GREEN : CLI_YELLOW, "%s",
-                       !model->admitted ? "refused"
+        cli_table_cell(table,
+                       surprise          ? CLI_RED
+                       : model->admitted ? CLI_GREEN
+                                         : CLI_YELLOW,
+                       "%s",
+                       !model->admitted     ? "refused"
                        : wanted->background ? "admitted (background)"
                                             : "admitted");
     }
@@ -106,9 +109,10 @@ int cli_report_admission(const cli_report *report)
            "the bounds.\n",
            cli_report_admitted(report), count, report->workload->policy, report->workload->lanes,
            report->workload->lanes == 1 ? "" : "s", 100 * cli_report_utilisation(report));
-    printf("Counted in every proof: releases seen up to %s late, %s to launch, detect and decide.\n",
-           cli_duration((int64_t)aegis_scheduler_wake_bound_ns(scheduler), t.a),
-           cli_duration((int64_t)aegis_scheduler_overhead_bound_ns(scheduler), t.b));
+    printf(
+        "Counted in every proof: releases seen up to %s late, %s to launch, detect and decide.\n",
+        cli_duration((int64_t)aegis_scheduler_wake_bound_ns(scheduler), t.a),
+        cli_duration((int64_t)aegis_scheduler_overhead_bound_ns(scheduler), t.b));
     print_memory(report);
     return code;
 }
@@ -208,18 +212,18 @@ static void print_sums(const cli_report *report)
     printf("%" PRIu64 " jobs in %s, %s%" PRIu64 " late%s (%" PRIu64 " of them although every bound "
            "held), %" PRIu64 " overruns.\n",
            sum.jobs, cli_duration((int64_t)report->metrics.elapsed_ns, t.a),
-           cli_begin(sum.unexcused > 0   ? CLI_RED
-                     : sum.missed > 0    ? CLI_YELLOW
-                                         : CLI_GREEN),
+           cli_begin(sum.unexcused > 0 ? CLI_RED
+                     : sum.missed > 0  ? CLI_YELLOW
+                                       : CLI_GREEN),
            sum.missed, cli_end(), sum.unexcused, sum.overruns);
-    printf("The fullest lane executed %.1f %% of the time. Releases were seen after %s (p99 %s, max "
-           "%s); a decision took %s (max %s).\n",
-           100 * cli_report_busy(report),
-           cli_duration((int64_t)report->metrics.wake_ns.p50, t.a),
-           cli_duration((int64_t)report->metrics.wake_ns.p99, t.b),
-           cli_duration((int64_t)report->metrics.wake_ns.max, t.c),
-           cli_duration((int64_t)report->metrics.decision_ns.p50, t.d),
-           cli_duration((int64_t)report->metrics.decision_ns.max, t.e));
+    printf(
+        "The fullest lane executed %.1f %% of the time. Releases were seen after %s (p99 %s, max "
+        "%s); a decision took %s (max %s).\n",
+        100 * cli_report_busy(report), cli_duration((int64_t)report->metrics.wake_ns.p50, t.a),
+        cli_duration((int64_t)report->metrics.wake_ns.p99, t.b),
+        cli_duration((int64_t)report->metrics.wake_ns.max, t.c),
+        cli_duration((int64_t)report->metrics.decision_ns.p50, t.d),
+        cli_duration((int64_t)report->metrics.decision_ns.max, t.e));
 }
 
 int cli_report_run(const cli_report *report)

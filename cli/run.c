@@ -35,9 +35,18 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-enum { RUN_DURATION, RUN_TRACE, RUN_PERFETTO, RUN_POLICY, RUN_WAIT, RUN_FRESH, RUN_ALLOW };
+enum {
+    RUN_DURATION,
+    RUN_TRACE,
+    RUN_PERFETTO,
+    RUN_POLICY,
+    RUN_WAIT,
+    RUN_FRESH,
+    RUN_ALLOW
+};
 
-#define OPTION_POLICY {"policy", "NAME", "fifo, np-rm, np-dm, np-fp or np-edf instead of the workload's"}
+#define OPTION_POLICY \
+    {"policy", "NAME", "fifo, np-rm, np-dm, np-fp or np-edf instead of the workload's"}
 #define OPTION_WAIT {"wait", "HOW", "sleep or poll instead of the workload's"}
 #define OPTION_FRESH {"fresh-profiles", NULL, "measure again, also what the cache has"}
 #define OPTION_ALLOW {"allow-refused", NULL, "exit 0 also when a model was refused unexpectedly"}
@@ -56,9 +65,10 @@ static const cli_command run_command = {
     .name = "run",
     .operands = "WORKLOAD",
     .summary = "admit the models of a workload and run them",
-    .about = "Profiles and admits the models of WORKLOAD, plans their memory, runs what was admitted\n"
-             "and reports. Exits 1 when a deadline was missed although every bound held, 3 when a\n"
-             "model was refused (or admitted, against expect = \"refuse\").",
+    .about =
+        "Profiles and admits the models of WORKLOAD, plans their memory, runs what was admitted\n"
+        "and reports. Exits 1 when a deadline was missed although every bound held, 3 when a\n"
+        "model was refused (or admitted, against expect = \"refuse\").",
     .examples = "  aegisrt run kiosk.toml --duration 10\n"
                 "  aegisrt run kiosk.toml --duration 1m --trace kiosk.trace --json\n"
                 "  aegisrt run kiosk.toml --policy np-dm --fresh-profiles\n",
@@ -102,7 +112,12 @@ static int take_run(void *self, size_t option, const char *argument)
     }
 }
 
-enum { CHECK_POLICY, CHECK_WAIT, CHECK_FRESH, CHECK_ALLOW };
+enum {
+    CHECK_POLICY,
+    CHECK_WAIT,
+    CHECK_FRESH,
+    CHECK_ALLOW
+};
 
 static const cli_option check_list[] = {
     [CHECK_POLICY] = OPTION_POLICY,
@@ -115,9 +130,10 @@ static const cli_command check_command = {
     .name = "check",
     .operands = "WORKLOAD",
     .summary = "admit and plan, run nothing",
-    .about = "Profiles and admits the models of WORKLOAD and plans their memory as `run` does, and\n"
-             "prints what is proved. Exits 3 when a model was refused (or admitted, against\n"
-             "expect = \"refuse\").",
+    .about =
+        "Profiles and admits the models of WORKLOAD and plans their memory as `run` does, and\n"
+        "prints what is proved. Exits 3 when a model was refused (or admitted, against\n"
+        "expect = \"refuse\").",
     .examples = "  aegisrt check kiosk.toml\n"
                 "  aegisrt check kiosk.toml --policy np-fp --json\n",
     .options = check_list,
@@ -145,8 +161,7 @@ static int apply(const run_options *options, aegis_workload *workload)
         workload->policy = options->policy;
     }
     if (options->wait != NULL) {
-        workload->wait =
-            strcmp(options->wait, "poll") == 0 ? AEGIS_WAIT_POLL : AEGIS_WAIT_SLEEP;
+        workload->wait = strcmp(options->wait, "poll") == 0 ? AEGIS_WAIT_POLL : AEGIS_WAIT_SLEEP;
     }
     return 0;
 }
@@ -173,13 +188,13 @@ static void show_progress(const cli_report *report, cli_progress *progress, uint
             overruns += metrics.counters.overruns;
         }
     }
-    cli_progress_text(progress, "running for %s: %" PRIu64 " jobs, %" PRIu64 " late, %" PRIu64
-                      " overruns", cli_duration((int64_t)spent_ns, text), jobs, late, overruns);
+    cli_progress_text(progress,
+                      "running for %s: %" PRIu64 " jobs, %" PRIu64 " late, %" PRIu64 " overruns",
+                      cli_duration((int64_t)spent_ns, text), jobs, late, overruns);
 }
 
-static void wait_for_end(const cli_report *report,
-                         const run_options *options,
-                         cli_progress *progress)
+static void
+wait_for_end(const cli_report *report, const run_options *options, cli_progress *progress)
 {
     uint64_t start = now_ns(), spent = 0;
     bool draws = progress->terminal && !options->common.no_progress;
@@ -241,7 +256,7 @@ static int verdict(const cli_report *report, const run_options *options)
         return CLI_EXIT_BROKEN;
     }
     return aegis_system_surprises(report->system) > 0 && !options->allow_refused ? CLI_EXIT_REFUSED
-                                                                                : CLI_EXIT_OK;
+                                                                                 : CLI_EXIT_OK;
 }
 
 static int print_report(const cli_report *report, const run_options *options)
@@ -253,10 +268,8 @@ static int print_report(const cli_report *report, const run_options *options)
 }
 
 /* The admission first, so that it can be read while the models run. */
-static int report_system(cli_report *report,
-                         const run_options *options,
-                         cli_progress *progress,
-                         bool runs)
+static int
+report_system(cli_report *report, const run_options *options, cli_progress *progress, bool runs)
 {
     bool table = options->common.format == CLI_TABLE;
     int code = table ? cli_report_admission(report) : CLI_EXIT_OK;
@@ -281,9 +294,8 @@ static int build_and_report(const aegis_workload *workload, const run_options *o
     aegis_allocator allocator = aegis_allocator_default();
     aegis_error error = {0};
     cli_progress progress;
-    cli_report report = {.workload = workload,
-                         .trace_path = options->trace,
-                         .perfetto_path = options->perfetto};
+    cli_report report = {
+        .workload = workload, .trace_path = options->trace, .perfetto_path = options->perfetto};
     cli_progress_init(&progress, &options->common);
     aegis_system_options system_options = {.trace_path = options->trace,
                                            .fresh_profiles = options->fresh_profiles,
@@ -323,8 +335,8 @@ int aegisrt_command_run(int argc, char **argv)
 {
     run_options options = {0};
     int first = 0;
-    int code = cli_parse(&run_command, argc, argv, 1, 1, take_run, &options, &options.common,
-                         &first);
+    int code =
+        cli_parse(&run_command, argc, argv, 1, 1, take_run, &options, &options.common, &first);
     if (code != CLI_CONTINUE) {
         return code;
     }
@@ -335,7 +347,7 @@ int aegisrt_command_check(int argc, char **argv)
 {
     run_options options = {0};
     int first = 0;
-    int code = cli_parse(&check_command, argc, argv, 1, 1, take_check, &options, &options.common,
-                         &first);
+    int code =
+        cli_parse(&check_command, argc, argv, 1, 1, take_check, &options, &options.common, &first);
     return code != CLI_CONTINUE ? code : load_and_report(argv[first], &options, false);
 }

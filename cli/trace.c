@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EXPORT_FORMAT, EXPORT_OUTPUT };
+enum {
+    EXPORT_FORMAT,
+    EXPORT_OUTPUT
+};
 
 typedef struct export_options {
     bool perfetto, chosen;

@@ -8,6 +8,15 @@
  * Times are integer ticks (ns in the running system, any unit in a task set file). Products are
  * formed in 128 bits; a result that does not fit is OVERFLOW, never a wrap. No floating point takes
  * part in a verdict. All functions are pure: any thread, no global state.
+ *
+ * The model. Task i releases jobs nominally at least T apart. A job becomes ready at most J after
+ * its nominal release, jobs of one task in the order of their releases, and must complete by D
+ * after the nominal release; under EDF its absolute deadline (nominal release + D) orders it. D and
+ * J are arbitrary. A lane never idles while a job is ready. Ties count against the task looked at,
+ * and blocking is a segment less one tick, for the blocker started before.
+ *
+ * What "exact" means below: the response is attained by some legal behaviour. This was held against
+ * an exhaustive search of all behaviours of small sets, jitter included (test/property/schedule).
  */
 
 #include <aegisrt/allocator.h>
@@ -23,23 +32,26 @@ extern "C" {
 
 /** One sporadic task of a lane. */
 typedef struct aegis_task {
-    const char *name;          /**< borrowed, may be NULL */
-    int64_t execution;         /**< C > 0: the enforceable execution bound */
-    int64_t period;            /**< T > 0: minimum inter-arrival time */
-    int64_t deadline;          /**< D > 0, relative */
-    int64_t jitter;            /**< J >= 0: release jitter */
-    const int64_t *segments;   /**< lengths summing to C, or NULL: one segment. Borrowed */
+    const char *name;        /**< borrowed, may be NULL */
+    int64_t execution;       /**< C > 0: the enforceable execution bound */
+    int64_t period;          /**< T > 0: minimum inter-arrival time */
+    int64_t deadline;        /**< D > 0, relative */
+    int64_t jitter;          /**< J >= 0: release jitter */
+    const int64_t *segments; /**< lengths summing to C, or NULL: one segment. Borrowed */
     size_t segment_count;
 } aegis_task;
 
 /** Which test. Fixed-priority tests take the tasks in priority order, highest first. */
 typedef enum aegis_analysis {
-    AEGIS_ANALYSIS_NP_FP = 0, /**< non-preemptive fixed priority, exact (Davis et al. 2007) */
-    AEGIS_ANALYSIS_NP_EDF,    /**< non-preemptive EDF, exact for J = 0 (George et al. 1996) */
+    AEGIS_ANALYSIS_NP_FP = 0, /**< non-preemptive fixed priority, exact (Davis, Burns, Bril, Lukkien
+                                 2007, all jobs of the busy period) */
+    AEGIS_ANALYSIS_NP_EDF,    /**< non-preemptive EDF, demand and responses (George, Rivierre, Spuri
+                                 1996, with jitter put in): exact; with segments sufficient */
     AEGIS_ANALYSIS_FP,        /**< preemptive fixed priority, exact (Tindell et al. 1994) */
-    AEGIS_ANALYSIS_EDF,       /**< preemptive EDF, exact (Zhang & Burns 2009) */
-    AEGIS_ANALYSIS_FPP,       /**< fixed preemption points (Bril et al. 2009) */
-    AEGIS_ANALYSIS_FIFO       /**< first in, first out */
+    AEGIS_ANALYSIS_EDF, /**< preemptive EDF, exact verdict (Zhang & Burns 2009); no responses */
+    AEGIS_ANALYSIS_FPP, /**< fixed preemption points, exact (Bril et al. 2009, with jitter) */
+    AEGIS_ANALYSIS_FIFO /**< first in, first out, non-preemptive: exact for J = 0, safe otherwise,
+                           whether the queue goes by nominal release or by readiness */
 } aegis_analysis;
 
 /** "np-fp", "np-edf", "fp", "edf", "fpp", "fifo". */
@@ -47,22 +59,31 @@ const char *aegis_analysis_name(aegis_analysis analysis);
 /** NOT_FOUND lists the names. */
 aegis_status aegis_analysis_parse(const char *name, aegis_analysis *ret_analysis, aegis_error *err);
 
-#define AEGIS_RESPONSE_DIVERGES INT64_C(-1)  /**< the fixed point does not exist */
-#define AEGIS_RESPONSE_UNSETTLED INT64_C(-2) /**< not settled by the test (np-edf at U = 1) */
-#define AEGIS_RESPONSE_OMITTED INT64_C(-3)   /**< the test gives none (preemptive edf) */
+#define AEGIS_RESPONSE_DIVERGES                                        \
+    INT64_C(-1) /**< the fixed point does not exist: no busy period of \
+                   this level ends */
+#define AEGIS_RESPONSE_UNSETTLED                                                                 \
+    INT64_C(-2)                            /**< not settled: np-edf at U = 1 with jitter, or the \
+                                              limits ended the computation */
+#define AEGIS_RESPONSE_OMITTED INT64_C(-3) /**< the test gives none (preemptive edf) */
 
 typedef struct aegis_task_result {
     int64_t response; /**< worst response from nominal release, or one of the three above */
-    int64_t blocking; /**< longest time that lower-priority (EDF: later-deadline) work delays it */
-    bool meets;       /**< response <= deadline; for EDF without a response: the set's verdict */
+    int64_t
+        blocking; /**< longest time that lower-priority work delays it; np-edf: the longest segment
+                     of another task with D_k > D_i - J_i, less 1; 0 if preemptive or FIFO */
+    bool meets;   /**< response <= deadline; for EDF without a response: the set's verdict */
 } aegis_task_result;
 
-/** A job of the witness that refutes an acceptance. */
+/** A job of the witness that refutes an acceptance. The blocking one, if any, comes first, is ready
+ * at 0 and stands for its longest segment; the others are then ready from 1 on, otherwise from 0.
+ */
 typedef struct aegis_witness_job {
     size_t task;
-    int64_t release, deadline; /**< absolute */
+    int64_t release,
+        deadline; /**< absolute; ready at `release`, nominally released at deadline - D */
     int64_t execution;
-    bool blocks; /**< the job that blocks: starts one tick before the others */
+    bool blocks; /**< the job that blocks: starts one tick before the others, is due after t */
 } aegis_witness_job;
 
 typedef enum aegis_admission_verdict {
@@ -72,41 +93,66 @@ typedef enum aegis_admission_verdict {
 } aegis_admission_verdict;
 
 typedef struct aegis_admission_limits {
-    uint64_t steps; /**< iterations of all fixed points together; 0: 200 million */
+    uint64_t steps; /**< evaluations of a sum over the tasks, all fixed points and instants
+                       together; 0: 200 million */
     const volatile bool *cancel; /**< optional: looked at now and then */
 } aegis_admission_limits;
 
-/** The simple bounds, reported beside the exact test. Sufficient only where their assumptions hold:
- * otherwise false. */
+/** The simple bounds, with blocking B_i put in, reported beside the exact test. True is a proof
+ * under the policy tested; false says nothing. Liu & Layland and hyperbolic need D = T, J = 0 and,
+ * under fixed priorities, tasks in rate-monotonic order (EDF: the tasks are taken by period);
+ * density needs EDF. All are false for FIFO. */
 typedef struct aegis_simple_bounds {
-    bool liu_layland; /**< U <= n(2^(1/n)-1) (D = T, rate-monotonic; 1973), decided in integers */
-    bool hyperbolic;  /**< with blocking, for every i: prod_hp(U_h+1) * ((C_i+B_i)/T_i+1) <= 2 */
-    bool density;     /**< sum C/min(D,T) <= 1 */
+    bool
+        liu_layland; /**< for every i: sum_{h<i} U_h + (C_i+B_i)/T_i <= i(2^(1/i)-1) (1973; blocking
+                        after Sha, Rajkumar, Lehoczky 1990); refuses within i * 2^-60 of equality */
+    bool hyperbolic; /**< for every i: prod_{h<i} (U_h+1) * ((C_i+B_i)/T_i+1) <= 2, decided exactly
+                      */
+    bool density; /**< with m = min(D-J, T), for every i: the sum of C_h/m_h over D_h-J_h <= D_i-J_i
+                     plus b_i/m_i, b_i the longest segment due later less 1, is at most 1; exact */
 } aegis_simple_bounds;
 
 typedef struct aegis_admission_result {
     aegis_admission_verdict verdict;
-    uint64_t utilisation_ppm;    /**< rounded up */
-    double utilisation;          /**< for people; no verdict uses it */
+    uint64_t utilisation_ppm; /**< rounded up, exact; UINT64_MAX when more */
+    double utilisation;       /**< for people; no verdict uses it */
     aegis_simple_bounds bounds;
-    aegis_task_result *tasks;    /**< one per task, in the order given */
+    aegis_task_result *tasks; /**< one per task, in the order given */
     size_t task_count;
-    bool has_violation;          /**< np-edf and edf on rejection */
-    int64_t violation_at;        /**< instant t, relative to the start of the busy period */
-    int64_t violation_demand;    /**< demand plus blocking at t; > t */
-    aegis_witness_job *witness;  /**< jobs with deadline <= t, and the blocking one; a prefix when
-                                      there are more than 1,024 */
+    bool has_violation; /**< np-edf and edf on rejection, when t fits 63 bits */
+    int64_t
+        violation_at; /**< instant t, relative to the start of the busy period (absolute deadlines
+of the witness are up to t + 1 with a blocking job); the first one unless it is very late */
+    int64_t violation_demand;   /**< demand plus blocking at t; > t */
+    aegis_witness_job *witness; /**< jobs due by t, and the blocking one; a prefix when
+                                     there are more than 1,024. Owned */
     size_t witness_count;
     uint64_t witness_total;
-    size_t first_miss;           /**< index of the first task that does not meet; SIZE_MAX: none */
+    size_t first_miss; /**< index of the first task that does not meet; SIZE_MAX: none */
 } aegis_admission_result;
 
 /**
- * Runs one test over one lane. Responses are iterated to the end, also past deadlines. Jitter where
- * the test has no proof (fpp, and np-edf responses) is refused as UNSUPPORTED or the response left
- * UNSETTLED, as the header of each test says. @return OK whatever the verdict; INVALID_ARGUMENT
- * naming the task and the field; OVERFLOW; NO_MEMORY. The result is finished with
- * aegis_admission_result_finish.
+ * Runs one test over one lane. Responses are iterated to the end, also past deadlines. Jitter has a
+ * proof in every test. At U = 1 exactly no busy period ends once there is blocking or jitter:
+ * np-fp, fp, fpp and fifo then refuse (the response diverges), EDF still decides over one common
+ * multiple of the periods. `segments` count for fpp and np-edf; the other policies take C whole or
+ * as preemptible. An empty set is schedulable.
+ *
+ * Cost: np-fp, fpp, fp O(n) a step over all jobs of the busy period; EDF O(log n) an instant up to
+ * the largest deadline (less with slack), then O(n) for each of the few instants that the quick
+ * test visits; the np-edf responses one more pass over the instants of the longest busy period. 26
+ * models with periods from 32 ms to 2 s take about a millisecond at U = 0.9; all grow as 1 / (1 -
+ * U).
+ *
+ * @param analysis  the test, that is the policy
+ * @param tasks     `count` tasks, borrowed for the call; in priority order where priorities are
+ * fixed
+ * @param limits    NULL: 200 million steps, no cancelling
+ * @param ret_result filled on success only; give it to aegis_admission_result_finish with the same
+ *                  allocator
+ * @return OK whatever the verdict (the limits' end too: UNDECIDED is a verdict, unless one task or
+ * instant refutes the set already); INVALID_ARGUMENT naming the task and the field; OVERFLOW when a
+ * result does not fit 63 bits; NO_MEMORY.
  */
 aegis_status aegis_admission_test(aegis_analysis analysis,
                                   const aegis_task *tasks,
@@ -115,15 +161,25 @@ aegis_status aegis_admission_test(aegis_analysis analysis,
                                   const aegis_allocator *allocator,
                                   aegis_admission_result *ret_result,
                                   aegis_error *err);
-void aegis_admission_result_finish(aegis_admission_result *result, const aegis_allocator *allocator);
+/** Frees what the result owns and clears it. A cleared or zeroed one is fine. */
+void aegis_admission_result_finish(aegis_admission_result *result,
+                                   const aegis_allocator *allocator);
 
-/** What of one task would be accepted beside the others, each alone, by exact search with every
- * candidate tested; 0 when no value would do. */
+/** What of one task would be accepted beside the others, each value alone; 0 when none would do. */
 typedef struct aegis_fit {
     int64_t smallest_period;   /**< the largest rate, deadline kept (with D = T it moves along) */
     int64_t smallest_deadline; /**< at the given period; the response under the policy */
-    int64_t largest_execution;
+    int64_t largest_execution; /**< segments in proportion to the given ones */
 } aegis_fit;
+
+/**
+ * Finds them by bisection, which is exact because every test is sustainable in T, D and C (the
+ * argument stands in src/schedule/admission/fit.c); the values returned have passed the test
+ * themselves. A candidate that 100,000 steps do not settle counts as refused: near U = 1 a value
+ * may be larger (C: smaller) than the best by a hair, never wrong. `which` < `count`; `limits` as
+ * above, for all candidates together.
+ * @return OK; INVALID_ARGUMENT; UNDECIDED when the limits ended the search; OVERFLOW; NO_MEMORY.
+ */
 aegis_status aegis_admission_what_fits(aegis_analysis analysis,
                                        const aegis_task *tasks,
                                        size_t count,
@@ -135,10 +191,13 @@ aegis_status aegis_admission_what_fits(aegis_analysis analysis,
 
 /* ---- the separate tests of the origin, as convenience over the same arithmetic ---- */
 
-/** Utilisation test of rate-monotonic scheduling (Liu & Layland 1973), preemptive, D = T. */
-aegis_status aegis_admission_test_rm(const aegis_task *tasks, size_t count, bool *ret_ok, aegis_error *err);
-/** Density test of preemptive EDF. */
-aegis_status aegis_admission_test_density(const aegis_task *tasks, size_t count, bool *ret_ok, aegis_error *err);
+/** Utilisation test of preemptive rate-monotonic scheduling (Liu & Layland 1973): U <=
+ * n(2^(1/n)-1); false where D /= T or J > 0. Any order of tasks. INVALID_ARGUMENT, NO_MEMORY. */
+aegis_status
+aegis_admission_test_rm(const aegis_task *tasks, size_t count, bool *ret_ok, aegis_error *err);
+/** Density test of preemptive EDF: sum C/min(D-J, T) <= 1, exact. INVALID_ARGUMENT, NO_MEMORY. */
+aegis_status
+aegis_admission_test_density(const aegis_task *tasks, size_t count, bool *ret_ok, aegis_error *err);
 /** Blocking that a set of execution bounds imposes on work more urgent than all of it:
  * max(C) - 1 in integer ticks, 0 for an empty set. */
 int64_t aegis_admission_blocking(const int64_t *executions, size_t count);
@@ -151,19 +210,27 @@ void aegis_admission_order_dm(const aegis_task *tasks, size_t count, size_t *ret
 /* ---- task set files (the `admit` command) ---- */
 
 typedef struct aegis_taskset aegis_taskset;
-/** Reads the JSON of `aegisrt admit` (design contract). CONFIG or PARSE with file:line:column, key
- * and cure. Unknown keys are errors with a suggestion. */
+/**
+ * Reads the JSON of `aegisrt admit`:
+ * {"policy": NAME, "tasks": [{"name": TEXT, "C": N, "T": N, "D": N, "J": N, "segments": [N, ...]}]}
+ * with integers, D defaulting to T, J to 0, the name to "task-<index>". @return OK with a task set
+ * that the caller destroys; CONFIG or PARSE with file:line:column, key and cure (unknown keys with
+ * a suggestion); NO_MEMORY; and what reading the file gives.
+ */
 aegis_status aegis_taskset_load(const char *path,
                                 const aegis_allocator *allocator,
                                 aegis_taskset **ret_taskset,
                                 aegis_error *err);
+/** The same from `size` bytes of text; `origin` names them in messages. */
 aegis_status aegis_taskset_parse(const char *text,
                                  size_t size,
                                  const char *origin,
                                  const aegis_allocator *allocator,
                                  aegis_taskset **ret_taskset,
                                  aegis_error *err);
+/** NULL is fine. */
 void aegis_taskset_destroy(aegis_taskset *taskset);
+/** What the file says; the tasks live as long as the set. */
 aegis_analysis aegis_taskset_policy(const aegis_taskset *taskset);
 const aegis_task *aegis_taskset_tasks(const aegis_taskset *taskset, size_t *ret_count);
 

@@ -12,7 +12,7 @@
 static const char workload[] =
     "[device]\nkind = \"host\"\nmemory = \"96MiB\"\nlanes = 2\n"
     "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 8\n"
-    "[[model]]\nname = \"speech\"\npath = \"models/silero_vad_16k_op15.onnx\"\n"
+    "[[model]]\nname = \"speech\"\npath = \"models/silero_vad_op18_ifless.onnx\"\n"
     "inputs = { input = [1, 576], state = [2, 1, 128], sr = [] }\nstate = { state = \"stateN\" }\n"
     "source = { input = \"random\", sr = 16000 }\nperiod = \"50ms\"\nmargin = 4.0\n"
     "overrun = \"report\"\nconfidence = 0.9\nlane = 0\n"

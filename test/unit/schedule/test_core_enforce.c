@@ -379,7 +379,7 @@ static void fail_with(aegis_status status, const char *text)
     submit(&f, 0, 0, 1, 0);
     submit(&f, 1, 0, 2, 100);
     done_with(&f, 5, 0, status);
-    submit(&f, 200, 0, 3, 200);
+    submit(&f, 100, 0, 3, 200);
     expect(&f, text);
     end(&f);
 }
@@ -390,20 +390,20 @@ static void lasting_failures_make_the_model_faulted(void **state)
     fail_with(AEGIS_ERROR_DEPARTURE, "[   0] lane0 dispatches a#1 (key 100: only-ready)\n"
                                      "[   5] a#1 aborted (departure, departure)\n"
                                      "[   5] a#2 aborted (model-faulted, departure)\n"
-                                     "[ 200] a#3 rejected (model-faulted: 25)\n");
+                                     "[ 100] a#3 rejected (model-faulted: 25)\n");
     fail_with(AEGIS_ERROR_BUDGET_EXCEEDED,
               "[   0] lane0 dispatches a#1 (key 100: only-ready)\n"
               "[   5] a#1 aborted (memory-budget, budget_exceeded)\n"
               "[   5] a#2 aborted (model-faulted, budget_exceeded)\n"
-              "[ 200] a#3 rejected (model-faulted: 10)\n");
+              "[ 100] a#3 rejected (model-faulted: 10)\n");
     fail_with(AEGIS_ERROR_INFERENCE, "[   0] lane0 dispatches a#1 (key 100: only-ready)\n"
                                      "[   5] a#1 aborted (run-failed, inference)\n"
                                      "[   5] a#2 aborted (model-faulted, inference)\n"
-                                     "[ 200] a#3 rejected (model-faulted: 24)\n");
+                                     "[ 100] a#3 rejected (model-faulted: 24)\n");
     fail_with(AEGIS_ERROR_DEVICE_LOST, "[   0] lane0 dispatches a#1 (key 100: only-ready)\n"
                                        "[   5] a#1 aborted (run-failed, device_lost)\n"
                                        "[   5] a#2 aborted (model-faulted, device_lost)\n"
-                                       "[ 200] a#3 rejected (model-faulted: 30)\n");
+                                       "[ 100] a#3 rejected (model-faulted: 30)\n");
 }
 
 static void passing_failures_end_one_job(void **state)
@@ -411,11 +411,11 @@ static void passing_failures_end_one_job(void **state)
     (void)state;
     fail_with(AEGIS_ERROR_BUSY, "[   0] lane0 dispatches a#1 (key 100: only-ready)\n"
                                 "[   5] a#1 aborted (run-failed, busy)\n"
-                                "[ 200] lane0 dispatches a#2 (key 100: only-ready)\n");
+                                "[ 100] lane0 dispatches a#2 (key 100: only-ready)\n");
     /* ended by someone else: no overrun of ours */
     fail_with(AEGIS_ERROR_TERMINATED, "[   0] lane0 dispatches a#1 (key 100: only-ready)\n"
                                       "[   5] a#1 aborted (run-failed, terminated)\n"
-                                      "[ 200] lane0 dispatches a#2 (key 100: only-ready)\n");
+                                      "[ 100] lane0 dispatches a#2 (key 100: only-ready)\n");
 }
 
 static void a_fault_is_cleared_and_leaves_others_alone(void **state)

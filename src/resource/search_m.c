@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/base.h"
+#include "search_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NONE AEGIS_SEARCH_NONE
+#define TB 18
+typedef struct memo { uint64_t h1,h2,off; uint32_t rank; } memo;
+static memo table[1<<TB]; static uint64_t FH1[2000],FH2[2000],FO[2000]; static uint32_t FR[2000]; uint64_t hits, stores;
+
+/* ---- orders ---- */
+
+static int compare_ranked(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    for (int k = 0; k < 3; k++) {
+        if (x->key[k] != y->key[k]) {
+            return x->key[k] > y->key[k] ? -1 : 1;
+        }
+    }
+    return x->index < y->index ? -1 : 1;
+}
+
+/* What a buffer is ranked by, most to least. */
+static uint64_t rank_key(const aegis_search *s, uint32_t i, char criterion)
+{
+    uint64_t life = (uint64_t)s->buffers[i].upper - (uint64_t)s->buffers[i].lower;
+    uint64_t key = 0;
+    switch (criterion) {
+    case 'T': /* the fullest section it takes part in */
+        for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
+            key = s->section_total[k] > key ? s->section_total[k] : key;
+        }
+        break;
+    case 'A': /* area in time and space */
+        if (__builtin_mul_overflow(life, s->size[i], &key)) {
+            key = UINT64_MAX;
+        }
+        break;
+    case 'W':
+        key = life;
+        break;
+    case 'O':
+        key = s->near_begin[i + 1] - s->near_begin[i];
+        break;
+    default:
+        key = s->size[i];
+        break;
+    }
+    return key >> 53 == 0 ? key : UINT64_C(1) << 53;
+}
+
+/* Runs 0..3 of each eight take four proven orders, runs 4..7 the same ones with every key scaled
+ * by 1 to 1.5 at random: hard instances have heavy tails, which restarts cut off. */
+static void rank_buffers(aegis_search *s, unsigned run)
+{
+    static const char *const orders[] = {"TWA", "TOW", "WAT", "TZA"};
+    const char *order = orders[run % AEGIS_ARRAY_LENGTH(orders)];
+    bool perturbed = run % (2 * AEGIS_ARRAY_LENGTH(orders)) >= AEGIS_ARRAY_LENGTH(orders);
+    uint64_t seed = run;
+    for (uint32_t i = 0; i < s->count; i++) {
+        s->ranking[i].index = i;
+        for (int k = 0; k < 3; k++) {
+            uint64_t scale = perturbed ? 1024 + aegis_random_next(&seed) % 512 : 1024;
+            s->ranking[i].key[k] = rank_key(s, i, order[k]) * scale;
+        }
+    }
+    qsort(s->ranking, s->count, sizeof *s->ranking, compare_ranked);
+    for (uint32_t i = 0; i < s->count; i++) {
+        s->rank[s->ranking[i].index] = i + 1;
+    }
+}
+
+/* ---- state ---- */
+
+static void unlink_buffer(aegis_search *s, uint32_t i)
+{
+    s->next[s->previous[i]] = s->next[i];
+    s->previous[s->next[i]] = s->previous[i];
+}
+
+static void relink_buffer(aegis_search *s, uint32_t i)
+{
+    s->next[s->previous[i]] = i;
+    s->previous[s->next[i]] = i;
+}
+
+static bool keep_low(aegis_search *s, uint32_t section)
+{
+    if (s->low_top == s->low_room) {
+        size_t room = s->low_room == 0 ? 4096 : 2 * s->low_room;
+        saved *lows = aegis_allocate_zeroed(&s->allocator, room, sizeof *lows);
+        if (lows == NULL) {
+            return false;
+        }
+        if (s->low_top > 0) {
+            memcpy(lows, s->lows, s->low_top * sizeof *lows);
+        }
+        aegis_deallocate(&s->allocator, s->lows, s->low_room, sizeof *s->lows);
+        s->lows = lows;
+        s->low_room = room;
+    }
+    s->lows[s->low_top++] = (saved){section, s->section_low[section]};
+    return true;
+}
+
+static void place(aegis_search *s, frame *f, uint32_t i)
+{
+    f->placed = i;
+    f->raise_top = s->raise_top;
+    f->low_top = s->low_top;
+    s->placed[i] = true;
+    unlink_buffer(s, i);
+    for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
+        s->section_sum[k] -= s->size[i];
+    }
+}
+
+static void take_back(aegis_search *s, frame *f)
+{
+    uint32_t i = f->placed;
+    if (i == NONE) {
+        return;
+    }
+    while (s->raise_top > f->raise_top) {
+        s->raise_top--;
+        s->low[s->raises[s->raise_top].index] = s->raises[s->raise_top].value;
+    }
+    while (s->low_top > f->low_top) {
+        s->low_top--;
+        s->section_low[s->lows[s->low_top].index] = s->lows[s->low_top].value;
+    }
+    for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
+        s->section_sum[k] += s->size[i];
+    }
+    relink_buffer(s, i);
+    s->placed[i] = false;
+    f->placed = NONE;
+}
+
+/* ---- inference ---- */
+
+/* The open buffers of a section are jobs on one machine with their lowest offsets as release times:
+ * served in that order they end at the least height any plan can have there. A buffer whose `low`
+ * is below the floor can only be lifted past it by a neighbour placed from now on. */
+static uint64_t section_height(aegis_search *s, uint32_t section, uint64_t floor)
+{
+    uint32_t n = 0;
+    for (uint32_t m = s->member_begin[section]; m < s->member_begin[section + 1]; m++) {
+        uint32_t j = s->member[m];
+        if (s->placed[j]) {
+            continue;
+        }
+        uint64_t low = s->low[j] >= floor ? s->low[j] : floor + s->least_near[j];
+        uint32_t at = n++;
+        while (at > 0 && s->heads[at - 1].value > low) {
+            s->heads[at] = s->heads[at - 1];
+            at--;
+        }
+        s->heads[at] = (saved){j, low};
+    }
+    uint64_t height = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        height =
+            (s->heads[k].value > height ? s->heads[k].value : height) + s->size[s->heads[k].index];
+    }
+    return height;
+}
+
+static uint64_t section_lowest(const aegis_search *s, uint32_t section)
+{
+    uint64_t low = UINT64_MAX;
+    for (uint32_t m = s->member_begin[section]; m < s->member_begin[section + 1]; m++) {
+        uint32_t j = s->member[m];
+        if (!s->placed[j] && s->low[j] < low) {
+            low = s->low[j];
+        }
+    }
+    return low;
+}
+
+static bool update_lows(aegis_search *s, uint32_t first, uint32_t end)
+{
+    for (uint32_t k = first; k < end; k++) {
+        uint64_t low = section_lowest(s, k);
+        if (low == s->section_low[k]) {
+            continue;
+        }
+        if (!keep_low(s, k)) {
+            s->starved = true;
+            return false;
+        }
+        s->section_low[k] = low;
+    }
+    return true;
+}
+
+/* Whether the sections of the frame's window can hold what is open in them: a cheap test for all,
+ * an exact one for those in [first, end), where something changed. */
+static bool
+sections_hold(aegis_search *s, const frame *f, uint32_t first, uint32_t end, uint64_t floor)
+{
+    for (uint32_t k = s->from[f->first]; k < f->section_end; k++) {
+        uint64_t low = s->section_low[k] > floor ? s->section_low[k] : floor;
+        if (s->section_sum[k] != 0 && low + s->section_sum[k] > s->capacity) {
+            return false;
+        }
+    }
+    for (uint32_t k = first; k < end; k++) {
+        if (s->section_sum[k] != 0 && section_height(s, k, floor) > s->capacity) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Draws the consequences of the placement of frame `f`: raises what overlaps it, and checks that
+ * each section of the window can still hold what is not placed. */
+static bool propagate(aegis_search *s, const frame *f)
+{
+    uint32_t i = f->placed;
+    uint64_t offset = s->low[i], top = offset + s->size[i];
+    uint32_t first = s->from[i], end = s->to[i];
+    for (uint32_t m = s->near_begin[i]; m < s->near_begin[i + 1]; m++) {
+        uint32_t j = s->near[m];
+        uint64_t low = (top + s->align_mask[j]) & ~s->align_mask[j];
+        if (s->placed[j] || s->low[j] >= low) {
+            continue;
+        }
+        if (low + s->size[j] > s->capacity) {
+            return false;
+        }
+        s->raises[s->raise_top++] = (saved){j, s->low[j]};
+        s->low[j] = low;
+        first = s->from[j] < first ? s->from[j] : first;
+        end = s->to[j] > end ? s->to[j] : end;
+    }
+    return update_lows(s, first, end) && sections_hold(s, f, first, end, offset);
+}
+
+/* ---- the search ---- */
+
+/* Enters a window: what is not placed in it, the place to go back to, and the ceiling: a buffer
+ * placed at or above the top that another open buffer would have now leaves a hole that the other
+ * one could drop into, so some other sequence gives a plan as good (dominance). */
+static void open_frame(aegis_search *s, uint32_t depth, const window *w, uint32_t pending)
+{
+    frame *f = &s->frames[depth];
+    *f = (frame){.first = w->first,
+                 .end = w->end,
+                 .placed = NONE,
+                 .jump = w->split,
+                 .pending = pending,
+                 .window_top = s->window_top,
+                 .ceiling = UINT64_MAX,
+                 .tried_offset = w->offset,
+                 .tried_rank = w->rank};
+    uint64_t h1=0,h2=0;
+    for (uint32_t i = w->first; i < w->end; i = s->next[i]) {
+        uint64_t z=(s->low[i]+1)*0x9e3779b97f4a7c15ull + i*0xd1342543de82ef95ull; z^=z>>29; z*=0xbf58476d1ce4e5b9ull; z^=z>>32; h1+=z; z*=0x94d049bb133111ebull; z^=z>>31; h2+=z*(2*i+1);
+        uint64_t top = s->low[i] + s->size[i];
+        f->ceiling = top < f->ceiling ? top : f->ceiling;
+        f->section_end = s->to[i] > f->section_end ? s->to[i] : f->section_end;
+    }
+    FH1[depth]=h1; FH2[depth]=h2; FO[depth]=w->offset; FR[depth]=w->rank;
+    memo *m=&table[h1>>(64-TB)]; if(m->h1==h1&&m->h2==h2&&(m->off<w->offset||(m->off==w->offset&&m->rank<=w->rank))){ hits++; f->ceiling=0; }
+}
+
+/* The open buffer with the least key above the last one tried, or NONE. */
+static uint32_t next_candidate(const aegis_search *s, const frame *f)
+{
+    uint32_t best = NONE, best_rank = 0;
+    uint64_t best_offset = f->ceiling;
+    for (uint32_t i = f->first; i < f->end; i = s->next[i]) {
+        uint64_t low = s->low[i];
+        if (low > best_offset || low < f->tried_offset) {
+            continue;
+        }
+        uint32_t rank = s->rank[i];
+        if (low == f->tried_offset && rank <= f->tried_rank) {
+            continue;
+        }
+        if (low < best_offset || (best != NONE && rank < best_rank)) {
+            best = i;
+            best_offset = low;
+            best_rank = rank;
+        }
+    }
+    return best;
+}
+
+/* Splits what is open in the window of frame `depth` where no open buffer spans, chains the pieces
+ * before `pending`, and returns the new head. The pieces have nothing in common any more: one that
+ * has no plan fails the whole placement, whatever was chosen in the others. */
+static uint32_t split_window(aegis_search *s, uint32_t depth, uint32_t pending)
+{
+    const frame *f = &s->frames[depth];
+    uint32_t reach = 0;
+    window *w = NULL;
+    for (uint32_t i = f->first; i < f->end; i = s->next[i]) {
+        if (s->placed[i]) { /* only the first can be: it has just been unlinked */
+            continue;
+        }
+        if (w == NULL || s->from[i] >= reach) {
+            w = &s->windows[s->window_top];
+            *w = (window){.first = i,
+                          .split = depth,
+                          .next = pending,
+                          .offset = s->low[f->placed],
+                          .rank = s->rank[f->placed]};
+            pending = s->window_top++;
+        }
+        w->end = i + 1;
+        reach = s->to[i] > reach ? s->to[i] : reach;
+    }
+    return pending;
+}
+
+static void reset(aegis_search *s, uint64_t capacity)
+{
+    s->capacity = capacity;
+    s->window_top = 0;
+    s->raise_top = s->low_top = 0;
+    s->starved = false; memset(table,0,sizeof table); hits=stores=0;
+    memset(s->low, 0, s->count * sizeof *s->low);
+    memset(s->placed, 0, s->count * sizeof *s->placed);
+    memset(s->section_low, 0, s->sections * sizeof *s->section_low);
+    memcpy(s->section_sum, s->section_total, s->sections * sizeof *s->section_sum);
+    for (uint32_t i = 0; i <= s->count; i++) {
+        s->next[i] = i == s->count ? 0 : i + 1;
+        s->previous[i] = i == 0 ? s->count : i - 1;
+    }
+}
+
+static bool past(uint64_t deadline_ns)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * AEGIS_NS_PER_S + (uint64_t)now.tv_nsec >= deadline_ns;
+}
+
+aegis_search_outcome aegis_search_run(aegis_search *s,
+                                      uint64_t capacity,
+                                      unsigned run,
+                                      uint64_t deadline_ns,
+                                      uint64_t *nodes,
+                                      uint64_t *ret_offsets)
+{
+    rank_buffers(s, run);
+    reset(s, capacity);
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (s->size[i] > capacity) {
+            return AEGIS_SEARCH_EXHAUSTED;
+        }
+    }
+    uint32_t depth = 0;
+    open_frame(s, 0, &(window){.end = s->count, .split = NONE}, NONE);
+    for (;;) {
+        frame *f = &s->frames[depth];
+        uint32_t i = next_candidate(s, f);
+        if (i == NONE) {
+            if(f->ceiling){ memo *m=&table[FH1[depth]>>(64-TB)]; *m=(memo){FH1[depth],FH2[depth],FO[depth],FR[depth]}; stores++; }
+            if (f->jump == NONE) {
+                return AEGIS_SEARCH_EXHAUSTED;
+            }
+            uint32_t back = f->jump;
+            while (depth > back) {
+                take_back(s, &s->frames[--depth]);
+            }
+            s->window_top = s->frames[depth].window_top;
+            continue;
+        }
+        if (*nodes == 0 || (deadline_ns != 0 && *nodes % 1024 == 0 && past(deadline_ns))) {
+            return AEGIS_SEARCH_LIMIT;
+        }
+        --*nodes;
+        f->tried_offset = s->low[i];
+        f->tried_rank = s->rank[i];
+        place(s, f, i);
+        if (!propagate(s, f)) {
+            if (s->starved) {
+                return AEGIS_SEARCH_NO_MEMORY;
+            }
+            take_back(s, f);
+            continue;
+        }
+        uint32_t pending = split_window(s, depth, f->pending);
+        if (pending == NONE) {
+            memcpy(ret_offsets, s->low, s->count * sizeof *ret_offsets);
+            return AEGIS_SEARCH_FOUND;
+        }
+        depth++;
+        open_frame(s, depth, &s->windows[pending], s->windows[pending].next);
+    }
+}
