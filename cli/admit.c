@@ -259,12 +259,12 @@ static void print_violation(const report *r)
     }
 }
 
-static void print_part(const char *text, int64_t value)
+static void print_part(const char *key, const char *relation, int64_t value)
 {
     if (value > 0) {
-        printf("%s%" PRId64, text, value);
+        printf("%s %s %" PRId64, key, relation, value);
     } else {
-        printf("%snone", text);
+        printf("%s: none", key);
     }
 }
 
@@ -277,9 +277,9 @@ static void print_fits(const report *r)
             printf(" not found within the limits\n");
             continue;
         }
-        print_part(" T from ", r->fits[i].smallest_period);
-        print_part(", D from ", r->fits[i].smallest_deadline);
-        print_part(", C up to ", r->fits[i].largest_execution);
+        print_part(" T", ">=", r->fits[i].smallest_period);
+        print_part(", D", ">=", r->fits[i].smallest_deadline);
+        print_part(", C", "<=", r->fits[i].largest_execution);
         printf("\n");
     }
 }

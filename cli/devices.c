@@ -89,14 +89,14 @@ static void rate_cell(cli_table *table, uint64_t value, aegis_figure_source sour
     if (source == AEGIS_FIGURE_UNKNOWN) {
         cli_table_cell(table, CLI_PLAIN, "-");
     } else {
-        cli_table_cell(table, CLI_PLAIN, "%.1f G/s (%s)", (double)value / 1e9, source_name(source));
+        cli_table_cell(table, CLI_PLAIN, "%.1f G/s, %s", (double)value / 1e9, source_name(source));
     }
 }
 
 static int print_devices(const aegis_device_capabilities *devices, size_t count)
 {
     cli_table *table =
-        cli_table_create("device|name|>cores or SMs|>memory|>free|>clock|>bytes|>FLOP");
+        cli_table_create("device|name|>cores or SMs|>memory|>free|>clock|>bandwidth|>FLOP");
     char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES];
     size_t runtime_count = 0;
     const aegis_runtime_info *infos = aegis_runtime_list(&runtime_count);

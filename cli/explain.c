@@ -35,7 +35,7 @@ typedef struct question {
     size_t count;
     const explain_options *options;
     bool timed;
-    uint64_t at_ns;
+    uint64_t at_ns, begin_ns;    /* begin: of the run, or of the trace when nothing ran */
     uint32_t model;              /* AEGIS_TRACE_NONE: any */
     uint64_t since_ns, until_ns; /* of the job, from release to its end */
     uint16_t lane;               /* of the job */
@@ -47,7 +47,7 @@ static const cli_option list[] = {
     [EXPLAIN_JOB] = {"job", "N", "the story of one job, and what its lane ran meanwhile"},
     [EXPLAIN_AT] = {"at", "TIME",
                     "what happened around a time: seconds as in the sentences, or "
-                    "+seconds since the trace began"},
+                    "+seconds since the run began"},
     [EXPLAIN_MODEL] = {"model", "NAME", "what happened to one model"},
     [EXPLAIN_WINDOW] = {"window", "TIME", "with --at: how far around; default 10ms"},
     [EXPLAIN_LIMIT] = {"limit", "N", "at most N sentences; default 200"},
@@ -208,17 +208,27 @@ static int find_time(question *q)
     const char *text = q->options->at_text;
     bool relative = text[0] == '+';
     int code = cli_take_duration("at", text + relative, &q->at_ns);
-    if (code == 0 && relative && q->count > 0) {
-        q->at_ns += q->records[0].time_ns;
-    }
+    q->at_ns += relative ? q->begin_ns : 0;
     q->timed = true;
     return code;
+}
+
+/* The core is made when the run starts; what stands before is admission. */
+static uint64_t find_begin(const question *q)
+{
+    for (size_t i = 0; i < q->count; i++) {
+        if (q->records[i].kind == AEGIS_TRACE_EVENT_CORE) {
+            return q->records[i].time_ns;
+        }
+    }
+    return q->count > 0 ? q->records[0].time_ns : 0;
 }
 
 static int resolve(question *q)
 {
     int code = 0;
     q->records = aegis_trace_file_records(q->file, &q->count);
+    q->begin_ns = find_begin(q);
     q->model = AEGIS_TRACE_NONE;
     if (q->options->job != 0) {
         code = find_job(q);
@@ -268,6 +278,7 @@ static json_t *answer_json(const question *q)
     cli_json_unsigned(root, "records", q->count);
     cli_json_unsigned(root, "dropped", aegis_trace_file_dropped(q->file));
     cli_json_bool(root, "complete", aegis_trace_file_complete(q->file));
+    cli_json_unsigned(root, "begin_ns", q->begin_ns);
     for (size_t i = 0; i < aegis_trace_file_model_count(q->file); i++) {
         json_array_append_new(models, json_string(aegis_trace_file_model_name(
                                           q->file, (uint16_t)i, buffer, sizeof buffer)));
@@ -295,11 +306,11 @@ static json_t *answer_json(const question *q)
 static void print_summary(const question *q)
 {
     char a[CLI_TEXT_BYTES];
-    uint64_t length = q->count > 0 ? q->records[q->count - 1].time_ns - q->records[0].time_ns : 0;
-    printf("%zu records over %s, %" PRIu64 " dropped%s; the first at %.6f s.\n", q->count,
-           cli_duration((int64_t)length, a), aegis_trace_file_dropped(q->file),
+    uint64_t length = q->count > 0 ? q->records[q->count - 1].time_ns - q->begin_ns : 0;
+    printf("%zu records, %" PRIu64 " dropped%s; the run began at %.6f s and went on for %s.\n",
+           q->count, aegis_trace_file_dropped(q->file),
            aegis_trace_file_complete(q->file) ? "" : " at least, the writer did not finish",
-           q->count > 0 ? (double)q->records[0].time_ns / 1e9 : 0.0);
+           (double)q->begin_ns / 1e9, cli_duration((int64_t)length, a));
     printf("Models:");
     for (size_t i = 0; i < aegis_trace_file_model_count(q->file); i++) {
         char buffer[32];

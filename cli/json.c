@@ -125,12 +125,18 @@ json_t *cli_json_series(const aegis_profile_series *series)
     return object;
 }
 
+/* 0 stands for "no value would do". */
+static void set_fit(json_t *object, const char *key, int64_t value)
+{
+    cli_json_set(object, key, value > 0 ? json_integer(value) : json_null());
+}
+
 json_t *cli_json_fit(const aegis_fit *fit)
 {
     json_t *object = json_object();
-    cli_json_signed(object, "smallest_period_ns", fit->smallest_period);
-    cli_json_signed(object, "smallest_deadline_ns", fit->smallest_deadline);
-    cli_json_signed(object, "largest_execution_ns", fit->largest_execution);
+    set_fit(object, "smallest_period_ns", fit->smallest_period);
+    set_fit(object, "smallest_deadline_ns", fit->smallest_deadline);
+    set_fit(object, "largest_execution_ns", fit->largest_execution);
     return object;
 }
 

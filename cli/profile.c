@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `profile`: execution times and memory of one model, or of those of a workload. */
+#include "profile.h"
 #include "commands.h"
-#include "json.h"
 
 #include <aegisrt/workload.h>
 
@@ -59,15 +59,6 @@ typedef struct bench {
     cli_progress progress;
     const char *model; /* being profiled */
 } bench;
-
-/* One row of the result. */
-typedef struct measured {
-    const char *name;
-    aegis_profile profile;
-    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT];
-    uint64_t overhead_bytes, loading_bytes;
-    char label[96], hash[65];
-} measured;
 
 static const cli_option list[] = {
     [PROFILE_INPUT] = {"input", "NAME=1,3,480,640", "shape of an input; once for each"},
@@ -294,7 +285,7 @@ static aegis_status use_backend(
 static aegis_status measure(bench *b,
                             const aegis_model_config *config,
                             const aegis_profile_options *options,
-                            measured *ret_measured,
+                            cli_measured *ret_measured,
                             aegis_error *err)
 {
     aegis_model *model = NULL;
@@ -323,96 +314,6 @@ static aegis_status measure(bench *b,
     return status;
 }
 
-static const char *method_name(aegis_bound_method method)
-{
-    return method == AEGIS_BOUND_ORDER_STATISTIC ? "order-statistic" : "maximum";
-}
-
-static json_t *measured_json(const measured *row)
-{
-    const aegis_profile *profile = &row->profile;
-    json_t *object = json_object(), *memory = json_object();
-    for (int i = 0; i < AEGIS_MEMORY_CLASS_COUNT; i++) {
-        cli_json_unsigned(memory, aegis_memory_class_name((aegis_memory_class)i), row->by_class[i]);
-    }
-    cli_json_text(object, "name", row->name);
-    cli_json_text(object, "runtime", row->label);
-    cli_json_text(object, "hash", row->hash);
-    cli_json_set(object, "alone_ns", cli_json_series(&profile->alone));
-    cli_json_set(object, "loaded_ns", cli_json_series(&profile->loaded));
-    cli_json_unsigned(object, "cold_ns", profile->cold_ns);
-    cli_json_real(object, "contention_factor", profile->contention_factor);
-    cli_json_real(object, "quantile", profile->quantile);
-    cli_json_real(object, "assurance", profile->assurance);
-    cli_json_real(object, "margin", profile->margin);
-    cli_json_text(object, "method", method_name(profile->method));
-    cli_json_unsigned(object, "bound_ns", profile->bound_ns);
-    cli_json_unsigned(object, "stretch_ns", profile->stretch_ns);
-    cli_json_set(object, "memory_bytes", memory);
-    cli_json_unsigned(object, "overhead_bytes", row->overhead_bytes);
-    cli_json_unsigned(object, "loading_peak_bytes", row->loading_bytes);
-    return object;
-}
-
-static int print_rows(const measured *rows, size_t count)
-{
-    char text[CLI_TEXT_BYTES];
-    cli_table *table =
-        cli_table_create("model|>samples|>median alone|>loaded|>contention|>cv|>quantile|>worst|>"
-                         "cold|>bound C|>to end|>weights|>activations|>overhead");
-    for (size_t i = 0; i < count; i++) {
-        const aegis_profile *profile = &rows[i].profile;
-        const aegis_profile_series *loaded = &profile->loaded;
-        const uint64_t times[] = {loaded->quantile_ns, loaded->worst_ns, profile->cold_ns,
-                                  profile->bound_ns, profile->stretch_ns};
-        cli_table_cell(table, CLI_PLAIN, "%s", rows[i].name);
-        cli_table_cell(table, CLI_PLAIN, "%" PRIu32, loaded->samples);
-        cli_table_cell(table, CLI_PLAIN, "%s",
-                       cli_duration((int64_t)profile->alone.median_ns, text));
-        cli_table_cell(table, CLI_PLAIN, "%s", cli_duration((int64_t)loaded->median_ns, text));
-        cli_table_cell(table, CLI_PLAIN, "%.2f", profile->contention_factor);
-        cli_table_cell(table, CLI_PLAIN, "%.1f %%", 100 * loaded->cv);
-        for (size_t k = 0; k < sizeof times / sizeof times[0]; k++) {
-            cli_table_cell(table, CLI_PLAIN, "%s", cli_duration((int64_t)times[k], text));
-        }
-        cli_table_cell(table, CLI_PLAIN, "%s",
-                       cli_size(rows[i].by_class[AEGIS_MEMORY_WEIGHTS] +
-                                    rows[i].by_class[AEGIS_MEMORY_PREPACKED],
-                                text));
-        cli_table_cell(table, CLI_PLAIN, "%s",
-                       cli_size(rows[i].by_class[AEGIS_MEMORY_ACTIVATION], text));
-        cli_table_cell(table, CLI_PLAIN, "%s", cli_size(rows[i].overhead_bytes, text));
-    }
-    int code = cli_table_finish(table);
-    for (size_t i = 0; i < count; i++) {
-        const aegis_profile *profile = &rows[i].profile;
-        if (profile->method == AEGIS_BOUND_TOO_FEW_SAMPLES) {
-            printf("%s: too few samples for the %.4g quantile at %.4g; the bound is the maximum "
-                   "times %.3g.\n",
-                   rows[i].name, profile->quantile, profile->assurance, profile->margin);
-        }
-    }
-    if (count > 0 && code == CLI_EXIT_OK) {
-        printf("A bound is the order statistic that covers %.4g of the runs with confidence %.4g, "
-               "times %.3g.\n",
-               rows[0].profile.quantile, rows[0].profile.assurance, rows[0].profile.margin);
-    }
-    return code;
-}
-
-static int print_measured(const measured *rows, size_t count, cli_format format)
-{
-    if (format == CLI_TABLE) {
-        return print_rows(rows, count);
-    }
-    json_t *root = cli_json_object(), *array = json_array();
-    for (size_t i = 0; i < count; i++) {
-        json_array_append_new(array, measured_json(&rows[i]));
-    }
-    cli_json_set(root, "models", array);
-    return cli_json_print(root, "models", format);
-}
-
 /* "models/vad.onnx" -> "vad" */
 static void name_of(const char *path, char *name, size_t size)
 {
@@ -425,7 +326,7 @@ static void name_of(const char *path, char *name, size_t size)
 static int profile_file(profile_options *options, const char *path)
 {
     bench b = {.options = options, .allocator = aegis_allocator_default()};
-    measured row = {0};
+    cli_measured row = {0};
     aegis_error error = {0};
     char name[128];
     unsigned threads = options->threads == 0 ? 1 : (unsigned)options->threads;
@@ -458,14 +359,17 @@ static int profile_file(profile_options *options, const char *path)
     if (status == AEGIS_OK) {
         status = measure(&b, &config, &profile, &row, &error);
     }
-    int code = status == AEGIS_OK ? print_measured(&row, 1, options->common.format)
+    int code = status == AEGIS_OK ? cli_print_measured(&row, 1, options->common.format)
                                   : cli_fail(&options->common, &error);
     close_bench(&b);
     return code;
 }
 
-static aegis_status profile_models(
-    bench *b, const aegis_workload *workload, measured *rows, size_t *ret_count, aegis_error *err)
+static aegis_status profile_models(bench *b,
+                                   const aegis_workload *workload,
+                                   cli_measured *rows,
+                                   size_t *ret_count,
+                                   aegis_error *err)
 {
     const profile_options *options = b->options;
     aegis_status status = AEGIS_OK;
@@ -514,7 +418,7 @@ static int say_no_model(const aegis_workload *workload, const char *name)
 static int profile_loaded(const profile_options *options, const aegis_workload *workload)
 {
     bench b = {.options = options, .allocator = aegis_allocator_default()};
-    measured *rows = calloc(workload->model_count, sizeof *rows);
+    cli_measured *rows = calloc(workload->model_count, sizeof *rows);
     aegis_error error = {0};
     size_t count = 0;
     if (rows == NULL) {
@@ -533,7 +437,7 @@ static int profile_loaded(const profile_options *options, const aegis_workload *
     }
     int code = status != AEGIS_OK ? cli_fail(&options->common, &error)
                : count == 0       ? say_no_model(workload, options->model)
-                                  : print_measured(rows, count, options->common.format);
+                                  : cli_print_measured(rows, count, options->common.format);
     close_bench(&b);
     free(rows);
     return code;

@@ -91,10 +91,14 @@ static json_t *result_json(const aegis_trace_file *file,
 static void print_side(const aegis_trace_file *file, const char *side, const aegis_trace_record *r)
 {
     char sentence[AEGIS_TRACE_SENTENCE_BYTES];
-    printf("  %s: %s\n", side,
-           r->kind == AEGIS_TRACE_INVALID
-               ? "no decision"
-               : aegis_trace_file_describe(file, r, sentence, sizeof sentence));
+    if (r->kind == AEGIS_TRACE_INVALID) {
+        printf("  %s: no decision\n", side);
+        return;
+    }
+    /* The operands too: sentences leave out those that seldom matter. */
+    printf("  %s: %s\n            (%s, operands %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 ")\n",
+           side, aegis_trace_file_describe(file, r, sentence, sizeof sentence),
+           aegis_rationale_name((aegis_rationale)r->rationale), r->a, r->b, r->c, r->d);
 }
 
 static void

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the release build into a scratch folder, moves it, and builds a program against it twice:
-# through CMake's package and through pkg-config.
+# Installs the release build into a scratch folder, moves it, and builds programs against it twice:
+# through CMake's package and through pkg-config. One of them is examples/embed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
@@ -39,4 +39,25 @@ gcc -std=c11 -o "$work/consumer/plain" "$work/consumer/main.c" "${flags[@]}" \
 by_pkgconfig=$("$work/consumer/plain")
 
 [ "$by_cmake" = "$by_pkgconfig" ] || die "the two programs print '$by_cmake' and '$by_pkgconfig'" "see cmake/AegisInstall.cmake"
+
+# The example, built both ways; it runs where its model is.
+cmake -S examples/embed -B "$work/embed-cmake" -DCMAKE_PREFIX_PATH="$work/moved" > /dev/null
+cmake --build "$work/embed-cmake" > /dev/null
+mkdir "$work/embed-make"
+PKG_CONFIG_PATH=$pc make -s -C examples/embed OUT="$work/embed-make"
+if [ -f models/ch_ppocr_mobile_v2.0_cls_infer.onnx ]; then
+    for program in "$work/embed-cmake/embed" "$work/embed-make/embed"; do
+        status=0
+        AEGISRT_CACHE_DIR="$work/cache" "$program" examples/embed/embed.toml > "$work/embed.log" 2>&1 || status=$?
+        # 1 (a job ended late) and 3 (its profile was too long to admit it) are the machine's affair.
+        jobs=$(grep -c '^job ' "$work/embed.log" || true)
+        case $status:$jobs in
+            0:10 | 1:10) say "the example ran its ten jobs" ;;
+            3:0) warn "$(cat "$work/embed.log")" ;;
+            *) cat "$work/embed.log" >&2; die "the example ended with status $status after $jobs jobs" "see above" ;;
+        esac
+    done
+else
+    say "examples/embed was built both ways and not run: 'make models' fetches its model"
+fi
 say "installed library $by_cmake works through CMake and pkg-config"

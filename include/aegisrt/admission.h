@@ -43,15 +43,21 @@ typedef struct aegis_task {
 
 /** Which test. Fixed-priority tests take the tasks in priority order, highest first. */
 typedef enum aegis_analysis {
-    AEGIS_ANALYSIS_NP_FP = 0, /**< non-preemptive fixed priority, exact (Davis, Burns, Bril, Lukkien
-                                 2007, all jobs of the busy period) */
-    AEGIS_ANALYSIS_NP_EDF,    /**< non-preemptive EDF, demand and responses (George, Rivierre, Spuri
-                                 1996, with jitter put in): exact; with segments sufficient */
-    AEGIS_ANALYSIS_FP,        /**< preemptive fixed priority, exact (Tindell et al. 1994) */
-    AEGIS_ANALYSIS_EDF, /**< preemptive EDF, exact verdict (Zhang & Burns 2009); no responses */
-    AEGIS_ANALYSIS_FPP, /**< fixed preemption points, exact (Bril et al. 2009, with jitter) */
-    AEGIS_ANALYSIS_FIFO /**< first in, first out, non-preemptive: exact for J = 0, safe otherwise,
-                           whether the queue goes by nominal release or by readiness */
+    /** Non-preemptive fixed priority, exact (Davis, Burns, Bril, Lukkien 2007, all jobs of the busy
+     * period). */
+    AEGIS_ANALYSIS_NP_FP = 0,
+    /** Non-preemptive EDF, demand and responses (George, Rivierre, Spuri 1996, with jitter put in):
+     * exact; with segments sufficient. */
+    AEGIS_ANALYSIS_NP_EDF,
+    /** Preemptive fixed priority, exact (Tindell et al. 1994). */
+    AEGIS_ANALYSIS_FP,
+    /** Preemptive EDF, exact verdict (Zhang & Burns 2009), no responses. */
+    AEGIS_ANALYSIS_EDF,
+    /** Fixed preemption points, exact (Bril et al. 2009, with jitter put in). */
+    AEGIS_ANALYSIS_FPP,
+    /** First in, first out, non-preemptive: exact for J = 0, safe otherwise, whether the queue goes
+     * by nominal release or by readiness. */
+    AEGIS_ANALYSIS_FIFO
 } aegis_analysis;
 
 /** "np-fp", "np-edf", "fp", "edf", "fpp", "fifo". */
@@ -59,20 +65,22 @@ const char *aegis_analysis_name(aegis_analysis analysis);
 /** NOT_FOUND lists the names. */
 aegis_status aegis_analysis_parse(const char *name, aegis_analysis *ret_analysis, aegis_error *err);
 
-#define AEGIS_RESPONSE_DIVERGES                                        \
-    INT64_C(-1) /**< the fixed point does not exist: no busy period of \
-                   this level ends */
-#define AEGIS_RESPONSE_UNSETTLED                                                                 \
-    INT64_C(-2)                            /**< not settled: np-edf at U = 1 with jitter, or the \
-                                              limits ended the computation */
-#define AEGIS_RESPONSE_OMITTED INT64_C(-3) /**< the test gives none (preemptive edf) */
+/** The fixed point does not exist: no busy period of this level ends. */
+#define AEGIS_RESPONSE_DIVERGES INT64_C(-1)
+/** Not settled: np-edf at U = 1 with jitter, or the limits ended the computation (for np-edf, 10
+ * million steps after the verdict, or 63 bits). */
+#define AEGIS_RESPONSE_UNSETTLED INT64_C(-2)
+/** The test gives none (preemptive edf). */
+#define AEGIS_RESPONSE_OMITTED INT64_C(-3)
 
 typedef struct aegis_task_result {
-    int64_t response; /**< worst response from nominal release, or one of the three above */
-    int64_t
-        blocking; /**< longest time that lower-priority work delays it; np-edf: the longest segment
-                     of another task with D_k > D_i - J_i, less 1; 0 if preemptive or FIFO */
-    bool meets;   /**< response <= deadline; for EDF without a response: the set's verdict */
+    /** Worst response from nominal release, or one of the three above. */
+    int64_t response;
+    /** Longest time that lower-priority work delays it. np-edf: the longest segment of another task
+     * with D_k > D_i - J_i, less 1. 0 if preemptive or FIFO. */
+    int64_t blocking;
+    /** response <= deadline; for EDF without a response the set's verdict. */
+    bool meets;
 } aegis_task_result;
 
 /** A job of the witness that refutes an acceptance. The blocking one, if any, comes first, is ready
@@ -80,10 +88,10 @@ typedef struct aegis_task_result {
  */
 typedef struct aegis_witness_job {
     size_t task;
-    int64_t release,
-        deadline; /**< absolute; ready at `release`, nominally released at deadline - D */
+    int64_t release;  /**< instant at which it becomes ready */
+    int64_t deadline; /**< absolute; nominally released at deadline - D */
     int64_t execution;
-    bool blocks; /**< the job that blocks: starts one tick before the others, is due after t */
+    bool blocks; /**< starts one tick before the others, is due after t */
 } aegis_witness_job;
 
 typedef enum aegis_admission_verdict {
@@ -93,9 +101,11 @@ typedef enum aegis_admission_verdict {
 } aegis_admission_verdict;
 
 typedef struct aegis_admission_limits {
-    uint64_t steps; /**< evaluations of a sum over the tasks, all fixed points and instants
-                       together; 0: 200 million */
-    const volatile bool *cancel; /**< optional: looked at now and then */
+    /** Evaluations of a sum over the tasks, all fixed points and instants together; 0: 200 million.
+     */
+    uint64_t steps;
+    /** Optional: ends the analysis when it becomes true; looked at in every step. */
+    const volatile bool *cancel;
 } aegis_admission_limits;
 
 /** The simple bounds, with blocking B_i put in, reported beside the exact test. True is a proof
@@ -103,13 +113,15 @@ typedef struct aegis_admission_limits {
  * under fixed priorities, tasks in rate-monotonic order (EDF: the tasks are taken by period);
  * density needs EDF. All are false for FIFO. */
 typedef struct aegis_simple_bounds {
-    bool
-        liu_layland; /**< for every i: sum_{h<i} U_h + (C_i+B_i)/T_i <= i(2^(1/i)-1) (1973; blocking
-                        after Sha, Rajkumar, Lehoczky 1990); refuses within i * 2^-60 of equality */
-    bool hyperbolic; /**< for every i: prod_{h<i} (U_h+1) * ((C_i+B_i)/T_i+1) <= 2, decided exactly
-                      */
-    bool density; /**< with m = min(D-J, T), for every i: the sum of C_h/m_h over D_h-J_h <= D_i-J_i
-                     plus b_i/m_i, b_i the longest segment due later less 1, is at most 1; exact */
+    /** For every i: sum_{h<i} U_h + (C_i+B_i)/T_i <= i(2^(1/i)-1) (1973; blocking after Sha,
+     * Rajkumar, Lehoczky 1990). Decided in integers, refuses within i * 2^-60 of equality. */
+    bool liu_layland;
+    /** For every i: prod_{h<i} (U_h+1) * ((C_i+B_i)/T_i+1) <= 2, exact (Bini, Buttazzo, Buttazzo
+     * 2003; von der Brueggen, Chen, Huang 2015). */
+    bool hyperbolic;
+    /** With m = min(D-J, T), for every i: the sum of C_h/m_h over D_h-J_h <= D_i-J_i plus b_i/m_i
+     * is at most 1, exact; b_i the longest segment due later, less 1. */
+    bool density;
 } aegis_simple_bounds;
 
 typedef struct aegis_admission_result {
@@ -119,13 +131,14 @@ typedef struct aegis_admission_result {
     aegis_simple_bounds bounds;
     aegis_task_result *tasks; /**< one per task, in the order given */
     size_t task_count;
-    bool has_violation; /**< np-edf and edf on rejection, when t fits 63 bits */
-    int64_t
-        violation_at; /**< instant t, relative to the start of the busy period (absolute deadlines
-of the witness are up to t + 1 with a blocking job); the first one unless it is very late */
-    int64_t violation_demand;   /**< demand plus blocking at t; > t */
-    aegis_witness_job *witness; /**< jobs due by t, and the blocking one; a prefix when
-                                     there are more than 1,024. Owned */
+    /** np-edf and edf on rejection, when t fits 63 bits. */
+    bool has_violation;
+    /** Instant t, relative to the start of the busy period; the first one unless that is very late.
+     * The witness's clock is one tick ahead of it when there is a blocking job. */
+    int64_t violation_at;
+    int64_t violation_demand; /**< demand plus blocking at t; > t */
+    /** Jobs due by t, and the blocking one; a prefix when there are more than 1,024. Owned. */
+    aegis_witness_job *witness;
     size_t witness_count;
     uint64_t witness_total;
     size_t first_miss; /**< index of the first task that does not meet; SIZE_MAX: none */
@@ -192,7 +205,8 @@ aegis_status aegis_admission_what_fits(aegis_analysis analysis,
 /* ---- the separate tests of the origin, as convenience over the same arithmetic ---- */
 
 /** Utilisation test of preemptive rate-monotonic scheduling (Liu & Layland 1973): U <=
- * n(2^(1/n)-1); false where D /= T or J > 0. Any order of tasks. INVALID_ARGUMENT, NO_MEMORY. */
+ * n(2^(1/n)-1); false where D and T differ or J > 0. Any order of tasks. INVALID_ARGUMENT,
+ * NO_MEMORY. */
 aegis_status
 aegis_admission_test_rm(const aegis_task *tasks, size_t count, bool *ret_ok, aegis_error *err);
 /** Density test of preemptive EDF: sum C/min(D-J, T) <= 1, exact. INVALID_ARGUMENT, NO_MEMORY. */

@@ -260,6 +260,10 @@ static void open_frame(aegis_search *s, uint32_t depth, const window *w, uint32_
         f->ceiling = top < f->ceiling ? top : f->ceiling;
         f->section_end = s->to[i] > f->section_end ? s->to[i] : f->section_end;
     }
+    for (uint32_t k = s->from[w->first]; k < f->section_end; k++) {
+        uint64_t above = s->capacity - s->section_sum[k] + 1;
+        f->ceiling = s->section_sum[k] != 0 && above < f->ceiling ? above : f->ceiling;
+    }
 }
 
 /* The open buffer with the least key above the last one tried, or NONE. */

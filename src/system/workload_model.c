@@ -118,6 +118,7 @@ static void read_path(const aegis_workload_section *section, aegis_workload_mode
         return;
     }
     model->path = aegis_workload_resolve(section, node, "path", path);
+    model->path_place = (aegis_workload_place){.line = node->line, .column = node->column};
 }
 
 static void read_class(const aegis_workload_section *section, aegis_workload_model *model)
@@ -251,7 +252,11 @@ void aegis_workload_read_model(aegis_workload_reader *reader,
                                aegis_early_rule early,
                                aegis_workload_model *ret_model)
 {
-    aegis_workload_model model = {.place = {.line = table->line, .column = table->column}};
+    const aegis_toml_node *inputs = aegis_toml_find(table, "inputs");
+    const aegis_toml_node *inputs_at = inputs != NULL ? inputs : table;
+    aegis_workload_model model = {
+        .place = {.line = table->line, .column = table->column},
+        .inputs_place = {.line = inputs_at->line, .column = inputs_at->column}};
     aegis_workload_section section = {.reader = reader, .table = table};
     read_name(&section, index, &model);
     if (reader->status != AEGIS_OK) {

@@ -3,15 +3,12 @@
 
 check_onnx_outputs.py MODELS DUMP: DUMP/<model>/in.<job>.<name> and out.<job>.<name> are raw bytes. Jobs
 of a model with state come in order; the plain session is fed its own outputs by hand, so that an error
-that builds up over jobs is seen too. Where MODELS/reference/<model>/output_0.pb exists, the plain
-session's result on the package's reference input is compared with it as well.
+that builds up over jobs is seen too.
 """
 import pathlib
 import sys
 
 import numpy as np
-import onnx
-import onnx.numpy_helper
 import onnxruntime
 
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
@@ -30,18 +27,12 @@ def read(folder, kind, job, name, dtype):
 
 
 def shape_of(declared, elements):
-    """Free dimensions are the ones that tests give: what is left of the element count."""
-    known = {"silero": {}}
-    del known
-    free = [i for i, d in enumerate(declared) if not isinstance(d, int) or d <= 0]
+    """The shapes that the test gave: free dimensions are 1 but for the last ones of these counts."""
+    given = {307200: [480, 640], 15360: [48, 320], 9216: [48, 192]}
     fixed = int(np.prod([d for d in declared if isinstance(d, int) and d > 0], dtype=np.int64))
     shape = [d if isinstance(d, int) and d > 0 else 1 for d in declared]
-    rest = elements // max(fixed, 1)
-    sizes = {307200: [480, 640], 15360: [48, 320], 9216: [48, 192]}.get(rest, None)
-    if sizes is None and len(free) >= 1 and rest in (320,):
-        sizes = [320]
-    if sizes is None:
-        sizes = [rest] if free else []
+    free = [i for i, d in enumerate(declared) if not isinstance(d, int) or d <= 0]
+    sizes = given.get(elements // fixed, [elements // fixed] if free else [])
     for index, size in zip(free[len(free) - len(sizes):], sizes):
         shape[index] = size
     return shape

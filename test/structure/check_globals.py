@@ -18,8 +18,13 @@ import tempfile
 # Pattern of "archive:member:symbol" -> why it may be.
 ALLOWED = {
     "*:*:DW.ref.*": "pointers that the C++ compiler makes for exception tables; never written",
-    "libaegis_backend.a:router.c.o:*": "ONNX Runtime keeps one environment a process; its router is "
-                                       "the one declared exception, reference-counted",
+    "libaegis_backend.a:router.c.o:router": "ONNX Runtime keeps one environment and one allocator "
+                                            "registry a process; reference-counted",
+    "libaegis_backend.a:router.c.o:current": "whose run this thread executes: ONNX Runtime's "
+                                             "allocator is called without any context",
+    "libaegis_backend.a:router.c.o:last_resort.*": "bytes for a call that ONNX Runtime makes outside a "
+                                                   "run when memory is gone; NULL would end it",
+    "libaegis_backend.a:router.c.o:pool_owner": "the same for threads of its pool",
 }
 
 # One line of `objdump -t`: value, seven flag characters, section, size, name.

@@ -73,7 +73,7 @@ THIRD_PARTY = {
     "cuda*": ("src/device/cuda/*",),
     "openssl/*": ("src/base/sha256.c",),
     "toml++/*": ("src/base/toml.cpp",),
-    "jansson.h": ("src/base/*", "src/trace/*", "src/schedule/*", "src/system/*", "sim/*", "cli/*"),
+    "jansson.h": ("src/base/*", "src/trace/*", "src/backend/*", "src/schedule/*", "src/system/*", "cli/*"),
 }
 
 # The C library, POSIX and Linux; C++ only for the one C++ file.

@@ -229,22 +229,9 @@ static bool loads_again(const aegis_ort *ort, const char *folder)
     return loads;
 }
 
-/* Serialises the graph as edited, and optimises it. */
-static OrtStatus *try_graph(const aegis_ort *ort,
-                            const aegis_onnx_graph *graph,
-                            const char *model_folder,
-                            const char *folder,
-                            void **ret_bytes,
-                            size_t *ret_size)
-{
-    if (aegis_onnx_graph_serialise(graph, ret_bytes, ret_size, NULL) != AEGIS_OK) {
-        return ort->api->CreateStatus(ORT_FAIL, "no memory for the graph");
-    }
-    return optimise(ort, *ret_bytes, *ret_size, model_folder, folder);
-}
-
-/* First with fixed shapes, which lets the optimiser fold more; some graphs (branches for another
- * sample rate) only type-check with their dimensions left free. */
+/* Dimensions stay as they are declared: with fixed ones the optimiser chooses other fusions, and
+ * the results differ in their last bits from what the same file computes elsewhere. It gains no
+ * time. */
 static aegis_status optimise_model(const aegis_ort *ort,
                                    prepared *model,
                                    const char *model_folder,
@@ -253,35 +240,14 @@ static aegis_status optimise_model(const aegis_ort *ort,
                                    size_t *ret_size,
                                    aegis_error *err)
 {
-    void *bytes = NULL, *free_bytes = NULL;
-    size_t size = 0, free_size = 0;
-    aegis_status status = aegis_onnx_graph_drop_initialiser_inputs(model->graph, err);
-    if (status == AEGIS_OK) {
-        status = aegis_onnx_graph_serialise(model->graph, &free_bytes, &free_size, err);
-    }
-    if (status == AEGIS_OK) {
-        status =
-            aegis_onnx_graph_set_shapes(model->graph, model->shapes, model->declared_count, err);
-    }
+    void *bytes = NULL;
+    size_t size = 0;
+    aegis_onnx_graph_drop_initialiser_inputs(model->graph);
+    aegis_status status = aegis_onnx_graph_serialise(model->graph, &bytes, &size, err);
     if (status != AEGIS_OK) {
-        free(free_bytes);
         return status;
     }
-    OrtStatus *native = try_graph(ort, model->graph, model_folder, folder, &bytes, &size);
-    if (native != NULL && aegis_onnx_graph_has_control_flow(model->graph)) {
-        OrtStatus *second = optimise(ort, free_bytes, free_size, model_folder, folder);
-        if (second == NULL) {
-            ort->api->ReleaseStatus(native);
-            native = NULL;
-            free(bytes);
-            bytes = free_bytes;
-            size = free_size;
-            free_bytes = NULL;
-        } else {
-            ort->api->ReleaseStatus(second);
-        }
-    }
-    free(free_bytes);
+    OrtStatus *native = optimise(ort, bytes, size, model_folder, folder);
     if (native != NULL) {
         free(bytes);
         status = status_of_build(ort, native);
@@ -359,12 +325,6 @@ static aegis_status make_key(const aegis_ort *ort,
     }
     used = (size_t)snprintf(text, size, "format 1\nmodel %s\nonnxruntime %s\nlevel all\n", hash,
                             ort->version);
-    for (size_t i = 0; i < model->declared_count && used < size; i++) {
-        char shape[160];
-        used += (size_t)snprintf(
-            text + used, size - used, "%s %s\n", model->shapes[i].name,
-            aegis_shape_text(model->shapes[i].shape, model->shapes[i].rank, shape, sizeof shape));
-    }
     if (used < size) {
         describe_cpu(text + used, size - used);
     }

@@ -4,7 +4,7 @@
 
 /*
  * Offline compilation. A model file becomes a folder of the cache:
- *   graph.onnx    the optimised graph, shapes fixed, initialisers external
+ *   graph.onnx    the optimised graph, initialisers external
  *   weights.bin   the initialisers, each aligned to 64 bytes
  *   compiled.json how it was made, sizes and hashes
  * made under a temporary name and renamed, so that a crash leaves no half. Graphs with control flow

@@ -196,11 +196,10 @@ bool aegis_onnx_graph_has_control_flow(const aegis_onnx_graph *graph)
 
 /* ---- edits; what they add comes from malloc, as protobuf-c's own pieces do ---- */
 
-aegis_status aegis_onnx_graph_drop_initialiser_inputs(aegis_onnx_graph *graph, aegis_error *err)
+void aegis_onnx_graph_drop_initialiser_inputs(aegis_onnx_graph *graph)
 {
     Onnx__GraphProto *proto = graph->model->graph;
     size_t kept = 0;
-    (void)err;
     for (size_t i = 0; i < proto->n_input; i++) {
         if (proto->input[i]->name != NULL && is_initialiser(proto, proto->input[i]->name)) {
             onnx__value_info_proto__free_unpacked(proto->input[i], NULL);
@@ -214,76 +213,6 @@ aegis_status aegis_onnx_graph_drop_initialiser_inputs(aegis_onnx_graph *graph, a
         graph->model->has_ir_version = 1;
         graph->model->ir_version = 4;
     }
-    return AEGIS_OK;
-}
-
-static void clear_dimension(Onnx__TensorShapeProto__Dimension *dim)
-{
-    if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
-        dim->dim_param != protobuf_c_empty_string) {
-        free(dim->dim_param);
-    }
-    dim->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE__NOT_SET;
-    dim->dim_param = NULL;
-}
-
-/* A shape of `rank` dimensions without values. */
-static Onnx__TensorShapeProto *make_shape(size_t rank)
-{
-    Onnx__TensorShapeProto *shape = malloc(sizeof *shape);
-    if (shape == NULL) {
-        return NULL;
-    }
-    onnx__tensor_shape_proto__init(shape);
-    shape->dim = calloc(rank + 1, sizeof *shape->dim);
-    for (size_t i = 0; shape->dim != NULL && i < rank; i++) {
-        shape->dim[i] = malloc(sizeof *shape->dim[i]);
-        if (shape->dim[i] == NULL) {
-            break;
-        }
-        onnx__tensor_shape_proto__dimension__init(shape->dim[i]);
-        shape->n_dim++;
-    }
-    if (shape->n_dim != rank) {
-        onnx__tensor_shape_proto__free_unpacked(shape, NULL);
-        return NULL;
-    }
-    return shape;
-}
-
-static bool set_shape(Onnx__ValueInfoProto *value, const aegis_input_shape *shape)
-{
-    Onnx__TypeProto__Tensor *tensor = value->type->tensor_type;
-    if (tensor->shape == NULL) {
-        tensor->shape = make_shape((size_t)shape->rank);
-    }
-    if (tensor->shape == NULL) {
-        return false;
-    }
-    for (int i = 0; i < shape->rank; i++) {
-        clear_dimension(tensor->shape->dim[i]);
-        tensor->shape->dim[i]->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
-        tensor->shape->dim[i]->dim_value = shape->shape[i];
-    }
-    return true;
-}
-
-aegis_status aegis_onnx_graph_set_shapes(aegis_onnx_graph *graph,
-                                         const aegis_input_shape *shapes,
-                                         size_t count,
-                                         aegis_error *err)
-{
-    Onnx__GraphProto *proto = graph->model->graph;
-    for (size_t i = 0; i < count; i++) {
-        for (size_t k = 0; k < proto->n_input; k++) {
-            if (proto->input[k]->name != NULL &&
-                strcmp(proto->input[k]->name, shapes[i].name) == 0 &&
-                !set_shape(proto->input[k], &shapes[i])) {
-                return no_memory(err);
-            }
-        }
-    }
-    return AEGIS_OK;
 }
 
 aegis_status aegis_onnx_graph_serialise(const aegis_onnx_graph *graph,

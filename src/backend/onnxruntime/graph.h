@@ -31,12 +31,7 @@ bool aegis_onnx_graph_has_control_flow(const aegis_onnx_graph *graph);
 
 /* Initialisers leave the inputs (old models list them there, so that a caller could replace them).
  */
-aegis_status aegis_onnx_graph_drop_initialiser_inputs(aegis_onnx_graph *graph, aegis_error *err);
-/* Writes fixed shapes into the declarations of the inputs. */
-aegis_status aegis_onnx_graph_set_shapes(aegis_onnx_graph *graph,
-                                         const aegis_input_shape *shapes,
-                                         size_t count,
-                                         aegis_error *err);
+void aegis_onnx_graph_drop_initialiser_inputs(aegis_onnx_graph *graph);
 
 /* Bytes of the model, from malloc; free() them. */
 aegis_status aegis_onnx_graph_serialise(const aegis_onnx_graph *graph,

@@ -133,12 +133,12 @@ static aegis_status load_placed(const aegis_ort_model *model,
     bool complete = left == 0 && context->live_bytes == 0 && atomic_load(&context->strays) == 0;
     if (status == AEGIS_OK && !complete) {
         aegis_ort_session_finish(ret_session);
-        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
-                                 "loading left its recording: %zu of %zu blocks that stay were not "
-                                 "asked for, %" PRIu64 " bytes stay that have no place (first "
-                                 "asked: %" PRIu64 " bytes)",
-                                 left, model->kept_count, context->live_bytes,
-                                 context->asked_bytes);
+        status =
+            aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
+                            "loading left its recording: %zu of %zu blocks that stay were not "
+                            "asked for, %" PRIu64 " bytes stay that have no place (first "
+                            "asked: %" PRIu64 " bytes)",
+                            left, model->kept_count, context->live_bytes, context->asked_bytes);
     }
     aegis_ort_leave();
     return status;

@@ -67,16 +67,11 @@ static void deadline_range(const aegis_analysis_run *run, int64_t *ret_first, in
     }
 }
 
-/* ceil(x * U_i); false when x * C does not fit. */
-static bool scaled_up(aegis_i128 x, const aegis_atask *task, aegis_i128 *sum)
+/* ceil(x * U_i) for x below 2^64 - 1 in size: the product stays below 2^127. */
+static aegis_i128 scaled_up(aegis_i128 x, const aegis_atask *task)
 {
-    aegis_i128 product;
-    if (__builtin_mul_overflow(x, (aegis_i128)task->execution, &product)) {
-        return false;
-    }
-    aegis_i128 period = (aegis_i128)task->period;
-    *sum += product > 0 ? (product - 1) / period + 1 : product / period;
-    return true;
+    aegis_i128 product = x * (aegis_i128)task->execution, period = (aegis_i128)task->period;
+    return product > 0 ? (product - 1) / period + 1 : product / period;
 }
 
 /* ceil(amount / (slack * 2^-64)), INT64_MAX when that or more; not negative. */
@@ -101,7 +96,9 @@ static aegis_fixed utilisation_of(const aegis_analysis_run *run)
     return sum;
 }
 
-/* U < 1: the smaller of the two linear bounds, INT64_MAX where they do not fit. */
+/* U <= 1: the smaller of the two linear bounds, INT64_MAX where they do not fit. At U = 1 there is
+ * no slack, but where the sum is not positive (D >= T + J, no blocking) nothing is violated at all.
+ */
 static int64_t linear_limit(const aegis_analysis_run *run, int64_t last)
 {
     aegis_fixed utilisation = utilisation_of(run);
@@ -110,9 +107,9 @@ static int64_t linear_limit(const aegis_analysis_run *run, int64_t last)
     for (size_t i = 0; i < run->count; i++) {
         const aegis_atask *task = &run->tasks[i];
         aegis_i128 x = (aegis_i128)task->period + task->jitter - task->deadline;
-        if (!scaled_up(x, task, &with_sign) || (x > 0 && !scaled_up(x, task, &positive))) {
-            return INT64_MAX;
-        }
+        aegis_i128 term = scaled_up(x, task); /* C <= T: below 2^64 */
+        with_sign += term;
+        positive += x > 0 ? term : 0;
     }
     size_t blocker;
     positive += aegis_demand_blocking(run, INT64_MIN, &blocker);
@@ -152,20 +149,16 @@ static int64_t periodic_limit(const aegis_analysis_run *run, int64_t last)
 static aegis_outcome
 last_instant(aegis_analysis_run *run, int sign, int64_t last, int64_t *ret_limit)
 {
-    bool jitter = false;
-    for (size_t i = 0; i < run->count; i++) {
-        jitter = jitter || run->tasks[i].jitter > 0;
-    }
-    if (sign == 0 && jitter) {
-        *ret_limit = periodic_limit(run, last);
-        return AEGIS_OUTCOME_DONE;
-    }
-    int64_t linear = sign < 0 ? linear_limit(run, last) : INT64_MAX;
+    uint64_t length = 0;
+    int64_t linear = linear_limit(run, last);
     if (linear <= last) {
         *ret_limit = linear;
         return AEGIS_OUTCOME_DONE;
     }
-    uint64_t length = 0;
+    if (sign == 0 && aegis_has_jitter(run->tasks, run->count)) {
+        *ret_limit = periodic_limit(run, last);
+        return AEGIS_OUTCOME_DONE;
+    }
     aegis_outcome outcome = aegis_busy_period(run, run->count, 0, (uint64_t)linear, &length);
     *ret_limit = (int64_t)length > last ? (int64_t)length : last;
     return outcome;
@@ -258,7 +251,8 @@ static bool overload_instant(const aegis_analysis_run *run, int64_t *ret_at)
     aegis_u128 excess = utilisation.low > AEGIS_FIXED_ONE ? utilisation.low - AEGIS_FIXED_ONE : 0;
     aegis_i128 amount = 0;
     for (size_t i = 0; i < run->count; i++) {
-        if (!scaled_up(aegis_first_deadline(&run->tasks[i]), &run->tasks[i], &amount)) {
+        aegis_i128 term = scaled_up(aegis_first_deadline(&run->tasks[i]), &run->tasks[i]);
+        if (__builtin_add_overflow(amount, term, &amount)) {
             return false;
         }
     }

@@ -80,10 +80,7 @@ aegis_busy_period_exists(const aegis_analysis_run *run, size_t count, uint64_t b
     if (outcome != AEGIS_OUTCOME_DONE || sign < 0) {
         return outcome;
     }
-    bool delayed = blocking > 0;
-    for (size_t j = 0; j < count; j++) {
-        delayed = delayed || run->tasks[j].jitter > 0;
-    }
+    bool delayed = blocking > 0 || aegis_has_jitter(run->tasks, count);
     return sign > 0 || delayed ? AEGIS_OUTCOME_DIVERGES : AEGIS_OUTCOME_DONE;
 }
 

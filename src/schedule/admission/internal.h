@@ -75,6 +75,15 @@ static inline uint64_t aegis_jobs_until(const aegis_atask *task, uint64_t w)
     return (w + task->jitter) / task->period + 1;
 }
 
+static inline bool aegis_has_jitter(const aegis_atask *tasks, size_t count)
+{
+    bool jitter = false;
+    for (size_t i = 0; i < count; i++) {
+        jitter = jitter || tasks[i].jitter > 0;
+    }
+    return jitter;
+}
+
 /* First relative deadline as seen from the start of a busy period: D - J, possibly negative. */
 static inline int64_t aegis_first_deadline(const aegis_atask *task)
 {

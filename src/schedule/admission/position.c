@@ -98,10 +98,7 @@ size_t aegis_json_element(aegis_json_text json, size_t container, size_t index)
 {
     size_t offset = skip_space(json, container + 1);
     for (size_t i = 0; i < index; i++) {
-        offset = skip_value(json, offset);
-        if (!next_item(json, &offset)) {
-            return container;
-        }
+        offset = aegis_json_following(json, offset);
     }
     return offset;
 }

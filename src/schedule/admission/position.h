@@ -3,8 +3,8 @@
 #define AEGIS_SCHEDULE_ADMISSION_POSITION_H
 
 /* Where a value stands in a JSON text that has already been parsed without error: the parser keeps
- * no positions, and a message without one is of little use. Offsets into the text; each function
- * answers `container` itself when the thing is not found. */
+ * no positions, and a message without one is of little use. Offsets into the text. A member
+ * that is not found (its key is written with an escape) is answered with `container` itself. */
 
 #include <stddef.h>
 
@@ -18,7 +18,7 @@ size_t aegis_json_root(aegis_json_text json);
 /* The value (or the key itself) of a member of the object at `container`. */
 size_t aegis_json_member(aegis_json_text json, size_t container, const char *key);
 size_t aegis_json_key(aegis_json_text json, size_t container, const char *key);
-/* The element `index` of the array at `container`. */
+/* The element `index` of the array at `container`, which has so many. */
 size_t aegis_json_element(aegis_json_text json, size_t container, size_t index);
 /* The element after the one at `element`; behind the end when there is none. */
 size_t aegis_json_following(aegis_json_text json, size_t element);

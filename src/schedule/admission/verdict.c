@@ -2,6 +2,9 @@
 /* The test of each policy: responses and verdict, or the verdict alone. */
 #include "schedule/admission/internal.h"
 
+/* Of the steps left once the np-edf verdict is known; near U = 1 the busy period has no end. */
+#define RESPONSE_STEPS 10000000
+
 static void set_response(const aegis_analysis_run *run,
                          aegis_admission_result *result,
                          size_t i,
@@ -73,24 +76,15 @@ static aegis_outcome test_fifo(aegis_analysis_run *run, aegis_admission_result *
     return outcome;
 }
 
-static bool has_jitter(const aegis_analysis_run *run)
-{
-    for (size_t i = 0; i < run->count; i++) {
-        if (run->tasks[i].jitter > 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static aegis_outcome np_edf_outcome(aegis_analysis_run *run, int sign, uint64_t *responses)
 {
     if (sign > 0) {
         return AEGIS_OUTCOME_DIVERGES; /* demand grows faster than time, for every task */
     }
     /* At U = 1 with jitter no busy period ends and the search has no end either. */
-    return sign == 0 && has_jitter(run) ? AEGIS_OUTCOME_LIMIT
-                                        : aegis_np_edf_responses(run, sign, responses);
+    return sign == 0 && aegis_has_jitter(run->tasks, run->count)
+               ? AEGIS_OUTCOME_LIMIT
+               : aegis_np_edf_responses(run, sign, responses);
 }
 
 static aegis_outcome
@@ -100,7 +94,12 @@ respond_np_edf(aegis_analysis_run *run, int sign, aegis_admission_result *result
     if (responses == NULL) {
         return AEGIS_OUTCOME_NO_MEMORY;
     }
-    aegis_outcome outcome = set_all(run, result, np_edf_outcome(run, sign, responses), responses);
+    uint64_t left = run->budget.steps;
+    run->budget.steps = left < RESPONSE_STEPS ? left : RESPONSE_STEPS;
+    aegis_outcome outcome = np_edf_outcome(run, sign, responses);
+    /* The verdict stands without them: what does not fit 63 bits is merely not settled. */
+    outcome = outcome == AEGIS_OUTCOME_OVERFLOW ? AEGIS_OUTCOME_LIMIT : outcome;
+    outcome = set_all(run, result, outcome, responses);
     aegis_deallocate(run->allocator, responses, run->count, sizeof *responses);
     return outcome;
 }

@@ -85,6 +85,7 @@ static inline void sim_mixture(const char *policy_name, sim_tape *tape, aegis_tr
     models[3].core.compute_budget_ns = 15;
     models[4].core.lane = 1;
     models[4].core.background = true;
+    models[2].core.deadline_ns = 80;
     models[3].offset_ns = 7;
     aegis_simulator_source source = {
         .self = tape, .execution_ns = sim_execution, .record = sim_keep};

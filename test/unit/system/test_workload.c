@@ -64,6 +64,9 @@ static void defaults(void **state)
     assert_int_equal(model->config.sources[0].kind, AEGIS_SOURCE_RANDOM);
     assert_false(model->external || model->background || model->expect_refuse);
     assert_int_equal(model->place.line, 3);
+    assert_int_equal(model->path_place.line, 5);
+    assert_int_equal(model->path_place.column, 8);
+    assert_int_equal(model->inputs_place.line, 3);
     aegis_workload_free(workload);
 }
 
@@ -116,6 +119,8 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
+    assert_int_equal(vad->inputs_place.line, 19);
+    assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);
     assert_int_equal(config->slots, 4);

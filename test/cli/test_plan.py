@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`plan`: the contract of its JSON and its exit codes."""
+
+import csv
+import io
+import json
+
+import support
+
+# Two that never meet, and one that meets both.
+SMALL = "id,lower,upper,size\n0,0,5,100\n1,5,9,60\n2,0,9,30\n"
+
+
+class Plan(support.CommandTest):
+    def plan(self, code, text, *options):
+        return self.expect_json(code, "plan", "--json", *options, self.write("b.csv", text))
+
+    def check(self, text, result):
+        rows = [[int(v) for v in line.split(",")] for line in text.splitlines()[1:]]
+        self.assertEqual(set(result["offsets"]), {str(row[0]) for row in rows})
+        for i, (a, a_lower, a_upper, a_size) in enumerate(rows):
+            start = result["offsets"][str(a)]
+            self.assertLessEqual(start + a_size, result["height"])
+            for b, b_lower, b_upper, b_size in rows[:i]:
+                other = result["offsets"][str(b)]
+                apart = start + a_size <= other or other + b_size <= start
+                self.assertTrue(apart or a_upper <= b_lower or b_upper <= a_lower)
+
+    def test_minimises_height_without_a_capacity(self):
+        result = self.plan(0, SMALL)
+        self.assertTrue(result["feasible"])
+        self.assertTrue(result["optimal"])
+        self.assertEqual(result["height"], 130)
+        self.assertEqual(result["lower_bound"], 130)
+        self.assertGreaterEqual(result["seconds"], 0)
+        self.check(SMALL, result)
+
+    def test_fits_a_capacity_exactly(self):
+        result = self.plan(0, SMALL, "--capacity", "130")
+        self.assertEqual(result["capacity"], 130)
+        self.assertTrue(result["feasible"])
+        self.check(SMALL, result)
+
+    def test_infeasible_names_the_peak(self):
+        result = self.plan(3, SMALL, "--capacity", "129")
+        self.assertFalse(result["feasible"])
+        self.assertEqual(result["capacity"], 129)
+        self.assertEqual(result["lower_bound"], 130)
+        self.assertEqual(result["peak"]["bytes"], 130)
+        self.assertEqual(sorted(result["peak"]["buffers"]), [0, 2])
+        self.assertTrue(0 <= result["peak"]["at"] < 5)
+        out, _ = self.expect(3, "plan", "--capacity", "129", self.path("b.csv"))
+        self.assertIn("Infeasible", out)
+        self.assertIn("130 bytes", out)
+
+    def test_limits_end_the_search_undecided(self):
+        # Dense random lifetimes at the lower bound: one node decides nothing.
+        state, lines = 7, ["id,lower,upper,size"]
+        for i in range(120):
+            state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+            lower, length, size = state >> 60, 1 + (state >> 56) % 7, 1 + (state >> 40) % 997
+            lines.append(f"{i},{lower},{lower + length},{size}")
+        text = "\n".join(lines) + "\n"
+        bound = self.plan(0, text, "--nodes", "1")["lower_bound"]
+        done = self.run_program("plan", "--json", "--nodes", "1", "--capacity", str(bound),
+                                self.path("b.csv"))
+        result = json.loads(done.stdout)
+        verdicts = {0: "feasible", 3: "infeasible", 6: "undecided"}
+        self.assertEqual(result["verdict"], verdicts[done.returncode])
+        self.assertNotEqual(done.returncode, 3)
+
+    def test_malformed_files_are_refused_with_line_and_column(self):
+        self.refused(2, ["b.csv:3:"], "plan", self.write("b.csv", SMALL.replace("1,5", "1,x")))
+        self.refused(2, ["b.csv:1:"], "plan", self.write("b.csv", "a,b\n1,2\n"))
+        # A lifetime that ends before it begins.
+        self.refused(2, ["0"], "plan", self.write("b.csv", "id,lower,upper,size\n0,5,5,10\n"))
+
+    def test_lines_and_csv(self):
+        path = self.write("b.csv", SMALL)
+        out, _ = self.expect(0, "plan", "-o", "jsonl", path)
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([line["id"] for line in lines], [0, 1, 2])
+        self.assertTrue(all(line["schema_version"] == 1 for line in lines))
+        out, _ = self.expect(0, "plan", "-o", "csv", path)
+        rows = list(csv.DictReader(io.StringIO(out)))
+        self.assertEqual([int(row["size"]) for row in rows], [100, 60, 30])
+        self.assertEqual([int(row["offset"]) for row in rows], [line["offset"] for line in lines])
+
+
+class Admit(support.CommandTest):
+    def admit(self, code, policy, *tasks):
+        taskset = {"policy": policy,
+                   "tasks": [dict(zip(("name", "C", "T", "D"), task)) for task in tasks]}
+        return self.expect_json(code, "admit", "--json", self.write("t.json", json.dumps(taskset)))
+
+    def test_responses_of_the_textbook_set(self):
+        result = self.admit(0, "np-fp", ("a", 2, 10, 10), ("b", 3, 15, 15), ("c", 5, 50, 50))
+        self.assertTrue(result["schedulable"])
+        self.assertEqual([task["response"] for task in result["tasks"]], [6, 9, 10])
+        self.assertEqual([task["meets"] for task in result["tasks"]], [True] * 3)
+        self.assertEqual(set(result["bounds"]), {"liu_layland", "hyperbolic", "density"})
+
+    def test_refusal_names_an_instant(self):
+        result = self.admit(3, "np-edf", ("a", 2, 4, 4), ("b", 8, 100, 100))
+        self.assertFalse(result["schedulable"])
+        self.assertGreater(result["violation"]["t"], 0)
+        self.assertTrue(result["violation"]["jobs"])
+
+    def test_malformed_sets_are_refused(self):
+        self.refused(2, ["t.json:1:"], "admit", self.write("t.json", "{"))
+        self.refused(2, ["t.json"], "admit", self.write("t.json", '{"policy":"np-fp"}'))
+
+
+if __name__ == "__main__":
+    support.main()
