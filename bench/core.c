@@ -39,13 +39,13 @@ static aegis_core_model make_model(uint32_t number, uint64_t period_ns, uint64_t
                               .segment_enforceable_ns = {bound_ns}};
 }
 
-typedef struct bed {
+typedef struct core_bed {
     aegis_core *core;
     aegis_core_action *actions;
     uint64_t now_ns, jobs;
-} bed;
+} core_bed;
 
-static void step(bed *bed, const aegis_core_event *event)
+static void step(core_bed *bed, const aegis_core_event *event)
 {
     size_t count = 0;
     aegis_error err;
@@ -53,7 +53,7 @@ static void step(bed *bed, const aegis_core_event *event)
     bench_keep(bed->actions);
 }
 
-static void submit(bed *bed, uint32_t model)
+static void submit(core_bed *bed, uint32_t model)
 {
     step(bed, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
                                   .model = model,
@@ -70,7 +70,7 @@ static void measure_decisions(bench_report *report, uint32_t ready)
     aegis_policy policy = find_policy("np-edf");
     aegis_allocator allocator = aegis_allocator_default();
     aegis_error err;
-    bed bed = {0};
+    core_bed bed = {0};
     must(aegis_core_create(&config, &policy, &allocator, &bed.core, &err), &err);
     bed.actions = calloc(aegis_core_max_actions(bed.core), sizeof *bed.actions);
     if (bed.actions == NULL) {

@@ -125,8 +125,7 @@ static void act(simulation *sim, const aegis_core_action *action)
 static aegis_status step(simulation *sim, const aegis_core_event *event, aegis_error *err)
 {
     size_t count = 0;
-    aegis_status status =
-        aegis_core_step(sim->core, sim->now_ns, event, sim->actions, &count, err);
+    aegis_status status = aegis_core_step(sim->core, sim->now_ns, event, sim->actions, &count, err);
     if (status != AEGIS_OK) {
         return status;
     }
@@ -136,8 +135,7 @@ static aegis_status step(simulation *sim, const aegis_core_event *event, aegis_e
     }
     for (size_t i = 0; i < count; i++) {
         if (record) {
-            aegis_trace_record written =
-                aegis_core_action_to_record(&sim->actions[i], sim->now_ns);
+            aegis_trace_record written = aegis_core_action_to_record(&sim->actions[i], sim->now_ns);
             write_record(sim, &written);
         }
         act(sim, &sim->actions[i]);
@@ -157,8 +155,7 @@ static void sink(simulation *sim, size_t at)
 {
     uint32_t item = sim->queue[at];
     for (size_t child = 2 * at + 1; child < sim->queued; child = 2 * at + 1) {
-        if (child + 1 < sim->queued &&
-            seen_before(sim, sim->queue[child + 1], sim->queue[child])) {
+        if (child + 1 < sim->queued && seen_before(sim, sim->queue[child + 1], sim->queue[child])) {
             child++;
         }
         if (!seen_before(sim, sim->queue[child], item)) {
@@ -351,8 +348,7 @@ static aegis_status run(simulation *sim, aegis_error *err)
 
 static aegis_status prepare(simulation *sim, const aegis_policy *policy, aegis_error *err)
 {
-    aegis_status status =
-        aegis_core_create(sim->config, policy, sim->allocator, &sim->core, err);
+    aegis_status status = aegis_core_create(sim->config, policy, sim->allocator, &sim->core, err);
     if (status != AEGIS_OK) {
         return status;
     }
@@ -367,8 +363,8 @@ static aegis_status prepare(simulation *sim, const aegis_policy *policy, aegis_e
     sim->results = aegis_allocate_zeroed(sim->allocator, sim->count, sizeof *sim->results);
     if (sim->actions == NULL || sim->arrivals == NULL || sim->queue == NULL ||
         sim->index_of == NULL || sim->lanes == NULL || sim->results == NULL) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY,
-                               "no memory to simulate %zu models", sim->count);
+        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory to simulate %zu models",
+                               sim->count);
     }
     return AEGIS_OK;
 }

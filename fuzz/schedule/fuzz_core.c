@@ -20,15 +20,19 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition);          \
-            abort();                                                                               \
-        }                                                                                          \
+#define CHECK(condition)                                                                  \
+    do {                                                                                  \
+        if (!(condition)) {                                                               \
+            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
+            abort();                                                                      \
+        }                                                                                 \
     } while (0)
 
-typedef enum shadow_state { SHADOW_NONE = 0, SHADOW_WAITS, SHADOW_RUNS } shadow_state;
+typedef enum shadow_state {
+    SHADOW_NONE = 0,
+    SHADOW_WAITS,
+    SHADOW_RUNS
+} shadow_state;
 
 typedef struct shadow_job {
     shadow_state state;
@@ -96,8 +100,7 @@ static void check_state(const fuzz *f)
     for (uint32_t i = 0; i < MODELS; i++) {
         aegis_core_counters c;
         CHECK(aegis_core_model_counters(f->core, i, &c, NULL) == AEGIS_OK);
-        CHECK(c.jobs ==
-              c.completed + c.missed + c.aborted + c.dropped + c.skipped + c.pending);
+        CHECK(c.jobs == c.completed + c.missed + c.aborted + c.dropped + c.skipped + c.pending);
         CHECK(c.missed == c.excused + c.unexcused);
         CHECK(c.pending == waiting[i]);
     }
@@ -185,7 +188,8 @@ static void submit(fuzz *f)
                               .job_priority = (int8_t)byte(f),
                               .more = flags % 4 == 0};
     uint64_t offset = byte(f);
-    event.release_ns = flags % 8 < 3 && f->now_ns > offset ? f->now_ns - offset : f->now_ns + offset;
+    event.release_ns =
+        flags % 8 < 3 && f->now_ns > offset ? f->now_ns - offset : f->now_ns + offset;
     if (flags & 16) {
         event.deadline_ns = event.release_ns + byte(f);
     }

@@ -13,7 +13,7 @@ extern "C" {
 
 typedef struct aegis_replay_difference {
     bool found;
-    uint64_t index; /**< of the decision, from 0 */
+    uint64_t index;                       /**< of the decision, from 0 */
     aegis_trace_record recorded, derived; /**< kind INVALID: that side has no decision here */
 } aegis_replay_difference;
 

@@ -50,18 +50,20 @@ static uint64_t rank_key(const aegis_search *s, uint32_t i, char criterion)
     return key >> 53 == 0 ? key : UINT64_C(1) << 53;
 }
 
-/* Runs 0..3 of each eight take four proven orders, runs 4..7 the same ones with every key scaled
- * by 1 to 1.5 at random: hard instances have heavy tails, which restarts cut off. */
+/* Runs 0..3 of each eight take four proven orders, runs 4..7 the same ones with their keys scaled
+ * by 1 to 1.5 at random, in every other eight without the first key: hard instances have heavy
+ * tails, which restarts cut off. */
 static void rank_buffers(aegis_search *s, unsigned run)
 {
     static const char *const orders[] = {"TWA", "TOW", "WAT", "TZA"};
     const char *order = orders[run % AEGIS_ARRAY_LENGTH(orders)];
+    int kept = run / 8 % 2 == 0 ? 0 : 1;
     bool perturbed = run % (2 * AEGIS_ARRAY_LENGTH(orders)) >= AEGIS_ARRAY_LENGTH(orders);
     uint64_t seed = run;
     for (uint32_t i = 0; i < s->count; i++) {
         s->ranking[i].index = i;
         for (int k = 0; k < 3; k++) {
-            uint64_t scale = perturbed ? 1024 + aegis_random_next(&seed) % 512 : 1024;
+            uint64_t scale = perturbed && k >= kept ? 1024 + aegis_random_next(&seed) % 512 : 1024;
             s->ranking[i].key[k] = rank_key(s, i, order[k]) * scale;
         }
     }
@@ -140,9 +142,15 @@ static void take_back(aegis_search *s, frame *f)
 
 /* ---- inference ---- */
 
-/* The open buffers of a section are jobs on one machine with their lowest offsets as release times:
- * served in that order they end at the least height any plan can have there. A buffer whose `low`
- * is below the floor can only be lifted past it by a neighbour placed from now on. */
+/* The lowest offset still open to a buffer. One whose `low` is below the floor can only be lifted
+ * past it by a neighbour placed from now on. */
+static uint64_t lowest_open(const aegis_search *s, uint32_t j, uint64_t floor)
+{
+    return s->low[j] >= floor ? s->low[j] : floor + s->least_near[j];
+}
+
+/* The open buffers of a section are jobs on one machine with their lowest open offsets as release
+ * times: served in that order they end at the least height any plan can have there. */
 static uint64_t section_height(aegis_search *s, uint32_t section, uint64_t floor)
 {
     uint32_t n = 0;
@@ -151,7 +159,7 @@ static uint64_t section_height(aegis_search *s, uint32_t section, uint64_t floor
         if (s->placed[j]) {
             continue;
         }
-        uint64_t low = s->low[j] >= floor ? s->low[j] : floor + s->least_near[j];
+        uint64_t low = lowest_open(s, j, floor);
         uint32_t at = n++;
         while (at > 0 && s->heads[at - 1].value > low) {
             s->heads[at] = s->heads[at - 1];
@@ -167,47 +175,40 @@ static uint64_t section_height(aegis_search *s, uint32_t section, uint64_t floor
     return height;
 }
 
-static uint64_t section_lowest(const aegis_search *s, uint32_t section)
+/* Brings `section_low` up to date after a change in the section, and says whether what is open in
+ * it can still be held. The sorted bound is computed only where the two simple ones leave it open. */
+static bool update_section(aegis_search *s, uint32_t section, uint64_t floor)
 {
-    uint64_t low = UINT64_MAX;
+    uint64_t sum = s->section_sum[section], low = UINT64_MAX, high = 0;
+    if (sum == 0) {
+        return true;
+    }
     for (uint32_t m = s->member_begin[section]; m < s->member_begin[section + 1]; m++) {
         uint32_t j = s->member[m];
-        if (!s->placed[j] && s->low[j] < low) {
-            low = s->low[j];
-        }
-    }
-    return low;
-}
-
-static bool update_lows(aegis_search *s, uint32_t first, uint32_t end)
-{
-    for (uint32_t k = first; k < end; k++) {
-        uint64_t low = section_lowest(s, k);
-        if (low == s->section_low[k]) {
+        if (s->placed[j]) {
             continue;
         }
-        if (!keep_low(s, k)) {
+        uint64_t open = lowest_open(s, j, floor);
+        low = s->low[j] < low ? s->low[j] : low;
+        high = open > high ? open : high;
+    }
+    if (low != s->section_low[section]) {
+        if (!keep_low(s, section)) {
             s->starved = true;
             return false;
         }
-        s->section_low[k] = low;
+        s->section_low[section] = low;
     }
-    return true;
+    return (low > floor ? low : floor) + sum <= s->capacity &&
+           (high + sum <= s->capacity || section_height(s, section, floor) <= s->capacity);
 }
 
-/* Whether the sections of the frame's window can hold what is open in them: a cheap test for all,
- * an exact one for those in [first, end), where something changed. */
-static bool
-sections_hold(aegis_search *s, const frame *f, uint32_t first, uint32_t end, uint64_t floor)
+/* Whether every section of the frame's window can hold what is open above the floor. */
+static bool window_holds(const aegis_search *s, const frame *f, uint64_t floor)
 {
     for (uint32_t k = s->from[f->first]; k < f->section_end; k++) {
         uint64_t low = s->section_low[k] > floor ? s->section_low[k] : floor;
         if (s->section_sum[k] != 0 && low + s->section_sum[k] > s->capacity) {
-            return false;
-        }
-    }
-    for (uint32_t k = first; k < end; k++) {
-        if (s->section_sum[k] != 0 && section_height(s, k, floor) > s->capacity) {
             return false;
         }
     }
@@ -235,7 +236,11 @@ static bool propagate(aegis_search *s, const frame *f)
         first = s->from[j] < first ? s->from[j] : first;
         end = s->to[j] > end ? s->to[j] : end;
     }
-    return update_lows(s, first, end) && sections_hold(s, f, first, end, offset);
+    bool holds = window_holds(s, f, offset);
+    for (uint32_t k = first; k < end && holds; k++) {
+        holds = update_section(s, k, offset);
+    }
+    return holds;
 }
 
 /* ---- the search ---- */

@@ -36,10 +36,10 @@ static bool is_decision(const aegis_trace_record *record)
 
 static aegis_status broken(const replay_state *replay, const char *what, aegis_error *err)
 {
-    return aegis_error_set(err, HERE, AEGIS_ERROR_PARSE,
-                           "record %zu (%s, %" PRIu64 " ns) cannot be replayed: %s", replay->at,
-                           aegis_trace_kind_name((aegis_trace_kind)replay->records[replay->at].kind),
-                           replay->records[replay->at].time_ns, what);
+    return aegis_error_set(
+        err, HERE, AEGIS_ERROR_PARSE, "record %zu (%s, %" PRIu64 " ns) cannot be replayed: %s",
+        replay->at, aegis_trace_kind_name((aegis_trace_kind)replay->records[replay->at].kind),
+        replay->records[replay->at].time_ns, what);
 }
 
 /* ---- the core record ---- */
@@ -57,8 +57,7 @@ static aegis_status create_core(replay_state *replay,
     while (replay->at < replay->count && !is_event(&replay->records[replay->at])) {
         replay->at++;
     }
-    if (replay->at == replay->count ||
-        replay->records[replay->at].kind != AEGIS_TRACE_EVENT_CORE) {
+    if (replay->at == replay->count || replay->records[replay->at].kind != AEGIS_TRACE_EVENT_CORE) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_PARSE,
                                "the trace has no core record before its events: it was not written "
                                "by a scheduler, or its start is missing");
@@ -189,9 +188,8 @@ static bool same(const aegis_trace_record *a, const aegis_trace_record *b)
            a->b == b->b && a->c == b->c && a->d == b->d;
 }
 
-static void compare(replay_state *replay,
-                    const aegis_trace_record *recorded,
-                    const aegis_trace_record *derived)
+static void
+compare(replay_state *replay, const aegis_trace_record *recorded, const aegis_trace_record *derived)
 {
     static const aegis_trace_record none = {.kind = AEGIS_TRACE_INVALID};
     aegis_replay_result *result = &replay->result;
@@ -346,10 +344,11 @@ aegis_status aegis_replay_verify(const aegis_trace_file *file,
     }
     uint64_t dropped = aegis_trace_file_ring_dropped(file, ring);
     if (dropped > 0) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_PARSE,
-                               "ring \"%s\" dropped %" PRIu64
-                               " records, so decisions lack their causes; record with a larger ring",
-                               aegis_trace_file_ring_name(file, ring), dropped);
+        return aegis_error_set(
+            err, HERE, AEGIS_ERROR_PARSE,
+            "ring \"%s\" dropped %" PRIu64
+            " records, so decisions lack their causes; record with a larger ring",
+            aegis_trace_file_ring_name(file, ring), dropped);
     }
     const aegis_trace_record *records = aegis_trace_file_ring_records(file, ring, &count);
     return aegis_replay_verify_records(records, count, aegis_trace_file_complete(file), policy,

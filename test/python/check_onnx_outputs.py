@@ -3,12 +3,14 @@
 
 check_onnx_outputs.py MODELS DUMP: DUMP/<model>/in.<job>.<name> and out.<job>.<name> are raw bytes. Jobs
 of a model with state come in order; the plain session is fed its own outputs by hand, so that an error
-that builds up over jobs is seen too.
+that builds up over jobs is seen too. ref.0.output_0 is compared with MODELS/reference/<model>/output_0.pb.
 """
 import pathlib
 import sys
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import onnxruntime
 
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
@@ -61,7 +63,21 @@ def check(models, folder):
         for source, target in STATE.items():
             if target in names and source in feed:
                 fed[source] = results[names.index(target)]
+    problems += check_reference(models, folder)
     return jobs, problems
+
+
+def check_reference(models, folder):
+    """Against the output that the model's package ships, within its own tolerance."""
+    path = models / "reference" / folder.name / "output_0.pb"
+    if not path.exists():
+        return []
+    tensor = onnx.TensorProto.FromString(path.read_bytes())
+    wanted = onnx.numpy_helper.to_array(tensor).ravel()
+    ours = np.fromfile(folder / "ref.0.output_0", dtype=wanted.dtype)
+    if ours.size == wanted.size and np.allclose(ours, wanted, rtol=1e-3, atol=1e-7):
+        return []
+    return ["the package's reference output differs"]
 
 
 def main():

@@ -59,7 +59,10 @@ typedef enum aegis_overrun_rule {
     AEGIS_OVERRUN_REPORT
 } aegis_overrun_rule;
 
-typedef enum aegis_early_rule { AEGIS_EARLY_REFUSE = 0, AEGIS_EARLY_DELAY } aegis_early_rule;
+typedef enum aegis_early_rule {
+    AEGIS_EARLY_REFUSE = 0,
+    AEGIS_EARLY_DELAY
+} aegis_early_rule;
 
 #define AEGIS_MAX_SEGMENTS 64
 #define AEGIS_CORE_MAX_LANES 64u
@@ -70,26 +73,28 @@ typedef enum aegis_early_rule { AEGIS_EARLY_REFUSE = 0, AEGIS_EARLY_DELAY } aegi
 #define AEGIS_CORE_MAX_DURATION_NS (UINT64_MAX / 8)
 
 typedef struct aegis_core_config {
-    uint16_t lanes;        /**< 1..64 */
-    uint32_t max_models;   /**< model numbers are below this; 1..65,534 */
-    uint32_t max_jobs;     /**< of all models together; 1..2^24 */
-    uint64_t wake_bound_ns;/**< J: how late a release may become ready without breaking a proof */
-    uint64_t launch_bound_ns; /**< from dispatch to start of execution: allowance before an overrun */
+    uint16_t lanes;         /**< 1..64 */
+    uint32_t max_models;    /**< model numbers are below this; 1..65,534 */
+    uint32_t max_jobs;      /**< of all models together; 1..2^24 */
+    uint64_t wake_bound_ns; /**< J: how late a release may become ready without breaking a proof */
+    /** From dispatch to start of execution: allowance before an overrun. */
+    uint64_t launch_bound_ns;
 } aegis_core_config;
 
 /** One admitted model. */
 typedef struct aegis_core_model {
     uint32_t model;
     uint16_t lane;
-    uint64_t period_ns;    /**< T; for background models the smallest distance of releases, may be 0 */
-    uint64_t deadline_ns;  /**< D; 0 for background */
+    uint64_t period_ns; /**< T; for background models the smallest distance of releases, may be 0 */
+    uint64_t deadline_ns; /**< D; 0 for background */
     int32_t priority;
-    uint64_t jitter_ns;    /**< of its releases, beside the driver's wake_bound_ns; part of the proof */
-    uint32_t queue_depth;  /**< 1..1,024 */
+    /** Of its releases, beside the driver's wake_bound_ns; part of the proof. */
+    uint64_t jitter_ns;
+    uint32_t queue_depth; /**< 1..1,024 */
     aegis_overrun_rule overrun;
     aegis_early_rule early;
     bool background;
-    uint32_t weight;       /**< of background models, >= 1 */
+    uint32_t weight;            /**< of background models, >= 1 */
     uint64_t compute_budget_ns; /**< per period; 0: none */
     uint32_t segment_count;
     uint64_t segment_bound_ns[AEGIS_MAX_SEGMENTS];       /**< C of each segment */
@@ -98,13 +103,14 @@ typedef struct aegis_core_model {
 
 typedef enum aegis_core_event_kind {
     AEGIS_CORE_MODEL_ADD = 1, /**< `add` */
-    AEGIS_CORE_MODEL_REMOVE,  /**< model: its jobs end (REMOVED) when none of it runs, else at its end */
-    AEGIS_CORE_SUBMIT,        /**< model, job, release_ns, deadline_ns (0: release + D), job_priority,
-                                   more */
-    AEGIS_CORE_TIMER,         /**< the time that was armed has come (early and stale ones are harmless) */
-    AEGIS_CORE_SEGMENT_DONE,  /**< model, job, lane, segment, start_ns, end_ns, status */
-    AEGIS_CORE_CLEAR_FAULT,   /**< model: submissions are accepted again */
-    AEGIS_CORE_STOP           /**< no more dispatches; running segments still report */
+    AEGIS_CORE_MODEL_REMOVE,  /**< model: its jobs end (REMOVED) when none of it runs, else at its
+                                 end */
+    AEGIS_CORE_SUBMIT, /**< model, job, release_ns, deadline_ns (0: release + D), job_priority,
+                            more */
+    AEGIS_CORE_TIMER,  /**< the time that was armed has come (early and stale ones are harmless) */
+    AEGIS_CORE_SEGMENT_DONE, /**< model, job, lane, segment, start_ns, end_ns, status */
+    AEGIS_CORE_CLEAR_FAULT,  /**< model: submissions are accepted again */
+    AEGIS_CORE_STOP          /**< no more dispatches; running segments still report */
 } aegis_core_event_kind;
 
 typedef struct aegis_core_event {
@@ -112,7 +118,7 @@ typedef struct aegis_core_event {
     uint32_t model;
     uint16_t lane;
     uint32_t segment;
-    uint64_t job;              /**< > 0, unique; given by the driver */
+    uint64_t job; /**< > 0, unique; given by the driver */
     uint64_t release_ns, deadline_ns;
     int32_t job_priority;
     uint64_t start_ns, end_ns;
@@ -176,9 +182,9 @@ aegis_status aegis_core_step(aegis_core *core,
 /** Counters of one model. jobs = completed + missed + aborted + dropped + skipped + pending. */
 typedef struct aegis_core_counters {
     uint64_t jobs, completed, missed, aborted, dropped, skipped, pending;
-    uint64_t refused; /**< submissions that never became jobs (too early, deadline too early, not
-                           admitted, faulted, stopping) */
-    uint64_t overruns;           /**< segments past their bound */
+    uint64_t refused;  /**< submissions that never became jobs (too early, deadline too early, not
+                            admitted, faulted, stopping) */
+    uint64_t overruns; /**< segments past their bound */
     uint64_t excused, unexcused; /**< of `missed` */
 } aegis_core_counters;
 /** INVALID_ARGUMENT when `model` is not below max_models. They stay after a removal and start anew

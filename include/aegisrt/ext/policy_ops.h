@@ -43,7 +43,7 @@ typedef struct aegis_policy_view {
     size_t ready_count;                /**< foreground jobs */
     const aegis_policy_job *head;      /**< what runs unless the policy waits; never NULL */
     const aegis_policy_job *runner_up; /**< the next one, or NULL */
-    uint64_t next_release_ns;          /**< earliest known future release of this lane; UINT64_MAX */
+    uint64_t next_release_ns; /**< earliest known future release of this lane; UINT64_MAX */
     uint32_t next_release_model;
 } aegis_policy_view;
 
@@ -62,7 +62,8 @@ typedef struct aegis_policy_ops {
     uint64_t (*idle_until)(void *self, const aegis_policy_view *view);
     /** Optional: true when a proof exists: which test, and how tasks are ordered for it (indexes of
      * `models` in priority order, highest first, written to `ret_order`; EDF and FIFO tests ignore
-     * it). `models` are those of one lane. NULL: no proof, so the policy runs in simulation only. */
+     * it). `models` are those of one lane. NULL: no proof, so the policy runs in simulation only.
+     */
     bool (*proof)(void *self,
                   const aegis_policy_model *models,
                   size_t count,

@@ -6,16 +6,15 @@
 
 #define HERE AEGIS_HERE("schedule.core")
 
-static aegis_status check_limits(const aegis_core *core,
-                                 const aegis_core_model *add,
-                                 aegis_error *err)
+static aegis_status
+check_limits(const aegis_core *core, const aegis_core_model *add, aegis_error *err)
 {
     const char *wrong = NULL;
     uint64_t value = 0;
-#define REQUIRE(condition, name, of)                                                               \
-    if (wrong == NULL && !(condition)) {                                                           \
-        wrong = (name);                                                                            \
-        value = (uint64_t)(of);                                                                    \
+#define REQUIRE(condition, name, of)     \
+    if (wrong == NULL && !(condition)) { \
+        wrong = (name);                  \
+        value = (uint64_t)(of);          \
     }
     REQUIRE(add->lane < core->config.lanes, "lane", add->lane)
     REQUIRE(add->period_ns <= AEGIS_CORE_MAX_DURATION_NS, "period_ns", add->period_ns)
@@ -47,9 +46,7 @@ static aegis_status check_limits(const aegis_core *core,
     return AEGIS_OK;
 }
 
-static aegis_status check_add(const aegis_core *core,
-                              const aegis_core_model *add,
-                              aegis_error *err)
+static aegis_status check_add(const aegis_core *core, const aegis_core_model *add, aegis_error *err)
 {
     if (add == NULL) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
@@ -76,9 +73,8 @@ static aegis_status check_admitted(const aegis_core *core, uint32_t model, aegis
     return AEGIS_OK;
 }
 
-static aegis_status check_submit(const aegis_core *core,
-                                 const aegis_core_event *event,
-                                 aegis_error *err)
+static aegis_status
+check_submit(const aegis_core *core, const aegis_core_event *event, aegis_error *err)
 {
     if (event->model >= core->config.max_models) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
@@ -99,10 +95,8 @@ static aegis_status check_submit(const aegis_core *core,
     return AEGIS_OK;
 }
 
-static aegis_status check_done(const aegis_core *core,
-                               uint64_t now_ns,
-                               const aegis_core_event *event,
-                               aegis_error *err)
+static aegis_status
+check_done(const aegis_core *core, uint64_t now_ns, const aegis_core_event *event, aegis_error *err)
 {
     if (event->lane >= core->config.lanes) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,

@@ -25,8 +25,8 @@ static size_t lane_items(const aegis_core_config *config)
 static aegis_status check_config(const aegis_core_config *config, aegis_error *err)
 {
     if (config->lanes < 1 || config->lanes > AEGIS_CORE_MAX_LANES) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
-                               "lanes is %u; give 1 to %u", config->lanes, AEGIS_CORE_MAX_LANES);
+        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT, "lanes is %u; give 1 to %u",
+                               config->lanes, AEGIS_CORE_MAX_LANES);
     }
     if (config->max_models < 1 || config->max_models > AEGIS_CORE_MAX_MODELS) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
@@ -67,8 +67,11 @@ static aegis_status check_policy(const aegis_policy *policy, aegis_error *err)
     return AEGIS_OK;
 }
 
-static aegis_core_heap lay_out_heap(
-    aegis_core *core, uint32_t **items, uint32_t capacity, uint32_t *positions, aegis_core_before before)
+static aegis_core_heap lay_out_heap(aegis_core *core,
+                                    uint32_t **items,
+                                    uint32_t capacity,
+                                    uint32_t *positions,
+                                    aegis_core_before before)
 {
     aegis_core_heap heap = {
         .items = *items, .positions = positions, .before = before, .context = core};
@@ -136,8 +139,8 @@ aegis_status aegis_core_create(const aegis_core_config *config,
     core->job_table =
         aegis_allocate_zeroed(allocator, core->table_mask + 1, sizeof *core->job_table);
     if (core->lanes == NULL || core->models == NULL || core->jobs == NULL ||
-        core->heap_items == NULL || core->job_positions == NULL ||
-        core->model_positions == NULL || core->job_table == NULL) {
+        core->heap_items == NULL || core->job_positions == NULL || core->model_positions == NULL ||
+        core->job_table == NULL) {
         goto fail;
     }
     lay_out_lanes(core);

@@ -89,8 +89,7 @@ static void next_release(const aegis_core *core, const core_lane *lane, aegis_po
     }
 }
 
-static bool
-policy_waits(aegis_core *core, uint16_t lane_number, uint32_t chosen, uint32_t second)
+static bool policy_waits(aegis_core *core, uint16_t lane_number, uint32_t chosen, uint32_t second)
 {
     core_lane *lane = &core->lanes[lane_number];
     if (core->policy.ops->idle_until == NULL) {
@@ -134,12 +133,10 @@ static void start(aegis_core *core, core_lane *lane, uint32_t index)
     lane->terminated_why = AEGIS_WHY_NONE;
     /* A bound is kept when the segment ends at that very instant: one ns later it is broken. */
     lane->overrun_at_ns = core_add_ns(ready, limits->segment_bound_ns[job->segment] + 1);
-    lane->void_at_ns =
-        core_add_ns(core->now_ns, limits->segment_enforceable_ns[job->segment] + 1);
+    lane->void_at_ns = core_add_ns(core->now_ns, limits->segment_enforceable_ns[job->segment] + 1);
     lane->budget_at_ns = NEVER;
     if (limits->compute_budget_ns > 0) {
-        lane->budget_at_ns =
-            core_add_ns(ready, limits->compute_budget_ns - job->executed_ns + 1);
+        lane->budget_at_ns = core_add_ns(ready, limits->compute_budget_ns - job->executed_ns + 1);
     }
 }
 
@@ -169,8 +166,8 @@ void aegis_core_fill_lane(aegis_core *core, uint16_t lane_number)
         return;
     }
     lane->waits_until_ns = 0;
-    aegis_core_action *action = aegis_core_emit(core, AEGIS_TRACE_DISPATCH,
-                                                why_chosen(core, lane, chosen, second), chosen);
+    aegis_core_action *action =
+        aegis_core_emit(core, AEGIS_TRACE_DISPATCH, why_chosen(core, lane, chosen, second), chosen);
     action->a = core->jobs[chosen].segment;
     action->b = rank_of(core, chosen);
     action->c = second == NO_JOB ? 0 : rank_of(core, second);

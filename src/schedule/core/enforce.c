@@ -2,11 +2,8 @@
 /* Overruns, termination and broken proofs. */
 #include "state.h"
 
-void aegis_core_break_proof(aegis_core *core,
-                            uint32_t job,
-                            aegis_rationale why,
-                            uint64_t bound_ns,
-                            uint64_t measured_ns)
+void aegis_core_break_proof(
+    aegis_core *core, uint32_t job, aegis_rationale why, uint64_t bound_ns, uint64_t measured_ns)
 {
     core_lane *lane = &core->lanes[core->models[core->jobs[job].model].limits.lane];
     if (!lane->whole) {

@@ -45,8 +45,7 @@ static void complete(aegis_core *core, const core_lane *lane, uint32_t index, ui
 }
 
 /* Ends all jobs of a model, none of which runs, in the order in which they were accepted. */
-static void
-abort_all(aegis_core *core, uint32_t number, aegis_rationale why, aegis_status status)
+static void abort_all(aegis_core *core, uint32_t number, aegis_rationale why, aegis_status status)
 {
     core_model *model = &core->models[number];
     aegis_core_ready_clear(core, number);

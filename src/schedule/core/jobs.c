@@ -11,8 +11,7 @@ static uint32_t home(const aegis_core *core, uint64_t id)
 
 uint32_t aegis_core_job_find(const aegis_core *core, uint64_t id)
 {
-    for (uint32_t at = home(core, id); core->job_table[at] != 0;
-         at = (at + 1) & core->table_mask) {
+    for (uint32_t at = home(core, id); core->job_table[at] != 0; at = (at + 1) & core->table_mask) {
         uint32_t job = core->job_table[at] - 1;
         if (core->jobs[job].id == id) {
             return job;
@@ -61,15 +60,15 @@ static uint32_t take_slot(core_model *model)
     return word * 64 + bit;
 }
 
-uint32_t aegis_core_job_take(aegis_core *core, uint32_t model_number, uint64_t id)
+uint32_t aegis_core_job_take(aegis_core *core, uint32_t number, uint64_t id)
 {
-    core_model *model = &core->models[model_number];
+    core_model *model = &core->models[number];
     uint32_t index = core->free_job;
     core_job *job = &core->jobs[index];
     core->free_job = job->next;
     *job = (core_job){.id = id,
                       .sequence = core->next_sequence++,
-                      .model = model_number,
+                      .model = number,
                       .slot = take_slot(model),
                       .left = NO_JOB,
                       .right = NO_JOB,

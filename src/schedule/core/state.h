@@ -65,9 +65,9 @@ typedef struct core_model {
 } core_model;
 
 typedef struct core_lane {
-    aegis_core_heap foreground, background; /* of models with ready jobs */
+    aegis_core_heap foreground, background;        /* of models with ready jobs */
     aegis_core_heap releases, background_releases; /* of jobs, by release */
-    size_t ready_count;                     /* foreground jobs */
+    size_t ready_count;                            /* foreground jobs */
     size_t background_ready_count;
     uint32_t running; /* job */
     uint64_t last_id; /* job that ran last */
@@ -108,26 +108,26 @@ static inline uint64_t core_add_ns(uint64_t instant_ns, uint64_t duration_ns)
 /* jobs.c: the pool, the numbers in use, slots, the two levels of ready jobs */
 uint32_t aegis_core_job_find(const aegis_core *core, uint64_t id);
 /* Takes a job, a slot and a place in the model's list. The pool and the slots are not exhausted. */
-uint32_t aegis_core_job_take(aegis_core *core, uint32_t model, uint64_t id);
+uint32_t aegis_core_job_take(aegis_core *core, uint32_t number, uint64_t id);
 /* Gives all that back. The job stands in no heap. */
-void aegis_core_job_give(aegis_core *core, uint32_t job);
+void aegis_core_job_give(aegis_core *core, uint32_t index);
 /* The heap in which a job of the model waits for its release. */
 aegis_core_heap *aegis_core_releases_of(aegis_core *core, const core_model *model);
 /* Asks the policy for its key and puts it among the ready ones of its model and lane. */
-void aegis_core_ready_push(aegis_core *core, uint32_t job);
+void aegis_core_ready_push(aegis_core *core, uint32_t index);
 /* Takes out the first job of a model. */
-void aegis_core_ready_pop(aegis_core *core, uint32_t model);
-/* The job that would be next if `model` were without its first one; NO_JOB when there is none. */
-uint32_t aegis_core_ready_second(const aegis_core *core,
-                                 const aegis_core_heap *heap,
-                                 uint32_t model);
+void aegis_core_ready_pop(aegis_core *core, uint32_t number);
+/* The job that would be next if model `number` were without its first one; NO_JOB when there is
+ * none. */
+uint32_t
+aegis_core_ready_second(const aegis_core *core, const aegis_core_heap *heap, uint32_t number);
 /* Takes all ready jobs of a model out of the heaps; they stay in the model's list. */
-void aegis_core_ready_clear(aegis_core *core, uint32_t model);
-void aegis_core_policy_job(const aegis_core *core, uint32_t job, aegis_policy_job *ret_job);
+void aegis_core_ready_clear(aegis_core *core, uint32_t number);
+void aegis_core_policy_job(const aegis_core *core, uint32_t index, aegis_policy_job *ret_job);
 /* The orders of the heaps. */
-bool aegis_core_foreground_before(const void *core, uint32_t a, uint32_t b);
-bool aegis_core_background_before(const void *core, uint32_t a, uint32_t b);
-bool aegis_core_release_before(const void *core, uint32_t a, uint32_t b);
+bool aegis_core_foreground_before(const void *context, uint32_t a, uint32_t b);
+bool aegis_core_background_before(const void *context, uint32_t a, uint32_t b);
+bool aegis_core_release_before(const void *context, uint32_t a, uint32_t b);
 
 /* check.c: refuses malformed events; changes nothing */
 aegis_status aegis_core_check_event(const aegis_core *core,
@@ -139,17 +139,14 @@ aegis_status aegis_core_check_event(const aegis_core *core,
 void aegis_core_apply(aegis_core *core, const aegis_core_event *event);
 
 /* enforce.c: overruns, termination and broken proofs */
-void aegis_core_enforce(aegis_core *core, uint16_t lane);
-void aegis_core_overrun(aegis_core *core, uint16_t lane, uint64_t elapsed_ns);
-void aegis_core_break_proof(aegis_core *core,
-                            uint32_t job,
-                            aegis_rationale why,
-                            uint64_t bound_ns,
-                            uint64_t measured_ns);
+void aegis_core_enforce(aegis_core *core, uint16_t lane_number);
+void aegis_core_overrun(aegis_core *core, uint16_t lane_number, uint64_t elapsed_ns);
+void aegis_core_break_proof(
+    aegis_core *core, uint32_t job, aegis_rationale why, uint64_t bound_ns, uint64_t measured_ns);
 
 /* dispatch.c: releases that are due, idle lanes, the timer */
 void aegis_core_release_due(aegis_core *core, uint16_t lane);
-void aegis_core_fill_lane(aegis_core *core, uint16_t lane);
+void aegis_core_fill_lane(aegis_core *core, uint16_t lane_number);
 
 /* core.c */
 aegis_core_action *

@@ -17,40 +17,35 @@ static int64_t to_key(uint64_t value)
 
 /* ---- keys ---- */
 
-static int64_t
-fifo_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
+static int64_t fifo_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
 {
     (void)self;
     (void)model;
     return to_key(job->release_ns);
 }
 
-static int64_t
-rm_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
+static int64_t rm_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
 {
     (void)self;
     (void)job;
     return to_key(model->period_ns);
 }
 
-static int64_t
-dm_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
+static int64_t dm_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
 {
     (void)self;
     (void)job;
     return to_key(model->deadline_ns);
 }
 
-static int64_t
-fp_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
+static int64_t fp_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
 {
     (void)self;
     (void)job;
     return model->priority;
 }
 
-static int64_t
-edf_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
+static int64_t edf_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
 {
     (void)self;
     (void)model;

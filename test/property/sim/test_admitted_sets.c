@@ -65,7 +65,8 @@ static double fraction(uint64_t *seed)
 
 /* ---- sets ---- */
 
-static void cut_model(uint64_t *seed, aegis_core_model *model, int64_t *segments, uint64_t execution)
+static void
+cut_model(uint64_t *seed, aegis_core_model *model, int64_t *segments, uint64_t execution)
 {
     uint64_t left = execution;
     model->segment_count = 0;
@@ -178,9 +179,8 @@ static uint64_t release_of(void *self, uint32_t model, uint64_t index)
         gap = pick(&set->gap_seed, 0, 2 * LONGEST_PERIOD);
         set->clock_ns[model] = 0;
     } else {
-        gap = period + (aegis_random_next(&set->gap_seed) % 4 == 0
-                            ? pick(&set->gap_seed, 0, period)
-                            : 0);
+        gap = period +
+              (aegis_random_next(&set->gap_seed) % 4 == 0 ? pick(&set->gap_seed, 0, period) : 0);
     }
     set->clock_ns[model] += gap;
     return set->clock_ns[model];
@@ -209,14 +209,13 @@ typedef struct tally {
     uint64_t sets, drawn, jobs, reached; /* reached: tasks whose simulated worst is the bound */
 } tally;
 
-static void check_run(random_set *set, const aegis_policy *policy, const int64_t *bounds, tally *sum)
+static void
+check_run(random_set *set, const aegis_policy *policy, const int64_t *bounds, tally *sum)
 {
     const aegis_core_config config = {
         .lanes = 1, .max_models = MAX_TASKS, .max_jobs = 256, .wake_bound_ns = set->wake_ns};
-    const aegis_simulator_source source = {.self = set,
-                                           .release_ns = release_of,
-                                           .delay_ns = delay_of,
-                                           .execution_ns = execution_of};
+    const aegis_simulator_source source = {
+        .self = set, .release_ns = release_of, .delay_ns = delay_of, .execution_ns = execution_of};
     aegis_allocator allocator = aegis_allocator_default();
     aegis_simulator_result results[MAX_TASKS];
     aegis_error err = {0};

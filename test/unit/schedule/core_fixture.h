@@ -41,13 +41,11 @@ typedef struct fixture {
 
 /* ---- text ---- */
 
-__attribute__((format(printf, 2, 3))) static inline void
-say(fixture *f, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static inline void say(fixture *f, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    int written =
-        vsnprintf(f->text + f->length, sizeof f->text - f->length, format, arguments);
+    int written = vsnprintf(f->text + f->length, sizeof f->text - f->length, format, arguments);
     va_end(arguments);
     assert_true(written >= 0 && (size_t)written < sizeof f->text - f->length);
     f->length += (size_t)written;
@@ -141,8 +139,8 @@ static inline void check_accounts(const fixture *f)
     for (uint32_t model = 0; model < f->config.max_models && model < FIXTURE_MODELS; model++) {
         aegis_core_counters c;
         assert_int_equal(aegis_core_model_counters(f->core, model, &c, NULL), AEGIS_OK);
-        assert_int_equal(
-            c.jobs, c.completed + c.missed + c.aborted + c.dropped + c.skipped + c.pending);
+        assert_int_equal(c.jobs,
+                         c.completed + c.missed + c.aborted + c.dropped + c.skipped + c.pending);
         assert_int_equal(c.missed, c.excused + c.unexcused);
     }
 }
@@ -223,8 +221,7 @@ static inline aegis_core_event done_event(const fixture *f, uint64_t now, uint16
                               .lane = lane,
                               .start_ns = f->dispatched_ns[lane],
                               .end_ns = now};
-    assert_true(
-        aegis_core_lane_running(f->core, lane, &event.model, &event.job, &event.segment));
+    assert_true(aegis_core_lane_running(f->core, lane, &event.model, &event.job, &event.segment));
     return event;
 }
 

@@ -134,9 +134,9 @@ static void the_launch_allowance_comes_before_the_bound(void **state)
     (void)state;
     aegis_policy policy;
     assert_int_equal(aegis_policy_find("np-rm", &policy, NULL), AEGIS_OK);
-    begin_with(&f, &policy,
-               &(aegis_core_config){
-                   .lanes = 1, .max_models = 8, .max_jobs = 16, .launch_bound_ns = 3});
+    begin_with(
+        &f, &policy,
+        &(aegis_core_config){.lanes = 1, .max_models = 8, .max_jobs = 16, .launch_bound_ns = 3});
     f.timers = true;
     aegis_core_model a = guarded(0, 100, 10, AEGIS_OVERRUN_ABORT);
     add(&f, &a);
@@ -279,9 +279,9 @@ static void a_late_wake_excuses(void **state)
     (void)state;
     aegis_policy policy;
     assert_int_equal(aegis_policy_find("np-rm", &policy, NULL), AEGIS_OK);
-    begin_with(&f, &policy,
-               &(aegis_core_config){
-                   .lanes = 1, .max_models = 8, .max_jobs = 16, .wake_bound_ns = 5});
+    begin_with(
+        &f, &policy,
+        &(aegis_core_config){.lanes = 1, .max_models = 8, .max_jobs = 16, .wake_bound_ns = 5});
     aegis_core_model a = plain(0, 20, 10), b = plain(1, 100, 10), c = background(2, 1, 10);
     b.jitter_ns = 30;
     add(&f, &a);
@@ -308,8 +308,7 @@ static void a_late_wake_excuses(void **state)
                "[  76] lane0 is whole since 76 (excused-wake)\n"
                "[  80] lane0 dispatches a#5 (key 20: only-ready)\n");
     end(&f);
-    begin_with(&f, &policy,
-               &(aegis_core_config){.lanes = 1, .max_models = 8, .max_jobs = 16});
+    begin_with(&f, &policy, &(aegis_core_config){.lanes = 1, .max_models = 8, .max_jobs = 16});
     add(&f, &a);
     submit(&f, 15, 0, 1, 0);
     done(&f, 25);
@@ -391,11 +390,10 @@ static void lasting_failures_make_the_model_faulted(void **state)
                                      "[   5] a#1 aborted (departure, departure)\n"
                                      "[   5] a#2 aborted (model-faulted, departure)\n"
                                      "[ 100] a#3 rejected (model-faulted: 25)\n");
-    fail_with(AEGIS_ERROR_BUDGET_EXCEEDED,
-              "[   0] lane0 dispatches a#1 (key 100: only-ready)\n"
-              "[   5] a#1 aborted (memory-budget, budget_exceeded)\n"
-              "[   5] a#2 aborted (model-faulted, budget_exceeded)\n"
-              "[ 100] a#3 rejected (model-faulted: 10)\n");
+    fail_with(AEGIS_ERROR_BUDGET_EXCEEDED, "[   0] lane0 dispatches a#1 (key 100: only-ready)\n"
+                                           "[   5] a#1 aborted (memory-budget, budget_exceeded)\n"
+                                           "[   5] a#2 aborted (model-faulted, budget_exceeded)\n"
+                                           "[ 100] a#3 rejected (model-faulted: 10)\n");
     fail_with(AEGIS_ERROR_INFERENCE, "[   0] lane0 dispatches a#1 (key 100: only-ready)\n"
                                      "[   5] a#1 aborted (run-failed, inference)\n"
                                      "[   5] a#2 aborted (model-faulted, inference)\n"

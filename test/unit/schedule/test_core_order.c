@@ -181,12 +181,10 @@ static void a_started_job_goes_before_others_of_its_model(void **state)
     add(&f, &a);
     add(&f, &b);
     submit(&f, 0, 1, 1, 0);
-    step(&f, 50,
-         &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
-                             .model = 1,
-                             .job = 2,
-                             .release_ns = 50,
-                             .job_priority = 99});
+    step(
+        &f, 50,
+        &(aegis_core_event){
+            .kind = AEGIS_CORE_SUBMIT, .model = 1, .job = 2, .release_ns = 50, .job_priority = 99});
     submit(&f, 51, 0, 3, 51);
     done(&f, 52); /* a comes between, then b's first job goes on, not the urgent second one */
     done(&f, 57);
@@ -207,8 +205,9 @@ static void policies_see_the_admitted_deadline(void **state)
     aegis_core_model a = plain(0, 100, 10), b = plain(1, 150, 10);
     add(&f, &a);
     add(&f, &b);
-    step(&f, 0,
-         &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT, .job = 1, .deadline_ns = 900, .more = true});
+    step(
+        &f, 0,
+        &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT, .job = 1, .deadline_ns = 900, .more = true});
     submit(&f, 0, 1, 2, 0);
     done(&f, 10);
     expect(&f, "[   0] lane0 dispatches a#1 (key 100 < 150 of b: smaller-key)\n"

@@ -27,12 +27,10 @@ static aegis_policy policy_of(const char *name)
 static size_t record_run(void)
 {
     aegis_policy policy = policy_of("np-edf");
-    begin_with(&f, &policy,
-               &(aegis_core_config){.lanes = 2,
-                                    .max_models = 8,
-                                    .max_jobs = 16,
-                                    .wake_bound_ns = 7,
-                                    .launch_bound_ns = 1});
+    begin_with(
+        &f, &policy,
+        &(aegis_core_config){
+            .lanes = 2, .max_models = 8, .max_jobs = 16, .wake_bound_ns = 7, .launch_bound_ns = 1});
     f.records = records;
     records[AT_CORE] = aegis_core_config_to_record(&f.config, 0);
     f.record_count = 1;
@@ -220,9 +218,9 @@ static void refuse(size_t count, const char *word)
     aegis_allocator allocator = aegis_allocator_default();
     aegis_replay_result result = {.decisions = 4711};
     aegis_error err = {0};
-    assert_int_equal(aegis_replay_verify_records(records, count, true, &policy, &allocator,
-                                                 &result, &err),
-                     AEGIS_ERROR_PARSE);
+    assert_int_equal(
+        aegis_replay_verify_records(records, count, true, &policy, &allocator, &result, &err),
+        AEGIS_ERROR_PARSE);
     if (strstr(err.message, word) == NULL) {
         fail_msg("\"%s\" lacks \"%s\"", err.message, word);
     }
@@ -288,8 +286,8 @@ static void each_failing_allocation_is_survived(void **state)
         aegis_allocator allocator = test_allocator_make(&counting);
         aegis_replay_result result;
         counting.fail_at = n;
-        status = aegis_replay_verify_records(records, count, true, &policy, &allocator, &result,
-                                             NULL);
+        status =
+            aegis_replay_verify_records(records, count, true, &policy, &allocator, &result, NULL);
         assert_true(status == AEGIS_OK || status == AEGIS_ERROR_NO_MEMORY);
         assert_int_equal(counting.blocks, 0);
         assert_int_equal(counting.wrong_sizes, 0);
@@ -340,8 +338,8 @@ write_file(const char *header, size_t count, bool core, size_t ring_records)
     return file;
 }
 
-static void
-refuse_file(const char *header, bool core, size_t ring_records, aegis_status status, const char *word)
+static void refuse_file(
+    const char *header, bool core, size_t ring_records, aegis_status status, const char *word)
 {
     size_t count = record_run();
     aegis_allocator allocator = aegis_allocator_default();

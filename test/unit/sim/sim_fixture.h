@@ -40,8 +40,7 @@ static inline uint64_t sim_dice(uint64_t seed, uint64_t model, uint64_t index, u
     return aegis_random_next(&state);
 }
 
-static inline uint64_t
-sim_execution(void *self, uint32_t model, uint64_t index, uint32_t segment)
+static inline uint64_t sim_execution(void *self, uint32_t model, uint64_t index, uint32_t segment)
 {
     const sim_tape *tape = self;
     return tape->execution_ns != 0 ? tape->execution_ns
@@ -99,8 +98,8 @@ static inline void sim_mixture(const char *policy_name, sim_tape *tape, aegis_tr
                      AEGIS_OK);
     for (size_t i = 0; i < 5; i++) {
         const aegis_core_counters *c = &results[i].counters;
-        assert_int_equal(c->jobs, c->completed + c->missed + c->aborted + c->dropped +
-                                      c->skipped + c->pending);
+        assert_int_equal(c->jobs, c->completed + c->missed + c->aborted + c->dropped + c->skipped +
+                                      c->pending);
         assert_true(c->completed > 0);
     }
 }

@@ -37,8 +37,8 @@ static aegis_status simulate(const char *policy_name,
 static void responses_reach_the_known_bounds(void **state)
 {
     (void)state;
-    const aegis_simulator_model models[] = {
-        sim_model(0, 10, 1, 2), sim_model(1, 15, 1, 3), sim_model(2, 50, 1, 5)};
+    const aegis_simulator_model models[] = {sim_model(0, 10, 1, 2), sim_model(1, 15, 1, 3),
+                                            sim_model(2, 50, 1, 5)};
     aegis_simulator_result results[3];
     assert_int_equal(simulate("np-fp", models, 3, 15000, 0, NULL, results), AEGIS_OK);
     assert_int_equal(results[0].counters.completed, 1500);
@@ -62,8 +62,8 @@ static void releases_compete_with_the_end_of_a_segment(void **state)
 {
     (void)state;
     /* b runs 0..10; at 10 a is released and c has waited since 1: a goes first */
-    aegis_simulator_model models[] = {
-        sim_model(0, 100, 1, 5), sim_model(1, 100, 1, 10), sim_model(2, 100, 1, 5)};
+    aegis_simulator_model models[] = {sim_model(0, 100, 1, 5), sim_model(1, 100, 1, 10),
+                                      sim_model(2, 100, 1, 5)};
     models[0].offset_ns = 10;
     models[2].offset_ns = 1;
     aegis_simulator_result results[3];
@@ -181,9 +181,9 @@ static void bad_input_is_refused(void **state)
     aegis_policy policy = policy_of("np-rm");
     aegis_allocator allocator = aegis_allocator_default();
     const aegis_core_config none = {0};
-    assert_int_equal(aegis_simulate(&none, &policy, models, 1, 10, 0, NULL, NULL, &allocator,
-                                    &result, NULL),
-                     AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(
+        aegis_simulate(&none, &policy, models, 1, 10, 0, NULL, NULL, &allocator, &result, NULL),
+        AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(result.max_response_ns, 4711);
 }
 
@@ -258,8 +258,7 @@ static void traces_of_simulations_replay_from_files(void **state)
     close(fd);
     aegis_allocator allocator = aegis_allocator_default();
     aegis_clock clock = aegis_simulator_clock();
-    const aegis_trace_config config = {
-        .path = path, .header_json = "{\"policy\":\"np-dm\"}"};
+    const aegis_trace_config config = {.path = path, .header_json = "{\"policy\":\"np-dm\"}"};
     aegis_trace_collector *collector = NULL;
     aegis_trace_ring *other = NULL, *ring = NULL;
     aegis_error err = {0};

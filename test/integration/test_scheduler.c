@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The real driver over the null runtime: enforcement, faults and callbacks, in builds without any
+ * other runtime too. */
+#include "system_test.h"
+
+static const char healthy[] =
+    "{\"inputs\": [{\"name\": \"x\", \"dtype\": \"f32\", \"shape\": [1, 16]}],"
+    " \"outputs\": [{\"name\": \"y\", \"dtype\": \"f32\", \"shape\": [1, 4]}],"
+    " \"weights_bytes\": 256, \"segments\": [[{\"alloc\": 1024}, {\"spin\": \"50us\"}, {\"free\": 0}]]%s}";
+
+typedef struct folder {
+    char path[64];
+} folder;
+
+static void write_model(const folder *f, const char *name, const char *faults)
+{
+    char path[128], text[1024];
+    snprintf(path, sizeof path, "%s/%s.null", f->path, name);
+    snprintf(text, sizeof text, healthy, faults);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+/* Two models on one lane and one on the other; the first has the faults. Margins are wide so that
+ * a busy machine breaks no bound. */
+static void prepare_faulty(running *r, folder *f, const char *faults, const char *overrun)
+{
+    char toml[2048];
+    snprintf(f->path, sizeof f->path, "/tmp/aegis-null-XXXXXX");
+    assert_non_null(mkdtemp(f->path));
+    write_model(f, "faulty", faults);
+    write_model(f, "sound", "");
+    setenv("AEGISRT_CACHE_DIR", f->path, 1);
+    snprintf(toml, sizeof toml,
+             "[device]\nkind = \"host\"\nmemory = \"8MiB\"\nlanes = 2\nspill = \"64KiB\"\n"
+             "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 4\n"
+             "[[model]]\nname = \"faulty\"\npath = \"%s/faulty.null\"\nbackend = \"null\"\n"
+             "period = \"60ms\"\nlane = 0\nmargin = 20.0\nconfidence = 0.9\noverrun = \"%s\"\n"
+             "[[model]]\nname = \"beside\"\npath = \"%s/sound.null\"\nbackend = \"null\"\n"
+             "period = \"60ms\"\nlane = 0\nmargin = 20.0\nconfidence = 0.9\noverrun = \"report\"\n"
+             "[[model]]\nname = \"apart\"\npath = \"%s/sound.null\"\nbackend = \"null\"\n"
+             "period = \"60ms\"\nlane = 1\nmargin = 20.0\nconfidence = 0.9\noverrun = \"report\"\n",
+             f->path, overrun, f->path, f->path);
+    prepare(r, toml, (aegis_system_options){0});
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(r->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!models[i].admitted) {
+            fprintf(stderr, "%s: %s\n", models[i].name, models[i].reason);
+        }
+        assert_true(models[i].admitted);
+    }
+}
+
+static void finish(running *r, const folder *f)
+{
+    char command[128];
+    tear_down(r);
+    snprintf(command, sizeof command, "rm -rf %s", f->path);
+    assert_int_equal(system(command), 0);
+}
+
+static void others_are_untouched(const running *r)
+{
+    for (uint32_t i = 1; i <= 2; i++) {
+        aegis_model_metrics m = metrics_of(r, i);
+        numbers_add_up(&m.counters);
+        assert_int_equal(m.counters.unexcused, 0);
+        assert_int_equal(m.counters.aborted, 0);
+        assert_true(m.counters.completed + m.counters.missed >= 8);
+    }
+    aegis_replay_result result = replay(r);
+    assert_int_equal(result.identical, result.decisions);
+}
+
+static void run_for(running *r, double seconds)
+{
+    aegis_error err = {0};
+    check(aegis_system_start(r->system, &err), &err);
+    let_run(seconds);
+    check(aegis_system_stop(r->system, &err), &err);
+}
+
+static void hanging_run_is_ended_and_the_next_one_runs(void **state)
+{
+    (void)state;
+    running r;
+    folder f;
+    prepare_faulty(&r, &f, ", \"faults\": [{\"run\": 3, \"segment\": 0, \"kind\": \"hang\"}]",
+                   "abort");
+    run_for(&r, 0.9);
+    aegis_model_metrics m = metrics_of(&r, 0);
+    numbers_add_up(&m.counters);
+    assert_true(m.counters.overruns >= 1);
+    assert_true(m.counters.aborted >= 1);
+    assert_true(m.counters.completed >= 6);
+    assert_false(aegis_context_has_error(aegis_system_context(r.system, 0)));
+    others_are_untouched(&r);
+    finish(&r, &f);
+}
+
+static void failing_run_stops_its_model_alone(void **state)
+{
+    (void)state;
+    running r;
+    folder f;
+    aegis_error fault = {0};
+    prepare_faulty(&r, &f, ", \"faults\": [{\"run\": 3, \"segment\": 0, \"kind\": \"fail\"}]",
+                   "report");
+    run_for(&r, 0.9);
+    aegis_model_metrics m = metrics_of(&r, 0);
+    numbers_add_up(&m.counters);
+    assert_int_equal(m.counters.aborted, 1);
+    assert_int_equal(m.counters.completed + m.counters.missed, 2);
+    assert_true(m.counters.refused >= 5);
+    assert_true(aegis_context_last_error(aegis_system_context(r.system, 0), &fault));
+    assert_int_equal(fault.status, AEGIS_ERROR_INFERENCE);
+    others_are_untouched(&r);
+    finish(&r, &f);
+}
+
+static void growing_run_departs_alone(void **state)
+{
+    (void)state;
+    running r;
+    folder f;
+    aegis_error fault = {0};
+    prepare_faulty(&r, &f,
+                   ", \"faults\": [{\"run\": 3, \"segment\": 0, \"kind\": \"grow\", "
+                   "\"allocation\": 0, \"bytes\": 64}]",
+                   "report");
+    run_for(&r, 0.9);
+    assert_true(aegis_context_last_error(aegis_system_context(r.system, 0), &fault));
+    assert_int_equal(fault.status, AEGIS_ERROR_DEPARTURE);
+    assert_int_equal(metrics_of(&r, 0).counters.aborted, 1);
+    others_are_untouched(&r);
+    finish(&r, &f);
+}
+
+static void growth_past_the_spill_breaks_the_budget_alone(void **state)
+{
+    (void)state;
+    running r;
+    folder f;
+    aegis_error fault = {0};
+    prepare_faulty(&r, &f,
+                   ", \"faults\": [{\"run\": 2, \"segment\": 0, \"kind\": \"grow\", "
+                   "\"allocation\": 0, \"bytes\": 1048576}]",
+                   "report");
+    run_for(&r, 0.9);
+    assert_true(aegis_context_last_error(aegis_system_context(r.system, 0), &fault));
+    assert_int_equal(fault.status, AEGIS_ERROR_BUDGET_EXCEEDED);
+    others_are_untouched(&r);
+    finish(&r, &f);
+}
+
+static _Atomic int heard;
+
+static void count_answers(void *self, const aegis_job_result *result)
+{
+    (void)self;
+    (void)result;
+    atomic_fetch_add(&heard, 1);
+}
+
+static void every_submitter_hears_of_its_job(void **state)
+{
+    (void)state;
+    running r;
+    folder f;
+    aegis_error err = {0};
+    int accepted = 0;
+    prepare_faulty(&r, &f, "", "report");
+    atomic_store(&heard, 0);
+    check(aegis_system_start(r.system, &err), &err);
+    aegis_submission submission = {.callback = count_answers};
+    for (int i = 0; i < 200; i++) {
+        accepted += aegis_scheduler_submit(aegis_system_scheduler(r.system), (uint32_t)(i % 3),
+                                           &submission, NULL, &err) == AEGIS_OK;
+        let_run(0.001);
+    }
+    check(aegis_system_stop(r.system, &err), &err);
+    assert_true(accepted > 0);
+    assert_int_equal(atomic_load(&heard), accepted);
+    aegis_replay_result result = replay(&r);
+    assert_int_equal(result.identical, result.decisions);
+    finish(&r, &f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hanging_run_is_ended_and_the_next_one_runs),
+        cmocka_unit_test(failing_run_stops_its_model_alone),
+        cmocka_unit_test(growing_run_departs_alone),
+        cmocka_unit_test(growth_past_the_spill_breaks_the_budget_alone),
+        cmocka_unit_test(every_submitter_hears_of_its_job),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
