@@ -108,7 +108,7 @@ static inline void ort_describe_input(const ort_runtime *ort,
     const OrtTensorTypeAndShapeInfo *shape;
     OrtTypeInfo *type;
     size_t rank;
-    uint64_t elements;
+    uint64_t elements = 0;
     *ret_info = (aegis_tensor_info){.name = session->input_names[index]};
     ort_check(ort, ort->api->SessionGetInputTypeInfo(session->session, index, &type), config->name);
     ort_check(ort, ort->api->CastTypeInfoToTensorInfo(type, &shape), config->name);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Drives the scheduler core in virtual time. */
-#include "base/base.h"
-
 #include <aegisrt/ext/clock_ops.h>
 #include <aegisrt/ext/simulator.h>
 

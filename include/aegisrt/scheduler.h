@@ -163,7 +163,8 @@ typedef struct aegis_submission {
     void *callback_self;
 } aegis_submission;
 
-/** Submits one job from any thread. Lock-free, no allocation. QUEUE_FULL, NOT_ADMITTED, STATE (not
+/** Submits one job from any thread. Lock-free, no allocation. A job's record (with external inputs
+ * also its slot) stays taken until its callback has returned. QUEUE_FULL, NOT_ADMITTED, STATE (not
  * started). What the core refuses later (too early) reaches the callback as REJECTED. */
 aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
                                     uint32_t model,

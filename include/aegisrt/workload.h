@@ -20,25 +20,25 @@ typedef struct aegis_workload_place {
 
 typedef struct aegis_workload_model {
     const char *name;
-    const char *path;        /**< resolved: relative paths are tried against the working directory,
-                                  then against the workload's folder */
-    const char *backend;     /**< "onnxruntime" */
+    const char *path;    /**< resolved: relative paths are tried against the working directory,
+                              then against the workload's folder */
+    const char *backend; /**< "onnxruntime" */
     aegis_model_config config; /**< name, path, inputs, state, sources, threads, slots, limit */
     uint64_t period_ns, deadline_ns, offset_ns, jitter_ns;
-    uint64_t memory_bytes;   /**< hard limit; 0: none */
-    uint64_t compute_ns;     /**< hard limit per period; 0: none */
+    uint64_t memory_bytes; /**< hard limit; 0: none */
+    uint64_t compute_ns;   /**< hard limit per period; 0: none */
     int32_t priority;
-    int lane;                /**< -1: any */
+    int lane; /**< -1: any */
     aegis_overrun_rule overrun;
     aegis_early_rule early;
-    bool external;           /**< source = "external": jobs are submitted, not released by the driver */
+    bool external; /**< source = "external": jobs are submitted, not released by the driver */
     bool background;
     uint32_t weight;
     bool expect_refuse;
     double confidence, assurance, margin; /**< of the profile; 0: default */
-    uint32_t samples;        /**< minimum; 0: default */
-    aegis_workload_place place;        /**< of the [[model]] */
-    aegis_workload_place path_place;   /**< of its path: for what is wrong with the file */
+    uint32_t samples;                     /**< minimum; 0: default */
+    aegis_workload_place place;           /**< of the [[model]] */
+    aegis_workload_place path_place;      /**< of its path: for what is wrong with the file */
     aegis_workload_place inputs_place; /**< of its inputs, or of the [[model]] without such a key:
                                             for shapes and names that the model does not have */
 } aegis_workload_model;
@@ -48,16 +48,16 @@ typedef struct aegis_workload {
     aegis_device_kind device_kind;
     uint64_t memory_bytes;
     uint16_t lanes;
-    uint64_t spill_bytes;     /**< per lane; default 1 MiB */
+    uint64_t spill_bytes; /**< per lane; default 1 MiB */
     bool lock_memory;
-    unsigned lane_width;      /**< cores per lane; default 1 */
-    int lane_cpu[64];         /**< -1: not pinned */
-    int fifo_priority;        /**< of lanes; the driver gets one more; 0: ordinary scheduling */
+    unsigned lane_width; /**< cores per lane; default 1 */
+    int lane_cpu[64];    /**< -1: not pinned */
+    int fifo_priority;   /**< of lanes; the driver gets one more; 0: ordinary scheduling */
     const char *policy;
     uint32_t queue_depth;
     aegis_wait_mode wait;
-    const char *cache_dir;    /**< compiled models and profiles; default ".aegisrt-cache" beside the
-                                  working directory, or $AEGISRT_CACHE_DIR */
+    const char *cache_dir; /**< compiled models and profiles; default ".aegisrt-cache" beside the
+                               working directory, or $AEGISRT_CACHE_DIR */
     const aegis_workload_model *models;
     size_t model_count;
 } aegis_workload;

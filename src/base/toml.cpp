@@ -9,9 +9,10 @@ extern "C" {
 #include "base/bump.h"
 }
 
-/* Version 3.3 asserts (in release builds of clang: assumes) of malformed text what it then handles as
- * an error, so that "[[[" would end the process, and it calls places unreachable that a letter such
- * as U+0330 outside quotes reaches. Both are made harmless here; the fuzz target looks after that. */
+/* Version 3.3 asserts (in release builds of clang: assumes) of malformed text what it then handles
+ * as an error, so that "[[[" would end the process, and it calls places unreachable that a letter
+ * such as U+0330 outside quotes reaches. Both are made harmless here; the fuzz target looks after
+ * that. */
 #undef NDEBUG
 #define TOML_ASSERT(condition) static_assert(true)
 #define TOML_MAX_NESTED_VALUES 16

@@ -95,7 +95,7 @@ static double run_placed(aegis_model *model, const onnx_recipe *recipe, const pl
         dump(model, recipe->stem, false, job);
     }
     double start = now_ms(), best = 1e9;
-    for (int run = 0; run < RUNS && (run < 3 || now_ms() - start < 4000); run++) {
+    for (int run = 0; run < RUNS && (run < 3 || now_ms() - start < 1500); run++) {
         double before = now_ms();
         must(aegis_model_execute(model, 0, 0, NULL, &err), &err);
         double took = now_ms() - before;

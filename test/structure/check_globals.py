@@ -22,8 +22,6 @@ ALLOWED = {
                                             "registry a process; reference-counted",
     "libaegis_backend.a:router.c.o:current": "whose run this thread executes: ONNX Runtime's "
                                              "allocator is called without any context",
-    "libaegis_backend.a:router.c.o:last_resort.*": "bytes for a call that ONNX Runtime makes outside a "
-                                                   "run when memory is gone; NULL would end it",
     "libaegis_backend.a:router.c.o:pool_owner": "the same for threads of its pool",
 }
 

@@ -109,14 +109,19 @@ static void leave_place(aegis_ort_context *context, const void *pointer)
 
 static void *serve_stray(uint64_t size)
 {
-    static unsigned char last_resort[64];
     if (pool_owner != NULL) {
         atomic_fetch_add(&pool_owner->strays, 1);
     } else {
         atomic_fetch_add(&router.strays, 1);
     }
     void *block = aegis_block_alloc(size, 0, NULL);
-    return block != NULL ? block : last_resort;
+    if (block == NULL) {
+        /* The address space has ended in a thread that is none of ours. ONNX Runtime would write
+         * through whatever is returned, NULL included: an end with a reason is the safer one. */
+        fputs("aegisrt: fatal: no memory for a request of an unknown ONNX Runtime thread\n", stderr);
+        abort();
+    }
+    return block;
 }
 
 static void *route_alloc(OrtAllocator *self, size_t size)

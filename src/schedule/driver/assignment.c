@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define COMPONENT "schedule.assignment"
+/* Of one test of one lane: seconds at worst; a set so near to full is undecided, so refused. */
+#define ANALYSIS_STEPS UINT64_C(20000000)
 
 /* Working memory of one search, all arrays as long as the set. */
 typedef struct workspace {
@@ -112,11 +114,13 @@ explain_witness(const workspace *w, const aegis_admission_result *result, aegis_
     refusal->rationale = AEGIS_WHY_DEMAND;
     refusal->at_ns = result->violation_at;
     refusal->demand_ns = result->violation_demand;
+    /* A blocking job starts one tick before the others: their deadlines lie one tick later. */
+    int64_t due = result->violation_at + (result->witness_count > 0 && result->witness[0].blocks);
     for (size_t i = 0; i < result->witness_count; i++) {
         if (result->witness[i].blocks) {
             refusal->blocker = id_at(w, result->witness[i].task);
             refusal->blocking_ns = result->witness[i].execution - 1;
-        } else if (result->witness[i].deadline == result->violation_at) {
+        } else if (result->witness[i].deadline == due) {
             refusal->culprit = id_at(w, result->witness[i].task);
         }
     }
@@ -170,8 +174,9 @@ test_lane(workspace *w, uint16_t lane, bool *ret_fits, aegis_refusal *refusal, a
         }
         return AEGIS_OK;
     }
+    const aegis_admission_limits limits = {.steps = ANALYSIS_STEPS};
     aegis_status status =
-        aegis_admission_test(analysis, w->tasks, count, NULL, w->allocator, &result, err);
+        aegis_admission_test(analysis, w->tasks, count, &limits, w->allocator, &result, err);
     if (status != AEGIS_OK) {
         return status;
     }

@@ -95,6 +95,7 @@ static void fill_core_model(aegis_entry *entry)
     entry->core = (aegis_core_model){.model = entry->id,
                                      .period_ns = request->period_ns,
                                      .deadline_ns = request->deadline_ns,
+                                     .jitter_ns = request->jitter_ns,
                                      .priority = request->priority,
                                      .queue_depth = request->queue_depth,
                                      .overrun = request->overrun,

@@ -331,13 +331,15 @@ static void release_periodic(aegis_scheduler *scheduler)
             return;
         }
         aegis_histogram_add(&scheduler->wakes, now - release);
+        entry->next_release_ns = release + entry->request.period_ns;
+        aegis_release_heap_sink(scheduler);
+        const aegis_entry *next = scheduler->entries[aegis_release_heap_top(scheduler)];
         step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
                                             .model = entry->id,
                                             .job = atomic_fetch_add(&scheduler->next_job, 1),
                                             .release_ns = release,
-                                            .deadline_ns = release + entry->request.deadline_ns});
-        entry->next_release_ns = release + entry->request.period_ns;
-        aegis_release_heap_sink(scheduler);
+                                            .deadline_ns = release + entry->request.deadline_ns,
+                                            .more = next->next_release_ns <= now});
     }
 }
 
@@ -370,15 +372,12 @@ static bool any_lane_runs(const aegis_scheduler *scheduler)
 
 static void record_core(aegis_scheduler *scheduler)
 {
-    aegis_trace_record record = {.time_ns = now_ns(scheduler),
-                                 .job = scheduler->config.overhead_bound_ns,
-                                 .kind = AEGIS_TRACE_EVENT_CORE,
-                                 .model = AEGIS_TRACE_NONE,
-                                 .lane = AEGIS_TRACE_NONE,
-                                 .a = scheduler->config.lane_count,
-                                 .b = scheduler->config.max_models,
-                                 .c = scheduler->config.max_jobs,
-                                 .d = (int64_t)scheduler->config.wake_bound_ns};
+    aegis_core_config config = {.lanes = scheduler->config.lane_count,
+                                .max_models = scheduler->config.max_models,
+                                .max_jobs = scheduler->config.max_jobs,
+                                .wake_bound_ns = scheduler->config.wake_bound_ns,
+                                .launch_bound_ns = scheduler->config.overhead_bound_ns};
+    aegis_trace_record record = aegis_core_config_to_record(&config, now_ns(scheduler));
     aegis_trace_record_write(scheduler->ring, &record);
 }
 

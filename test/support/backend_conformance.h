@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_TEST_BACKEND_CONFORMANCE_H
+#define AEGIS_TEST_BACKEND_CONFORMANCE_H
+
+/* What every backend must do, whatever runs underneath. The model is given with 2 slots. */
+
+#include "support/placed_model.h"
+
+typedef struct conformance_outputs {
+    unsigned char *bytes;
+    uint64_t size;
+} conformance_outputs;
+
+static inline void conformance_run(aegis_model *model, uint32_t slot)
+{
+    aegis_error err;
+    for (uint32_t segment = 0; segment < aegis_model_segment_count(model); segment++) {
+        must(aegis_model_execute(model, segment, slot, NULL, &err), &err);
+    }
+}
+
+/* All outputs of a slot, one behind the other. */
+static inline conformance_outputs conformance_read(aegis_model *model, uint32_t slot)
+{
+    aegis_error err;
+    size_t count = 0;
+    conformance_outputs all = {NULL, 0};
+    const aegis_tensor_info *outputs = aegis_model_outputs(model, &count);
+    for (size_t i = 0; i < count; i++) {
+        void *data = NULL;
+        uint64_t size = 0;
+        must(aegis_model_output(model, slot, outputs[i].name, &data, &size, &err), &err);
+        assert_int_equal(size, outputs[i].size_bytes);
+        all.bytes = realloc(all.bytes, all.size + size);
+        assert_non_null(all.bytes);
+        memcpy(all.bytes + all.size, data, size);
+        all.size += size;
+    }
+    return all;
+}
+
+static inline bool
+conformance_equal(aegis_model *model, uint32_t slot, const conformance_outputs *wanted)
+{
+    conformance_outputs now = conformance_read(model, slot);
+    bool equal = now.size == wanted->size && memcmp(now.bytes, wanted->bytes, now.size) == 0;
+    free(now.bytes);
+    return equal;
+}
+
+static inline void conformance_describes_itself(aegis_backend *backend, aegis_model *model)
+{
+    size_t inputs = 0, outputs = 0;
+    assert_int_equal(strlen(aegis_model_hash(model)), 64);
+    assert_int_equal(strspn(aegis_model_hash(model), "0123456789abcdef"), 64);
+    assert_non_null(strstr(aegis_model_label(model), aegis_backend_name(backend)));
+    assert_non_null(strstr(aegis_model_label(model), aegis_backend_version(backend)));
+    assert_true(aegis_model_is_valid(model));
+    assert_false(aegis_model_is_placed(model));
+    assert_true(aegis_model_segment_count(model) >= 1);
+    const aegis_tensor_info *tensors = aegis_model_inputs(model, &inputs);
+    for (size_t i = 0; i < inputs; i++) {
+        assert_true(tensors[i].size_bytes > 0);
+    }
+    tensors = aegis_model_outputs(model, &outputs);
+    for (size_t i = 0; i < outputs; i++) {
+        assert_true(tensors[i].size_bytes > 0);
+    }
+    assert_true(inputs > 0 && outputs > 0);
+}
+
+static inline void conformance_refuses_wrong_calls(aegis_model *model)
+{
+    aegis_error err;
+    void *data = NULL;
+    uint64_t size = 0;
+    size_t count = 0;
+    const char *name = aegis_model_inputs(model, &count)[0].name;
+    assert_int_equal(aegis_model_input(model, 0, "no such name", &data, &size, &err),
+                     AEGIS_ERROR_NOT_FOUND);
+    assert_non_null(strstr(err.message, name));
+    assert_int_equal(aegis_model_output(model, 0, "no such name", &data, &size, &err),
+                     AEGIS_ERROR_NOT_FOUND);
+    assert_int_equal(aegis_model_input(model, 2, name, &data, &size, &err), AEGIS_ERROR_NOT_FOUND);
+    assert_null(data);
+    assert_int_equal(aegis_model_execute(model, aegis_model_segment_count(model), 0, NULL, &err),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(aegis_model_execute(model, 0, 2, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT);
+}
+
+static inline void conformance_lifetimes_add_up(aegis_model *model)
+{
+    aegis_error err;
+    const aegis_tensor_lifetime *lifetimes = NULL;
+    size_t count = 0, inputs = 0;
+    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT], sums[AEGIS_MEMORY_CLASS_COUNT] = {0}, given = 0;
+    must(aegis_model_estimate_lifetimes(model, &lifetimes, &count, &err), &err);
+    must(aegis_model_estimate_memory(model, by_class, &err), &err);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(lifetimes[i].size_bytes > 0);
+        assert_true(lifetimes[i].start < lifetimes[i].end);
+        assert_true(lifetimes[i].segment < aegis_model_segment_count(model));
+        sums[lifetimes[i].memory_class] += lifetimes[i].size_bytes;
+    }
+    assert_true(by_class[AEGIS_MEMORY_ACTIVATION] <= sums[AEGIS_MEMORY_ACTIVATION]);
+    for (int c = 0; c < AEGIS_MEMORY_ACTIVATION; c++) {
+        assert_int_equal(by_class[c], sums[c]);
+    }
+    const aegis_tensor_info *tensors = aegis_model_inputs(model, &inputs);
+    for (size_t i = 0; i < inputs; i++) {
+        given += 2 * tensors[i].size_bytes; /* two slots, or two halves of a state */
+    }
+    assert_int_equal(sums[AEGIS_MEMORY_INPUT] + sums[AEGIS_MEMORY_STATE], given);
+}
+
+/* A job that is not committed leaves the state; a committed one moves it on; reset goes back. */
+static inline void conformance_state_moves_on_commit(aegis_model *model,
+                                                     bool stateful,
+                                                     const conformance_outputs *first)
+{
+    aegis_error err;
+    must(aegis_model_reset(model, &err), &err);
+    conformance_run(model, 0);
+    assert_true(conformance_equal(model, 0, first));
+    conformance_run(model, 0);
+    assert_true(conformance_equal(model, 0, first));
+    aegis_model_commit(model);
+    aegis_model_commit(model); /* nothing new to commit */
+    conformance_run(model, 0);
+    assert_int_equal(conformance_equal(model, 0, first), !stateful);
+    must(aegis_model_reset(model, &err), &err);
+    conformance_run(model, 1);
+    assert_true(conformance_equal(model, 1, first));
+}
+
+static inline void conformance_check(aegis_backend *backend, const aegis_model_config *config)
+{
+    aegis_error err;
+    aegis_model *model = NULL;
+    placed_memory memory;
+    const aegis_tensor_lifetime *lifetimes = NULL;
+    size_t count = 0;
+    aegis_model_spill spill;
+    aegis_model_config two = *config;
+    two.slots = 2;
+    must(aegis_model_open(backend, &two, &model, &err), &err);
+    assert_string_equal(aegis_model_name(model), config->name);
+    conformance_describes_itself(backend, model);
+    conformance_refuses_wrong_calls(model);
+    assert_int_equal(aegis_model_estimate_lifetimes(model, &lifetimes, &count, &err),
+                     AEGIS_ERROR_STATE);
+    conformance_run(model, 0);
+    conformance_outputs first = conformance_read(model, 0);
+    must(aegis_model_record(model, NULL, &err), &err);
+    must(aegis_model_record(model, NULL, &err), &err);
+    conformance_lifetimes_add_up(model);
+    placed_make(model, 4096, &memory);
+    assert_int_equal(aegis_model_record(model, NULL, &err), AEGIS_ERROR_STATE);
+    conformance_refuses_wrong_calls(model);
+    conformance_state_moves_on_commit(model, config->state_count > 0, &first);
+    aegis_model_terminate(model); /* idle: no effect on what comes */
+    for (int i = 0; i < 20; i++) {
+        must(aegis_model_reset(model, &err), &err);
+        conformance_run(model, (uint32_t)i % 2);
+        assert_true(conformance_equal(model, (uint32_t)i % 2, &first));
+        aegis_model_last_spill(model, &spill);
+        assert_int_equal(spill.bytes, 0);
+        assert_int_equal(spill.first_index, -1);
+    }
+    placed_check_red_zones(&memory);
+    aegis_model_close(model);
+    placed_free(&memory);
+    free(first.bytes);
+}
+
+#endif
