@@ -115,7 +115,9 @@ typedef struct aegis_model_config {
     uint64_t seed;         /**< of random inputs */
     unsigned threads;      /**< cores that a run may use; 0: 1 */
     uint32_t slots;        /**< jobs whose inputs and outputs exist at once; 0: 1 */
-    bool prepack;          /**< let the runtime keep packed copies of weights (faster, more bytes) */
+    bool prepack;          /**< let the runtime keep packed copies of weights (faster, more bytes);
+                                what a plain session of the runtime does. Without it results can
+                                differ in their last bits */
     uint64_t memory_limit_bytes; /**< known at load: exceeding it ends the load; 0: none */
 } aegis_model_config;
 

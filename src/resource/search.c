@@ -50,21 +50,19 @@ static uint64_t rank_key(const aegis_search *s, uint32_t i, char criterion)
     return key >> 53 == 0 ? key : UINT64_C(1) << 53;
 }
 
-/* Runs 0..3 of each eight take four proven orders, runs 4..7 the same ones with their keys scaled
- * by 1 to 1.5 at random, in every other eight without the first key: hard instances have heavy
- * tails, which restarts cut off. */
-static void rank_buffers(aegis_search *s, unsigned run)
+/* Four proven orders; with a seed their keys are scaled by 1 to 1.5 at random, those of odd seeds
+ * without the first key. */
+static void rank_buffers(aegis_search *s, unsigned order, uint64_t seed)
 {
-    static const char *const orders[] = {"TWA", "TOW", "WAT", "TZA"};
-    const char *order = orders[run % AEGIS_ARRAY_LENGTH(orders)];
-    int kept = run / 8 % 2 == 0 ? 0 : 1;
-    bool perturbed = run % (2 * AEGIS_ARRAY_LENGTH(orders)) >= AEGIS_ARRAY_LENGTH(orders);
-    uint64_t seed = run;
+    static const char *const orders[AEGIS_SEARCH_ORDERS] = {"TWA", "TOW", "WAT", "TZA"};
+    const char *criteria = orders[order % AEGIS_SEARCH_ORDERS];
+    int kept = seed == 0 ? 3 : (int)(seed % 2);
+    seed = seed * AEGIS_SEARCH_ORDERS + order;
     for (uint32_t i = 0; i < s->count; i++) {
         s->ranking[i].index = i;
         for (int k = 0; k < 3; k++) {
-            uint64_t scale = perturbed && k >= kept ? 1024 + aegis_random_next(&seed) % 512 : 1024;
-            s->ranking[i].key[k] = rank_key(s, i, order[k]) * scale;
+            uint64_t scale = k >= kept ? 1024 + aegis_random_next(&seed) % 512 : 1024;
+            s->ranking[i].key[k] = rank_key(s, i, criteria[k]) * scale;
         }
     }
     qsort(s->ranking, s->count, sizeof *s->ranking, compare_ranked);
@@ -176,7 +174,8 @@ static uint64_t section_height(aegis_search *s, uint32_t section, uint64_t floor
 }
 
 /* Brings `section_low` up to date after a change in the section, and says whether what is open in
- * it can still be held. The sorted bound is computed only where the two simple ones leave it open. */
+ * it can still be held. The sorted bound is computed only where the two simple ones leave it open.
+ */
 static bool update_section(aegis_search *s, uint32_t section, uint64_t floor)
 {
     uint64_t sum = s->section_sum[section], low = UINT64_MAX, high = 0;
@@ -245,9 +244,10 @@ static bool propagate(aegis_search *s, const frame *f)
 
 /* ---- the search ---- */
 
-/* Enters a window: what is not placed in it, the place to go back to, and the ceiling: a buffer
+/* Enters a window: what is not placed in it, the place to go back to, and the ceiling. A buffer
  * placed at or above the top that another open buffer would have now leaves a hole that the other
- * one could drop into, so some other sequence gives a plan as good (dominance). */
+ * one could drop into, so some other sequence gives a plan as good (dominance); and above a floor
+ * that high some section could not hold what is open in it. */
 static void open_frame(aegis_search *s, uint32_t depth, const window *w, uint32_t pending)
 {
     frame *f = &s->frames[depth];
@@ -346,15 +346,16 @@ static bool past(uint64_t deadline_ns)
 
 aegis_search_outcome aegis_search_run(aegis_search *s,
                                       uint64_t capacity,
-                                      unsigned run,
+                                      unsigned order,
+                                      uint64_t seed,
                                       uint64_t deadline_ns,
                                       uint64_t *nodes,
                                       uint64_t *ret_offsets)
 {
-    rank_buffers(s, run);
+    rank_buffers(s, order, seed);
     reset(s, capacity);
-    for (uint32_t i = 0; i < s->count; i++) {
-        if (s->size[i] > capacity) {
+    for (uint32_t k = 0; k < s->sections; k++) {
+        if (s->section_total[k] > capacity) {
             return AEGIS_SEARCH_EXHAUSTED;
         }
     }

@@ -33,12 +33,16 @@ aegis_status aegis_search_create(const aegis_plan_buffer *buffers,
                                  aegis_error *err);
 void aegis_search_destroy(aegis_search *search);
 
+/* Orders in which buffers of equal offset are tried. */
+#define AEGIS_SEARCH_ORDERS 4u
+
 /* Looks for a plan within `capacity`, spending at most `*nodes` placements (what was spent is
- * taken off). `run` picks the order in which buffers are tried; equal runs search alike. Stops at
- * `deadline_ns` of CLOCK_MONOTONIC, 0: never. FOUND writes the offsets. */
+ * taken off). Equal orders and seeds search alike; seed 0 is the order itself, others disturb it.
+ * Stops at `deadline_ns` of CLOCK_MONOTONIC, 0: never. FOUND writes the offsets. */
 aegis_search_outcome aegis_search_run(aegis_search *search,
                                       uint64_t capacity,
-                                      unsigned run,
+                                      unsigned order,
+                                      uint64_t seed,
                                       uint64_t deadline_ns,
                                       uint64_t *nodes,
                                       uint64_t *ret_offsets);

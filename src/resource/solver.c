@@ -17,10 +17,9 @@
  *    open buffers fall apart in time, the parts are solved one by one, and a part without a plan
  *    sends the search back to the placement that cut it off, whatever was tried in between.
  *    Beyond the paper, a section is checked as a one-machine schedule with release times, which
- *    counts every hole below each buffer and not only the lowest, and perturbed restarts cut the
- *    heavy tails of hard instances.
- * 5. Race. Runs of growing budgets over four orders, plain and perturbed, one after another: run k
- *    is the same on every machine, so the plan is too.
+ *    counts every hole below each buffer and not only the lowest.
+ * 5. Restarts: four orders, plain and disturbed, with budgets after Luby's sequence, one after
+ *    another. Seeds are numbers of rounds, so the plan is the same on every machine.
  *
  * Everything is iterative; the depth of the search is the number of buffers, on the heap.
  */
@@ -38,8 +37,7 @@
 
 #define DEFAULT_NODES UINT64_C(2000000)
 #define DEFAULT_NODES_TIMES_COUNT (DEFAULT_NODES * 400)
-#define LEAST_RUN_NODES UINT64_C(1000)
-#define RUNS_PER_ROUND 8u
+#define LEAST_RUN_NODES UINT64_C(2000)
 
 /* A part that must be planned by itself, above `base`. */
 typedef struct piece {
@@ -209,18 +207,42 @@ static bool out_of_time(const solver *s)
     return (uint64_t)now.tv_sec * AEGIS_NS_PER_S + (uint64_t)now.tv_nsec >= s->deadline_ns;
 }
 
-/* One piece within `capacity`: runs of doubling budgets until one answers or `*nodes` are spent. */
+/* The i-th number, from 1, of 1 1 2 1 1 2 4 1 1 2 1 1 2 4 8 ... (Luby, Sinclair, Zuckerman 1993):
+ * as budgets of restarts within a logarithmic factor of the best budgets, which nobody knows. */
+static uint64_t luby(uint64_t i)
+{
+    for (;;) {
+        uint64_t power = 1;
+        while (2 * power - 1 < i) {
+            power *= 2;
+        }
+        if (2 * power - 1 == i) {
+            return power;
+        }
+        i -= power - 1;
+    }
+}
+
+/* One piece within `capacity`: rounds of one run for each order, until one answers or `*nodes` are
+ * spent. A round with a new greatest budget takes the orders as they are, any other disturbs them:
+ * hard instances have heavy tails, which restarts cut off. */
 static aegis_search_outcome race(solver *s, piece *p, uint64_t capacity, uint64_t *nodes)
 {
-    uint64_t least = 2 * p->count > LEAST_RUN_NODES ? 2 * p->count : LEAST_RUN_NODES;
+    uint64_t least = 2 * p->count > LEAST_RUN_NODES ? 2 * p->count : LEAST_RUN_NODES, greatest = 0;
     aegis_search_outcome outcome = AEGIS_SEARCH_LIMIT;
-    for (unsigned run = 0; *nodes > 0 && outcome == AEGIS_SEARCH_LIMIT && !out_of_time(s); run++) {
-        unsigned round = run / RUNS_PER_ROUND;
-        uint64_t budget = round < 40 ? least << round : *nodes;
-        budget = budget < *nodes ? budget : *nodes;
-        uint64_t left = budget;
-        outcome = aegis_search_run(p->search, capacity, run, s->deadline_ns, &left, p->offsets);
-        *nodes -= budget - left;
+    for (uint64_t round = 1; *nodes > 0 && outcome == AEGIS_SEARCH_LIMIT; round++) {
+        uint64_t factor = luby(round), seed = factor > greatest ? 0 : round;
+        greatest = factor > greatest ? factor : greatest;
+        for (unsigned order = 0; order < AEGIS_SEARCH_ORDERS && outcome == AEGIS_SEARCH_LIMIT;
+             order++) {
+            uint64_t budget = least * factor < *nodes ? least * factor : *nodes, left = budget;
+            if (budget == 0 || out_of_time(s)) {
+                return AEGIS_SEARCH_LIMIT;
+            }
+            outcome = aegis_search_run(p->search, capacity, order, seed, s->deadline_ns, &left,
+                                       p->offsets);
+            *nodes -= budget - left;
+        }
     }
     return outcome;
 }

@@ -147,11 +147,12 @@ static void describe_refusal(const aegis_refusal *refusal,
         break;
     case AEGIS_WHY_DEMAND:
         if (refusal->at_ns <= 0) {
-            snprintf(what, sizeof what,
-                     "lane %u: the deadline of %s is not above its release jitter (%s: how late the "
-                     "driver may wake)",
-                     refusal->lane, culprit,
-                     aegis_format_duration((int64_t)candidates[count - 1].jitter_ns, a, sizeof a));
+            snprintf(
+                what, sizeof what,
+                "lane %u: the deadline of %s is not above its release jitter (%s: how late the "
+                "driver may wake)",
+                refusal->lane, culprit,
+                aegis_format_duration((int64_t)candidates[count - 1].jitter_ns, a, sizeof a));
             break;
         }
         if (refusal->blocker != AEGIS_TRACE_NONE) {
@@ -250,22 +251,49 @@ static void take_over(aegis_scheduler *scheduler, const aegis_candidate *candida
     }
 }
 
-static void
-record_answer(const aegis_scheduler *scheduler, uint32_t id, const aegis_admission_answer *answer)
+/* Operands of a refusal as rationale.h documents them. */
+static void fill_refusal(const aegis_refusal *refusal, aegis_trace_record *record)
 {
-    if (scheduler->config.collector == NULL) {
-        return;
+    record->lane = refusal->lane;
+    switch ((int)refusal->rationale) {
+    case AEGIS_WHY_UTILISATION:
+        record->a = (int64_t)(refusal->utilisation * 1e6);
+        break;
+    case AEGIS_WHY_RESPONSE:
+        record->a = refusal->response_ns;
+        record->b = refusal->deadline_ns;
+        record->c = refusal->culprit;
+        break;
+    case AEGIS_WHY_DEMAND:
+        record->a = refusal->at_ns;
+        record->b = refusal->demand_ns;
+        record->c = refusal->blocker;
+        break;
+    default:
+        break;
     }
-    aegis_trace_record record = {
-        .kind = answer->admitted ? AEGIS_TRACE_ADMITTED : AEGIS_TRACE_REFUSED,
-        .rationale = (uint16_t)answer->rationale,
-        .model = (uint16_t)id,
-        .lane = answer->lane,
-        .a = (int64_t)answer->enforceable_ns,
-        .b = answer->response_ns,
-        .c = answer->admitted ? (int64_t)(answer->utilisation * 1e6) : answer->violation_at_ns,
-        .d = answer->culprit};
-    aegis_trace_collector_record(scheduler->config.collector, &record);
+}
+
+static void record_answer(const aegis_scheduler *scheduler,
+                          uint32_t id,
+                          const aegis_refusal *refusal,
+                          const aegis_admission_answer *answer)
+{
+    aegis_trace_record record = {.kind = AEGIS_TRACE_ADMITTED,
+                                 .rationale = (uint16_t)answer->rationale,
+                                 .model = (uint16_t)id,
+                                 .lane = answer->lane,
+                                 .a = (int64_t)answer->enforceable_ns,
+                                 .b = answer->response_ns,
+                                 .c = (int64_t)(answer->utilisation * 1e6)};
+    if (!answer->admitted) {
+        record.kind = AEGIS_TRACE_REFUSED;
+        record.a = record.b = record.c = 0;
+        fill_refusal(refusal, &record);
+    }
+    if (scheduler->config.collector != NULL) {
+        aegis_trace_collector_record(scheduler->config.collector, &record);
+    }
 }
 
 /* Analyses under `admin`; adds the model when `context` is given and it fits. */
@@ -298,6 +326,9 @@ static aegis_status decide(aegis_scheduler *scheduler,
         refuse(&refusal, candidates, count, request, ret_answer);
     } else {
         *ret_answer = answer_of(&candidates[count - 1], request);
+    }
+    if (context != NULL) {
+        record_answer(scheduler, id, &refusal, ret_answer);
     }
     if (context == NULL || !fits) {
         goto done;
@@ -379,13 +410,14 @@ aegis_status aegis_scheduler_admit(aegis_scheduler *scheduler,
     }
     const aegis_resource_budget *budget = aegis_context_budget(context);
     if (budget->compute_budget_ns > 0 && wanted.profile->bound_ns > budget->compute_budget_ns) {
+        aegis_refusal limit = {.rationale = AEGIS_WHY_COMPUTE_LIMIT, .lane = AEGIS_TRACE_NONE};
         *ret_answer = refused_for_compute(context, &wanted);
+        record_answer(scheduler, aegis_context_id(context), &limit, ret_answer);
     } else {
         status =
             decide(scheduler, name, aegis_context_id(context), context, &wanted, ret_answer, err);
     }
     if (status == AEGIS_OK) {
-        record_answer(scheduler, aegis_context_id(context), ret_answer);
         if (!ret_answer->admitted) {
             status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NOT_ADMITTED,
                                      "%s is not admitted: %.400s", name, ret_answer->reason);

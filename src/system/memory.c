@@ -118,17 +118,42 @@ static aegis_status place_model(aegis_system *system, size_t index, aegis_error 
     return AEGIS_OK;
 }
 
+/* No plan can be lower than what is permanent and the largest proved bound of each lane. */
+static uint64_t
+lower_bound(const aegis_system *system, const aegis_memory_totals *totals, size_t *ret_buffers)
+{
+    uint64_t lanes[AEGIS_SYSTEM_LANES] = {0}, sum = 0;
+    *ret_buffers = 0;
+    for (size_t i = 0; i < system->workload->model_count; i++) {
+        const aegis_memory_binding *binding;
+        if (system->entries[i].in_memory &&
+            aegis_memory_orchestrator_bind(system->memory, (uint32_t)i, &binding, NULL) ==
+                AEGIS_OK) {
+            *ret_buffers += binding->placement_count;
+            if (binding->activation_lower_bound > lanes[binding->lane]) {
+                lanes[binding->lane] = binding->activation_lower_bound;
+            }
+        }
+    }
+    for (size_t i = 0; i < AEGIS_SYSTEM_LANES; i++) {
+        sum += lanes[i];
+    }
+    return totals->planned_bytes - totals->activations_planned + sum;
+}
+
 static void trace_plan(aegis_system *system)
 {
     aegis_memory_totals totals;
+    size_t buffers;
     aegis_memory_orchestrator_totals(system->memory, &totals);
+    uint64_t lower = lower_bound(system, &totals, &buffers);
     aegis_trace_record record = {.kind = AEGIS_TRACE_PLAN,
                                  .model = AEGIS_TRACE_NONE,
                                  .lane = AEGIS_TRACE_NONE,
                                  .a = (int64_t)totals.planned_bytes,
-                                 .b = (int64_t)totals.activations_planned,
+                                 .b = (int64_t)lower,
                                  .c = (int64_t)totals.capacity_bytes,
-                                 .d = (int64_t)totals.sum_of_models};
+                                 .d = (int64_t)buffers};
     aegis_trace_collector_record(system->collector, &record);
     record.kind = AEGIS_TRACE_COUNTER;
     record.time_ns = 0;

@@ -42,13 +42,25 @@ void aegis_system_refuse(
     model->answer.admitted = false;
 }
 
-/* Says where in the workload the trouble is. */
+/* Says where in the workload the trouble is, and under which key. */
 static aegis_status
 blame(const aegis_system *system, size_t index, aegis_status status, aegis_error *err)
 {
     const aegis_workload_model *model = &system->workload->models[index];
-    aegis_error_prefix(err, "%s:%d:%d: [[model]] \"%s\"", system->workload->path, model->place.line,
-                       model->place.column, model->name);
+    aegis_workload_place place = model->place;
+    const char *key = "";
+    if (status == AEGIS_ERROR_CONFIG && model->inputs_place.line > 0) {
+        place = model->inputs_place;
+        key = ": inputs";
+    } else if (status == AEGIS_ERROR_NOT_FOUND || status == AEGIS_ERROR_PARSE ||
+               status == AEGIS_ERROR_ENGINE_BUILD || status == AEGIS_ERROR_ENGINE_DESERIALIZE) {
+        place = model->path_place;
+        key = ": path";
+    } else if (status == AEGIS_ERROR_RUNTIME_NOT_AVAILABLE) {
+        key = ": backend";
+    }
+    aegis_error_prefix(err, "%s:%d:%d: [[model]] \"%s\"%s", system->workload->path, place.line,
+                       place.column, model->name, key);
     return status;
 }
 
@@ -243,12 +255,20 @@ static aegis_status trial(aegis_system *system, size_t index, aegis_error *err)
     if (status != AEGIS_OK) {
         return status;
     }
+    if (aegis_model_segment_count(entry->model) != 1) {
+        status = aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_UNSUPPORTED,
+                                 "the model is cut into %u segments; this version schedules whole "
+                                 "models only",
+                                 aegis_model_segment_count(entry->model));
+        goto done;
+    }
     status = copy_lifetimes(system, index, err);
     if (status == AEGIS_OK) {
         uint64_t since = aegis_clock_now_ns(&system->clock);
         status = profile_model(system, index, err);
         aegis_system_trace_step(system, index, 3, since, status);
     }
+done:
     /* One trial at a time is in memory; the model is opened again when its place is known. */
     aegis_model_close(entry->model);
     entry->model = NULL;

@@ -96,8 +96,8 @@ static inline aegis_model_metrics metrics_of(const running *r, uint32_t model)
 
 static inline void numbers_add_up(const aegis_core_counters *c)
 {
-    assert_int_equal(c->jobs, c->completed + c->missed + c->aborted + c->dropped + c->skipped +
-                                  c->pending);
+    assert_int_equal(c->jobs,
+                     c->completed + c->missed + c->aborted + c->dropped + c->skipped + c->pending);
 }
 
 static inline aegis_replay_result replay(const running *r)

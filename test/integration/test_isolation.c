@@ -23,7 +23,11 @@ static const char workload[] =
     "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"200ms\"\nmargin = 3.0\n"
     "confidence = 0.9\noverrun = \"report\"\nlane = 1\n";
 
-enum { SPEECH, NEIGHBOUR, OTHER_LANE };
+enum {
+    SPEECH,
+    NEIGHBOUR,
+    OTHER_LANE
+};
 
 static void set_sample_rate(const running *r, int64_t rate)
 {

@@ -20,7 +20,13 @@ static const char workload[] =
     "inputs = { x = [1, 3, 48, 96] }\nperiod = \"20ms\"\ndeadline = \"500ms\"\nmargin = 4.0\n"
     "confidence = 0.9\noverrun = \"report\"\nsource = \"external\"\nslots = 4\nearly = \"delay\"\n";
 
-enum { SPEECH, ORIENTATION, OBJECTS, ASKED, MODELS };
+enum {
+    SPEECH,
+    ORIENTATION,
+    OBJECTS,
+    ASKED,
+    MODELS
+};
 
 static void all_add_up_and_replay(running *r)
 {
@@ -178,8 +184,7 @@ static void planner_and_policy_are_swappable(void **state)
         aegis_memory_totals totals;
         uint64_t peak;
         check(aegis_policy_find(policies[i], &policy, &err), &err);
-        prepare(&r, workload,
-                (aegis_system_options){.planner = &planners[i], .policy = &policy});
+        prepare(&r, workload, (aegis_system_options){.planner = &planners[i], .policy = &policy});
         check(aegis_system_start(r.system, &err), &err);
         let_run(0.7);
         check(aegis_system_stop(r.system, &err), &err);

@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 typedef struct test_allocator {
-    _Atomic uint64_t calls;    /* requests so far, failed ones too */
-    _Atomic uint64_t fail_at;  /* the request (from 1) that fails; 0: none */
-    _Atomic int64_t blocks;    /* given out and not given back */
+    _Atomic uint64_t calls;   /* requests so far, failed ones too */
+    _Atomic uint64_t fail_at; /* the request (from 1) that fails; 0: none */
+    _Atomic int64_t blocks;   /* given out and not given back */
     _Atomic uint64_t wrong_sizes;
 } test_allocator;
 
