@@ -150,10 +150,14 @@ const aegis_tensor_info *aegis_model_outputs(const aegis_model *model, size_t *r
 uint32_t aegis_model_segment_count(const aegis_model *model);
 
 /** Runs the model once and again in trial mode and records its allocations; checks that both
- * sequences agree. STATE when placed. Needed before lifetimes. */
+ * sequences agree. On the host it runs on the calling thread and `stream` may be NULL. Inputs are what
+ * they are now; outputs that depend on other values may depart later. STATE when placed; DEPARTURE
+ * when two runs differ; UNSUPPORTED when runs keep memory or allocate from threads of their own;
+ * BUDGET_EXCEEDED (memory_limit_bytes). Needed before lifetimes. */
 aegis_status aegis_model_record(aegis_model *model, aegis_stream *stream, aegis_error *err);
 
-/** Device bytes by class when planned alone is not known yet: sums per class. After record. */
+/** Device bytes by class, before any plan: sums of the permanent classes; for activations the most
+ * that live at once, which no plan can undercut. After record. */
 aegis_status aegis_model_estimate_memory(const aegis_model *model,
                                          uint64_t ret_by_class[AEGIS_MEMORY_CLASS_COUNT],
                                          aegis_error *err);

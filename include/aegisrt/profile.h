@@ -47,8 +47,9 @@ typedef struct aegis_profile_series {
 } aegis_profile_series;
 
 typedef struct aegis_profile {
-    aegis_profile_series alone;  /**< other lanes idle */
-    aegis_profile_series loaded; /**< one fixed stressor on each other lane; equal to alone without */
+    aegis_profile_series alone;  /**< other lanes idle, caches warm */
+    aegis_profile_series loaded; /**< one fixed stressor on each other lane and the own caches swept
+                                      before each run; equal to alone without load */
     uint64_t cold_ns;            /**< the first run after loading */
     double contention_factor;    /**< loaded median over alone median */
     double quantile, assurance, margin;
@@ -110,7 +111,8 @@ aegis_status aegis_profiler_profile(aegis_profiler *profiler,
                                     aegis_profile *ret_profile,
                                     aegis_error *err);
 
-/** Profiles it alone (fewer runs) and then with one stressor on each other lane: the bound comes
+/** Profiles it alone (fewer runs) and then with one stressor on each other lane, each run with
+ * caches as another model would leave them: the bound comes
  * from the loaded series. Also measures how long it goes on after it is told to end. */
 aegis_status aegis_profiler_profile_under_load(aegis_profiler *profiler,
                                                aegis_model *model,

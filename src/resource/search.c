@@ -104,6 +104,15 @@ static bool keep_low(aegis_search *s, uint32_t section)
     return true;
 }
 
+static void swap_members(aegis_search *s, uint32_t section, uint32_t a, uint32_t b)
+{
+    uint32_t i = s->member[a], j = s->member[b];
+    s->member[a] = j;
+    s->member[b] = i;
+    s->seat[s->seat_begin[i] + section - s->from[i]] = b;
+    s->seat[s->seat_begin[j] + section - s->from[j]] = a;
+}
+
 static void place(aegis_search *s, frame *f, uint32_t i)
 {
     f->placed = i;
@@ -113,6 +122,7 @@ static void place(aegis_search *s, frame *f, uint32_t i)
     unlink_buffer(s, i);
     for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
         s->section_sum[k] -= s->size[i];
+        swap_members(s, k, s->seat[s->seat_begin[i] + k - s->from[i]], --s->open_end[k]);
     }
 }
 
@@ -132,6 +142,7 @@ static void take_back(aegis_search *s, frame *f)
     }
     for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
         s->section_sum[k] += s->size[i];
+        s->open_end[k]++; /* placements end in reverse order: the buffer still lies there */
     }
     relink_buffer(s, i);
     s->placed[i] = false;
@@ -148,27 +159,31 @@ static uint64_t lowest_open(const aegis_search *s, uint32_t j, uint64_t floor)
 }
 
 /* The open buffers of a section are jobs on one machine with their lowest open offsets as release
- * times: served in that order they end at the least height any plan can have there. */
+ * times: served without needless idling they end at the least height any plan can have there. Each
+ * pass serves what is released by `height`; when that is nothing, the machine idles until the next
+ * release. */
 static uint64_t section_height(aegis_search *s, uint32_t section, uint64_t floor)
 {
-    uint32_t n = 0;
-    for (uint32_t m = s->member_begin[section]; m < s->member_begin[section + 1]; m++) {
+    uint32_t waiting = 0;
+    for (uint32_t m = s->member_begin[section]; m < s->open_end[section]; m++) {
         uint32_t j = s->member[m];
-        if (s->placed[j]) {
-            continue;
-        }
-        uint64_t low = lowest_open(s, j, floor);
-        uint32_t at = n++;
-        while (at > 0 && s->heads[at - 1].value > low) {
-            s->heads[at] = s->heads[at - 1];
-            at--;
-        }
-        s->heads[at] = (saved){j, low};
+        s->heads[waiting++] = (saved){j, lowest_open(s, j, floor)};
     }
-    uint64_t height = 0;
-    for (uint32_t k = 0; k < n; k++) {
-        height =
-            (s->heads[k].value > height ? s->heads[k].value : height) + s->size[s->heads[k].index];
+    uint64_t height = floor;
+    while (waiting > 0) {
+        uint64_t served = 0, next = UINT64_MAX;
+        uint32_t kept = 0;
+        for (uint32_t k = 0; k < waiting; k++) {
+            saved head = s->heads[k];
+            if (head.value <= height + served) {
+                served += s->size[head.index];
+            } else {
+                next = head.value < next ? head.value : next;
+                s->heads[kept++] = head;
+            }
+        }
+        height = served > 0 ? height + served : next;
+        waiting = kept;
     }
     return height;
 }
@@ -182,11 +197,8 @@ static bool update_section(aegis_search *s, uint32_t section, uint64_t floor)
     if (sum == 0) {
         return true;
     }
-    for (uint32_t m = s->member_begin[section]; m < s->member_begin[section + 1]; m++) {
+    for (uint32_t m = s->member_begin[section]; m < s->open_end[section]; m++) {
         uint32_t j = s->member[m];
-        if (s->placed[j]) {
-            continue;
-        }
         uint64_t open = lowest_open(s, j, floor);
         low = s->low[j] < low ? s->low[j] : low;
         high = open > high ? open : high;
@@ -331,6 +343,7 @@ static void reset(aegis_search *s, uint64_t capacity)
     memset(s->placed, 0, s->count * sizeof *s->placed);
     memset(s->section_low, 0, s->sections * sizeof *s->section_low);
     memcpy(s->section_sum, s->section_total, s->sections * sizeof *s->section_sum);
+    memcpy(s->open_end, s->member_begin + 1, s->sections * sizeof *s->open_end);
     for (uint32_t i = 0; i <= s->count; i++) {
         s->next[i] = i == s->count ? 0 : i + 1;
         s->previous[i] = i == 0 ? s->count : i - 1;

@@ -57,16 +57,18 @@ struct aegis_search {
     uint64_t *low;        /* lowest offset above everything placed; final for what is placed */
     uint64_t *least_near; /* smallest size among the overlapping ones */
     uint32_t *from, *to;
-    uint32_t *rank;            /* from 1: ties of offset are tried in this order */
-    uint32_t *next, *previous; /* open buffers; `count` is the list's head */
+    uint32_t *seat_begin, *seat; /* where in `member` a buffer is, for each of its sections */
+    uint32_t *rank;              /* from 1: ties of offset are tried in this order */
+    uint32_t *next, *previous;   /* open buffers; `count` is the list's head */
     bool *placed;
     uint32_t *near_begin, *near; /* overlapping buffers */
 
     /* Of sections. */
-    uint32_t *member_begin, *member;
-    uint64_t *section_total; /* all sizes */
-    uint64_t *section_sum;   /* open sizes */
-    uint64_t *section_low;   /* smallest `low` of an open buffer */
+    uint32_t *member_begin, *member; /* the open ones of a section come first */
+    uint32_t *open_end;              /* where they end */
+    uint64_t *section_total;         /* all sizes */
+    uint64_t *section_sum;           /* open sizes */
+    uint64_t *section_low;           /* smallest `low` of an open buffer */
 
     frame *frames;
     window *windows;

@@ -34,6 +34,9 @@ static void carve_all(aegis_search *s, carver *c)
     s->near = carve(c, 2 * s->pairs, sizeof *s->near);
     s->member_begin = carve(c, m + 1, sizeof *s->member_begin);
     s->member = carve(c, s->incidences, sizeof *s->member);
+    s->open_end = carve(c, m, sizeof *s->open_end);
+    s->seat_begin = carve(c, n + 1, sizeof *s->seat_begin);
+    s->seat = carve(c, s->incidences, sizeof *s->seat);
     s->section_total = carve(c, m, sizeof *s->section_total);
     s->section_sum = carve(c, m, sizeof *s->section_sum);
     s->section_low = carve(c, m, sizeof *s->section_low);
@@ -143,6 +146,7 @@ static void fill_sections(aegis_search *s, const int64_t *starts)
     for (uint32_t i = 0; i < s->count; i++) {
         s->from[i] = first_at_least(starts, s->sections, s->buffers[i].lower);
         s->to[i] = first_at_least(starts, s->sections, s->buffers[i].upper);
+        s->seat_begin[i + 1] = s->seat_begin[i] + s->to[i] - s->from[i];
         for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
             s->member_begin[k + 1]++;
             s->section_total[k] += s->size[i];
@@ -154,6 +158,7 @@ static void fill_sections(aegis_search *s, const int64_t *starts)
     }
     for (uint32_t i = 0; i < s->count; i++) {
         for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
+            s->seat[s->seat_begin[i] + k - s->from[i]] = s->cursor[k];
             s->member[s->cursor[k]++] = i;
         }
     }

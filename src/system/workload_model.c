@@ -239,6 +239,8 @@ static void read_profile(const aegis_workload_section *section, aegis_workload_m
     aegis_workload_integer(section, "samples", MIN_SAMPLES, MAX_SAMPLES, &samples);
     aegis_workload_integer(section, "slots", 1, MAX_SLOTS, &slots);
     aegis_workload_integer(section, "seed", 0, INT64_MAX, &seed);
+    /* Packed copies are what the runtime makes by itself: without them last bits differ. */
+    model->config.prepack = true;
     aegis_workload_boolean(section, "prepack", &model->config.prepack);
     model->samples = (uint32_t)samples;
     model->config.slots = (uint32_t)slots;

@@ -17,7 +17,7 @@ static const char workload[] =
     "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"500ms\"\nmargin = 3.0\n"
     "confidence = 0.9\noverrun = \"report\"\n"
     "[[model]]\nname = \"asked\"\npath = \"models/ch_ppocr_mobile_v2.0_cls_infer.onnx\"\n"
-    "inputs = { x = [1, 3, 48, 96] }\nperiod = \"20ms\"\ndeadline = \"500ms\"\nmargin = 4.0\n"
+    "inputs = { x = [1, 3, 48, 96] }\nperiod = \"60ms\"\ndeadline = \"500ms\"\nmargin = 4.0\n"
     "confidence = 0.9\noverrun = \"report\"\nsource = \"external\"\nslots = 4\nearly = \"delay\"\n";
 
 enum {

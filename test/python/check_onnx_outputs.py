@@ -5,13 +5,16 @@ check_onnx_outputs.py MODELS DUMP: DUMP/<model>/in.<job>.<name> and out.<job>.<n
 of a model with state come in order; the plain session is fed its own outputs by hand, so that an error
 that builds up over jobs is seen too. ref.0.output_0 is compared with MODELS/reference/<model>/output_0.pb.
 """
+import os
 import pathlib
 import sys
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
-import onnxruntime
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the library is loaded
+import onnxruntime  # noqa: E402
 
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
 STATE = {"state": "stateN", "h": "hn", "c": "cn"}

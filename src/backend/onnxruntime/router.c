@@ -118,7 +118,8 @@ static void *serve_stray(uint64_t size)
     if (block == NULL) {
         /* The address space has ended in a thread that is none of ours. ONNX Runtime would write
          * through whatever is returned, NULL included: an end with a reason is the safer one. */
-        fputs("aegisrt: fatal: no memory for a request of an unknown ONNX Runtime thread\n", stderr);
+        fputs("aegisrt: fatal: no memory for a request of an unknown ONNX Runtime thread\n",
+              stderr);
         abort();
     }
     return block;
@@ -298,6 +299,10 @@ static aegis_status load(const char *library, const char *consumer, aegis_error 
             "libonnxruntime.so.1",
             consumer != NULL ? consumer : "the caller", tried);
     }
+    /* From 1.31 on the library starts a thread that sends telemetry over the network. Nobody asked
+     * for that, and a thread outside of the plan breaks the proofs of the cores. It looks here
+     * once, when it makes its environment. */
+    setenv("ORT_DISABLE_TELEMETRY", "1", 1);
     const OrtApiBase *(*get_base)(void) = NULL;
     void *symbol = dlsym(handle, "OrtGetApiBase");
     memcpy(&get_base, &symbol, sizeof get_base);
@@ -321,6 +326,9 @@ static aegis_status make_environment(aegis_error *err)
     const char *what = "creating its environment";
     OrtStatus *native = ort->api->CreateEnvWithCustomLogger(drop_log, NULL, ORT_LOGGING_LEVEL_FATAL,
                                                             "aegisrt", &ort->env);
+    if (native == NULL) {
+        native = ort->api->DisableTelemetryEvents(ort->env);
+    }
     if (native == NULL) {
         native = ort->api->CreateMemoryInfo("Cpu", OrtDeviceAllocator, 0, OrtMemTypeDefault,
                                             &ort->memory);

@@ -81,7 +81,7 @@ static const char everything[] =
     "source = { sr = 16000, x = \"random\", ids = \"random(0,30521)\", m = 0.5, f = \"in.npy\", "
     "z = \"zeros\" }\n"
     "priority = -3\nlane = 1\nconfidence = 0.999\nassurance = 0.9\nmargin = 2\nsamples = 300\n"
-    "threads = 2\nslots = 4\nprepack = true\nseed = 7\nexpect = \"refuse\"\n"
+    "threads = 2\nslots = 4\nprepack = false\nseed = 7\nexpect = \"refuse\"\n"
     "[[model]]\nname = \"b\"\npath = \"b.onnx\"\nclass = \"background\"\nweight = 3\n"
     "source = \"external\"\n"
     "[[model]]\nname = \"c\"\npath = \"c.onnx\"\nperiod = \"1s\"\nsource = \"zeros\"\n";
@@ -125,7 +125,7 @@ static void every_key(void **state)
     assert_int_equal(config->threads, 2);
     assert_int_equal(config->slots, 4);
     assert_int_equal(config->seed, 7);
-    assert_true(config->prepack);
+    assert_false(config->prepack);
     assert_int_equal(config->input_count, 3);
     assert_string_equal(config->inputs[0].name, "x");
     assert_int_equal(config->inputs[0].rank, 2);
