@@ -30,7 +30,8 @@ typedef struct aegis_resource_budget {
 
 typedef struct aegis_context aegis_context;
 
-/** `model` (backend.h) is borrowed, may be NULL, and outlives the context. */
+/** Name and budget are copied; `model` (backend.h) is borrowed, may be NULL, and outlives the
+ * context. INVALID_ARGUMENT (also for a compute budget longer than its period), NO_MEMORY. */
 aegis_status aegis_context_create(uint32_t id,
                                   const char *name,
                                   const aegis_resource_budget *budget,
@@ -51,18 +52,23 @@ void aegis_context_set_model(aegis_context *context, struct aegis_model *model);
 
 /** Charges device memory. BUDGET_EXCEEDED: nothing was charged. Any thread, lock-free. */
 aegis_status aegis_context_charge_memory(aegis_context *context, uint64_t size_bytes, aegis_error *err);
+/** Gives back what was charged; more than that leaves 0. Any thread, lock-free. */
 void aegis_context_release_memory(aegis_context *context, uint64_t size_bytes);
+/** Bytes charged now, the most at any time, and whether a charge would be within the limit at this
+ * moment. Any thread, lock-free. */
 uint64_t aegis_context_memory_used(const aegis_context *context);
 uint64_t aegis_context_memory_peak(const aegis_context *context);
 bool aegis_context_can_allocate(const aegis_context *context, uint64_t size_bytes);
 
 /** Takes one of the model's streams. STREAMS_EXHAUSTED (transient). Any thread, lock-free. */
 aegis_status aegis_context_acquire_stream(aegis_context *context, aegis_error *err);
+/** Gives back a stream; without one in use nothing happens. Any thread, lock-free. */
 void aegis_context_release_stream(aegis_context *context);
 uint32_t aegis_context_streams_in_use(const aegis_context *context);
 
-/** Execution time used in the budget period that holds `now_ns`, after adding `used_ns`. Returns
- * false when the budget of that period is passed. Orchestration thread only. */
+/** Adds `used_ns` to the execution time of the budget period that holds `now_ns` (periods are
+ * [k * period_ns, (k + 1) * period_ns)). Returns false when the budget of that period is passed;
+ * always true without a budget. Orchestration thread only. */
 bool aegis_context_charge_compute(aegis_context *context, uint64_t now_ns, uint64_t used_ns);
 /** What is left of this period's compute budget; UINT64_MAX without a budget. */
 uint64_t aegis_context_compute_left_ns(const aegis_context *context, uint64_t now_ns);

@@ -37,10 +37,11 @@ typedef struct aegis_plan_buffer {
 
 typedef struct aegis_plan_limits {
     uint64_t capacity_bytes; /**< UINT64_MAX: minimise height; else any height that fits will do */
-    uint64_t nodes;          /**< search nodes; 0: the planner's default (the product's: 2,000,000,
+    uint64_t nodes;          /**< search nodes; 0: the planner's default (the product's: 1,000,000,
                                   fewer above 400 buffers). Makes plans reproducible */
     uint64_t timeout_ns;     /**< 0: none. With a timeout a plan may differ between machines */
-    unsigned threads;        /**< 0: one. Never changes the plan */
+    unsigned threads;        /**< at most; 0: one. Never changes the plan. The product's planner
+                                  uses one */
 } aegis_plan_limits;
 
 typedef enum aegis_plan_verdict {

@@ -35,9 +35,9 @@
 #include <string.h>
 #include <time.h>
 
-#define DEFAULT_NODES UINT64_C(2000000)
+#define DEFAULT_NODES UINT64_C(1000000)
 #define DEFAULT_NODES_TIMES_COUNT (DEFAULT_NODES * 400)
-#define LEAST_RUN_NODES UINT64_C(2000)
+#define LEAST_RUN_NODES UINT64_C(1000)
 
 /* A part that must be planned by itself, above `base`. */
 typedef struct piece {

@@ -14,13 +14,13 @@ static const char workload[] =
     "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 8\n"
     "[[model]]\nname = \"speech\"\npath = \"models/silero_vad_op18_ifless.onnx\"\n"
     "inputs = { input = [1, 576], state = [2, 1, 128], sr = [] }\nstate = { state = \"stateN\" }\n"
-    "source = { input = \"random\", sr = 16000 }\nperiod = \"50ms\"\nmargin = 4.0\n"
+    "source = { input = \"random\", sr = 16000 }\nperiod = \"100ms\"\nmargin = 2.0\n"
     "overrun = \"report\"\nconfidence = 0.9\nlane = 0\n"
     "[[model]]\nname = \"neighbour\"\npath = \"models/ch_ppocr_mobile_v2.0_cls_infer.onnx\"\n"
-    "inputs = { x = [1, 3, 48, 192] }\nperiod = \"50ms\"\nmargin = 4.0\nconfidence = 0.9\n"
+    "inputs = { x = [1, 3, 48, 192] }\nperiod = \"100ms\"\nmargin = 2.0\nconfidence = 0.9\n"
     "overrun = \"report\"\nlane = 0\n"
     "[[model]]\nname = \"other-lane\"\npath = \"models/light_squeezenet.onnx\"\n"
-    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"200ms\"\nmargin = 3.0\n"
+    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"200ms\"\nmargin = 2.0\n"
     "confidence = 0.9\noverrun = \"report\"\nlane = 1\n";
 
 enum {
@@ -50,7 +50,7 @@ static void departure_fails_alone_and_can_be_cleared(void **state)
     prepare(&r, workload, (aegis_system_options){0});
     aegis_context *context = aegis_system_context(r.system, SPEECH);
     check(aegis_system_start(r.system, &err), &err);
-    let_run(0.4);
+    let_run(0.8);
     assert_false(aegis_context_has_error(context));
     uint64_t before = metrics_of(&r, SPEECH).counters.completed;
     assert_true(before >= 3);
@@ -63,7 +63,7 @@ static void departure_fails_alone_and_can_be_cleared(void **state)
     print_message("the fault: %s\n", fault.message);
     assert_int_equal(fault.status, AEGIS_ERROR_DEPARTURE);
     assert_int_equal(fault.category, AEGIS_CATEGORY_PERMANENT);
-    let_run(0.3);
+    let_run(0.5);
     aegis_model_metrics speech = metrics_of(&r, SPEECH);
     assert_int_equal(speech.counters.aborted, 1);
     assert_true(speech.counters.refused > 0);
@@ -71,7 +71,7 @@ static void departure_fails_alone_and_can_be_cleared(void **state)
     set_sample_rate(&r, 16000);
     check(aegis_scheduler_clear_fault(aegis_system_scheduler(r.system), SPEECH, &err), &err);
     uint64_t then = metrics_of(&r, SPEECH).counters.completed;
-    let_run(0.4);
+    let_run(0.8);
     check(aegis_system_stop(r.system, &err), &err);
     assert_true(metrics_of(&r, SPEECH).counters.completed >= then + 3);
     assert_int_equal(metrics_of(&r, SPEECH).counters.aborted, 1);
@@ -97,11 +97,11 @@ static void dispatch_path_allocates_nothing(void **state)
     uint64_t before = 0, after = 0, lanes_before = 0, lanes_after = 0;
     prepare(&r, workload, (aegis_system_options){0});
     check(aegis_system_start(r.system, &err), &err);
-    let_run(0.3);
+    let_run(0.5);
     assert_true(test_thread_allocations("aegis-sched", &before));
     assert_true(test_thread_allocations("aegis-lane-0", &lanes_before));
     uint64_t jobs = metrics_of(&r, SPEECH).counters.completed;
-    let_run(1.5);
+    let_run(2.5);
     assert_true(test_thread_allocations("aegis-sched", &after));
     assert_true(test_thread_allocations("aegis-lane-0", &lanes_after));
     jobs = metrics_of(&r, SPEECH).counters.completed - jobs;

@@ -8,16 +8,16 @@ static const char workload[] =
     "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 8\n"
     "[[model]]\nname = \"speech\"\npath = \"models/silero_vad_16k_op15.onnx\"\n"
     "inputs = { input = [1, 576], state = [2, 1, 128], sr = [] }\nstate = { state = \"stateN\" }\n"
-    "source = { input = \"random\", sr = 16000 }\nperiod = \"100ms\"\nmargin = 4.0\n"
+    "source = { input = \"random\", sr = 16000 }\nperiod = \"100ms\"\nmargin = 2.0\n"
     "overrun = \"report\"\nconfidence = 0.9\n"
     "[[model]]\nname = \"orientation\"\npath = \"models/ch_ppocr_mobile_v2.0_cls_infer.onnx\"\n"
-    "inputs = { x = [1, 3, 48, 192] }\nperiod = \"200ms\"\nmargin = 4.0\nconfidence = 0.9\n"
+    "inputs = { x = [1, 3, 48, 192] }\nperiod = \"200ms\"\nmargin = 2.0\nconfidence = 0.9\n"
     "overrun = \"report\"\n"
     "[[model]]\nname = \"objects\"\npath = \"models/light_squeezenet.onnx\"\n"
-    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"500ms\"\nmargin = 3.0\n"
+    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"500ms\"\nmargin = 2.0\n"
     "confidence = 0.9\noverrun = \"report\"\n"
     "[[model]]\nname = \"asked\"\npath = \"models/ch_ppocr_mobile_v2.0_cls_infer.onnx\"\n"
-    "inputs = { x = [1, 3, 48, 96] }\nperiod = \"60ms\"\ndeadline = \"500ms\"\nmargin = 4.0\n"
+    "inputs = { x = [1, 3, 48, 96] }\nperiod = \"60ms\"\ndeadline = \"500ms\"\nmargin = 2.0\n"
     "confidence = 0.9\noverrun = \"report\"\nsource = \"external\"\nslots = 4\nearly = \"delay\"\n";
 
 enum {
