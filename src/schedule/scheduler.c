@@ -2,8 +2,11 @@
 /* Life cycle, submission and metrics. Admission is in admit.c, the thread in driver/loop.c. */
 #include "schedule/driver/internal.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
 
 #define COMPONENT "schedule.scheduler"
 #define DEFAULT_MODELS 64u
@@ -82,7 +85,19 @@ static void execute_call(void *self, const aegis_command *command)
     command->of.call.function(command->of.call.argument);
 }
 
-static const aegis_worker_ops thread_ops = {.execute = execute_call};
+/* Timers of these threads are not to be gathered with others: the default slack is 50 us. */
+static aegis_status begin_thread(void *self, aegis_error *err)
+{
+    (void)self;
+    if (prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL) != 0) {
+        return aegis_error_set_native(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_PERMISSION, errno,
+                                      "the timer slack of the driver's thread cannot be set: %s",
+                                      strerror(errno));
+    }
+    return AEGIS_OK;
+}
+
+static const aegis_worker_ops thread_ops = {.begin = begin_thread, .execute = execute_call};
 
 static aegis_status create_threads(aegis_scheduler *scheduler, aegis_error *err)
 {
