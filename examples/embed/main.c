@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Admits a model, gives it ten inputs, and prints each response beside the bound that was proved. */
+/* Admits a model, gives it ten inputs, and prints each response beside the bound that was proved.
+ */
 #include <aegisrt/aegis.h>
 
 #include <semaphore.h>

@@ -28,18 +28,18 @@ typedef struct aegis_model aegis_model;
 
 /** Which runtimes this build holds and whether each can be loaded here. */
 typedef struct aegis_runtime_info {
-    const char *name;     /**< "onnxruntime", "null" */
+    const char *name; /**< "onnxruntime", "null" */
     bool built;
-    bool production;      /**< false: not offered in messages to users */
+    bool production;        /**< false: not offered in messages to users */
     const char *build_flag; /**< "AEGISRT_BUILD_ONNXRUNTIME" */
 } aegis_runtime_info;
 const aegis_runtime_info *aegis_runtime_list(size_t *ret_count);
 
 typedef struct aegis_backend_config {
-    const char *runtime;    /**< a name of aegis_runtime_list */
-    const char *library;    /**< path of the runtime's shared library; NULL: built-in search list */
-    const char *cache_dir;  /**< where compiled models are kept; created when missing */
-    const char *consumer;   /**< who wants it, for the message when it is not there */
+    const char *runtime;   /**< a name of aegis_runtime_list */
+    const char *library;   /**< path of the runtime's shared library; NULL: built-in search list */
+    const char *cache_dir; /**< where compiled models are kept; created when missing */
+    const char *consumer;  /**< who wants it, for the message when it is not there */
 } aegis_backend_config;
 
 /** Loads a runtime once. RUNTIME_NOT_AVAILABLE names the key, the flag and the consumer. The device
@@ -56,9 +56,18 @@ const char *aegis_backend_name(const aegis_backend *backend);
 const char *aegis_backend_version(const aegis_backend *backend);
 
 typedef enum aegis_element {
-    AEGIS_ELEMENT_F32 = 1, AEGIS_ELEMENT_F16, AEGIS_ELEMENT_BF16, AEGIS_ELEMENT_F64,
-    AEGIS_ELEMENT_I8, AEGIS_ELEMENT_U8, AEGIS_ELEMENT_I16, AEGIS_ELEMENT_U16,
-    AEGIS_ELEMENT_I32, AEGIS_ELEMENT_U32, AEGIS_ELEMENT_I64, AEGIS_ELEMENT_U64,
+    AEGIS_ELEMENT_F32 = 1,
+    AEGIS_ELEMENT_F16,
+    AEGIS_ELEMENT_BF16,
+    AEGIS_ELEMENT_F64,
+    AEGIS_ELEMENT_I8,
+    AEGIS_ELEMENT_U8,
+    AEGIS_ELEMENT_I16,
+    AEGIS_ELEMENT_U16,
+    AEGIS_ELEMENT_I32,
+    AEGIS_ELEMENT_U32,
+    AEGIS_ELEMENT_I64,
+    AEGIS_ELEMENT_U64,
     AEGIS_ELEMENT_BOOL
 } aegis_element;
 size_t aegis_element_bytes(aegis_element element);
@@ -89,10 +98,10 @@ typedef struct aegis_state_pair {
 /** What fills one input that the caller does not give. */
 typedef enum aegis_source_kind {
     AEGIS_SOURCE_ZEROS = 0,
-    AEGIS_SOURCE_RANDOM,  /**< floats in [0, 1); integers in [low, high] */
-    AEGIS_SOURCE_CONSTANT,/**< every element is `constant` */
-    AEGIS_SOURCE_FILE,    /**< a .npy file of the exact dtype and shape */
-    AEGIS_SOURCE_EXTERNAL /**< given at every submission */
+    AEGIS_SOURCE_RANDOM,   /**< floats in [0, 1); integers in [low, high] */
+    AEGIS_SOURCE_CONSTANT, /**< every element is `constant` */
+    AEGIS_SOURCE_FILE,     /**< a .npy file of the exact dtype and shape */
+    AEGIS_SOURCE_EXTERNAL  /**< given at every submission */
 } aegis_source_kind;
 
 typedef struct aegis_source {
@@ -106,18 +115,19 @@ typedef struct aegis_source {
 typedef struct aegis_model_config {
     const char *name;
     const char *path;
-    const aegis_input_shape *inputs; /**< fixed shapes; inputs without free dimensions may be left out */
+    const aegis_input_shape
+        *inputs; /**< fixed shapes; inputs without free dimensions may be left out */
     size_t input_count;
     const aegis_state_pair *state;
     size_t state_count;
     const aegis_source *sources;
     size_t source_count;
-    uint64_t seed;         /**< of random inputs */
-    unsigned threads;      /**< cores that a run may use; 0: 1 */
-    uint32_t slots;        /**< jobs whose inputs and outputs exist at once; 0: 1 */
-    bool prepack;          /**< let the runtime keep packed copies of weights (faster, more bytes);
-                                what a plain session of the runtime does. Without it results can
-                                differ in their last bits */
+    uint64_t seed;    /**< of random inputs */
+    unsigned threads; /**< cores that a run may use; 0: 1 */
+    uint32_t slots;   /**< jobs whose inputs and outputs exist at once; 0: 1 */
+    bool prepack;     /**< let the runtime keep packed copies of weights (faster, more bytes);
+                           what a plain session of the runtime does. Without it results can
+                           differ in their last bits */
     uint64_t memory_limit_bytes; /**< known at load: exceeding it ends the load; 0: none */
 } aegis_model_config;
 
@@ -150,10 +160,10 @@ const aegis_tensor_info *aegis_model_outputs(const aegis_model *model, size_t *r
 uint32_t aegis_model_segment_count(const aegis_model *model);
 
 /** Runs the model once and again in trial mode and records its allocations; checks that both
- * sequences agree. On the host it runs on the calling thread and `stream` may be NULL. Inputs are what
- * they are now; outputs that depend on other values may depart later. STATE when placed; DEPARTURE
- * when two runs differ; UNSUPPORTED when runs keep memory or allocate from threads of their own;
- * BUDGET_EXCEEDED (memory_limit_bytes). Needed before lifetimes. */
+ * sequences agree. On the host it runs on the calling thread and `stream` may be NULL. Inputs are
+ * what they are now; outputs that depend on other values may depart later. STATE when placed;
+ * DEPARTURE when two runs differ; UNSUPPORTED when runs keep memory or allocate from threads of
+ * their own; BUDGET_EXCEEDED (memory_limit_bytes). Needed before lifetimes. */
 aegis_status aegis_model_record(aegis_model *model, aegis_stream *stream, aegis_error *err);
 
 /** Device bytes by class, before any plan: sums of the permanent classes; for activations the most
@@ -174,26 +184,37 @@ uint64_t aegis_model_loading_peak_bytes(const aegis_model *model);
 
 /** Where a placed model lives: pointers into the arena, made from a binding by the system layer. */
 typedef struct aegis_model_placement {
-    void *base;                            /**< of the planned region, device address */
+    void *base; /**< of the planned region, device address */
     uint64_t size_bytes;
-    const aegis_memory_binding *binding;   /**< in the order of the model's lifetimes; borrowed until close */
-    void *spill_base;                      /**< of the lane */
+    const aegis_memory_binding
+        *binding;     /**< in the order of the model's lifetimes; borrowed until close */
+    void *spill_base; /**< of the lane */
     uint64_t spill_bytes;
 } aegis_model_placement;
 
 /** Moves the model into the arena: weights, pre-packed copies, state and inputs at planned
- * addresses; trial memory is given back. ENGINE_DESERIALIZE when loading departs from its record. */
-aegis_status aegis_model_place(aegis_model *model,
-                               const aegis_model_placement *placement,
-                               aegis_error *err);
+ * addresses; trial memory is given back. ENGINE_DESERIALIZE when loading departs from its record.
+ */
+aegis_status
+aegis_model_place(aegis_model *model, const aegis_model_placement *placement, aegis_error *err);
 bool aegis_model_is_placed(const aegis_model *model);
 
 /** Refills the state with zeros and the inputs from their sources. Not while a run is going on. */
 aegis_status aegis_model_reset(aegis_model *model, aegis_error *err);
 
 /** Device address and size of an input or output of a slot. NOT_FOUND. */
-aegis_status aegis_model_input(aegis_model *model, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err);
-aegis_status aegis_model_output(aegis_model *model, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err);
+aegis_status aegis_model_input(aegis_model *model,
+                               uint32_t slot,
+                               const char *name,
+                               void **ret_data,
+                               uint64_t *ret_size,
+                               aegis_error *err);
+aegis_status aegis_model_output(aegis_model *model,
+                                uint32_t slot,
+                                const char *name,
+                                void **ret_data,
+                                uint64_t *ret_size,
+                                aegis_error *err);
 
 /**
  * Executes one segment for the job in `slot`. Called on the stream's own thread (put there with
@@ -202,11 +223,8 @@ aegis_status aegis_model_output(aegis_model *model, uint32_t slot, const char *n
  * recording: index, expected and asked size in the message; the result is discarded);
  * BUDGET_EXCEEDED (past its spill); INFERENCE (the runtime's words).
  */
-aegis_status aegis_model_execute(aegis_model *model,
-                                 uint32_t segment,
-                                 uint32_t slot,
-                                 aegis_stream *stream,
-                                 aegis_error *err);
+aegis_status aegis_model_execute(
+    aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
 /** Makes the run that is going on end at the next point where it can. Any thread; no lock, no
  * allocation. Has no effect on a later run. */
 void aegis_model_terminate(aegis_model *model);

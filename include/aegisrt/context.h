@@ -51,7 +51,8 @@ struct aegis_model *aegis_context_model(const aegis_context *context);
 void aegis_context_set_model(aegis_context *context, struct aegis_model *model);
 
 /** Charges device memory. BUDGET_EXCEEDED: nothing was charged. Any thread, lock-free. */
-aegis_status aegis_context_charge_memory(aegis_context *context, uint64_t size_bytes, aegis_error *err);
+aegis_status
+aegis_context_charge_memory(aegis_context *context, uint64_t size_bytes, aegis_error *err);
 /** Gives back what was charged; more than that leaves 0. Any thread, lock-free. */
 void aegis_context_release_memory(aegis_context *context, uint64_t size_bytes);
 /** Bytes charged now, the most at any time, and whether a charge would be within the limit at this

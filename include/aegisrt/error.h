@@ -53,11 +53,9 @@ typedef struct aegis_place {
  * Fills `err` (when not NULL) and returns `status`, so that `return aegis_error_set(...)` reads
  * well. The category is the status's default one.
  */
-aegis_status aegis_error_set(aegis_error *err,
-                             aegis_place place,
-                             aegis_status status,
-                             const char *format,
-                             ...) AEGIS_PRINTF(4, 5);
+aegis_status
+aegis_error_set(aegis_error *err, aegis_place place, aegis_status status, const char *format, ...)
+    AEGIS_PRINTF(4, 5);
 
 /** As aegis_error_set, with the native code of the call that failed (errno and the like). */
 aegis_status aegis_error_set_native(aegis_error *err,

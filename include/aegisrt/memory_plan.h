@@ -46,7 +46,8 @@ typedef struct aegis_plan_limits {
 
 typedef enum aegis_plan_verdict {
     AEGIS_PLAN_FEASIBLE = 0,
-    AEGIS_PLAN_INFEASIBLE, /**< proved: the lower bound is above the capacity, or search exhausted */
+    AEGIS_PLAN_INFEASIBLE, /**< proved: the lower bound is above the capacity, or search exhausted
+                            */
     AEGIS_PLAN_UNDECIDED   /**< the limits ended the search without a plan that fits */
 } aegis_plan_verdict;
 
@@ -160,12 +161,12 @@ const char *aegis_memory_class_name(aegis_memory_class memory_class);
 /** One tensor of one model. Times are positions in the model's own sequence of allocation events,
  * not nanoseconds. Permanent classes ignore them. */
 typedef struct aegis_tensor_lifetime {
-    uint32_t tensor;      /**< index within the model: for activations the allocation's index */
+    uint32_t tensor; /**< index within the model: for activations the allocation's index */
     aegis_memory_class memory_class;
-    uint32_t segment;     /**< of activations */
-    int64_t start, end;   /**< [first write, last read) in events of that segment */
-    uint64_t size_bytes;  /**< 0 is allowed and takes no bytes */
-    uint64_t alignment;   /**< power of two; 0 means 64 */
+    uint32_t segment;    /**< of activations */
+    int64_t start, end;  /**< [first write, last read) in events of that segment */
+    uint64_t size_bytes; /**< 0 is allowed and takes no bytes */
+    uint64_t alignment;  /**< power of two; 0 means 64 */
 } aegis_tensor_lifetime;
 
 /** What the orchestrator must place for one model. Borrowed for the call. */
@@ -192,11 +193,11 @@ typedef struct aegis_memory_binding {
     uint16_t lane;
     const aegis_memory_placement *placements; /**< same order as the demand's lifetimes */
     size_t placement_count;
-    uint64_t permanent_bytes;      /**< bytes of its own */
-    uint64_t activation_height;    /**< what its activations need, planned alone */
+    uint64_t permanent_bytes;   /**< bytes of its own */
+    uint64_t activation_height; /**< what its activations need, planned alone */
     uint64_t activation_lower_bound;
     bool activation_optimal;
-    uint64_t total_bytes;          /**< permanent + activation height: what counts against limit */
+    uint64_t total_bytes; /**< permanent + activation height: what counts against limit */
 } aegis_memory_binding;
 
 typedef struct aegis_sharing_opportunity {
@@ -208,21 +209,21 @@ typedef struct aegis_sharing_opportunity {
 /** Totals of a plan. */
 typedef struct aegis_memory_totals {
     uint64_t capacity_bytes;
-    uint64_t planned_bytes;         /**< permanent + lane regions + spill */
+    uint64_t planned_bytes;                      /**< permanent + lane regions + spill */
     uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< placed; ACTIVATION: sum of lane regions */
-    uint64_t padding_bytes;         /**< lost to alignment: planned less the sum of by_class */
-    uint64_t activations_planned;   /**< sum over lanes of the lane's region */
-    uint64_t activations_sum;       /**< what the models' activations would need each alone */
-    uint64_t sum_of_models;         /**< what the models would need each alone, all classes */
+    uint64_t padding_bytes;       /**< lost to alignment: planned less the sum of by_class */
+    uint64_t activations_planned; /**< sum over lanes of the lane's region */
+    uint64_t activations_sum;     /**< what the models' activations would need each alone */
+    uint64_t sum_of_models;       /**< what the models would need each alone, all classes */
 } aegis_memory_totals;
 
 typedef struct aegis_memory_orchestrator aegis_memory_orchestrator;
 
 typedef struct aegis_memory_config {
-    uint64_t capacity_bytes;   /**< of the region to plan */
+    uint64_t capacity_bytes; /**< of the region to plan */
     uint16_t lanes;
     uint64_t spill_bytes_per_lane;
-    aegis_plan_limits limits;  /**< for each segment's plan; capacity ignored; nodes 0: 200,000 */
+    aegis_plan_limits limits; /**< for each segment's plan; capacity ignored; nodes 0: 200,000 */
 } aegis_memory_config;
 
 /** `planner` is copied, its `self` is borrowed for the orchestrator's life. INVALID_ARGUMENT (no
@@ -250,10 +251,10 @@ aegis_status aegis_memory_orchestrator_plan(aegis_memory_orchestrator *orchestra
 
 /** Why the last refused model did not fit. */
 typedef struct aegis_memory_refusal {
-    aegis_status status;     /**< BUDGET_EXCEEDED or NO_MEMORY */
-    uint32_t model;          /**< the refused one */
-    bool lane_region;        /**< its lane's activation region is fixed and too small */
-    uint64_t need_bytes;     /**< what it would add: to its budget, the arena or the lane's region */
+    aegis_status status; /**< BUDGET_EXCEEDED or NO_MEMORY */
+    uint32_t model;      /**< the refused one */
+    bool lane_region;    /**< its lane's activation region is fixed and too small */
+    uint64_t need_bytes; /**< what it would add: to its budget, the arena or the lane's region */
     uint64_t capacity_bytes; /**< its limit, the arena, or the lane's region */
     uint64_t free_bytes;     /**< of that capacity; after the seal the largest hole */
     uint64_t missing_bytes;  /**< need less free */
@@ -274,7 +275,8 @@ bool aegis_memory_orchestrator_last_refusal(const aegis_memory_orchestrator *orc
 
 /** Lays the regions out: lane regions and permanent parts get their final offsets; afterwards lane
  * regions have a fixed size. Call once, before the first bind. STATE the second time; NO_MEMORY. */
-aegis_status aegis_memory_orchestrator_seal(aegis_memory_orchestrator *orchestrator, aegis_error *err);
+aegis_status aegis_memory_orchestrator_seal(aegis_memory_orchestrator *orchestrator,
+                                            aegis_error *err);
 
 /** The model's placements with final offsets, borrowed until its release. NOT_FOUND, STATE before
  * seal. */
@@ -310,12 +312,12 @@ typedef struct aegis_pressure_answer {
 } aegis_pressure_answer;
 
 /** Answers what could be freed; frees nothing itself: no hidden eviction. */
-aegis_status aegis_memory_orchestrator_handle_pressure(
-    const aegis_memory_orchestrator *orchestrator,
-    aegis_pressure_policy policy,
-    uint64_t needed_bytes,
-    aegis_pressure_answer *ret_answer,
-    aegis_error *err);
+aegis_status
+aegis_memory_orchestrator_handle_pressure(const aegis_memory_orchestrator *orchestrator,
+                                          aegis_pressure_policy policy,
+                                          uint64_t needed_bytes,
+                                          aegis_pressure_answer *ret_answer,
+                                          aegis_error *err);
 
 /** What the removal of one model would free: its permanent block, and before the seal what its
  * lane's region would shrink by. NOT_FOUND. */

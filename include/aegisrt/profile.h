@@ -30,12 +30,12 @@ typedef enum aegis_bound_method {
 } aegis_bound_method;
 
 typedef struct aegis_profile_options {
-    uint32_t min_samples;  /**< at least; 0: 100. Raised to what quantile and assurance need */
-    uint32_t max_samples;  /**< never more; 0: 20,000 */
-    double quantile;       /**< the share of runs that the bound covers, before the margin; 0: 0.99 */
-    double assurance;      /**< statistical confidence in that statement; 0: 0.95 */
-    double margin;         /**< factor on the order statistic; 0: 1.5 */
-    uint32_t warm_up;      /**< runs before sampling; the first is the cold figure; 0: 5 */
+    uint32_t min_samples; /**< at least; 0: 100. Raised to what quantile and assurance need */
+    uint32_t max_samples; /**< never more; 0: 20,000 */
+    double quantile;  /**< the share of runs that the bound covers, before the margin; 0: 0.99 */
+    double assurance; /**< statistical confidence in that statement; 0: 0.95 */
+    double margin;    /**< factor on the order statistic; 0: 1.5 */
+    uint32_t warm_up; /**< runs before sampling; the first is the cold figure; 0: 5 */
     uint64_t seed;
 } aegis_profile_options;
 
@@ -54,10 +54,10 @@ typedef struct aegis_profile {
     double contention_factor;    /**< loaded median over alone median */
     double quantile, assurance, margin;
     aegis_bound_method method;
-    uint64_t bound_ns;           /**< C: order statistic of the loaded series times the margin */
-    uint64_t stretch_ns;         /**< longest time that a run went on after it was told to end, times
-                                      the margin; bound_ns when a run cannot be ended */
-    char key[65];                /**< SHA-256 over everything that moves the figures */
+    uint64_t bound_ns;   /**< C: order statistic of the loaded series times the margin */
+    uint64_t stretch_ns; /**< longest time that a run went on after it was told to end, times
+                              the margin; bound_ns when a run cannot be ended */
+    char key[65];        /**< SHA-256 over everything that moves the figures */
 } aegis_profile;
 
 /** Smallest number of runs whose maximum covers `quantile` with `assurance`:
@@ -85,13 +85,16 @@ void aegis_profile_summarise(uint64_t *samples,
                              aegis_profile_series *ret_series);
 
 /** Progress of a long profile; may be NULL. Called between runs on the caller's thread. */
-typedef void (*aegis_profile_progress)(void *self, const char *phase, uint32_t done, uint32_t total);
+typedef void (*aegis_profile_progress)(void *self,
+                                       const char *phase,
+                                       uint32_t done,
+                                       uint32_t total);
 
 typedef struct aegis_profiler aegis_profiler;
 
 typedef struct aegis_profiler_config {
-    aegis_stream *stream;           /**< the lane that runs the model; borrowed */
-    aegis_stream *const *others;    /**< the other lanes, for the load; borrowed */
+    aegis_stream *stream;        /**< the lane that runs the model; borrowed */
+    aegis_stream *const *others; /**< the other lanes, for the load; borrowed */
     size_t other_count;
     aegis_clock clock;
     aegis_profile_progress progress;
@@ -132,10 +135,8 @@ aegis_status aegis_profile_make_key(const aegis_model *model,
 /** Profile files: JSON, written atomically. load gives NOT_FOUND when there is none and STATE when
  * the key differs (both keys in the message): such a profile is not used. */
 aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, aegis_error *err);
-aegis_status aegis_profile_load(const char *path,
-                                const char *key,
-                                aegis_profile *ret_profile,
-                                aegis_error *err);
+aegis_status
+aegis_profile_load(const char *path, const char *key, aegis_profile *ret_profile, aegis_error *err);
 
 #ifdef __cplusplus
 }

@@ -37,9 +37,9 @@ typedef struct aegis_scheduler_config {
     aegis_stream *const *lanes; /**< borrowed */
     uint16_t lane_count;
     aegis_policy policy;
-    aegis_clock clock;          /**< a monotonic clock in real time */
-    uint32_t max_models;        /**< 0: 64 */
-    uint32_t max_jobs;          /**< 0: 4,096 */
+    aegis_clock clock;   /**< a monotonic clock in real time */
+    uint32_t max_models; /**< 0: 64 */
+    uint32_t max_jobs;   /**< 0: 4,096 */
     aegis_wait_mode wait;
     int cpu;                    /**< pin the orchestration thread; -1: not */
     int fifo_priority;          /**< SCHED_FIFO of the orchestration thread; 0: ordinary */
@@ -48,7 +48,8 @@ typedef struct aegis_scheduler_config {
     aegis_trace_collector *collector; /**< may be NULL */
 } aegis_scheduler_config;
 
-/** PERMISSION when pinning or SCHED_FIFO is refused; CONFIG when polling would take a lane's core. */
+/** PERMISSION when pinning or SCHED_FIFO is refused; CONFIG when polling would take a lane's core.
+ */
 aegis_status aegis_scheduler_create(const aegis_scheduler_config *config,
                                     const aegis_allocator *allocator,
                                     aegis_scheduler **ret_scheduler,
@@ -82,15 +83,15 @@ typedef struct aegis_admission_answer {
     bool admitted;
     aegis_rationale rationale;
     uint16_t lane;
-    uint64_t bound_ns;           /**< C */
-    uint64_t enforceable_ns;     /**< C^E: what the proof counts */
-    int64_t response_ns;         /**< proved worst response; negative: see AEGIS_RESPONSE_... */
+    uint64_t bound_ns;       /**< C */
+    uint64_t enforceable_ns; /**< C^E: what the proof counts */
+    int64_t response_ns;     /**< proved worst response; negative: see AEGIS_RESPONSE_... */
     int64_t blocking_ns;
-    double utilisation;          /**< of the lane, by enforceable bounds, this model included */
-    int64_t violation_at_ns;     /**< np-edf refusals */
-    uint32_t culprit;            /**< model that would miss, AEGIS_TRACE_NONE: none */
-    aegis_fit fit;               /**< on refusal: what of this model would be accepted */
-    char reason[512];            /**< one sentence: which test, where, who competes */
+    double utilisation;      /**< of the lane, by enforceable bounds, this model included */
+    int64_t violation_at_ns; /**< np-edf refusals */
+    uint32_t culprit;        /**< model that would miss, AEGIS_TRACE_NONE: none */
+    aegis_fit fit;           /**< on refusal: what of this model would be accepted */
+    char reason[512];        /**< one sentence: which test, where, who competes */
 } aegis_admission_answer;
 
 /** Analyses without admitting: pure in effect. */
@@ -128,7 +129,7 @@ aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err);
 /** How a job ended. */
 typedef enum aegis_job_end {
     AEGIS_JOB_COMPLETED = 0,
-    AEGIS_JOB_MISSED,   /**< done, late */
+    AEGIS_JOB_MISSED, /**< done, late */
     AEGIS_JOB_ABORTED,
     AEGIS_JOB_REJECTED,
     AEGIS_JOB_SKIPPED
@@ -136,7 +137,7 @@ typedef enum aegis_job_end {
 
 typedef struct aegis_job_result {
     uint32_t model;
-    uint32_t slot;       /**< for aegis_model_output during the callback */
+    uint32_t slot; /**< for aegis_model_output during the callback */
     uint64_t job;
     aegis_job_end end;
     aegis_rationale rationale;
@@ -154,9 +155,9 @@ typedef struct aegis_job_input {
 } aegis_job_input;
 
 typedef struct aegis_submission {
-    uint64_t earliest_start_ns;  /**< absolute; 0: now. The release */
-    uint64_t deadline_ns;        /**< absolute; 0: release + admitted deadline */
-    int32_t priority;            /**< higher first, among the jobs of this model only */
+    uint64_t earliest_start_ns;    /**< absolute; 0: now. The release */
+    uint64_t deadline_ns;          /**< absolute; 0: release + admitted deadline */
+    int32_t priority;              /**< higher first, among the jobs of this model only */
     const aegis_job_input *inputs; /**< copied in before this returns */
     size_t input_count;
     aegis_job_callback callback; /**< may be NULL */
@@ -173,7 +174,8 @@ aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
                                     aegis_error *err);
 
 /** Makes a model that failed take jobs again. */
-aegis_status aegis_scheduler_clear_fault(aegis_scheduler *scheduler, uint32_t model, aegis_error *err);
+aegis_status
+aegis_scheduler_clear_fault(aegis_scheduler *scheduler, uint32_t model, aegis_error *err);
 
 /** Distribution of times in ns, from a histogram with 1.6 % relative steps; max is exact. */
 typedef struct aegis_distribution {
@@ -190,11 +192,11 @@ typedef struct aegis_model_metrics {
 
 typedef struct aegis_scheduler_metrics {
     uint64_t decisions;
-    uint64_t elapsed_ns;                 /**< since start */
+    uint64_t elapsed_ns; /**< since start */
     uint16_t lane_count;
-    uint64_t lane_busy_ns[64];           /**< time in which the lane executed */
-    aegis_distribution wake_ns;          /**< nominal release to the moment the driver saw it */
-    aegis_distribution decision_ns;      /**< time of one core step */
+    uint64_t lane_busy_ns[64];      /**< time in which the lane executed */
+    aegis_distribution wake_ns;     /**< nominal release to the moment the driver saw it */
+    aegis_distribution decision_ns; /**< time of one core step */
 } aegis_scheduler_metrics;
 
 /** While running: counters are a moment's view. Any thread. */

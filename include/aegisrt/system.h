@@ -25,11 +25,11 @@ typedef void (*aegis_system_progress)(
     void *self, const char *phase, const char *model, uint32_t done, uint32_t total);
 
 typedef struct aegis_system_options {
-    const char *trace_path;      /**< native trace; NULL: records are kept in memory only */
-    size_t trace_ring_records;   /**< 0: default */
-    bool fresh_profiles;         /**< measure again even when the cache has an equal key */
-    const aegis_planner *planner;/**< NULL: the default solver */
-    const aegis_policy *policy;  /**< NULL: the workload's */
+    const char *trace_path;       /**< native trace; NULL: records are kept in memory only */
+    size_t trace_ring_records;    /**< 0: default */
+    bool fresh_profiles;          /**< measure again even when the cache has an equal key */
+    const aegis_planner *planner; /**< NULL: the default solver */
+    const aegis_policy *policy;   /**< NULL: the workload's */
     aegis_system_progress progress;
     void *progress_self;
 } aegis_system_options;
@@ -37,18 +37,18 @@ typedef struct aegis_system_options {
 /** What became of one model of the workload, in the workload's order. */
 typedef struct aegis_system_model {
     const char *name;
-    uint32_t model;              /**< its number in scheduler and traces: index in the workload */
+    uint32_t model; /**< its number in scheduler and traces: index in the workload */
     bool admitted;
     bool expect_refuse;
     aegis_rationale rationale;
-    char reason[768];            /**< on refusal: why, and what would fit */
+    char reason[768]; /**< on refusal: why, and what would fit */
     aegis_admission_answer answer;
     aegis_profile profile;
     bool profile_from_cache;
-    uint64_t memory_bytes;       /**< planned, all classes, alone */
+    uint64_t memory_bytes;         /**< planned, all classes, alone */
     uint64_t memory_missing_bytes; /**< on refusal for memory */
     uint64_t permanent_bytes, activation_bytes;
-    uint64_t overhead_bytes;     /**< what the runtime took from malloc for it */
+    uint64_t overhead_bytes; /**< what the runtime took from malloc for it */
     uint32_t segments;
 } aegis_system_model;
 
@@ -66,7 +66,9 @@ void aegis_system_destroy(aegis_system *system);
 
 const aegis_system_model *aegis_system_models(const aegis_system *system, size_t *ret_count);
 const aegis_device_capabilities *aegis_system_device(const aegis_system *system);
-void aegis_system_memory(const aegis_system *system, aegis_memory_totals *ret_totals, uint64_t *ret_peak);
+void aegis_system_memory(const aegis_system *system,
+                         aegis_memory_totals *ret_totals,
+                         uint64_t *ret_peak);
 aegis_scheduler *aegis_system_scheduler(aegis_system *system);
 aegis_trace_collector *aegis_system_collector(aegis_system *system);
 /** The backend model behind a model number, NULL when it is not admitted. */

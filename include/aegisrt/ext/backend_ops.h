@@ -21,7 +21,10 @@ typedef struct aegis_backend_ops {
     void (*destroy)(void *self);
     const char *(*runtime_version)(void *self);
 
-    aegis_status (*open)(void *self, const aegis_model_config *config, void **ret_model, aegis_error *err);
+    aegis_status (*open)(void *self,
+                         const aegis_model_config *config,
+                         void **ret_model,
+                         aegis_error *err);
     void (*close)(void *model);
     const char *(*hash)(void *model);
     const char *(*label)(void *model);
@@ -30,15 +33,29 @@ typedef struct aegis_backend_ops {
     const aegis_tensor_info *(*outputs)(void *model, size_t *ret_count);
     uint32_t (*segment_count)(void *model);
     aegis_status (*record)(void *model, aegis_stream *stream, aegis_error *err);
-    aegis_status (*lifetimes)(void *model, const aegis_tensor_lifetime **ret_lifetimes, size_t *ret_count, aegis_error *err);
+    aegis_status (*lifetimes)(void *model,
+                              const aegis_tensor_lifetime **ret_lifetimes,
+                              size_t *ret_count,
+                              aegis_error *err);
     uint64_t (*overhead_bytes)(void *model);
     uint64_t (*loading_peak_bytes)(void *model);
     aegis_status (*place)(void *model, const aegis_model_placement *placement, aegis_error *err);
     bool (*is_placed)(void *model);
     aegis_status (*reset)(void *model, aegis_error *err);
-    aegis_status (*input)(void *model, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err);
-    aegis_status (*output)(void *model, uint32_t slot, const char *name, void **ret_data, uint64_t *ret_size, aegis_error *err);
-    aegis_status (*execute)(void *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
+    aegis_status (*input)(void *model,
+                          uint32_t slot,
+                          const char *name,
+                          void **ret_data,
+                          uint64_t *ret_size,
+                          aegis_error *err);
+    aegis_status (*output)(void *model,
+                           uint32_t slot,
+                           const char *name,
+                           void **ret_data,
+                           uint64_t *ret_size,
+                           aegis_error *err);
+    aegis_status (*execute)(
+        void *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
     /** Optional (NULL): a segment cannot be ended part-way. */
     void (*terminate)(void *model);
     void (*commit)(void *model);

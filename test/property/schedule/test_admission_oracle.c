@@ -280,11 +280,16 @@ static void run_campaign(const campaign *c, uint64_t seed)
     free(o.table);
 }
 
-#define SMALL(jitter, same, segments)                                                          \
-    {                                                                                          \
-        .min_tasks = 2, .max_tasks = 4, .min_period = 2, .max_period = 10, .max_execution = 5, \
-        .max_jitter = (jitter), .extra = 5, .same_jitter = (same), .cut = (segments)           \
-    }
+#define SMALL(jitter, same, segments) \
+    {.min_tasks = 2,                  \
+     .max_tasks = 4,                  \
+     .min_period = 2,                 \
+     .max_period = 10,                \
+     .max_execution = 5,              \
+     .max_jitter = (jitter),          \
+     .extra = 5,                      \
+     .same_jitter = (same),           \
+     .cut = (segments)}
 
 static void np_fp_equals_the_oracle(void **unused)
 {

@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 static aegis_status
 make(uint64_t arena_bytes, bool lock, aegis_device **ret_device, aegis_error *err)

@@ -7,11 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <string.h>
+#include <cmocka.h>
 
 /* What the worker hands to execute, checked on its thread. */
 typedef struct sink {

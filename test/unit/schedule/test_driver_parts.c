@@ -182,9 +182,9 @@ static void release_heap_gives_the_earliest(void **state)
         assert_true(top % 5 != 0);
         for (uint32_t i = 0; i < 32; i++) {
             if (i % 5 != 0) {
-                assert_true(entries[top].next_release_ns < entries[i].next_release_ns ||
-                            (entries[top].next_release_ns == entries[i].next_release_ns &&
-                             top <= i));
+                assert_true(
+                    entries[top].next_release_ns < entries[i].next_release_ns ||
+                    (entries[top].next_release_ns == entries[i].next_release_ns && top <= i));
             }
         }
         assert_true(entries[top].next_release_ns >= last);
