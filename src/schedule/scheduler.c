@@ -347,7 +347,7 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
         /* Callbacks of its jobs may still run: they use its records. */
         aegis_worker_synchronize(scheduler->callbacks, NULL);
     }
-    if (status == AEGIS_OK) {
+    if (entry != NULL && status == AEGIS_OK) {
         aegis_trace_record record = {
             .kind = AEGIS_TRACE_EVICTED, .model = (uint16_t)model, .lane = entry->core.lane};
         if (scheduler->config.collector != NULL) {
