@@ -39,7 +39,9 @@ static json_t *safe_text(const char *value)
     }
     char *copy = strdup(value);
     for (char *at = copy; at != NULL && *at != '\0'; at++) {
-        *at = (unsigned char)*at >= 0x80 ? '?' : *at;
+        if ((unsigned char)*at >= 0x80) {
+            *at = '?';
+        }
     }
     text = copy != NULL ? json_string(copy) : NULL;
     free(copy);

@@ -32,9 +32,9 @@ aegis_status aegis_decompose(const aegis_plan_buffer *buffers,
                              const aegis_allocator *allocator,
                              aegis_decomposition *ret_parts,
                              aegis_error *err);
-void aegis_decomposition_finish(aegis_decomposition *parts, const aegis_allocator *allocator);
+void aegis_decomposition_finish(aegis_decomposition *d, const aegis_allocator *allocator);
 
 /* The offsets in the caller's order. */
-void aegis_decomposition_offsets(const aegis_decomposition *parts, uint64_t *ret_offsets);
+void aegis_decomposition_offsets(const aegis_decomposition *d, uint64_t *ret_offsets);
 
 #endif

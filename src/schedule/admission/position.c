@@ -7,7 +7,10 @@
 /* 0 behind the end, which no token is. */
 static char at(aegis_json_text json, size_t offset)
 {
-    return offset < json.size ? json.text[offset] : '\0';
+    if (offset >= json.size) {
+        return '\0';
+    }
+    return json.text[offset];
 }
 
 static size_t skip_space(aegis_json_text json, size_t offset)
