@@ -129,7 +129,19 @@ typedef struct aegis_model_config {
                            what a plain session of the runtime does. Without it results can
                            differ in their last bits */
     uint64_t memory_limit_bytes; /**< known at load: exceeding it ends the load; 0: none */
+    /** Positions (aegis_cut_candidate) at which the model is cut into cut_count + 1 segments,
+     * ascending; NULL: the model is one segment. Borrowed for the call. */
+    const uint32_t *cuts;
+    size_t cut_count;
 } aegis_model_config;
+
+/** A place between two operators of the compiled graph where a model can be cut. */
+typedef struct aegis_cut_candidate {
+    uint32_t position;     /**< operators before it, in execution order */
+    uint32_t live_tensors; /**< that cross it (inputs and outputs of the model not counted) */
+    uint64_t live_bytes;   /**< of those */
+    uint64_t elapsed_ns;   /**< median measured time of the operators before it */
+} aegis_cut_candidate;
 
 /**
  * Compiles (or finds in the cache) and opens a model in trial mode. Statuses: NOT_FOUND (file),
@@ -158,6 +170,16 @@ const aegis_tensor_info *aegis_model_outputs(const aegis_model *model, size_t *r
 
 /** Segments, executed in order. 1 until a model is cut. */
 uint32_t aegis_model_segment_count(const aegis_model *model);
+
+/** Lists where the model can be cut, ascending by position: the positions that the fewest bytes
+ * cross, with the measured time up to each. For an open, recorded, uncut model in trial mode; runs
+ * it some times on the calling thread. The list is borrowed until close. UNSUPPORTED when the
+ * backend or this graph (control flow) cannot be cut: then it is one segment; STATE; INFERENCE. */
+aegis_status aegis_model_cut_candidates(aegis_model *model,
+                                        aegis_stream *stream,
+                                        const aegis_cut_candidate **ret_candidates,
+                                        size_t *ret_count,
+                                        aegis_error *err);
 
 /** Runs the model once and again in trial mode and records its allocations; checks that both
  * sequences agree. On the host it runs on the calling thread and `stream` may be NULL. Inputs are

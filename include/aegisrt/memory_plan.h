@@ -152,6 +152,8 @@ typedef enum aegis_memory_class {
     AEGIS_MEMORY_INPUT,       /**< from submission to the end of the job; permanent per slot */
     AEGIS_MEMORY_OUTPUT,      /**< until the caller releases it; permanent per slot */
     AEGIS_MEMORY_ACTIVATION,  /**< dies inside a segment; shared within the lane */
+    AEGIS_MEMORY_BOUNDARY,    /**< of a cut model: crosses a segment end; `start` and `end` are the
+                                   segments [that writes it, after the last that reads it) */
     AEGIS_MEMORY_SPILL,       /**< the lane's spill region */
     AEGIS_MEMORY_CLASS_COUNT
 } aegis_memory_class;

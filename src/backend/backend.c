@@ -327,6 +327,20 @@ uint32_t aegis_model_segment_count(const aegis_model *model)
     return model->ops->segment_count(model->self);
 }
 
+aegis_status aegis_model_cut_candidates(aegis_model *model,
+                                        aegis_stream *stream,
+                                        const aegis_cut_candidate **ret_candidates,
+                                        size_t *ret_count,
+                                        aegis_error *err)
+{
+    if (model->ops->cut_candidates == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("backend"), AEGIS_ERROR_UNSUPPORTED,
+                               "%s: models of the backend %s cannot be cut", model->name,
+                               model->ops->name);
+    }
+    return model->ops->cut_candidates(model->self, stream, ret_candidates, ret_count, err);
+}
+
 uint64_t aegis_model_overhead_bytes(const aegis_model *model)
 {
     return model->ops->overhead_bytes(model->self);

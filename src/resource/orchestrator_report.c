@@ -22,6 +22,8 @@ const char *aegis_memory_class_name(aegis_memory_class memory_class)
         return "output";
     case AEGIS_MEMORY_ACTIVATION:
         return "activation";
+    case AEGIS_MEMORY_BOUNDARY:
+        return "boundary";
     case AEGIS_MEMORY_SPILL:
         return "spill";
     case AEGIS_MEMORY_CLASS_COUNT:

@@ -60,6 +60,12 @@ typedef struct aegis_backend_ops {
     void (*terminate)(void *model);
     void (*commit)(void *model);
     void (*last_spill)(void *model, aegis_model_spill *ret_spill);
+    /** Optional (NULL): models of this backend cannot be cut. */
+    aegis_status (*cut_candidates)(void *model,
+                                   aegis_stream *stream,
+                                   const aegis_cut_candidate **ret_candidates,
+                                   size_t *ret_count,
+                                   aegis_error *err);
 } aegis_backend_ops;
 
 /** Wraps an implementation. Takes `self`. INVALID_ARGUMENT when version or entries are missing. */
