@@ -238,8 +238,9 @@ int cli_parse(const cli_command *command,
             print_help(command);
             return CLI_EXIT_OK;
         }
-        int code = option >= OPTION_HELP ? take_common(command, option, optarg, &common)
-                                         : take(self, (size_t)option, optarg != NULL ? optarg : "");
+        const char *argument = optarg != NULL ? optarg : "";
+        int code = option >= OPTION_HELP ? take_common(command, option, argument, &common)
+                                         : take(self, (size_t)option, argument);
         if (code != 0) {
             return code;
         }

@@ -50,6 +50,7 @@ typedef struct aegis_workload {
     uint16_t lanes;
     uint64_t spill_bytes; /**< per lane; default 1 MiB */
     bool lock_memory;
+    bool huge_pages;     /**< ask for huge pages for the arena; true when the key is missing */
     unsigned lane_width; /**< cores per lane; default 1 */
     int lane_cpu[64];    /**< -1: not pinned */
     int fifo_priority;   /**< of lanes; the driver gets one more; 0: ordinary scheduling */

@@ -19,7 +19,8 @@ static aegis_status create_device(aegis_system *system, aegis_error *err)
     const aegis_workload *workload = system->workload;
     aegis_device_config config = {.kind = workload->device_kind,
                                   .arena_bytes = workload->memory_bytes,
-                                  .lock_memory = workload->lock_memory};
+                                  .lock_memory = workload->lock_memory,
+                                  .huge_pages = workload->huge_pages};
     aegis_status status = aegis_device_create(&config, &system->allocator, &system->device, err);
     if (status != AEGIS_OK) {
         aegis_error_prefix(err, "%s: [device]", workload->path);

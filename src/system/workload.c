@@ -76,8 +76,9 @@ static void read_device_memory(const aegis_workload_section *section, aegis_work
 
 static void read_device(const aegis_workload_section *section, aegis_workload *workload)
 {
-    static const char *const keys[] = {"kind",        "memory",     "lanes",    "spill",
-                                       "lock_memory", "lane_width", "lane_cpu", "fifo_priority"};
+    static const char *const keys[] = {"kind",       "memory",      "lanes",
+                                       "spill",      "lock_memory", "huge_pages",
+                                       "lane_width", "lane_cpu",    "fifo_priority"};
     static const char *const kinds[] = {"auto", "host", "cuda"};
     int kind = AEGIS_DEVICE_AUTO;
     int64_t lanes = 1, width = 1, fifo = 0;
@@ -88,6 +89,8 @@ static void read_device(const aegis_workload_section *section, aegis_workload *w
     /* 98: the orchestration thread runs one above the lanes, and 99 is the highest. */
     aegis_workload_integer(section, "fifo_priority", 0, 98, &fifo);
     aegis_workload_boolean(section, "lock_memory", &workload->lock_memory);
+    workload->huge_pages = true;
+    aegis_workload_boolean(section, "huge_pages", &workload->huge_pages);
     workload->device_kind = (aegis_device_kind)kind;
     workload->lanes = (uint16_t)lanes;
     workload->lane_width = (unsigned)width;

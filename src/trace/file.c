@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "trace/sort.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,6 +41,13 @@ static char *copy_bytes(const aegis_allocator *allocator, const char *bytes, siz
     return copy;
 }
 
+static aegis_status no_memory(size_t ring_count, size_t record_count, aegis_error *err)
+{
+    return aegis_error_set(err, AEGIS_HERE("trace.file"), AEGIS_ERROR_NO_MEMORY,
+                           "no memory for a trace of %zu records in %zu rings", record_count,
+                           ring_count);
+}
+
 aegis_status aegis_trace_file_new(const aegis_allocator *allocator,
                                   const char *header,
                                   size_t header_bytes,
@@ -48,7 +56,7 @@ aegis_status aegis_trace_file_new(const aegis_allocator *allocator,
                                   aegis_trace_file **ret_file,
                                   aegis_error *err)
 {
-    json_t *json;
+    json_t *json = NULL;
     aegis_status status = aegis_trace_header_parse(header, header_bytes, &json, err);
     if (status != AEGIS_OK) {
         return status;
@@ -56,7 +64,7 @@ aegis_status aegis_trace_file_new(const aegis_allocator *allocator,
     aegis_trace_file *file = aegis_allocate_zeroed(allocator, 1, sizeof *file);
     if (file == NULL) {
         json_decref(json);
-        goto fail;
+        return no_memory(ring_count, record_count, err);
     }
     file->allocator = *allocator;
     file->json = json;
@@ -75,9 +83,7 @@ aegis_status aegis_trace_file_new(const aegis_allocator *allocator,
     return AEGIS_OK;
 fail:
     aegis_trace_file_close(file);
-    return aegis_error_set(err, AEGIS_HERE("trace.file"), AEGIS_ERROR_NO_MEMORY,
-                           "no memory for a trace of %zu records in %zu rings", record_count,
-                           ring_count);
+    return no_memory(ring_count, record_count, err);
 }
 
 void aegis_trace_file_close(aegis_trace_file *file)
@@ -105,6 +111,7 @@ aegis_status aegis_trace_file_add_ring(
         return aegis_error_set(err, AEGIS_HERE("trace.file"), AEGIS_ERROR_NO_MEMORY,
                                "no memory for the name of ring %zu", file->ring_count);
     }
+    assert(file->rings != NULL && file->ring_count < file->ring_capacity);
     size_t index = file->ring_count++;
     const trace_file_ring *last = index == 0 ? NULL : &file->rings[index - 1];
     file->rings[index] = (trace_file_ring){.name = copy,

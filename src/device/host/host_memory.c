@@ -15,6 +15,9 @@
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
+/* Largest page that a transparent mapping uses on the machines that this is for. */
+#define HUGE_PAGE ((size_t)2 << 20)
+
 #define MIB(bytes) ((double)(bytes) / 1048576.0)
 
 static aegis_status check_available(uint64_t size, const aegis_host_facts *facts, aegis_error *err)
@@ -76,6 +79,24 @@ static aegis_status touch(void *base, uint64_t size, aegis_error *err)
     return AEGIS_OK;
 }
 
+/* Aligned to what a huge page needs: what was mapped too much is given back at both ends. */
+static void *map_aligned(size_t size, size_t alignment)
+{
+    char *base =
+        mmap(NULL, size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) {
+        return NULL;
+    }
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t head = (alignment - (size_t)((uintptr_t)base % alignment)) % alignment;
+    size_t kept = (size + page - 1) / page * page;
+    if (head > 0) {
+        munmap(base, head);
+    }
+    munmap(base + head + kept, size + alignment - head - kept);
+    return base + head;
+}
+
 aegis_status aegis_host_arena_map(const aegis_device_config *config,
                                   const aegis_host_facts *facts,
                                   void **ret_base,
@@ -86,9 +107,8 @@ aegis_status aegis_host_arena_map(const aegis_device_config *config,
     if (status != AEGIS_OK) {
         return status;
     }
-    void *base =
-        mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) {
+    void *base = size <= SIZE_MAX - HUGE_PAGE ? map_aligned((size_t)size, HUGE_PAGE) : NULL;
+    if (base == NULL) {
         int code = errno;
         return aegis_error_set_native(err, AEGIS_HERE("device.host"), AEGIS_ERROR_NO_MEMORY, code,
                                       "mapping an arena of %" PRIu64

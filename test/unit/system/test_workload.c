@@ -72,7 +72,8 @@ static void defaults(void **state)
 
 static const char everything[] =
     "[device]\nkind = \"host\"\nmemory = \"512MiB\"\nlanes = 2\nspill = \"2M\"\n"
-    "lock_memory = true\nlane_width = 2\nlane_cpu = [1, -1]\nfifo_priority = 40\n"
+    "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nfifo_priority = "
+    "40\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
     "inputs = { x = [1, 512], sr = [], h = [2, 1, 128] }\nstate = { h = \"hn\" }\n"
@@ -94,6 +95,7 @@ static void every_key(void **state)
     assert_int_equal(workload->lanes, 2);
     assert_int_equal(workload->spill_bytes, 2 << 20);
     assert_true(workload->lock_memory);
+    assert_false(workload->huge_pages);
     assert_int_equal(workload->lane_width, 2);
     assert_int_equal(workload->lane_cpu[0], 1);
     assert_int_equal(workload->lane_cpu[1], -1);
