@@ -92,7 +92,7 @@ void aegis_trace_file_close(aegis_trace_file *file)
         return;
     }
     aegis_allocator allocator = file->allocator;
-    for (size_t i = 0; i < file->ring_count; i++) {
+    for (size_t i = 0; file->rings != NULL && i < file->ring_count; i++) {
         aegis_free_text(&allocator, file->rings[i].name);
     }
     aegis_deallocate(&allocator, file->header, file->header_bytes + 1, 1);
