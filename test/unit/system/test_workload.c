@@ -183,7 +183,7 @@ static const refusal refusals[] = {
      "[[model]]"},
     {"a = \n", AEGIS_ERROR_PARSE, "w.toml:1:5: ", "value"},
     {"[device\n", AEGIS_ERROR_PARSE, "w.toml:1:8: ", "']'"},
-    {DEVICE "memory = 3\n", AEGIS_ERROR_PARSE, "w.toml:3:10: ", "redefine"},
+    {DEVICE "memory = 3\n", AEGIS_ERROR_PARSE, "w.toml:3:1", "redefine"},
     {DEVICE "[devise]\n", AEGIS_ERROR_CONFIG, "w.toml:3:2: devise: unknown key", "\"device\""},
     {DEVICE "[quartz]\n", AEGIS_ERROR_CONFIG, "w.toml:3:2: quartz: unknown key; known are device",
      "schedule"},
