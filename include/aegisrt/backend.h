@@ -147,7 +147,8 @@ typedef struct aegis_cut_candidate {
  * Compiles (or finds in the cache) and opens a model in trial mode. Statuses: NOT_FOUND (file),
  * PARSE (not a model, truncated), CONFIG (shape, name or dtype wrong: says which input, what the
  * model declares, the cure), UNSUPPORTED (operator, control flow), ENGINE_BUILD,
- * ENGINE_DESERIALIZE, BUDGET_EXCEEDED, NO_MEMORY.
+ * ENGINE_DESERIALIZE, BUDGET_EXCEEDED, NO_MEMORY. With cuts also CONFIG (positions that do not
+ * ascend or lie outside of the graph) and UNSUPPORTED (this graph cannot be cut, or not there).
  */
 aegis_status aegis_model_open(aegis_backend *backend,
                               const aegis_model_config *config,
@@ -171,10 +172,13 @@ const aegis_tensor_info *aegis_model_outputs(const aegis_model *model, size_t *r
 /** Segments, executed in order. 1 until a model is cut. */
 uint32_t aegis_model_segment_count(const aegis_model *model);
 
-/** Lists where the model can be cut, ascending by position: the positions that the fewest bytes
- * cross, with the measured time up to each. For an open, recorded, uncut model in trial mode; runs
- * it some times on the calling thread. The list is borrowed until close. UNSUPPORTED when the
- * backend or this graph (control flow) cannot be cut: then it is one segment; STATE; INFERENCE. */
+/** Lists where the model can be cut, ascending by position: where one tensor crosses, and where at
+ * most eight do and no neighbouring position is crossed by fewer bytes; with the measured time up
+ * to each. For an open, recorded, uncut model in trial mode; runs it some times on the calling
+ * thread. A cut leaves weights, state, inputs and outputs as they are; what crosses it is written
+ * where the next segments read it. The list is borrowed until close or the next call; it can be
+ * empty. UNSUPPORTED when the backend or this graph (control flow) cannot be cut: then it is one
+ * segment; STATE; INFERENCE. */
 aegis_status aegis_model_cut_candidates(aegis_model *model,
                                         aegis_stream *stream,
                                         const aegis_cut_candidate **ret_candidates,
@@ -188,8 +192,8 @@ aegis_status aegis_model_cut_candidates(aegis_model *model,
  * their own; BUDGET_EXCEEDED (memory_limit_bytes). Needed before lifetimes. */
 aegis_status aegis_model_record(aegis_model *model, aegis_stream *stream, aegis_error *err);
 
-/** Device bytes by class, before any plan: sums of the permanent classes; for activations the most
- * that live at once, which no plan can undercut. After record. */
+/** Device bytes by class, before any plan: sums of the permanent classes; for activations and for
+ * boundary tensors the most that live at once, which no plan can undercut. After record. */
 aegis_status aegis_model_estimate_memory(const aegis_model *model,
                                          uint64_t ret_by_class[AEGIS_MEMORY_CLASS_COUNT],
                                          aegis_error *err);
@@ -241,9 +245,12 @@ aegis_status aegis_model_output(aegis_model *model,
 /**
  * Executes one segment for the job in `slot`. Called on the stream's own thread (put there with
  * aegis_stream_call); on the host it returns when the segment is done, on a GPU when it is
- * enqueued. Statuses: OK; TERMINATED (by terminate); DEPARTURE (allocations differ from the
- * recording: index, expected and asked size in the message; the result is discarded);
- * BUDGET_EXCEEDED (past its spill); INFERENCE (the runtime's words).
+ * enqueued. Segments of a job run in order, and a model has one job at a time between its first and
+ * its last segment; the last one that ran may run again, and segment 0 begins a new job at any
+ * time. The output and the state that it writes count once the last segment has completed.
+ * Statuses: OK; STATE (another segment is due); TERMINATED (by terminate); DEPARTURE (allocations
+ * differ from the recording: index, expected and asked size in the message; the result is
+ * discarded); BUDGET_EXCEEDED (past its spill); INFERENCE (the runtime's words).
  */
 aegis_status aegis_model_execute(
     aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);

@@ -153,7 +153,9 @@ typedef enum aegis_memory_class {
     AEGIS_MEMORY_OUTPUT,      /**< until the caller releases it; permanent per slot */
     AEGIS_MEMORY_ACTIVATION,  /**< dies inside a segment; shared within the lane */
     AEGIS_MEMORY_BOUNDARY,    /**< of a cut model: crosses a segment end; `start` and `end` are the
-                                   segments [that writes it, after the last that reads it) */
+                                   segments [that writes it, after the last that reads it). Lies in
+                                   the model's own block; those of one model whose segments do not
+                                   overlap share bytes */
     AEGIS_MEMORY_SPILL,       /**< the lane's spill region */
     AEGIS_MEMORY_CLASS_COUNT
 } aegis_memory_class;
@@ -165,7 +167,7 @@ const char *aegis_memory_class_name(aegis_memory_class memory_class);
 typedef struct aegis_tensor_lifetime {
     uint32_t tensor; /**< index within the model: for activations the allocation's index */
     aegis_memory_class memory_class;
-    uint32_t segment;    /**< of activations */
+    uint32_t segment;    /**< of activations; of other classes it only says who uses it first */
     int64_t start, end;  /**< [first write, last read) in events of that segment */
     uint64_t size_bytes; /**< 0 is allowed and takes no bytes */
     uint64_t alignment;  /**< power of two; 0 means 64 */
@@ -212,7 +214,8 @@ typedef struct aegis_sharing_opportunity {
 typedef struct aegis_memory_totals {
     uint64_t capacity_bytes;
     uint64_t planned_bytes;                      /**< permanent + lane regions + spill */
-    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< placed; ACTIVATION: sum of lane regions */
+    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< placed; ACTIVATION: sum of lane regions;
+                                                      BOUNDARY: sum of the models' heights */
     uint64_t padding_bytes;       /**< lost to alignment: planned less the sum of by_class */
     uint64_t activations_planned; /**< sum over lanes of the lane's region */
     uint64_t activations_sum;     /**< what the models' activations would need each alone */

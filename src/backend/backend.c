@@ -385,19 +385,21 @@ aegis_status aegis_model_estimate_lifetimes(const aegis_model *model,
     return model->ops->lifetimes(model->self, ret_lifetimes, ret_count, err);
 }
 
-/* The largest sum of activations alive at one event of one segment. Events are few thousands, and
- * lifetimes come in order of their birth: a birth is where a maximum can be. */
-static uint64_t activation_peak(const aegis_tensor_lifetime *lifetimes, size_t count)
+/* The largest sum of one class alive at one event: activations of one segment, boundary tensors on
+ * the axis of the segments. Events are few thousands, and a birth is where a maximum can be. */
+static uint64_t
+peak_of(const aegis_tensor_lifetime *lifetimes, size_t count, aegis_memory_class memory_class)
 {
     uint64_t peak = 0;
     for (size_t i = 0; i < count; i++) {
-        if (lifetimes[i].memory_class != AEGIS_MEMORY_ACTIVATION) {
+        if (lifetimes[i].memory_class != memory_class) {
             continue;
         }
         uint64_t live = 0;
         for (size_t k = 0; k < count; k++) {
-            bool alive = lifetimes[k].memory_class == AEGIS_MEMORY_ACTIVATION &&
-                         lifetimes[k].segment == lifetimes[i].segment &&
+            bool alive = lifetimes[k].memory_class == memory_class &&
+                         (memory_class == AEGIS_MEMORY_BOUNDARY ||
+                          lifetimes[k].segment == lifetimes[i].segment) &&
                          lifetimes[k].start <= lifetimes[i].start &&
                          lifetimes[k].end > lifetimes[i].start;
             live += alive ? lifetimes[k].size_bytes : 0;
@@ -424,7 +426,8 @@ aegis_status aegis_model_estimate_memory(const aegis_model *model,
     for (size_t i = 0; i < count; i++) {
         sums[lifetimes[i].memory_class] += lifetimes[i].size_bytes;
     }
-    sums[AEGIS_MEMORY_ACTIVATION] = activation_peak(lifetimes, count);
+    sums[AEGIS_MEMORY_ACTIVATION] = peak_of(lifetimes, count, AEGIS_MEMORY_ACTIVATION);
+    sums[AEGIS_MEMORY_BOUNDARY] = peak_of(lifetimes, count, AEGIS_MEMORY_BOUNDARY);
     memcpy(ret_by_class, sums, sizeof sums);
     return AEGIS_OK;
 }

@@ -215,6 +215,22 @@ static aegis_status list_buffers(aegis_surface *surface, aegis_error *err)
     return AEGIS_OK;
 }
 
+/* Partners, all none, and sources. */
+static bool make_links(aegis_surface *surface, size_t inputs, size_t outputs)
+{
+    const aegis_allocator *allocator = &surface->allocator;
+    surface->input_partner = aegis_allocate_zeroed(allocator, inputs + 1, sizeof(int));
+    surface->output_partner = aegis_allocate_zeroed(allocator, outputs + 1, sizeof(int));
+    surface->sources = aegis_allocate_zeroed(allocator, inputs + 1, sizeof *surface->sources);
+    if (surface->input_partner == NULL || surface->output_partner == NULL ||
+        surface->sources == NULL) {
+        return false;
+    }
+    memset(surface->input_partner, 0xff, inputs * sizeof(int)); /* all -1 */
+    memset(surface->output_partner, 0xff, outputs * sizeof(int));
+    return true;
+}
+
 aegis_status aegis_surface_init(aegis_surface *surface,
                                 const aegis_model_config *config,
                                 const aegis_tensor_info *inputs,
@@ -235,20 +251,12 @@ aegis_status aegis_surface_init(aegis_surface *surface,
         status = copy_tensors(surface, outputs, output_count, &surface->outputs,
                               &surface->output_count, err);
     }
-    if (status == AEGIS_OK) {
-        surface->input_partner = aegis_allocate_zeroed(allocator, input_count + 1, sizeof(int));
-        surface->output_partner = aegis_allocate_zeroed(allocator, output_count + 1, sizeof(int));
-        surface->sources =
-            aegis_allocate_zeroed(allocator, input_count + 1, sizeof *surface->sources);
-        if (surface->input_partner == NULL || surface->output_partner == NULL ||
-            surface->sources == NULL || surface->model_name == NULL) {
-            status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                                     "no memory for the surface of a model");
-        }
+    if (status == AEGIS_OK &&
+        (surface->model_name == NULL || !make_links(surface, input_count, output_count))) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                 "no memory for the surface of a model");
     }
     if (status == AEGIS_OK) {
-        memset(surface->input_partner, 0xff, input_count * sizeof(int)); /* all -1 */
-        memset(surface->output_partner, 0xff, output_count * sizeof(int));
         status = pair_state(surface, config, err);
     }
     if (status == AEGIS_OK) {

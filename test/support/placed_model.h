@@ -2,9 +2,9 @@
 #ifndef AEGIS_TEST_PLACED_MODEL_H
 #define AEGIS_TEST_PLACED_MODEL_H
 
-/* Takes a recorded model to planned addresses: permanent tensors end to end, activations as the
- * product's planner lays them out, in the arena of a host device of exactly that size. Permanent
- * bytes get a red zone that tells when somebody writes past his own. */
+/* Takes a recorded model to planned addresses: permanent tensors end to end, activations and what
+ * crosses cuts as the product's planner lays them out, in the arena of a host device of exactly
+ * that size. Permanent bytes get a red zone that tells when somebody writes past his own. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +25,7 @@
 typedef struct placed_memory {
     unsigned char *base, *spill;
     uint64_t size_bytes, permanent_bytes, activation_height, activation_bound, spill_bytes;
+    uint64_t boundary_height, boundary_end; /* of what crosses cuts; a red zone follows */
     bool activation_optimal;
     aegis_memory_placement *placements;
     aegis_memory_binding binding;
@@ -44,11 +45,13 @@ static inline uint64_t placed_round(uint64_t bytes)
     return (bytes + 63) & ~UINT64_C(63);
 }
 
-static inline void placed_plan_activations(placed_memory *memory,
-                                           const aegis_tensor_lifetime *lifetimes,
-                                           size_t count,
-                                           uint32_t segment,
-                                           uint64_t origin)
+/* One axis: the activations of a segment, or all boundary tensors (any segment). */
+static inline aegis_plan_result placed_plan_axis(placed_memory *memory,
+                                                 const aegis_tensor_lifetime *lifetimes,
+                                                 size_t count,
+                                                 aegis_memory_class memory_class,
+                                                 uint32_t segment,
+                                                 uint64_t origin)
 {
     aegis_error err;
     aegis_allocator allocator = aegis_allocator_default();
@@ -57,8 +60,8 @@ static inline void placed_plan_activations(placed_memory *memory,
     uint64_t *offsets = calloc(count + 1, sizeof *offsets);
     size_t *which = calloc(count + 1, sizeof *which), used = 0;
     for (size_t i = 0; i < count; i++) {
-        if (lifetimes[i].memory_class == AEGIS_MEMORY_ACTIVATION &&
-            lifetimes[i].segment == segment) {
+        if (lifetimes[i].memory_class == memory_class &&
+            (memory_class == AEGIS_MEMORY_BOUNDARY || lifetimes[i].segment == segment)) {
             which[used] = i;
             buffers[used] = (aegis_plan_buffer){.id = (uint32_t)used,
                                                 .lower = lifetimes[i].start,
@@ -78,14 +81,31 @@ static inline void placed_plan_activations(placed_memory *memory,
     for (size_t k = 0; k < used; k++) {
         memory->placements[which[k]].offset_bytes = origin + offsets[k];
     }
+    free(buffers);
+    free(offsets);
+    free(which);
+    return result;
+}
+
+static inline void placed_plan_activations(placed_memory *memory,
+                                           const aegis_tensor_lifetime *lifetimes,
+                                           size_t count,
+                                           uint32_t segment,
+                                           uint64_t origin)
+{
+    aegis_plan_result result =
+        placed_plan_axis(memory, lifetimes, count, AEGIS_MEMORY_ACTIVATION, segment, origin);
     if (result.height_bytes > memory->activation_height) {
         memory->activation_height = placed_round(result.height_bytes);
         memory->activation_bound = result.lower_bound_bytes;
         memory->activation_optimal = result.optimal;
     }
-    free(buffers);
-    free(offsets);
-    free(which);
+}
+
+/* Permanent bytes that are nobody else's, unlike those that are shared over time. */
+static inline bool placed_is_alone(aegis_memory_class memory_class)
+{
+    return memory_class != AEGIS_MEMORY_ACTIVATION && memory_class != AEGIS_MEMORY_BOUNDARY;
 }
 
 /* Plans and places. `spill_bytes` is the lane's spill region. */
@@ -103,12 +123,18 @@ static inline void placed_make(aegis_model *model, uint64_t spill_bytes, placed_
                                                          .memory_class = lifetimes[i].memory_class,
                                                          .segment = lifetimes[i].segment,
                                                          .size_bytes = lifetimes[i].size_bytes};
-        if (lifetimes[i].memory_class != AEGIS_MEMORY_ACTIVATION) {
+        if (placed_is_alone(lifetimes[i].memory_class)) {
             memory->placements[i].offset_bytes = at;
             memory->permanent_bytes += lifetimes[i].size_bytes;
             at += placed_round(lifetimes[i].size_bytes) + PLACED_RED_ZONE;
         }
     }
+    memory->boundary_height = placed_round(
+        placed_plan_axis(memory, lifetimes, count, AEGIS_MEMORY_BOUNDARY, 0, at).height_bytes);
+    memory->permanent_bytes += memory->boundary_height;
+    at += memory->boundary_height;
+    memory->boundary_end = at;
+    at += PLACED_RED_ZONE;
     for (uint32_t segment = 0; segment < aegis_model_segment_count(model); segment++) {
         placed_plan_activations(memory, lifetimes, count, segment, at);
     }
@@ -140,7 +166,7 @@ static inline void placed_check_red_zones(const placed_memory *memory)
 {
     for (size_t i = 0; i < memory->binding.placement_count; i++) {
         const aegis_memory_placement *one = &memory->placements[i];
-        if (one->memory_class == AEGIS_MEMORY_ACTIVATION) {
+        if (!placed_is_alone(one->memory_class)) {
             continue;
         }
         const unsigned char *end = memory->base + one->offset_bytes + one->size_bytes;
@@ -150,6 +176,7 @@ static inline void placed_check_red_zones(const placed_memory *memory)
     }
     for (size_t k = 0; k < PLACED_RED_ZONE; k++) {
         assert_int_equal(memory->base[k], PLACED_RED);
+        assert_int_equal(memory->base[memory->boundary_end + k], PLACED_RED);
         assert_int_equal(memory->base[memory->size_bytes - 1 - k], PLACED_RED);
     }
 }

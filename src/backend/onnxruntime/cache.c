@@ -245,7 +245,7 @@ void aegis_cache_remove(const char *folder)
 
 /* ---- reading it back ---- */
 
-static aegis_status damaged(const char *folder, const char *what, aegis_error *err)
+aegis_status aegis_cache_damaged(const char *folder, const char *what, aegis_error *err)
 {
     return aegis_error_set(
         err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
@@ -253,8 +253,7 @@ static aegis_status damaged(const char *folder, const char *what, aegis_error *e
         what);
 }
 
-static aegis_status
-read_seal(const char *folder, aegis_ort_compiled *compiled, char *ret_graph_hash, aegis_error *err)
+static aegis_status read_seal(const char *folder, aegis_ort_compiled *compiled, aegis_error *err)
 {
     char path[1400];
     join(path, sizeof path, folder, AEGIS_CACHE_SEAL);
@@ -264,11 +263,11 @@ read_seal(const char *folder, aegis_ort_compiled *compiled, char *ret_graph_hash
     const char *weights = json_string_value(json_object_get(root, "weights_sha256"));
     aegis_status status = AEGIS_OK;
     if (model == NULL || graph == NULL || weights == NULL) {
-        status = damaged(folder, "its " AEGIS_CACHE_SEAL " cannot be read", err);
+        status = aegis_cache_damaged(folder, "its " AEGIS_CACHE_SEAL " cannot be read", err);
     } else if (strcmp(model, compiled->hash) != 0) {
-        status = damaged(folder, "it was made from another model", err);
+        status = aegis_cache_damaged(folder, "it was made from another model", err);
     } else {
-        snprintf(ret_graph_hash, AEGIS_SHA256_HEX_BYTES, "%s", graph);
+        snprintf(compiled->graph_hash, sizeof compiled->graph_hash, "%s", graph);
         snprintf(compiled->weights_hash, sizeof compiled->weights_hash, "%s", weights);
         compiled->at_load = json_is_true(json_object_get(root, "at_load"));
         compiled->graph_bytes = (uint64_t)json_integer_value(json_object_get(root, "graph_bytes"));
@@ -279,25 +278,23 @@ read_seal(const char *folder, aegis_ort_compiled *compiled, char *ret_graph_hash
     return status;
 }
 
-static bool read_weight(const aegis_onnx_external *from,
-                        uint64_t weights_bytes,
-                        const aegis_allocator *allocator,
-                        aegis_ort_weight *ret_weight)
+/* All but the name. */
+static bool
+read_weight(const aegis_onnx_external *from, uint64_t weights_bytes, aegis_ort_weight *ret_weight)
 {
     if (from->dim_count > AEGIS_MAX_RANK || strcmp(from->location, AEGIS_CACHE_WEIGHTS) != 0 ||
         from->offset % ALIGNMENT != 0 || from->offset > weights_bytes ||
         from->length > weights_bytes - from->offset) {
         return false;
     }
-    *ret_weight = (aegis_ort_weight){.name = aegis_copy_text(allocator, from->name),
-                                     .onnx_type = from->onnx_type,
+    *ret_weight = (aegis_ort_weight){.onnx_type = from->onnx_type,
                                      .rank = from->dim_count,
                                      .offset = from->offset,
                                      .length = from->length};
     if (from->dim_count > 0) {
         memcpy(ret_weight->dims, from->dims, from->dim_count * sizeof from->dims[0]);
     }
-    return ret_weight->name != NULL;
+    return true;
 }
 
 static aegis_status read_weights(const char *folder,
@@ -320,9 +317,14 @@ static aegis_status read_weights(const char *folder,
                                  "no memory for weights");
     }
     for (size_t i = 0; status == AEGIS_OK && i < count; i++) {
-        if (!read_weight(&externals[i], compiled->weights_bytes, &compiled->allocator,
-                         &compiled->weights[i])) {
-            status = damaged(folder, "an initialiser lies outside of its weights", err);
+        if (!read_weight(&externals[i], compiled->weights_bytes, &compiled->weights[i])) {
+            status = aegis_cache_damaged(folder, "an initialiser lies outside of its weights", err);
+            break;
+        }
+        compiled->weights[i].name = aegis_copy_text(&compiled->allocator, externals[i].name);
+        if (compiled->weights[i].name == NULL) {
+            status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                     "no memory for weights");
         }
     }
     aegis_deallocate(&compiled->allocator, externals, count + 1, sizeof *externals);
@@ -357,15 +359,16 @@ read_outputs(const aegis_onnx_graph *graph, aegis_ort_compiled *compiled, aegis_
 
 aegis_status aegis_cache_open(const char *folder, aegis_ort_compiled *compiled, aegis_error *err)
 {
-    char wanted[AEGIS_SHA256_HEX_BYTES], found[AEGIS_SHA256_HEX_BYTES];
+    char found[AEGIS_SHA256_HEX_BYTES];
     aegis_onnx_graph *graph = NULL;
     char *bytes = NULL;
     size_t size = 0;
+    snprintf(compiled->folder, sizeof compiled->folder, "%s", folder);
     join(compiled->graph_path, sizeof compiled->graph_path, folder, AEGIS_CACHE_GRAPH);
     join(compiled->weights_path, sizeof compiled->weights_path, folder, AEGIS_CACHE_WEIGHTS);
-    aegis_status status = read_seal(folder, compiled, wanted, err);
+    aegis_status status = read_seal(folder, compiled, err);
     if (status == AEGIS_OK && size_of(compiled->weights_path) != compiled->weights_bytes) {
-        status = damaged(folder, AEGIS_CACHE_WEIGHTS " has another size", err);
+        status = aegis_cache_damaged(folder, AEGIS_CACHE_WEIGHTS " has another size", err);
     }
     if (status == AEGIS_OK) {
         status = aegis_file_read(compiled->graph_path, LARGEST_GRAPH, &compiled->allocator, &bytes,
@@ -374,8 +377,8 @@ aegis_status aegis_cache_open(const char *folder, aegis_ort_compiled *compiled, 
     if (status == AEGIS_OK) {
         status = aegis_sha256_bytes(bytes, size, found, err);
     }
-    if (status == AEGIS_OK && strcmp(found, wanted) != 0) {
-        status = damaged(folder, AEGIS_CACHE_GRAPH " has another hash", err);
+    if (status == AEGIS_OK && strcmp(found, compiled->graph_hash) != 0) {
+        status = aegis_cache_damaged(folder, AEGIS_CACHE_GRAPH " has another hash", err);
     }
     if (status == AEGIS_OK) {
         status = aegis_onnx_graph_parse(bytes, size, compiled->graph_path, &compiled->allocator,

@@ -30,4 +30,7 @@ void aegis_cache_remove(const char *folder);
  * damaged or belongs to another model. The bytes of the weights are checked by who copies them. */
 aegis_status aegis_cache_open(const char *folder, aegis_ort_compiled *compiled, aegis_error *err);
 
+/* ENGINE_DESERIALIZE with the cure. */
+aegis_status aegis_cache_damaged(const char *folder, const char *what, aegis_error *err);
+
 #endif

@@ -2,6 +2,7 @@
 #include "backend/onnxruntime/compile.h"
 
 #include "backend/onnxruntime/cache.h"
+#include "backend/onnxruntime/cut.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -452,5 +453,6 @@ void aegis_ort_compiled_finish(aegis_ort_compiled *compiled)
     }
     aegis_deallocate(allocator, compiled->weights, compiled->weight_count + 1,
                      sizeof *compiled->weights);
+    aegis_ort_parts_finish(compiled);
     memset(compiled, 0, sizeof *compiled);
 }

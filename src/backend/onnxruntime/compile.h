@@ -22,11 +22,40 @@ typedef struct aegis_ort_weight {
     uint64_t offset, length; /* in weights.bin */
 } aegis_ort_weight;
 
+/* What a session takes or gives: an input or output of the model, or what crosses a cut. */
+typedef enum aegis_ort_role {
+    AEGIS_ORT_ROLE_INPUT = 0,
+    AEGIS_ORT_ROLE_OUTPUT, /* also as what a later segment reads */
+    AEGIS_ORT_ROLE_BOUNDARY
+} aegis_ort_role;
+
+typedef struct aegis_ort_operand {
+    aegis_ort_role role;
+    uint32_t index; /* among the compiled inputs, outputs or boundaries */
+} aegis_ort_operand;
+
+/* The graph of one session: the whole, or a segment. */
+typedef struct aegis_ort_part {
+    char *path;
+    char hash[AEGIS_SHA256_HEX_BYTES]; /* checked when it is read; "": it was checked before */
+    uint64_t graph_bytes;
+    aegis_ort_operand *operands; /* inputs, then outputs */
+    size_t input_count, output_count;
+    uint32_t *weights; /* those that it uses: indices */
+    size_t weight_count;
+} aegis_ort_part;
+
+typedef struct aegis_ort_boundary {
+    aegis_tensor_info info; /* name owned */
+    uint32_t first, end;    /* written by segment `first`, read last by segment `end` - 1 */
+} aegis_ort_boundary;
+
 typedef struct aegis_ort_compiled {
     aegis_allocator allocator;
     char hash[AEGIS_SHA256_HEX_BYTES]; /* of the model file with its external data */
     char weights_hash[AEGIS_SHA256_HEX_BYTES];
-    char graph_path[1024], weights_path[1024];
+    char graph_hash[AEGIS_SHA256_HEX_BYTES];
+    char folder[1024], graph_path[1024], weights_path[1024];
     char model_folder[1024]; /* of the model file, for external data of graphs optimised at load */
     bool at_load;
     uint64_t graph_bytes, weights_bytes;
@@ -34,6 +63,10 @@ typedef struct aegis_ort_compiled {
     size_t weight_count;
     aegis_tensor_info *inputs, *outputs; /* names owned; an output may have free dimensions */
     size_t input_count, output_count;
+    aegis_ort_part *parts; /* see cut.h */
+    size_t part_count;
+    aegis_ort_boundary *boundaries; /* by the segment that writes them */
+    size_t boundary_count;
 } aegis_ort_compiled;
 
 /* Statuses of aegis_model_open. */

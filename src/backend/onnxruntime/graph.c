@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "backend/onnxruntime/graph.h"
+#include "backend/onnxruntime/graph_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <onnx.pb-c.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define COMPONENT "backend.onnx"
-#define DEEPEST 32 /* subgraphs within subgraphs */
 
-struct aegis_onnx_graph {
-    aegis_allocator allocator;
-    Onnx__ModelProto *model;
-    char *path;
-};
-
-static aegis_status no_memory(aegis_error *err)
+aegis_status aegis_onnx_no_memory(aegis_error *err)
 {
     return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                            "no memory for an ONNX graph");
@@ -30,11 +22,16 @@ aegis_status aegis_onnx_graph_parse(const void *bytes,
                                     aegis_onnx_graph **ret_graph,
                                     aegis_error *err)
 {
-    Onnx__ModelProto *model = size == 0 ? NULL : onnx__model_proto__unpack(NULL, size, bytes);
+    aegis_onnx_budget budget;
+    aegis_onnx_budget_init(&budget, size);
+    bool safe = size > 0 && aegis_onnx_wire_is_safe(bytes, size);
+    Onnx__ModelProto *model =
+        safe ? onnx__model_proto__unpack(&budget.allocator, size, bytes) : NULL;
     if (model == NULL || model->graph == NULL || model->graph->n_node == 0 ||
         model->n_opset_import == 0) {
-        const char *why = size == 0                   ? "the file is empty"
-                          : model == NULL             ? "it is truncated or no protobuf"
+        const char *why = size == 0       ? "the file is empty"
+                          : !safe         ? "it is truncated, no protobuf, or nests too deeply"
+                          : model == NULL ? "it is no protobuf of a model"
                           : model->graph == NULL      ? "it holds no graph"
                           : model->graph->n_node == 0 ? "its graph has no nodes"
                                                       : "it names no operator set";
@@ -50,7 +47,7 @@ aegis_status aegis_onnx_graph_parse(const void *bytes,
         onnx__model_proto__free_unpacked(model, NULL);
         aegis_free_text(allocator, copy);
         aegis_deallocate(allocator, graph, 1, sizeof *graph);
-        return no_memory(err);
+        return aegis_onnx_no_memory(err);
     }
     *graph = (aegis_onnx_graph){.allocator = *allocator, .model = model, .path = copy};
     *ret_graph = graph;
@@ -70,33 +67,44 @@ void aegis_onnx_graph_destroy(aegis_onnx_graph *graph)
 
 /* ---- declarations ---- */
 
-static bool element_of(int32_t onnx_type, aegis_element *ret_element)
+static const struct {
+    int32_t onnx_type;
+    aegis_element element;
+} KNOWN_TYPES[] = {
+    {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, AEGIS_ELEMENT_F32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16, AEGIS_ELEMENT_F16},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16, AEGIS_ELEMENT_BF16},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE, AEGIS_ELEMENT_F64},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT8, AEGIS_ELEMENT_I8},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, AEGIS_ELEMENT_U8},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT16, AEGIS_ELEMENT_I16},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT16, AEGIS_ELEMENT_U16},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT32, AEGIS_ELEMENT_I32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT32, AEGIS_ELEMENT_U32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT64, AEGIS_ELEMENT_I64},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT64, AEGIS_ELEMENT_U64},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__BOOL, AEGIS_ELEMENT_BOOL},
+};
+
+bool aegis_onnx_element(int32_t onnx_type, aegis_element *ret_element)
 {
-    static const struct {
-        int32_t onnx_type;
-        aegis_element element;
-    } known[] = {
-        {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, AEGIS_ELEMENT_F32},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16, AEGIS_ELEMENT_F16},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16, AEGIS_ELEMENT_BF16},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE, AEGIS_ELEMENT_F64},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__INT8, AEGIS_ELEMENT_I8},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, AEGIS_ELEMENT_U8},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__INT16, AEGIS_ELEMENT_I16},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__UINT16, AEGIS_ELEMENT_U16},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__INT32, AEGIS_ELEMENT_I32},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__UINT32, AEGIS_ELEMENT_U32},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__INT64, AEGIS_ELEMENT_I64},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__UINT64, AEGIS_ELEMENT_U64},
-        {ONNX__TENSOR_PROTO__DATA_TYPE__BOOL, AEGIS_ELEMENT_BOOL},
-    };
-    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(known); i++) {
-        if (known[i].onnx_type == onnx_type) {
-            *ret_element = known[i].element;
+    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(KNOWN_TYPES); i++) {
+        if (KNOWN_TYPES[i].onnx_type == onnx_type) {
+            *ret_element = KNOWN_TYPES[i].element;
             return true;
         }
     }
     return false;
+}
+
+int32_t aegis_onnx_type(aegis_element element)
+{
+    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(KNOWN_TYPES); i++) {
+        if (KNOWN_TYPES[i].element == element) {
+            return KNOWN_TYPES[i].onnx_type;
+        }
+    }
+    return 0;
 }
 
 static aegis_status declare(const Onnx__ValueInfoProto *value,
@@ -110,7 +118,7 @@ static aegis_status declare(const Onnx__ValueInfoProto *value,
                   value->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE &&
                   value->type->tensor_type != NULL;
     if (!tensor || !value->type->tensor_type->has_elem_type ||
-        !element_of(value->type->tensor_type->elem_type, &ret_declaration->element)) {
+        !aegis_onnx_element(value->type->tensor_type->elem_type, &ret_declaration->element)) {
         return aegis_error_set(
             err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
             "%s '%s' is no tensor of numbers (strings, sequences and maps cannot "
@@ -163,7 +171,7 @@ aegis_status aegis_onnx_graph_declarations(const aegis_onnx_graph *graph,
     aegis_surface_declaration *all =
         aegis_allocate_zeroed(&graph->allocator, count + 1, sizeof *all);
     if (all == NULL) {
-        return no_memory(err);
+        return aegis_onnx_no_memory(err);
     }
     aegis_status status = AEGIS_OK;
     for (size_t i = 0, k = 0; status == AEGIS_OK && i < most; i++) {
@@ -223,7 +231,7 @@ aegis_status aegis_onnx_graph_serialise(const aegis_onnx_graph *graph,
     size_t size = onnx__model_proto__get_packed_size(graph->model);
     void *bytes = malloc(size);
     if (bytes == NULL) {
-        return no_memory(err);
+        return aegis_onnx_no_memory(err);
     }
     onnx__model_proto__pack(graph->model, bytes);
     *ret_bytes = bytes;
@@ -262,8 +270,8 @@ static void walk_add(external_walk *walk, Onnx__TensorProto *tensor)
 
 static void walk_graph(external_walk *walk, Onnx__GraphProto *graph, int depth)
 {
-    if (graph == NULL || depth > DEEPEST) {
-        walk->failed = walk->failed || depth > DEEPEST;
+    if (graph == NULL || depth > AEGIS_ONNX_DEEPEST) {
+        walk->failed = walk->failed || depth > AEGIS_ONNX_DEEPEST;
         return;
     }
     for (size_t i = 0; i < graph->n_initializer; i++) {
@@ -347,8 +355,13 @@ aegis_status aegis_onnx_graph_externals(const aegis_onnx_graph *graph,
     walk_graph(&walk, graph->model->graph, 0);
     aegis_onnx_external *all =
         aegis_allocate_zeroed(&graph->allocator, walk.count + 1, sizeof *all);
-    aegis_status status = walk.failed || all == NULL ? no_memory(err) : AEGIS_OK;
+    aegis_status status = AEGIS_OK;
     bool ambiguous = false;
+    if (walk.failed || all == NULL) {
+        aegis_deallocate(&graph->allocator, walk.tensors, walk.capacity, sizeof *walk.tensors);
+        aegis_deallocate(&graph->allocator, all, walk.count + 1, sizeof *all);
+        return aegis_onnx_no_memory(err);
+    }
     for (size_t i = 0; status == AEGIS_OK && i < walk.count; i++) {
         if (!describe_external(walk.tensors[i], &all[i])) {
             status =

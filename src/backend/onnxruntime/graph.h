@@ -61,4 +61,46 @@ aegis_status aegis_onnx_graph_externals(const aegis_onnx_graph *graph,
 aegis_status aegis_onnx_graph_move_external(
     aegis_onnx_graph *graph, size_t index, const char *location, uint64_t offset, aegis_error *err);
 
+/* ---- cutting ---- */
+
+/* A value that some operator of the main graph computes. Operators count from 0 in the order of the
+ * file, in which every value is computed before it is read. */
+typedef struct aegis_onnx_value {
+    const char *name; /* borrowed from the graph */
+    uint32_t born;    /* the operator that computes it */
+    uint32_t last;    /* the last one that reads it, itself or in a subgraph; `born` when none */
+    bool output;      /* of the model */
+} aegis_onnx_value;
+
+/* All of them in the order of their birth. A value crosses position p when born < p <= last.
+ * UNSUPPORTED when this graph cannot be cut (operators out of order, outputs that no operator
+ * computes, sparse initialisers). The array is freed with aegis_deallocate(allocator, array,
+ * count + 1, sizeof). */
+aegis_status aegis_onnx_graph_flow(const aegis_onnx_graph *graph,
+                                   aegis_onnx_value **ret_values,
+                                   size_t *ret_count,
+                                   uint32_t *ret_operators,
+                                   aegis_error *err);
+
+/* Operators [first, end) as a model of its own: its inputs are those of the model that it reads and
+ * the values computed before; its outputs those of the model that it computes and the values read
+ * later. `values` are those of aegis_onnx_graph_flow, `types` has element, rank and shape of each
+ * (element 0: not known). UNSUPPORTED when a type that is needed is not known or nothing comes
+ * out; CONFIG for an empty range. The bytes come from malloc. */
+aegis_status aegis_onnx_graph_segment(const aegis_onnx_graph *graph,
+                                      const aegis_onnx_value *values,
+                                      const aegis_tensor_info *types,
+                                      size_t count,
+                                      uint32_t first,
+                                      uint32_t end,
+                                      void **ret_bytes,
+                                      size_t *ret_size,
+                                      aegis_error *err);
+
+/* Names operator i AEGIS_ONNX_OPERATOR_NAME + i, so that a profile tells them apart. */
+#define AEGIS_ONNX_OPERATOR_NAME "aegis-operator-"
+aegis_status aegis_onnx_graph_name_operators(aegis_onnx_graph *graph, aegis_error *err);
+/* How many values it computes. */
+size_t aegis_onnx_graph_operator_outputs(const aegis_onnx_graph *graph, uint32_t index);
+
 #endif

@@ -14,12 +14,38 @@
 
 #define COMPONENT "backend.onnxruntime"
 
+uint64_t aegis_ort_model_boundary_bytes(const aegis_ort_model *model)
+{
+    const aegis_ort_compiled *compiled = &model->compiled;
+    uint64_t most = 0;
+    for (size_t segment = 0; segment < compiled->part_count; segment++) {
+        uint64_t live = 0;
+        for (size_t i = 0; i < compiled->boundary_count; i++) {
+            const aegis_ort_boundary *one = &compiled->boundaries[i];
+            live += one->first <= segment && segment < one->end
+                        ? aegis_align_up(one->info.size_bytes, 64)
+                        : 0;
+        }
+        most = live > most ? live : most;
+    }
+    return most;
+}
+
+static uint64_t kept_bytes(const aegis_tape *loading)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < loading->allocation_count; i++) {
+        const aegis_tape_allocation *one = &loading->allocations[i];
+        total += one->died < 0 ? aegis_align_up(one->size_bytes, 64) : 0;
+    }
+    return total;
+}
+
 uint64_t aegis_ort_model_permanent_bytes(const aegis_ort_model *model)
 {
-    uint64_t total = model->compiled.weights_bytes;
-    for (size_t i = 0; i < model->loading.allocation_count; i++) {
-        const aegis_tape_allocation *one = &model->loading.allocations[i];
-        total += one->died < 0 ? aegis_align_up(one->size_bytes, 64) : 0;
+    uint64_t total = model->compiled.weights_bytes + aegis_ort_model_boundary_bytes(model);
+    for (size_t i = 0; i < model->segment_count; i++) {
+        total += kept_bytes(&model->segments[i].loading);
     }
     for (size_t i = 0; i < model->surface.buffer_count; i++) {
         total += aegis_align_up(model->surface.buffers[i].size_bytes, 64);
@@ -78,22 +104,33 @@ static uint64_t malloc_bytes(void)
     return info.uordblks + info.hblkhd;
 }
 
-/* Creates the trial session, recording what loading allocates. */
-static aegis_status load_trial(aegis_ort_model *model, aegis_error *err)
+aegis_ort_session_config aegis_ort_model_session(const aegis_ort_model *model, size_t segment)
 {
-    aegis_ort_context *context = model->context;
-    uint64_t before = malloc_bytes();
-    context->tape = &model->loading;
+    return (aegis_ort_session_config){
+        .compiled = &model->compiled,
+        .part = model->compiled.parts != NULL ? &model->compiled.parts[segment] : NULL,
+        .threads = model->threads,
+        .prepack = model->prepack,
+        .weights = model->trial_weights};
+}
+
+/* Creates the trial session of one segment, recording what loading allocates. */
+static aegis_status load_segment(aegis_ort_model *model, size_t index, aegis_error *err)
+{
+    aegis_ort_segment *segment = &model->segments[index];
+    aegis_ort_context *context = segment->context;
+    aegis_ort_session_config config = aegis_ort_model_session(model, index);
+    config.context = context;
+    context->tape = &segment->loading;
     aegis_ort_enter(context);
-    aegis_status status = aegis_ort_session_create(
-        model->backend->ort, &model->compiled, model->threads, model->prepack, model->trial_weights,
-        context, &model->allocator, &model->session, err);
+    aegis_status status = aegis_ort_session_create(model->backend->ort, &config, &model->allocator,
+                                                   &segment->session, err);
     aegis_ort_leave();
     context->tape = NULL;
     if (status != AEGIS_OK) {
         return status;
     }
-    if (model->loading.out_of_memory) {
+    if (segment->loading.out_of_memory) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory to record what loading allocates");
     }
@@ -102,11 +139,29 @@ static aegis_status load_trial(aegis_ort_model *model, aegis_error *err)
                                "its %u threads allocate while it loads; use threads = 1",
                                model->threads);
     }
-    uint64_t grown = malloc_bytes();
-    grown = grown > before ? grown - before : 0;
-    model->overhead_bytes = grown > context->live_bytes ? grown - context->live_bytes : 0;
-    model->loading_peak_bytes =
-        context->peak_bytes + model->compiled.graph_bytes + model->overhead_bytes;
+    return AEGIS_OK;
+}
+
+/* One session after the other, so that only one graph at a time is in the making. */
+static aegis_status load_trial(aegis_ort_model *model, aegis_error *err)
+{
+    uint64_t kept = 0;
+    for (size_t i = 0; i < model->segment_count; i++) {
+        const aegis_ort_context *context = model->segments[i].context;
+        uint64_t before = malloc_bytes();
+        aegis_status status = load_segment(model, i, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+        uint64_t grown = malloc_bytes();
+        grown = grown > before ? grown - before : 0;
+        model->overhead_bytes += grown > context->live_bytes ? grown - context->live_bytes : 0;
+        uint64_t peak = kept + context->peak_bytes + model->compiled.parts[i].graph_bytes +
+                        model->overhead_bytes;
+        model->loading_peak_bytes =
+            peak > model->loading_peak_bytes ? peak : model->loading_peak_bytes;
+        kept += context->live_bytes;
+    }
     return AEGIS_OK;
 }
 
@@ -123,21 +178,84 @@ static bool outputs_known(const aegis_ort_compiled *compiled)
     return true;
 }
 
+static const char *name_of(const aegis_ort_model *model, aegis_ort_operand operand)
+{
+    switch (operand.role) {
+    case AEGIS_ORT_ROLE_INPUT:
+        return model->surface.inputs[operand.index].name;
+    case AEGIS_ORT_ROLE_OUTPUT:
+        return model->surface.outputs[operand.index].name;
+    case AEGIS_ORT_ROLE_BOUNDARY:
+        break;
+    }
+    return model->compiled.boundaries[operand.index].info.name;
+}
+
+static size_t operand_count(const aegis_ort_model *model, size_t segment)
+{
+    const aegis_ort_part *part = &model->compiled.parts[segment];
+    return part->input_count + part->output_count;
+}
+
 static aegis_status list_names(aegis_ort_model *model, aegis_error *err)
 {
-    const aegis_surface *surface = &model->surface;
-    size_t count = surface->input_count + surface->output_count;
-    model->names = aegis_allocate_zeroed(&model->allocator, count + 1, sizeof *model->names);
-    if (model->names == NULL) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                               "no memory for names");
-    }
-    for (size_t i = 0; i < count; i++) {
-        model->names[i] = i < surface->input_count
-                              ? surface->inputs[i].name
-                              : surface->outputs[i - surface->input_count].name;
+    for (size_t s = 0; s < model->segment_count; s++) {
+        size_t count = operand_count(model, s);
+        const char **names =
+            aegis_allocate_zeroed(&model->allocator, count + 1, sizeof(const char *));
+        model->segments[s].names = names;
+        if (names == NULL) {
+            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                   "no memory for names");
+        }
+        for (size_t i = 0; i < count; i++) {
+            names[i] = name_of(model, model->compiled.parts[s].operands[i]);
+        }
     }
     return AEGIS_OK;
+}
+
+/* In trial mode every boundary tensor has bytes of its own. */
+static aegis_status make_boundaries(aegis_ort_model *model, aegis_error *err)
+{
+    const aegis_ort_compiled *compiled = &model->compiled;
+    uint64_t total = 0;
+    for (size_t i = 0; i < compiled->boundary_count; i++) {
+        uint64_t size = compiled->boundaries[i].info.size_bytes;
+        if (size > INT64_MAX - 64 ||
+            __builtin_add_overflow(total, aegis_align_up(size, 64), &total)) {
+            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_OVERFLOW,
+                                   "its boundary tensors are too large together");
+        }
+    }
+    model->boundaries = aegis_allocate_zeroed(&model->allocator, compiled->boundary_count + 1,
+                                              sizeof *model->boundaries);
+    model->trial_boundaries = total == 0 ? NULL : aegis_block_alloc(total, 0, model);
+    if (model->boundaries == NULL || (total > 0 && model->trial_boundaries == NULL)) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no %" PRIu64 " bytes for what crosses its cuts", total);
+    }
+    unsigned char *at = model->trial_boundaries;
+    for (size_t i = 0; at != NULL && i < compiled->boundary_count; i++) {
+        uint64_t size = aegis_align_up(compiled->boundaries[i].info.size_bytes, 64);
+        model->boundaries[i] = at;
+        memset(at, 0, size);
+        at += size;
+    }
+    return AEGIS_OK;
+}
+
+aegis_status aegis_ort_model_bind(aegis_ort_model *model, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    for (size_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
+        const aegis_ort_binding binding = {.part = &model->compiled.parts[i],
+                                           .surface = &model->surface,
+                                           .boundaries = model->compiled.boundaries,
+                                           .boundary_pointers = model->boundaries};
+        status = aegis_ort_session_bind(&model->segments[i].session, &binding, err);
+    }
+    return status;
 }
 
 static aegis_status
@@ -156,8 +274,41 @@ make_surface(aegis_ort_model *model, const aegis_model_config *config, aegis_err
     if (status == AEGIS_OK) {
         status = aegis_surface_open_trial(&model->surface, err);
     }
-    return status == AEGIS_OK ? aegis_ort_session_bind(&model->session, &model->surface, err)
-                              : status;
+    if (status == AEGIS_OK) {
+        status = make_boundaries(model, err);
+    }
+    return status == AEGIS_OK ? aegis_ort_model_bind(model, err) : status;
+}
+
+static aegis_status
+make_parts(aegis_ort_model *model, const aegis_model_config *config, aegis_error *err)
+{
+    aegis_status status;
+    if (config->cuts == NULL || config->cut_count == 0) {
+        status = aegis_ort_parts_whole(&model->compiled, err);
+    } else {
+        aegis_ort_session_config whole = aegis_ort_model_session(model, 0);
+        status = aegis_ort_parts_cut(model->backend->ort, &whole, config, &model->compiled, err);
+    }
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    size_t count = model->compiled.part_count;
+    model->segments = aegis_allocate_zeroed(&model->allocator, count, sizeof *model->segments);
+    if (model->segments == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory for segments");
+    }
+    model->segment_count = count;
+    for (size_t i = 0; i < count; i++) {
+        aegis_ort_segment *segment = &model->segments[i];
+        segment->context = &segment->contexts[0];
+        aegis_ort_context_init(&segment->contexts[0], &model->backend->reserve);
+        aegis_ort_context_init(&segment->contexts[1], &model->backend->reserve);
+        aegis_tape_init(&segment->loading, &model->allocator);
+        aegis_tape_init(&segment->run, &model->allocator);
+    }
+    return AEGIS_OK;
 }
 
 static aegis_status
@@ -179,6 +330,9 @@ open_steps(aegis_ort_model *model, const aegis_model_config *config, aegis_error
     }
     if (status == AEGIS_OK) {
         status = map_weights(model, err);
+    }
+    if (status == AEGIS_OK) {
+        status = make_parts(model, config, err);
     }
     if (status == AEGIS_OK) {
         status = load_trial(model, err);
@@ -207,11 +361,6 @@ aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
     model->threads = config->threads == 0 ? 1 : config->threads;
     model->prepack = config->prepack;
     model->memory_limit = config->memory_limit_bytes;
-    model->context = &model->contexts[0];
-    aegis_ort_context_init(&model->contexts[0], &backend->reserve);
-    aegis_ort_context_init(&model->contexts[1], &backend->reserve);
-    aegis_tape_init(&model->loading, &model->allocator);
-    aegis_tape_init(&model->run, &model->allocator);
     aegis_status status = open_steps(model, config, err);
     if (status != AEGIS_OK) {
         aegis_ort_model_close(model);
@@ -223,26 +372,41 @@ aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
     return AEGIS_OK;
 }
 
+static void close_segment(aegis_ort_model *model, size_t index)
+{
+    const aegis_allocator *allocator = &model->allocator;
+    aegis_ort_segment *segment = &model->segments[index];
+    segment->context->mode = AEGIS_ORT_BLOCKS;
+    segment->context->tape = NULL;
+    aegis_ort_enter(segment->context);
+    aegis_ort_session_finish(&segment->session);
+    aegis_ort_leave();
+    aegis_deallocate(allocator, (void *)segment->names, operand_count(model, index) + 1,
+                     sizeof(const char *));
+    aegis_deallocate(allocator, segment->addresses, segment->address_capacity,
+                     sizeof *segment->addresses);
+    aegis_tape_finish(&segment->loading);
+    aegis_tape_finish(&segment->run);
+}
+
 void aegis_ort_model_close(aegis_ort_model *model)
 {
     aegis_allocator allocator = model->allocator;
-    model->context->mode = AEGIS_ORT_BLOCKS;
-    model->context->tape = NULL;
-    aegis_ort_enter(model->context);
-    aegis_ort_session_finish(&model->session);
-    aegis_ort_leave();
+    for (size_t i = 0; i < model->segment_count; i++) {
+        close_segment(model, i);
+    }
+    aegis_deallocate(&allocator, model->segments, model->segment_count, sizeof *model->segments);
     aegis_ort_gate_finish(&model->gate);
     if (model->trial_weights != NULL) {
         munmap(model->trial_weights, model->compiled.weights_bytes);
     }
-    size_t names = model->surface.input_count + model->surface.output_count + 1;
-    aegis_deallocate(&allocator, (void *)model->names, names, sizeof *model->names);
-    aegis_deallocate(&allocator, model->addresses, model->address_capacity,
-                     sizeof *model->addresses);
+    aegis_block_free(model->trial_boundaries);
+    aegis_deallocate(&allocator, model->boundaries, model->compiled.boundary_count + 1,
+                     sizeof *model->boundaries);
+    aegis_deallocate(&allocator, model->candidates, model->candidate_count + 1,
+                     sizeof *model->candidates);
     aegis_deallocate(&allocator, model->lifetimes, model->lifetime_capacity,
                      sizeof *model->lifetimes);
-    aegis_tape_finish(&model->loading);
-    aegis_tape_finish(&model->run);
     aegis_surface_finish(&model->surface);
     aegis_ort_compiled_finish(&model->compiled);
     aegis_deallocate(&allocator, model, 1, sizeof *model);

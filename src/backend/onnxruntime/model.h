@@ -2,8 +2,8 @@
 #ifndef AEGIS_BACKEND_ORT_MODEL_H
 #define AEGIS_BACKEND_ORT_MODEL_H
 
+#include "backend/onnxruntime/cut.h"
 #include "backend/onnxruntime/gate.h"
-#include "backend/onnxruntime/session.h"
 
 typedef struct aegis_ort_backend {
     aegis_allocator allocator;
@@ -11,6 +11,18 @@ typedef struct aegis_ort_backend {
     char *cache_dir;
     aegis_reserve reserve;
 } aegis_ort_backend;
+
+/* One session with what it allocates: the whole model, or a part between two cuts. */
+typedef struct aegis_ort_segment {
+    aegis_ort_context contexts[2]; /* of the trial session and of the placed one */
+    aegis_ort_context *context;    /* the one in use */
+    aegis_ort_session session;
+    const char **names; /* inputs, then outputs; borrowed from surface and boundaries */
+    aegis_tape loading, run;
+    void **addresses; /* planned, of what runs ask for */
+    size_t address_capacity;
+    size_t kept_count; /* blocks that stay from loading */
+} aegis_ort_segment;
 
 typedef struct aegis_ort_model {
     aegis_ort_backend *backend;
@@ -23,19 +35,20 @@ typedef struct aegis_ort_model {
     uint64_t memory_limit;
     uint64_t overhead_bytes, loading_peak_bytes;
 
-    aegis_ort_context contexts[2]; /* of the trial session and of the placed one */
-    aegis_ort_context *context;    /* the one in use */
-    aegis_ort_session session;
+    aegis_ort_segment *segments; /* one a part; they do not move */
+    size_t segment_count;
     aegis_ort_gate gate;
-    const char **names; /* inputs, then outputs; borrowed from the surface */
+    void **boundaries;      /* where each boundary tensor is */
+    void *trial_boundaries; /* one block under them until the model is placed */
+    uint32_t reached;       /* segments of the job in `reached_slot` that have completed */
+    uint32_t reached_slot;
+    uint32_t last_segment; /* that ran */
 
     void *trial_weights; /* mapped file */
-    aegis_tape loading, run;
-    void **addresses;  /* planned, of what runs ask for */
-    size_t kept_count; /* blocks that stay from loading */
     aegis_tensor_lifetime *lifetimes;
     size_t lifetime_count, lifetime_capacity;
-    size_t address_capacity;
+    aegis_cut_candidate *candidates;
+    size_t candidate_count;
 } aegis_ort_model;
 
 aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
@@ -45,7 +58,10 @@ aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
 void aegis_ort_model_close(aegis_ort_model *model);
 
 /* run.c */
-aegis_status aegis_ort_model_run(aegis_ort_model *model, uint32_t slot, aegis_error *err);
+/* One segment of the job in `slot`. STATE when it is not the next one of that job, nor the last one
+ * again: what it would read is not there. */
+aegis_status
+aegis_ort_model_run(aegis_ort_model *model, uint32_t segment, uint32_t slot, aegis_error *err);
 aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err);
 /* For outputs whose shape only a run tells: runs once over the inputs' sources and completes
  * compiled.outputs. Before the surface is made. */
@@ -56,6 +72,17 @@ aegis_ort_model_probe(aegis_ort_model *model, const aegis_model_config *config, 
 aegis_status aegis_ort_model_place(aegis_ort_model *model,
                                    const aegis_model_placement *placement,
                                    aegis_error *err);
+
+/* candidates.c: where the model can be cut: at most 8 tensors cross, all of known type and shape,
+ * and either one alone does or no neighbouring position is crossed by fewer bytes. Fills
+ * `candidates`. */
+aegis_status aegis_ort_model_candidates(aegis_ort_model *model, aegis_error *err);
+
+/* model.c: what sessions of the model have in common, and where its operands are. */
+aegis_ort_session_config aegis_ort_model_session(const aegis_ort_model *model, size_t segment);
+aegis_status aegis_ort_model_bind(aegis_ort_model *model, aegis_error *err);
+/* The most bytes of boundary tensors that live at once. */
+uint64_t aegis_ort_model_boundary_bytes(const aegis_ort_model *model);
 
 /* Bytes that any plan needs, and whether the model's own limit allows them. */
 uint64_t aegis_ort_model_permanent_bytes(const aegis_ort_model *model);

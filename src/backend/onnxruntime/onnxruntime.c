@@ -60,8 +60,7 @@ static const aegis_tensor_info *ort_outputs(void *self, size_t *ret_count)
 
 static uint32_t ort_segment_count(void *self)
 {
-    (void)self;
-    return 1;
+    return (uint32_t)((aegis_ort_model *)self)->segment_count;
 }
 
 static aegis_status ort_record(void *self, aegis_stream *stream, aegis_error *err)
@@ -137,17 +136,18 @@ ort_execute(void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, a
 {
     aegis_ort_model *model = self;
     (void)stream;
-    if (segment != 0 || slot >= model->surface.slots) {
+    if (segment >= model->segment_count || slot >= model->surface.slots) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "model '%s' has 1 segment and %" PRIu32 " slots; segment %" PRIu32
+                               "model '%s' has %zu segments and %" PRIu32 " slots; segment %" PRIu32
                                ", slot %" PRIu32 " do not exist",
-                               model->surface.model_name, model->surface.slots, segment, slot);
+                               model->surface.model_name, model->segment_count,
+                               model->surface.slots, segment, slot);
     }
     if (model->lost) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
                                "model '%s' was lost; open it anew", model->surface.model_name);
     }
-    return aegis_ort_model_run(model, slot, err);
+    return aegis_ort_model_run(model, segment, slot, err);
 }
 
 static void ort_terminate(void *self)
@@ -163,7 +163,24 @@ static void ort_commit(void *self)
 
 static void ort_last_spill(void *self, aegis_model_spill *ret_spill)
 {
-    *ret_spill = ((aegis_ort_model *)self)->context->player.spill;
+    const aegis_ort_model *model = self;
+    *ret_spill = model->segments[model->last_segment].context->player.spill;
+}
+
+static aegis_status ort_cut_candidates(void *self,
+                                       aegis_stream *stream,
+                                       const aegis_cut_candidate **ret_candidates,
+                                       size_t *ret_count,
+                                       aegis_error *err)
+{
+    aegis_ort_model *model = self;
+    (void)stream;
+    aegis_status status = aegis_ort_model_candidates(model, err);
+    if (status == AEGIS_OK) {
+        *ret_candidates = model->candidates;
+        *ret_count = model->candidate_count;
+    }
+    return status;
 }
 
 static const char *ort_version(void *self)
@@ -209,6 +226,7 @@ static const aegis_backend_ops ORT_OPS = {
     .terminate = ort_terminate,
     .commit = ort_commit,
     .last_spill = ort_last_spill,
+    .cut_candidates = ort_cut_candidates,
 };
 
 aegis_status aegis_onnxruntime_backend_create(const aegis_backend_config *config,
@@ -248,9 +266,30 @@ aegis_status aegis_onnxruntime_backend_create(const aegis_backend_config *config
 
 void aegis_onnxruntime_inject(aegis_model *model, int64_t allocation, uint64_t more)
 {
-    aegis_player *player = &((aegis_ort_model *)aegis_model_self(model))->contexts[1].player;
+    aegis_onnxruntime_inject_segment(model, 0, allocation, more);
+}
+
+void aegis_onnxruntime_inject_segment(aegis_model *model,
+                                      uint32_t segment,
+                                      int64_t allocation,
+                                      uint64_t more)
+{
+    aegis_ort_model *self = aegis_model_self(model);
+    aegis_player *player = &self->segments[segment].contexts[1].player;
     player->inject_index = allocation;
     player->inject_bytes = more;
+}
+
+void aegis_onnxruntime_counts_segment(aegis_model *model,
+                                      uint32_t segment,
+                                      uint64_t *ret_requests,
+                                      uint64_t *ret_events,
+                                      uint64_t *ret_kept)
+{
+    const aegis_ort_model *self = aegis_model_self(model);
+    *ret_requests = self->segments[segment].run.allocation_count;
+    *ret_events = self->segments[segment].run.event_count;
+    *ret_kept = aegis_tape_survivors(&self->segments[segment].loading);
 }
 
 void aegis_onnxruntime_counts(aegis_model *model,
@@ -258,10 +297,14 @@ void aegis_onnxruntime_counts(aegis_model *model,
                               uint64_t *ret_events,
                               uint64_t *ret_kept)
 {
-    const aegis_ort_model *self = aegis_model_self(model);
-    *ret_requests = self->run.allocation_count;
-    *ret_events = self->run.event_count;
-    *ret_kept = aegis_tape_survivors(&self->loading);
+    *ret_requests = *ret_events = *ret_kept = 0;
+    for (uint32_t i = 0; i < aegis_model_segment_count(model); i++) {
+        uint64_t requests, events, kept;
+        aegis_onnxruntime_counts_segment(model, i, &requests, &events, &kept);
+        *ret_requests += requests;
+        *ret_events += events;
+        *ret_kept += kept;
+    }
 }
 
 uint64_t aegis_onnxruntime_strays(void)

@@ -2,6 +2,8 @@
 /* Moving into the arena: a second session over planned bytes, then the end of the first. */
 #include "backend/onnxruntime/model.h"
 
+#include "backend/block.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,57 +13,89 @@
 
 #define COMPONENT "backend.onnxruntime"
 
+/* Of one segment. */
 typedef struct addresses {
-    unsigned char *weights;
     aegis_ort_place *kept;
-    void **activations, **buffers;
-    size_t kept_count, activation_count, buffer_count;
+    void **activations;
+    size_t kept_count, activation_count;
+    aegis_ort_session session;
 } addresses;
 
-static void finish_addresses(const aegis_allocator *allocator, addresses *planned)
+typedef struct planned {
+    const aegis_model_placement *placement;
+    unsigned char *weights;
+    void **buffers, **boundaries;
+    size_t buffer_count, boundary_count;
+    addresses *segments;
+    size_t segment_count;
+} planned;
+
+static void finish_planned(const aegis_allocator *allocator, planned *p)
 {
-    aegis_deallocate(allocator, planned->kept, planned->kept_count, sizeof *planned->kept);
-    aegis_deallocate(allocator, planned->activations, planned->activation_count, sizeof(void *));
-    aegis_deallocate(allocator, planned->buffers, planned->buffer_count, sizeof(void *));
-    memset(planned, 0, sizeof *planned);
+    for (size_t i = 0; p->segments != NULL && i < p->segment_count; i++) {
+        addresses *one = &p->segments[i];
+        aegis_deallocate(allocator, one->kept, one->kept_count, sizeof *one->kept);
+        aegis_deallocate(allocator, one->activations, one->activation_count, sizeof(void *));
+    }
+    aegis_deallocate(allocator, p->segments, p->segment_count, sizeof *p->segments);
+    aegis_deallocate(allocator, p->buffers, p->buffer_count, sizeof(void *));
+    aegis_deallocate(allocator, p->boundaries, p->boundary_count, sizeof(void *));
+    memset(p, 0, sizeof *p);
 }
 
-static aegis_status resolve(const aegis_ort_model *model,
-                            const aegis_model_placement *placement,
-                            addresses *ret_planned,
-                            aegis_error *err)
+static bool make_planned(const aegis_ort_model *model, planned *p)
 {
     const aegis_allocator *allocator = &model->allocator;
-    addresses planned = {.kept_count = model->loading.allocation_count + 1,
-                         .activation_count = model->run.allocation_count + 1,
-                         .buffer_count = model->surface.buffer_count + 1};
-    planned.kept = aegis_allocate_zeroed(allocator, planned.kept_count, sizeof *planned.kept);
-    planned.activations =
-        aegis_allocate_zeroed(allocator, planned.activation_count, sizeof(void *));
-    planned.buffers = aegis_allocate_zeroed(allocator, planned.buffer_count, sizeof(void *));
-    if (planned.kept == NULL || planned.activations == NULL || planned.buffers == NULL) {
-        finish_addresses(allocator, &planned);
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                               "no memory to place");
+    p->buffer_count = model->surface.buffer_count + 1;
+    p->boundary_count = model->compiled.boundary_count + 1;
+    p->segment_count = model->segment_count;
+    p->buffers = aegis_allocate_zeroed(allocator, p->buffer_count, sizeof(void *));
+    p->boundaries = aegis_allocate_zeroed(allocator, p->boundary_count, sizeof(void *));
+    p->segments = aegis_allocate_zeroed(allocator, p->segment_count, sizeof *p->segments);
+    bool whole = p->buffers != NULL && p->boundaries != NULL && p->segments != NULL;
+    for (size_t i = 0; whole && i < p->segment_count; i++) {
+        addresses *one = &p->segments[i];
+        one->kept_count = model->segments[i].loading.allocation_count + 1;
+        one->activation_count = model->segments[i].run.allocation_count + 1;
+        one->kept = aegis_allocate_zeroed(allocator, one->kept_count, sizeof *one->kept);
+        one->activations = aegis_allocate_zeroed(allocator, one->activation_count, sizeof(void *));
+        whole = one->kept != NULL && one->activations != NULL;
     }
+    return whole;
+}
+
+static void resolve(const aegis_ort_model *model, planned *p)
+{
+    const aegis_model_placement *placement = p->placement;
     size_t next = 0;
     for (size_t i = 0; i < model->lifetime_count; i++) {
         const aegis_tensor_lifetime *one = &model->lifetimes[i];
         unsigned char *at =
             (unsigned char *)placement->base + placement->binding->placements[i].offset_bytes;
-        if (one->memory_class == AEGIS_MEMORY_WEIGHTS) {
-            planned.weights = at;
-        } else if (one->memory_class == AEGIS_MEMORY_PREPACKED) {
-            planned.kept[one->tensor] =
+        switch (one->memory_class) {
+        case AEGIS_MEMORY_WEIGHTS:
+            p->weights = at;
+            break;
+        case AEGIS_MEMORY_PREPACKED:
+            p->segments[one->segment].kept[one->tensor] =
                 (aegis_ort_place){.address = at, .size_bytes = one->size_bytes};
-        } else if (one->memory_class == AEGIS_MEMORY_ACTIVATION) {
-            planned.activations[one->tensor] = at;
-        } else {
-            planned.buffers[next++] = at;
+            break;
+        case AEGIS_MEMORY_STATE:
+        case AEGIS_MEMORY_INPUT:
+        case AEGIS_MEMORY_OUTPUT:
+            p->buffers[next++] = at;
+            break;
+        case AEGIS_MEMORY_ACTIVATION:
+            p->segments[one->segment].activations[one->tensor] = at;
+            break;
+        case AEGIS_MEMORY_BOUNDARY:
+            p->boundaries[one->tensor] = at;
+            break;
+        case AEGIS_MEMORY_SPILL:
+        case AEGIS_MEMORY_CLASS_COUNT:
+            break;
         }
     }
-    *ret_planned = planned;
-    return AEGIS_OK;
 }
 
 /* Reads the weights file to where the plan wants it; the very bytes that will be used are checked.
@@ -102,29 +136,29 @@ static aegis_status read_weights(const aegis_ort_model *model, unsigned char *to
     return status;
 }
 
-/* Creates the session at planned addresses; a departure from the recorded loading ends it. */
-static aegis_status load_placed(const aegis_ort_model *model,
-                                const aegis_model_placement *placement,
-                                const addresses *planned,
-                                aegis_ort_context *context,
-                                aegis_ort_session *ret_session,
-                                aegis_error *err)
+/* Creates a segment's session at planned addresses; a departure from the recorded loading ends it.
+ */
+static aegis_status load_placed(aegis_ort_model *model, planned *p, size_t index, aegis_error *err)
 {
+    aegis_ort_context *context = &model->segments[index].contexts[1];
+    addresses *own = &p->segments[index];
+    aegis_ort_session_config config = aegis_ort_model_session(model, index);
+    config.weights = p->weights;
+    config.context = context;
     context->mode = AEGIS_ORT_LOADING;
-    context->places = planned->kept;
-    context->place_count = model->kept_count;
+    context->places = own->kept;
+    context->place_count = model->segments[index].kept_count;
     context->departed = false;
-    context->player.planned_base = placement->base;
-    context->player.planned_bytes = placement->size_bytes;
-    context->player.spill_base = placement->spill_base;
-    context->player.spill_bytes = placement->spill_bytes;
+    context->player.planned_base = p->placement->base;
+    context->player.planned_bytes = p->placement->size_bytes;
+    context->player.spill_base = p->placement->spill_base;
+    context->player.spill_bytes = p->placement->spill_bytes;
     aegis_ort_enter(context);
-    aegis_status status = aegis_ort_session_create(model->backend->ort, &model->compiled,
-                                                   model->threads, model->prepack, planned->weights,
-                                                   context, &model->allocator, ret_session, err);
+    aegis_status status = aegis_ort_session_create(model->backend->ort, &config, &model->allocator,
+                                                   &own->session, err);
     context->mode = AEGIS_ORT_BLOCKS;
-    size_t left = 0;
-    for (size_t i = 0; i < context->place_count; i++) {
+    size_t left = 0, count = context->place_count;
+    for (size_t i = 0; i < count; i++) {
         left += !context->places[i].used;
     }
     context->places = NULL;
@@ -132,26 +166,66 @@ static aegis_status load_placed(const aegis_ort_model *model,
     /* A temporary block without a place was given back; one that stays outside the plan is not. */
     bool complete = left == 0 && context->live_bytes == 0 && atomic_load(&context->strays) == 0;
     if (status == AEGIS_OK && !complete) {
-        aegis_ort_session_finish(ret_session);
-        status =
-            aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
-                            "loading left its recording: %zu of %zu blocks that stay were not "
-                            "asked for, %" PRIu64 " bytes stay that have no place (first "
-                            "asked: %" PRIu64 " bytes)",
-                            left, model->kept_count, context->live_bytes, context->asked_bytes);
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
+                                 "loading left its recording: %zu of %zu blocks that stay were not "
+                                 "asked for, %" PRIu64 " bytes stay that have no place (first "
+                                 "asked: %" PRIu64 " bytes)",
+                                 left, count, context->live_bytes, context->asked_bytes);
     }
     aegis_ort_leave();
     return status;
 }
 
-static void end_trial(aegis_ort_model *model, aegis_ort_session *session)
+static void end_sessions(aegis_ort_model *model, planned *p, int which)
 {
-    aegis_ort_enter(&model->contexts[0]);
-    aegis_ort_session_finish(session);
-    aegis_ort_leave();
+    for (size_t i = 0; i < p->segment_count; i++) {
+        aegis_ort_enter(&model->segments[i].contexts[which]);
+        aegis_ort_session_finish(&p->segments[i].session);
+        aegis_ort_leave();
+    }
+}
+
+static void end_trial(aegis_ort_model *model)
+{
     if (model->trial_weights != NULL) {
         munmap(model->trial_weights, model->compiled.weights_bytes);
         model->trial_weights = NULL;
+    }
+    aegis_block_free(model->trial_boundaries);
+    model->trial_boundaries = NULL;
+}
+
+/* The placed sessions come in, the trial ones go. */
+static void move_in(aegis_ort_model *model, planned *p)
+{
+    for (size_t i = 0; i < model->segment_count; i++) {
+        aegis_ort_segment *segment = &model->segments[i];
+        aegis_ort_session trial = segment->session;
+        segment->session = p->segments[i].session;
+        p->segments[i].session = trial;
+        segment->context = &segment->contexts[1];
+        segment->addresses = p->segments[i].activations;
+        segment->address_capacity = p->segments[i].activation_count;
+        p->segments[i].activations = NULL;
+        p->segments[i].activation_count = 0;
+    }
+    end_sessions(model, p, 0);
+    end_trial(model);
+    for (size_t i = 0; i < model->compiled.boundary_count; i++) {
+        model->boundaries[i] = p->boundaries[i];
+        memset(model->boundaries[i], 0, model->compiled.boundaries[i].info.size_bytes);
+    }
+    model->placed = true;
+    model->reached = 0;
+}
+
+static void start_playing(aegis_ort_model *model)
+{
+    for (size_t i = 0; i < model->segment_count; i++) {
+        aegis_ort_segment *segment = &model->segments[i];
+        segment->context->player.tape = &segment->run;
+        segment->context->player.addresses = segment->addresses;
+        segment->context->mode = AEGIS_ORT_PLAYING;
     }
 }
 
@@ -159,43 +233,30 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
                                    const aegis_model_placement *placement,
                                    aegis_error *err)
 {
-    aegis_ort_context *context = &model->contexts[1];
-    addresses planned = {0};
-    aegis_ort_session session = {.ort = NULL};
-    aegis_status status = resolve(model, placement, &planned, err);
-    if (status != AEGIS_OK) {
-        return status;
+    planned p = {.placement = placement};
+    if (!make_planned(model, &p)) {
+        finish_planned(&model->allocator, &p);
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory to place");
     }
-    status = read_weights(model, planned.weights, err);
-    if (status == AEGIS_OK) {
-        status = load_placed(model, placement, &planned, context, &session, err);
+    resolve(model, &p);
+    aegis_status status = read_weights(model, p.weights, err);
+    for (size_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
+        status = load_placed(model, &p, i, err);
     }
     if (status == AEGIS_OK) {
-        status = aegis_surface_place(&model->surface, planned.buffers, err);
-        if (status != AEGIS_OK) {
-            aegis_ort_enter(context);
-            aegis_ort_session_finish(&session);
-            aegis_ort_leave();
-        }
+        status = aegis_surface_place(&model->surface, p.buffers, err);
     }
     if (status != AEGIS_OK) {
-        finish_addresses(&model->allocator, &planned);
+        end_sessions(model, &p, 1);
+        finish_planned(&model->allocator, &p);
         return status;
     }
     /* From here on the model lives in the arena; what fails now loses it. */
-    aegis_ort_session trial = model->session;
-    model->session = session;
-    model->context = context;
-    model->placed = true;
-    end_trial(model, &trial);
-    status = aegis_ort_session_bind(&model->session, &model->surface, err);
+    move_in(model, &p);
+    finish_planned(&model->allocator, &p);
+    status = aegis_ort_model_bind(model, err);
     model->lost = status != AEGIS_OK;
-    aegis_deallocate(&model->allocator, planned.kept, planned.kept_count, sizeof *planned.kept);
-    model->addresses = planned.activations;
-    model->address_capacity = planned.activation_count;
-    aegis_deallocate(&model->allocator, planned.buffers, planned.buffer_count, sizeof(void *));
-    context->player.tape = &model->run;
-    context->player.addresses = model->addresses;
-    context->mode = AEGIS_ORT_PLAYING;
+    start_playing(model);
     return status;
 }

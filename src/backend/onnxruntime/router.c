@@ -143,34 +143,39 @@ static void *route_alloc(OrtAllocator *self, size_t size)
     return serve_block(context, size);
 }
 
-static void route_free(OrtAllocator *self, void *pointer)
+/* Of a thread that has entered a context. */
+static void free_entered(aegis_ort_context *context, void *pointer)
 {
-    aegis_ort_context *context = current != NULL ? current : pool_owner;
     uint64_t size, tag;
     const void *owner;
-    (void)self;
-    if (current != NULL && context->mode == AEGIS_ORT_PLAYING) {
+    if (context->mode == AEGIS_ORT_PLAYING) {
         aegis_player_free(&context->player, pointer);
         return;
     }
-    if (current != NULL && context->mode == AEGIS_ORT_LOADING) {
+    if (context->mode == AEGIS_ORT_LOADING) {
         leave_place(context, pointer);
     }
-    if (context != NULL && aegis_player_holds(&context->player, pointer)) {
+    if (aegis_player_holds(&context->player, pointer) ||
+        !aegis_block_describe(pointer, &size, &tag, &owner)) {
         return; /* planned bytes need no release */
     }
-    if (pointer == NULL || !aegis_block_describe(pointer, &size, &tag, &owner)) {
-        return;
-    }
-    if (current != NULL && owner != NULL && owner == context->tape) {
+    if (owner != NULL && owner == context->tape) {
         aegis_tape_free(context->tape, tag);
-    } else if (current != NULL && context->tape != NULL) {
+    } else if (context->tape != NULL) {
         context->crossed = true;
     }
-    if (current != NULL) {
-        context->live_bytes -= size < context->live_bytes ? size : context->live_bytes;
-    }
+    context->live_bytes -= size < context->live_bytes ? size : context->live_bytes;
     aegis_block_free(pointer);
+}
+
+static void route_free(OrtAllocator *self, void *pointer)
+{
+    (void)self;
+    if (current != NULL) {
+        free_entered(current, pointer);
+    } else if (pool_owner == NULL || !aegis_player_holds(&pool_owner->player, pointer)) {
+        aegis_block_free(pointer); /* leaves alone what is no block */
+    }
 }
 
 static const OrtMemoryInfo *route_info(const OrtAllocator *self)

@@ -13,11 +13,13 @@ static void abandon(void *argument)
     aegis_ort_gate_abandon(&((aegis_ort_model *)argument)->gate);
 }
 
-static aegis_status
-judge(aegis_ort_model *model, OrtStatus *native, bool terminated, aegis_error *err)
+static aegis_status judge(aegis_ort_model *model,
+                          aegis_ort_context *context,
+                          OrtStatus *native,
+                          bool terminated,
+                          aegis_error *err)
 {
     const aegis_ort *ort = model->backend->ort;
-    aegis_ort_context *context = model->context;
     aegis_status status = AEGIS_OK;
     if (context->mode == AEGIS_ORT_PLAYING) {
         status = aegis_player_end(&context->player, native == NULL, err);
@@ -42,13 +44,15 @@ judge(aegis_ort_model *model, OrtStatus *native, bool terminated, aegis_error *e
     return status;
 }
 
-aegis_status aegis_ort_model_run(aegis_ort_model *model, uint32_t slot, aegis_error *err)
+static aegis_status
+run_segment(aegis_ort_model *model, uint32_t index, uint32_t slot, aegis_error *err)
 {
     const OrtApi *api = model->backend->ort->api;
-    aegis_ort_context *context = model->context;
-    aegis_surface *surface = &model->surface;
-    OrtValue **values = aegis_ort_session_values(&model->session, slot, surface->parity);
-    size_t inputs = surface->input_count;
+    aegis_ort_segment *segment = &model->segments[index];
+    aegis_ort_context *context = segment->context;
+    aegis_ort_session *session = &segment->session;
+    OrtValue **values = aegis_ort_session_values(session, slot, model->surface.parity);
+    size_t inputs = session->input_count;
     OrtRunOptions *options = aegis_ort_gate_start(&model->gate, err);
     if (options == NULL) {
         return AEGIS_ERROR_INTERNAL;
@@ -60,22 +64,46 @@ aegis_status aegis_ort_model_run(aegis_ort_model *model, uint32_t slot, aegis_er
     }
     aegis_ort_enter(context);
     OrtStatus *native =
-        api->Run(model->session.session, options, model->names, (const OrtValue *const *)values,
-                 inputs, model->names + inputs, surface->output_count, values + inputs);
+        api->Run(session->session, options, segment->names, (const OrtValue *const *)values, inputs,
+                 segment->names + inputs, session->output_count, values + inputs);
     aegis_ort_leave();
     bool terminated = aegis_ort_gate_stop(&model->gate);
-    aegis_status status = judge(model, native, terminated, err);
+    return judge(model, context, native, terminated, err);
+}
+
+aegis_status
+aegis_ort_model_run(aegis_ort_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
+{
+    aegis_surface *surface = &model->surface;
+    bool next = segment == 0 || (slot == model->reached_slot &&
+                                 (segment == model->reached || segment + 1 == model->reached));
+    if (!next) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                               "model '%s': segment %" PRIu32 " of slot %" PRIu32
+                               " cannot run: the job in slot %" PRIu32 " has completed %" PRIu32
+                               " segments; the segments of a job run in order, one job at a time",
+                               surface->model_name, segment, slot, model->reached_slot,
+                               model->reached);
+    }
+    model->reached = segment;
+    model->reached_slot = slot;
+    model->last_segment = segment;
+    aegis_status status = run_segment(model, segment, slot, err);
     if (status == AEGIS_OK) {
-        surface->written = surface->parity ^ 1u;
+        model->reached = segment + 1;
+        if (model->reached == model->segment_count) {
+            surface->written = surface->parity ^ 1u;
+        }
     }
     return status;
 }
 
 /* ---- recording ---- */
 
-static aegis_status record_once(aegis_ort_model *model, aegis_tape *tape, aegis_error *err)
+static aegis_status
+record_segment(aegis_ort_model *model, uint32_t index, aegis_tape *tape, aegis_error *err)
 {
-    aegis_ort_context *context = model->context;
+    aegis_ort_context *context = model->segments[index].context;
     uint64_t permanent = aegis_ort_model_permanent_bytes(model);
     aegis_tape_clear(tape);
     context->tape = tape;
@@ -85,7 +113,7 @@ static aegis_status record_once(aegis_ort_model *model, aegis_tape *tape, aegis_
     context->on_cap = abandon;
     context->argument = model;
     atomic_store(&context->strays, 0);
-    aegis_status status = aegis_ort_model_run(model, 0, err);
+    aegis_status status = aegis_ort_model_run(model, index, 0, err);
     context->tape = NULL;
     context->cap_bytes = 0;
     if (context->capped) {
@@ -117,11 +145,51 @@ static int larger_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
+/* Blocks of one segment that stay from loading, largest first. Returns how many. */
+static size_t list_kept(aegis_ort_segment *segment, uint32_t index, aegis_tensor_lifetime *ret_list)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < segment->loading.allocation_count; i++) {
+        const aegis_tape_allocation *one = &segment->loading.allocations[i];
+        if (one->died < 0 && one->size_bytes > 0) {
+            ret_list[count++] = (aegis_tensor_lifetime){.memory_class = AEGIS_MEMORY_PREPACKED,
+                                                        .segment = index,
+                                                        .end = 1,
+                                                        .size_bytes = one->size_bytes,
+                                                        .alignment = 64};
+        }
+    }
+    qsort(ret_list, count, sizeof *ret_list, larger_first);
+    for (size_t i = 0; i < count; i++) {
+        ret_list[i].tensor = (uint32_t)i;
+    }
+    segment->kept_count = count;
+    return count;
+}
+
+static size_t list_boundaries(const aegis_ort_compiled *compiled, aegis_tensor_lifetime *ret_list)
+{
+    for (size_t i = 0; i < compiled->boundary_count; i++) {
+        const aegis_ort_boundary *one = &compiled->boundaries[i];
+        ret_list[i] = (aegis_tensor_lifetime){.tensor = (uint32_t)i,
+                                              .memory_class = AEGIS_MEMORY_BOUNDARY,
+                                              .segment = one->first,
+                                              .start = one->first,
+                                              .end = one->end,
+                                              .size_bytes = one->info.size_bytes,
+                                              .alignment = 64};
+    }
+    return compiled->boundary_count;
+}
+
 static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
 {
-    size_t kept = 0, count = 0;
-    size_t most = 1 + model->loading.allocation_count + model->surface.buffer_count +
-                  model->run.allocation_count;
+    const aegis_ort_compiled *compiled = &model->compiled;
+    size_t most = 1 + model->surface.buffer_count + compiled->boundary_count, count = 0;
+    for (size_t i = 0; i < model->segment_count; i++) {
+        most +=
+            model->segments[i].loading.allocation_count + model->segments[i].run.allocation_count;
+    }
     aegis_deallocate(&model->allocator, model->lifetimes, model->lifetime_capacity,
                      sizeof *model->lifetimes);
     model->lifetime_capacity = model->lifetime_count = 0;
@@ -132,52 +200,57 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
     }
     model->lifetime_capacity = most;
     aegis_tensor_lifetime *all = model->lifetimes;
-    if (model->compiled.weights_bytes > 0) {
+    if (compiled->weights_bytes > 0) {
         all[count++] = (aegis_tensor_lifetime){.memory_class = AEGIS_MEMORY_WEIGHTS,
                                                .end = 1,
-                                               .size_bytes = model->compiled.weights_bytes,
+                                               .size_bytes = compiled->weights_bytes,
                                                .alignment = 64};
     }
     size_t first = count;
-    for (size_t i = 0; i < model->loading.allocation_count; i++) {
-        const aegis_tape_allocation *one = &model->loading.allocations[i];
-        if (one->died < 0 && one->size_bytes > 0) {
-            all[count++] = (aegis_tensor_lifetime){.memory_class = AEGIS_MEMORY_PREPACKED,
-                                                   .end = 1,
-                                                   .size_bytes = one->size_bytes,
-                                                   .alignment = 64};
-        }
+    for (uint32_t i = 0; i < model->segment_count; i++) {
+        count += list_kept(&model->segments[i], i, all + count);
     }
-    kept = count - first;
-    qsort(all + first, kept, sizeof *all, larger_first);
-    for (size_t i = 0; i < kept; i++) {
-        all[first + i].tensor = (uint32_t)i;
-    }
-    model->kept_count = kept;
-    aegis_surface_lifetimes(&model->surface, (uint32_t)kept, all + count);
+    aegis_surface_lifetimes(&model->surface, (uint32_t)(count - first), all + count);
     count += model->surface.buffer_count;
-    count += aegis_tape_lifetimes(&model->run, AEGIS_MEMORY_ACTIVATION, 0, all + count);
+    count += list_boundaries(compiled, all + count);
+    for (uint32_t i = 0; i < model->segment_count; i++) {
+        count +=
+            aegis_tape_lifetimes(&model->segments[i].run, AEGIS_MEMORY_ACTIVATION, i, all + count);
+    }
     model->lifetime_count = count;
     return AEGIS_OK;
 }
 
-aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
+/* Each segment twice in a row: it may run again on what it read. */
+static aegis_status record_twice(aegis_ort_model *model, uint32_t index, aegis_error *err)
 {
-    aegis_tape second;
+    aegis_tape second, *first = &model->segments[index].run;
     aegis_tape_init(&second, &model->allocator);
-    model->recorded = false;
-    aegis_status status = record_once(model, &model->run, err);
+    aegis_status status = record_segment(model, index, first, err);
     if (status == AEGIS_OK) {
-        status = record_once(model, &second, err);
+        status = record_segment(model, index, &second, err);
     }
     if (status == AEGIS_OK) {
-        status = aegis_tape_compare(&model->run, &second, err);
+        status = aegis_tape_compare(first, &second, err);
     }
     aegis_tape_finish(&second);
-    model->surface.written = model->surface.parity;
     if (status == AEGIS_OK) {
-        status = aegis_ort_model_check_limit(model, model->run.peak_bytes, err);
+        status = aegis_ort_model_check_limit(model, first->peak_bytes, err);
     }
+    return status;
+}
+
+aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    model->recorded = false;
+    for (uint32_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
+        status = record_twice(model, i, err);
+        if (status != AEGIS_OK && model->segment_count > 1) {
+            aegis_error_prefix(err, "segment %" PRIu32, i);
+        }
+    }
+    model->surface.written = model->surface.parity;
     if (status == AEGIS_OK) {
         status = list_lifetimes(model, err);
     }
@@ -227,10 +300,11 @@ run_unbound(aegis_ort_model *model, const char **names, OrtValue **outputs, aegi
     for (size_t i = 0; i < compiled->output_count; i++) {
         names[compiled->input_count + i] = compiled->outputs[i].name;
     }
-    aegis_ort_enter(model->context);
+    aegis_ort_segment *whole = &model->segments[0];
+    aegis_ort_enter(whole->context);
     OrtStatus *native = ort->api->Run(
-        model->session.session, NULL, names,
-        (const OrtValue *const *)aegis_ort_session_values(&model->session, 0, 0),
+        whole->session.session, NULL, names,
+        (const OrtValue *const *)aegis_ort_session_values(&whole->session, 0, 0),
         compiled->input_count, names + compiled->input_count, compiled->output_count, outputs);
     if (native != NULL) {
         status = aegis_ort_error(ort, native, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INFERENCE,
@@ -269,7 +343,9 @@ aegis_ort_model_probe(aegis_ort_model *model, const aegis_model_config *config, 
         status = aegis_surface_open_trial(&inputs, err);
     }
     if (status == AEGIS_OK) {
-        status = aegis_ort_session_bind(&model->session, &inputs, err);
+        const aegis_ort_binding binding = {
+            .part = &compiled->parts[0], .surface = &inputs, .inputs_only = true};
+        status = aegis_ort_session_bind(&model->segments[0].session, &binding, err);
     }
     if (status == AEGIS_OK) {
         status = run_unbound(model, names, outputs, err);

@@ -40,17 +40,17 @@ ONNXTensorElementDataType aegis_ort_element(aegis_element element)
 }
 
 static OrtStatus *add_weights(aegis_ort_session *session,
-                              const aegis_ort_compiled *compiled,
-                              unsigned char *weights,
+                              const aegis_ort_session_config *config,
                               OrtSessionOptions *options)
 {
     const OrtApi *api = session->ort->api;
+    unsigned char *bytes = config->weights;
     OrtStatus *native = NULL;
-    for (size_t i = 0; i < compiled->weight_count && native == NULL; i++) {
-        const aegis_ort_weight *weight = &compiled->weights[i];
+    for (size_t i = 0; i < config->part->weight_count && native == NULL; i++) {
+        const aegis_ort_weight *weight = &config->compiled->weights[config->part->weights[i]];
         /* ONNX and ONNX Runtime number their element types alike. */
         native = api->CreateTensorWithDataAsOrtValue(
-            session->ort->memory, weights + weight->offset, weight->length, weight->dims,
+            session->ort->memory, bytes + weight->offset, weight->length, weight->dims,
             weight->rank, (ONNXTensorElementDataType)weight->onnx_type, &session->weights[i]);
         if (native == NULL) {
             native = api->AddInitializer(options, weight->name, session->weights[i]);
@@ -60,54 +60,87 @@ static OrtStatus *add_weights(aegis_ort_session *session,
 }
 
 static OrtStatus *configure(aegis_ort_session *session,
-                            const aegis_ort_compiled *compiled,
-                            unsigned threads,
-                            bool prepack,
-                            void *weights,
-                            aegis_ort_context *context,
+                            const aegis_ort_session_config *config,
                             OrtSessionOptions **ret_options)
 {
     const OrtApi *api = session->ort->api;
-    OrtStatus *native = aegis_ort_base_options(session->ort, threads, ret_options);
+    OrtStatus *native = aegis_ort_base_options(session->ort, config->threads, ret_options);
     if (native != NULL) {
         return native;
     }
     OrtSessionOptions *options = *ret_options;
-    if ((native = api->AddSessionConfigEntry(options, "session.use_env_allocators", "1")) != NULL ||
-        (native = api->SetSessionGraphOptimizationLevel(
-             options, compiled->at_load ? ORT_ENABLE_ALL : ORT_DISABLE_ALL)) != NULL) {
+    if ((native = api->SetSessionGraphOptimizationLevel(
+             options, config->compiled->at_load ? ORT_ENABLE_ALL : ORT_DISABLE_ALL)) != NULL) {
         return native;
     }
-    if (!prepack &&
+    if (config->context != NULL &&
+        (native = api->AddSessionConfigEntry(options, "session.use_env_allocators", "1")) != NULL) {
+        return native;
+    }
+    if (!config->prepack &&
         (native = api->AddSessionConfigEntry(options, "session.disable_prepacking", "1")) != NULL) {
         return native;
     }
-    if (threads > 1 && (native = aegis_ort_own_threads(session->ort, options, context)) != NULL) {
+    if (config->profile != NULL &&
+        (native = api->EnableProfiling(options, config->profile)) != NULL) {
         return native;
     }
-    return add_weights(session, compiled, weights, options);
+    if (config->threads > 1 && config->context != NULL &&
+        (native = aegis_ort_own_threads(session->ort, options, config->context)) != NULL) {
+        return native;
+    }
+    return add_weights(session, config, options);
 }
 
-/* From a file, because external initialisers are looked for beside it; a graph to be optimised at
- * load comes from memory, because its external data lies beside the original. */
+/* The bytes of a part, and that they are those of its hash. */
+static aegis_status read_part(const aegis_ort_part *part,
+                              const aegis_allocator *allocator,
+                              char **ret_bytes,
+                              size_t *ret_size,
+                              aegis_error *err)
+{
+    char hash[AEGIS_SHA256_HEX_BYTES], *bytes = NULL;
+    size_t size = 0;
+    aegis_status status =
+        aegis_file_read(part->path, UINT64_C(1) << 31, allocator, &bytes, &size, err);
+    if (status == AEGIS_OK && part->hash[0] != '\0') {
+        status = aegis_sha256_bytes(bytes, size, hash, err);
+        if (status == AEGIS_OK && strcmp(hash, part->hash) != 0) {
+            status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
+                                     "%s has changed since it was opened", part->path);
+        }
+    }
+    if (status != AEGIS_OK) {
+        aegis_file_free(allocator, bytes, size);
+        return status;
+    }
+    *ret_bytes = bytes;
+    *ret_size = size;
+    return AEGIS_OK;
+}
+
+/* The whole compiled graph comes from its file, because external initialisers are looked for beside
+ * it. A graph to be optimised at load has them beside the original, a segment in the folder of the
+ * compiled model: both come from memory, with that folder's name. */
 static OrtStatus *create(aegis_ort_session *session,
-                         const aegis_ort_compiled *compiled,
+                         const aegis_ort_session_config *config,
                          OrtSessionOptions *options,
                          aegis_error *err,
                          aegis_status *ret_status)
 {
     const OrtApi *api = session->ort->api;
-    if (!compiled->at_load) {
+    const aegis_ort_compiled *compiled = config->compiled;
+    if (!compiled->at_load && strcmp(config->part->path, compiled->graph_path) == 0) {
         return api->CreateSession(session->ort->env, compiled->graph_path, options,
                                   &session->session);
     }
     char *bytes = NULL;
     size_t size = 0;
-    OrtStatus *native = api->AddSessionConfigEntry(
-        options, "session.model_external_initializers_file_folder_path", compiled->model_folder);
+    OrtStatus *native =
+        api->AddSessionConfigEntry(options, "session.model_external_initializers_file_folder_path",
+                                   compiled->at_load ? compiled->model_folder : compiled->folder);
     if (native == NULL) {
-        *ret_status = aegis_file_read(compiled->graph_path, UINT64_C(1) << 31, &session->allocator,
-                                      &bytes, &size, err);
+        *ret_status = read_part(config->part, &session->allocator, &bytes, &size, err);
     }
     if (native == NULL && *ret_status == AEGIS_OK) {
         native =
@@ -118,11 +151,7 @@ static OrtStatus *create(aegis_ort_session *session,
 }
 
 aegis_status aegis_ort_session_create(const aegis_ort *ort,
-                                      const aegis_ort_compiled *compiled,
-                                      unsigned threads,
-                                      bool prepack,
-                                      void *weights,
-                                      aegis_ort_context *context,
+                                      const aegis_ort_session_config *config,
                                       const aegis_allocator *allocator,
                                       aegis_ort_session *ret_session,
                                       aegis_error *err)
@@ -130,16 +159,16 @@ aegis_status aegis_ort_session_create(const aegis_ort *ort,
     aegis_ort_session session = {.ort = ort, .allocator = *allocator};
     aegis_status status = AEGIS_OK;
     OrtSessionOptions *options = NULL;
-    session.weights =
-        aegis_allocate_zeroed(allocator, compiled->weight_count + 1, sizeof(OrtValue *));
-    session.weight_count = session.weights == NULL ? 0 : compiled->weight_count;
+    size_t weights = config->part->weight_count;
+    session.weights = aegis_allocate_zeroed(allocator, weights + 1, sizeof(OrtValue *));
+    session.weight_count = session.weights == NULL ? 0 : weights;
     if (session.weights == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory for a session");
     }
-    OrtStatus *native = configure(&session, compiled, threads, prepack, weights, context, &options);
+    OrtStatus *native = configure(&session, config, &options);
     if (native == NULL) {
-        native = create(&session, compiled, options, err, &status);
+        native = create(&session, config, options, err, &status);
     }
     if (options != NULL) {
         ort->api->ReleaseSessionOptions(options);
@@ -176,11 +205,36 @@ static OrtStatus *make_value(const aegis_ort_session *session,
         aegis_ort_element(info->element), ret_value);
 }
 
-aegis_status
-aegis_ort_session_bind(aegis_ort_session *session, const aegis_surface *surface, aegis_error *err)
+static OrtStatus *make_operand(const aegis_ort_session *session,
+                               const aegis_ort_binding *binding,
+                               aegis_ort_operand operand,
+                               uint32_t slot,
+                               uint32_t parity,
+                               OrtValue **ret_value)
 {
-    size_t inputs = surface->input_count, outputs = surface->output_count, each = inputs + outputs;
-    size_t count = 2 * (size_t)surface->slots * each;
+    const aegis_surface *surface = binding->surface;
+    uint32_t index = operand.index;
+    switch (operand.role) {
+    case AEGIS_ORT_ROLE_INPUT:
+        return make_value(session, &surface->inputs[index],
+                          aegis_surface_input_pointer(surface, index, slot, parity), ret_value);
+    case AEGIS_ORT_ROLE_OUTPUT:
+        return make_value(session, &surface->outputs[index],
+                          aegis_surface_output_pointer(surface, index, slot, parity), ret_value);
+    case AEGIS_ORT_ROLE_BOUNDARY:
+        break;
+    }
+    return make_value(session, &binding->boundaries[index].info, binding->boundary_pointers[index],
+                      ret_value);
+}
+
+aegis_status aegis_ort_session_bind(aegis_ort_session *session,
+                                    const aegis_ort_binding *binding,
+                                    aegis_error *err)
+{
+    const aegis_ort_part *part = binding->part;
+    size_t inputs = part->input_count, outputs = binding->inputs_only ? 0 : part->output_count;
+    size_t each = inputs + outputs, count = 2 * (size_t)binding->surface->slots * each;
     OrtValue **values = aegis_allocate_zeroed(&session->allocator, count + 1, sizeof(OrtValue *));
     if (values == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
@@ -188,15 +242,8 @@ aegis_ort_session_bind(aegis_ort_session *session, const aegis_surface *surface,
     }
     OrtStatus *native = NULL;
     for (size_t i = 0; i < count && native == NULL; i++) {
-        uint32_t slot = (uint32_t)(i / each / 2), parity = (uint32_t)(i / each % 2);
-        size_t which = i % each;
-        native =
-            which < inputs
-                ? make_value(session, &surface->inputs[which],
-                             aegis_surface_input_pointer(surface, which, slot, parity), &values[i])
-                : make_value(session, &surface->outputs[which - inputs],
-                             aegis_surface_output_pointer(surface, which - inputs, slot, parity),
-                             &values[i]);
+        native = make_operand(session, binding, part->operands[i % each], (uint32_t)(i / each / 2),
+                              (uint32_t)(i / each % 2), &values[i]);
     }
     if (native != NULL) {
         release_values(session, values, count);

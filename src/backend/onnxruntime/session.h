@@ -16,20 +16,36 @@ typedef struct aegis_ort_session {
     size_t value_count, input_count, output_count;
 } aegis_ort_session;
 
-/* Creates the session; the caller has entered its context. `weights` holds compiled->weights_bytes.
- * ENGINE_DESERIALIZE. */
+typedef struct aegis_ort_session_config {
+    const aegis_ort_compiled *compiled;
+    const aegis_ort_part *part;
+    unsigned threads;
+    bool prepack;
+    void *weights;              /* compiled->weights_bytes */
+    aegis_ort_context *context; /* entered by the caller; NULL: the runtime's own memory */
+    const char *profile;        /* prefix of a file to profile into, or NULL */
+} aegis_ort_session_config;
+
+/* ENGINE_DESERIALIZE. */
 aegis_status aegis_ort_session_create(const aegis_ort *ort,
-                                      const aegis_ort_compiled *compiled,
-                                      unsigned threads,
-                                      bool prepack,
-                                      void *weights,
-                                      aegis_ort_context *context,
+                                      const aegis_ort_session_config *config,
                                       const aegis_allocator *allocator,
                                       aegis_ort_session *ret_session,
                                       aegis_error *err);
-/* Makes the values over the surface's buffers, anew when they exist. */
-aegis_status
-aegis_ort_session_bind(aegis_ort_session *session, const aegis_surface *surface, aegis_error *err);
+
+/* Where the operands of a part are. */
+typedef struct aegis_ort_binding {
+    const aegis_ort_part *part;
+    const aegis_surface *surface;
+    const aegis_ort_boundary *boundaries;
+    void *const *boundary_pointers;
+    bool inputs_only; /* outputs are left to the runtime */
+} aegis_ort_binding;
+
+/* Makes the values of all slots, anew when they exist. */
+aegis_status aegis_ort_session_bind(aegis_ort_session *session,
+                                    const aegis_ort_binding *binding,
+                                    aegis_error *err);
 /* The values of a run: inputs first, outputs behind them. */
 OrtValue **
 aegis_ort_session_values(const aegis_ort_session *session, uint32_t slot, uint32_t parity);

@@ -69,6 +69,10 @@ static bool conflict(const known *a, size_t i, const known *b, size_t j)
     const aegis_tensor_lifetime *x = &a->lifetimes[i], *y = &b->lifetimes[j];
     bool both_die =
         x->memory_class == AEGIS_MEMORY_ACTIVATION && y->memory_class == AEGIS_MEMORY_ACTIVATION;
+    if (a == b && x->memory_class == AEGIS_MEMORY_BOUNDARY &&
+        y->memory_class == AEGIS_MEMORY_BOUNDARY) {
+        return x->start < y->end && y->start < x->end; /* on the axis of the segments */
+    }
     if (!both_die || a->lane != b->lane) {
         return true;
     }
@@ -127,11 +131,28 @@ static void check_bindings(world *w)
     }
 }
 
+/* The most bytes of a model's boundary tensors that live in one segment. */
+static uint64_t boundary_peak(const known *k)
+{
+    uint64_t most = 0;
+    for (int64_t at = 0; at < 16; at++) {
+        uint64_t live = 0;
+        for (size_t i = 0; i < k->count; i++) {
+            const aegis_tensor_lifetime *l = &k->lifetimes[i];
+            bool alive = l->memory_class == AEGIS_MEMORY_BOUNDARY && l->start <= at && at < l->end;
+            live += alive ? l->size_bytes : 0;
+        }
+        most = live > most ? live : most;
+    }
+    return most;
+}
+
 static void check_counters(const world *w)
 {
     aegis_memory_totals t;
     aegis_memory_orchestrator_totals(w->o, &t);
-    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT] = {0}, sum = t.padding_bytes, pressure = 0;
+    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT] = {0}, sum = t.padding_bytes, pressure = 0,
+             crossing = 0;
     for (size_t m = 0; m < MODELS; m++) {
         const known *k = &w->models[m];
         uint64_t frees = 0;
@@ -143,6 +164,7 @@ static void check_counters(const world *w)
                              AEGIS_OK);
         }
         pressure += frees;
+        crossing += k->planned ? boundary_peak(k) : 0;
     }
     for (int c = 0; c < AEGIS_MEMORY_CLASS_COUNT; c++) {
         sum += t.by_class[c];
@@ -151,6 +173,7 @@ static void check_counters(const world *w)
         }
     }
     assert_int_equal(sum, t.planned_bytes);
+    assert_true(t.by_class[AEGIS_MEMORY_BOUNDARY] >= crossing);
     assert_true(t.planned_bytes <= w->capacity);
     assert_int_equal(aegis_memory_orchestrator_current(w->o), t.planned_bytes);
     assert_true(aegis_memory_orchestrator_peak(w->o) >= t.planned_bytes);

@@ -149,6 +149,37 @@ static void one_lane_shares_its_activations(void **state)
     aegis_memory_orchestrator_destroy(o);
 }
 
+/* A chain of cuts: what crosses the first is dead when the third is crossed. */
+static void boundary_tensors_share_bytes_over_segments(void **state)
+{
+    (void)state;
+    static const aegis_tensor_lifetime chain[] = {
+        {0, CLASS(WEIGHTS), 0, 0, 1, 64, 0},    {0, CLASS(BOUNDARY), 0, 0, 2, 1000, 0},
+        {1, CLASS(BOUNDARY), 1, 1, 3, 1000, 0}, {2, CLASS(BOUNDARY), 2, 2, 4, 900, 256},
+        {3, CLASS(BOUNDARY), 2, 2, 3, 0, 0},    {0, CLASS(ACTIVATION), 1, 0, 1, 128, 0},
+    };
+    aegis_memory_orchestrator *o = make(1 << 20, 1, 0);
+    assert_int_equal(plan(o, 1, 0, chain, 6, NULL), AEGIS_OK);
+    assert_int_equal(plan(o, 2, 0, chain, 6, NULL), AEGIS_OK);
+    assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+    const aegis_memory_binding *one = bind(o, 1), *two = bind(o, 2);
+    const aegis_memory_placement *p = one->placements;
+    assert_int_equal(p[1].offset_bytes, p[3].offset_bytes);
+    assert_int_equal(p[3].offset_bytes % 256, 0);
+    assert_true(p[2].offset_bytes >= p[1].offset_bytes + 1000 ||
+                p[1].offset_bytes >= p[2].offset_bytes + 1000);
+    /* 64, to 256, and two of 1000 there */
+    assert_int_equal(one->permanent_bytes, 256 + 2048);
+    assert_int_equal(one->total_bytes, one->permanent_bytes + 128);
+    for (size_t i = 1; i < 4; i++) { /* another model is between its segments at any time */
+        assert_true(two->placements[i].offset_bytes >= p[0].offset_bytes + one->permanent_bytes ||
+                    p[0].offset_bytes >= two->placements[0].offset_bytes + two->permanent_bytes);
+    }
+    aegis_memory_totals t = totals(o);
+    assert_true(t.by_class[CLASS(BOUNDARY)] >= 2 * 2000 && t.by_class[CLASS(BOUNDARY)] <= 2 * 2048);
+    aegis_memory_orchestrator_destroy(o);
+}
+
 static void sharing_lists_the_largest_first(void **state)
 {
     (void)state;
@@ -523,6 +554,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(binding_holds_every_tensor),
         cmocka_unit_test(one_lane_shares_its_activations),
+        cmocka_unit_test(boundary_tensors_share_bytes_over_segments),
         cmocka_unit_test(sharing_lists_the_largest_first),
         cmocka_unit_test(states_are_kept),
         cmocka_unit_test(create_refuses_what_makes_no_sense),
