@@ -9,6 +9,7 @@ int aegisrt_command_check(int argc, char **argv);
 int aegisrt_command_admit(int argc, char **argv);
 int aegisrt_command_plan(int argc, char **argv);
 int aegisrt_command_profile(int argc, char **argv);
+int aegisrt_command_simulate(int argc, char **argv);
 int aegisrt_command_replay(int argc, char **argv);
 int aegisrt_command_explain(int argc, char **argv);
 int aegisrt_command_trace(int argc, char **argv);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `explain`: the records of a trace that answer a question, as sentences in order of time. */
 #include "commands.h"
-#include "json.h"
+#include "explain_story.h"
 
 #include <aegisrt/trace.h>
 
@@ -59,8 +59,12 @@ static const cli_command command = {
     .operands = "TRACE",
     .summary = "why: for a job, a time or a model",
     .about =
-        "Tells from TRACE what was decided and why, in order of time. Without a question it sums\n"
-        "the trace up and lists what was out of the ordinary.",
+        "Tells from TRACE what was decided and why: of a job, what blocked it, what went first "
+        "and\n"
+        "by which operands, and how it ended against its deadline and its proved bound; of a\n"
+        "model, its admission and its longest job; of a time, what each lane did and what waited.\n"
+        "The records follow in order of time. Without a question it sums the trace up and lists\n"
+        "what was out of the ordinary.",
     .examples = "  aegisrt explain kiosk.trace\n"
                 "  aegisrt explain kiosk.trace --job 1412\n"
                 "  aegisrt explain kiosk.trace --at +2.5 --window 20ms\n"
@@ -270,6 +274,32 @@ static json_t *record_json(const question *q, const aegis_trace_record *record)
     return object;
 }
 
+/* The question in our own words; an empty array without one. */
+static json_t *told(const question *q)
+{
+    if (q->options->job != 0) {
+        return explain_job(q->file, q->options->job);
+    }
+    if (q->timed) {
+        return explain_instant(q->file, q->at_ns);
+    }
+    return q->model != AEGIS_TRACE_NONE ? explain_model(q->file, (uint16_t)q->model) : json_array();
+}
+
+static void print_told(const question *q)
+{
+    size_t i;
+    json_t *line, *lines = told(q);
+    json_array_foreach(lines, i, line)
+    {
+        printf("%s\n", json_string_value(line));
+    }
+    if (json_array_size(lines) > 0) {
+        printf("\n%sThe records:%s\n", cli_begin(CLI_DIM), cli_end());
+    }
+    json_decref(lines);
+}
+
 static json_t *answer_json(const question *q)
 {
     json_t *root = cli_json_object(), *story = json_array(), *counts = json_object();
@@ -289,15 +319,16 @@ static json_t *answer_json(const question *q)
                               q->counts[kind]);
         }
     }
-    uint64_t told = 0;
-    for (size_t i = 0; i < q->count && told < q->options->limit; i++) {
+    uint64_t shown = 0;
+    for (size_t i = 0; i < q->count && shown < q->options->limit; i++) {
         if (answers(q, &q->records[i])) {
             json_array_append_new(story, record_json(q, &q->records[i]));
-            told++;
+            shown++;
         }
     }
     cli_json_set(root, "models", models);
     cli_json_set(root, "summary", counts);
+    cli_json_set(root, "told", told(q));
     cli_json_unsigned(root, "matching", q->matching);
     cli_json_set(root, "story", story);
     return root;
@@ -354,26 +385,27 @@ static cli_colour colour_of(const aegis_trace_record *record)
 
 static void print_answer(const question *q)
 {
-    uint64_t told = 0;
+    uint64_t shown = 0;
+    print_told(q);
     if (q->options->job == 0 && !q->timed) {
         print_summary(q);
         print_counts(q);
     }
-    for (size_t i = 0; i < q->count && told < q->options->limit; i++) {
+    for (size_t i = 0; i < q->count && shown < q->options->limit; i++) {
         char sentence[AEGIS_TRACE_SENTENCE_BYTES];
         if (answers(q, &q->records[i])) {
             cli_colour colour = colour_of(&q->records[i]);
             printf("%s%s%s\n", cli_begin(colour),
                    aegis_trace_file_describe(q->file, &q->records[i], sentence, sizeof sentence),
                    colour == CLI_PLAIN ? "" : cli_end());
-            told++;
+            shown++;
         }
     }
     if (q->matching == 0) {
         printf("Nothing %s.\n", q->timed ? "happened then; --window looks further"
                                          : "out of the ordinary; --all tells everything");
-    } else if (told < q->matching) {
-        printf("... and %" PRIu64 " more; --limit %" PRIu64 " tells all.\n", q->matching - told,
+    } else if (shown < q->matching) {
+        printf("... and %" PRIu64 " more; --limit %" PRIu64 " tells all.\n", q->matching - shown,
                q->matching);
     }
 }

@@ -19,6 +19,8 @@ static const entry entries[] = {
     {"admit", "TASKSET", "schedulability of a task set, arithmetic only", aegisrt_command_admit},
     {"plan", "BUFFERS", "memory plan of a list of buffers", aegisrt_command_plan},
     {"profile", "MODEL|WORKLOAD", "measure execution times and memory", aegisrt_command_profile},
+    {"simulate", "TASKSET|WORKLOAD", "run the scheduler in virtual time, find worst responses",
+     aegisrt_command_simulate},
     {"replay", "TRACE", "derive every decision of a trace again", aegisrt_command_replay},
     {"explain", "TRACE", "why: for a job, a time or a model", aegisrt_command_explain},
     {"trace", "export TRACE", "a trace as JSON lines or for Perfetto", aegisrt_command_trace},
@@ -37,7 +39,7 @@ static void print_help(void)
     for (size_t i = 0; i < ENTRY_COUNT; i++) {
         char left[40];
         snprintf(left, sizeof left, "%s %s", entries[i].name, entries[i].operands);
-        printf("  %-24s %s\n", left, entries[i].summary);
+        printf("  %-26s %s\n", left, entries[i].summary);
     }
     printf("\naegisrt COMMAND --help explains a command; aegisrt --version prints the version.\n\n"
            "Exit codes:\n"

@@ -62,6 +62,52 @@ size_t cli_report_admitted(const cli_report *report)
     return admitted;
 }
 
+/* Execution time of the runs that ended by themselves. */
+static double executed_ns(const cli_report *report, const aegis_system_model *model)
+{
+    aegis_model_metrics metrics = {0};
+    aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), model->model, &metrics,
+                                  NULL);
+    return metrics.execution_ns.mean * (double)metrics.execution_ns.count;
+}
+
+cli_background cli_report_background(const cli_report *report, const aegis_system_model *model)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    cli_background background = {0};
+    double elapsed = (double)report->metrics.elapsed_ns, sum = 0;
+    if (!report->ran || elapsed <= 0) {
+        return background;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (models[i].admitted && report->workload->models[i].background &&
+            cli_report_answer(report, &models[i]).lane == cli_report_answer(report, model).lane) {
+            sum += executed_ns(report, &models[i]);
+        }
+    }
+    aegis_model_metrics metrics = {0};
+    aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), model->model, &metrics,
+                                  NULL);
+    background.throughput = (double)metrics.counters.completed / elapsed * 1e9;
+    background.lane_share = executed_ns(report, model) / elapsed;
+    background.background_share = sum > 0 ? executed_ns(report, model) / sum : 0;
+    return background;
+}
+
+static json_t *background_json(const cli_report *report, const aegis_system_model *model)
+{
+    cli_background background = cli_report_background(report, model);
+    json_t *object = json_object();
+    cli_json_unsigned(object, "weight", report->workload->models[model->model].weight);
+    if (report->ran) {
+        cli_json_real(object, "jobs_per_second", background.throughput);
+        cli_json_real(object, "lane_share", background.lane_share);
+        cli_json_real(object, "share", background.background_share);
+    }
+    return object;
+}
+
 static json_t *rejected_json(const cli_report *report)
 {
     size_t count;
@@ -180,9 +226,14 @@ static json_t *model_json(const cli_report *report, const aegis_system_model *mo
     cli_json_text(object, "name", model->name);
     cli_json_unsigned(object, "lane", answer.lane);
     cli_json_unsigned(object, "segments", model->segments);
-    cli_json_unsigned(object, "period_ns", wanted->period_ns);
-    cli_json_unsigned(object, "deadline_ns", wanted->deadline_ns);
+    bool continuous = wanted->period_ns == 0;
+    cli_json_response(object, "period_ns", continuous ? -1 : (int64_t)wanted->period_ns);
+    cli_json_response(object, "deadline_ns",
+                      wanted->background ? -1 : (int64_t)wanted->deadline_ns);
     cli_json_bool(object, "background", wanted->background);
+    if (wanted->background) {
+        cli_json_set(object, "slack", background_json(report, model));
+    }
     if (report->ran) {
         add_metrics(object, report, model, &answer);
     }

@@ -25,6 +25,13 @@ double cli_report_busy(const cli_report *report);
 uint64_t cli_report_unexcused(const cli_report *report);
 size_t cli_report_admitted(const cli_report *report);
 
+/* What a background model got: jobs a second, and its execution as a share of its lane's time and
+ * of that of all background models of the lane. Zeros without a run. */
+typedef struct cli_background {
+    double throughput, lane_share, background_share;
+} cli_background;
+cli_background cli_report_background(const cli_report *report, const aegis_system_model *model);
+
 /* The contract of `run`; without metrics the parts that only a run gives are left out. */
 json_t *cli_report_json(const cli_report *report);
 

@@ -226,6 +226,24 @@ static void print_sums(const cli_report *report)
         cli_duration((int64_t)report->metrics.decision_ns.max, t.e));
 }
 
+/* Background models: what each got of the slack. */
+static void print_background(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        const aegis_workload_model *wanted = &report->workload->models[i];
+        if (models[i].admitted && wanted->background) {
+            cli_background got = cli_report_background(report, &models[i]);
+            printf("Background: %s, weight %" PRIu32
+                   ", %.1f jobs a second, %.1f %% of its lane's time, %.1f %% of the lane's "
+                   "background.\n",
+                   models[i].name, wanted->weight, got.throughput, 100 * got.lane_share,
+                   100 * got.background_share);
+        }
+    }
+}
+
 int cli_report_run(const cli_report *report)
 {
     uint64_t records = 0, dropped = 0;
@@ -234,6 +252,7 @@ int cli_report_run(const cli_report *report)
     code = code == CLI_EXIT_OK ? print_times(report) : code;
     putchar('\n');
     print_sums(report);
+    print_background(report);
     print_memory(report);
     aegis_trace_collector_totals(aegis_system_collector(report->system), &records, &dropped);
     printf("Trace: %" PRIu64 " records, %" PRIu64 " dropped%s%s%s%s.\n", records, dropped,

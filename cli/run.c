@@ -158,6 +158,11 @@ static int apply(const run_options *options, aegis_workload *workload)
         if (aegis_policy_find(options->policy, &policy, &error) != AEGIS_OK) {
             return cli_usage("--policy %s: %s", options->policy, error.message);
         }
+        if (!aegis_policy_has_proof(&policy)) {
+            return cli_usage("--policy %s: there is no proof for this policy, so nothing could be "
+                             "admitted under it; aegisrt simulate takes it",
+                             options->policy);
+        }
         workload->policy = options->policy;
     }
     if (options->wait != NULL) {

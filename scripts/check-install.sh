@@ -60,4 +60,18 @@ if [ -f models/ch_ppocr_mobile_v2.0_cls_infer.onnx ]; then
 else
     say "examples/embed was built both ways and not run: 'make models' fetches its model"
 fi
+# A policy of one's own, likewise; its models need no file from elsewhere.
+cmake -S examples/policy -B "$work/policy-cmake" -DCMAKE_PREFIX_PATH="$work/moved" > /dev/null
+cmake --build "$work/policy-cmake" > /dev/null
+mkdir "$work/policy-make"
+PKG_CONFIG_PATH=$pc make -s -C examples/policy OUT="$work/policy-make"
+for program in "$work/policy-cmake/policy" "$work/policy-make/policy"; do
+    status=0
+    AEGISRT_CACHE_DIR="$work/cache" "$program" examples/policy/policy.toml "$work/policy.trace" > "$work/policy.log" 2>&1 || status=$?
+    case $status in
+        0) say "the policy of the example admitted and ran its models" ;;
+        3) warn "$(cat "$work/policy.log")" ;; # the machine is too busy for them
+        *) cat "$work/policy.log" >&2; die "the policy example ended with status $status" "see above" ;;
+    esac
+done
 say "installed library $by_cmake works through CMake and pkg-config"

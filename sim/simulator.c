@@ -8,11 +8,13 @@
 #define HERE AEGIS_HERE("sim.simulator")
 #define NEVER UINT64_MAX
 #define LAST_INSTANT ((uint64_t)INT64_MAX)
+#define CONTINUOUS_JOBS 2 /* as in the driver */
 
 /* What is to come of one model. */
 typedef struct sim_arrival {
     uint64_t index;      /* of the next job */
     uint64_t release_ns; /* its nominal release */
+    uint32_t alive;      /* of a continuous model: jobs that exist */
     uint64_t seen_ns;    /* when the core gets it; NEVER: no more */
 } sim_arrival;
 
@@ -80,67 +82,6 @@ static void write_event(const simulation *sim, const aegis_core_event *event)
     }
 }
 
-/* ---- actions ---- */
-
-static uint64_t execution_ns(const simulation *sim, size_t model, uint64_t job, uint32_t segment)
-{
-    const aegis_core_model *limits = &sim->models[model].core;
-    uint64_t time = limits->segment_bound_ns[segment];
-    if (sim->source.execution_ns != NULL) {
-        time = sim->source.execution_ns(sim->source.self, limits->model, (job - 1) / sim->count,
-                                        segment);
-    }
-    return time == 0 ? 1 : time;
-}
-
-static void act(simulation *sim, const aegis_core_action *action)
-{
-    if (action->kind == AEGIS_TRACE_DISPATCH) {
-        size_t model = sim->index_of[action->model];
-        sim->lanes[action->lane] = (sim_lane){
-            .busy = true,
-            .model = model,
-            .job = action->job,
-            .segment = action->segment,
-            .start_ns = sim->now_ns,
-            .end_ns = add_ns(sim->now_ns, execution_ns(sim, model, action->job, action->segment)),
-        };
-    } else if (action->kind == AEGIS_TRACE_TERMINATE) {
-        sim_lane *lane = &sim->lanes[action->lane];
-        uint64_t end = add_ns(sim->now_ns, sim->stretch_ns);
-        if (end < lane->end_ns) {
-            lane->end_ns = end;
-            lane->terminated = true;
-        }
-    } else if (action->kind == AEGIS_TRACE_COMPLETE || action->kind == AEGIS_TRACE_MISS) {
-        aegis_simulator_result *result = &sim->results[sim->index_of[action->model]];
-        uint64_t response = (uint64_t)action->d;
-        result->max_response_ns =
-            response > result->max_response_ns ? response : result->max_response_ns;
-    }
-}
-
-static aegis_status step(simulation *sim, const aegis_core_event *event, aegis_error *err)
-{
-    size_t count = 0;
-    aegis_status status = aegis_core_step(sim->core, sim->now_ns, event, sim->actions, &count, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
-    bool record = recording(sim);
-    if (record) {
-        write_event(sim, event);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (record) {
-            aegis_trace_record written = aegis_core_action_to_record(&sim->actions[i], sim->now_ns);
-            write_record(sim, &written);
-        }
-        act(sim, &sim->actions[i]);
-    }
-    return AEGIS_OK;
-}
-
 /* ---- arrivals: a heap by (seen, index) ---- */
 
 static bool seen_before(const simulation *sim, uint32_t a, uint32_t b)
@@ -165,13 +106,119 @@ static void sink(simulation *sim, size_t at)
     sim->queue[at] = item;
 }
 
+/* The model's next arrival came earlier. Continuous models only: a walk over the heap. */
+static void rise(simulation *sim, size_t model)
+{
+    size_t at = 0;
+    while (sim->queue[at] != model) {
+        at++;
+    }
+    for (; at > 0 && seen_before(sim, sim->queue[at], sim->queue[(at - 1) / 2]);
+         at = (at - 1) / 2) {
+        uint32_t parent = sim->queue[(at - 1) / 2];
+        sim->queue[(at - 1) / 2] = sim->queue[at];
+        sim->queue[at] = parent;
+    }
+}
+
+/* ---- actions ---- */
+
+static uint64_t execution_ns(const simulation *sim, size_t model, uint64_t job, uint32_t segment)
+{
+    const aegis_core_model *limits = &sim->models[model].core;
+    uint64_t time = limits->segment_bound_ns[segment];
+    if (sim->source.execution_ns != NULL) {
+        time = sim->source.execution_ns(sim->source.self, limits->model, (job - 1) / sim->count,
+                                        segment);
+    }
+    return time == 0 ? 1 : time;
+}
+
+/* A continuous model that lost a job releases the next one now. */
+static void job_ended(simulation *sim, size_t model)
+{
+    sim_arrival *arrival = &sim->arrivals[model];
+    if (!sim->models[model].continuous) {
+        return;
+    }
+    arrival->alive--;
+    if (arrival->seen_ns == NEVER && sim->now_ns < sim->duration_ns) {
+        arrival->release_ns = arrival->seen_ns = sim->now_ns;
+        rise(sim, model);
+    }
+}
+
+static void note_response(simulation *sim, size_t model, const aegis_core_action *action)
+{
+    aegis_simulator_result *result = &sim->results[model];
+    uint64_t response = (uint64_t)action->d;
+    if (response > result->max_response_ns) {
+        result->max_response_ns = response;
+        result->max_release_ns = (uint64_t)action->a;
+    }
+}
+
+static void act(simulation *sim, const aegis_core_action *action)
+{
+    if (action->kind == AEGIS_TRACE_DISPATCH) {
+        size_t model = sim->index_of[action->model];
+        sim->lanes[action->lane] = (sim_lane){
+            .busy = true,
+            .model = model,
+            .job = action->job,
+            .segment = action->segment,
+            .start_ns = sim->now_ns,
+            .end_ns = add_ns(sim->now_ns, execution_ns(sim, model, action->job, action->segment)),
+        };
+    } else if (action->kind == AEGIS_TRACE_TERMINATE) {
+        sim_lane *lane = &sim->lanes[action->lane];
+        uint64_t end = add_ns(sim->now_ns, sim->stretch_ns);
+        if (end < lane->end_ns) {
+            lane->end_ns = end;
+            lane->terminated = true;
+        }
+    } else if (action->kind == AEGIS_TRACE_COMPLETE || action->kind == AEGIS_TRACE_MISS) {
+        note_response(sim, sim->index_of[action->model], action);
+        job_ended(sim, sim->index_of[action->model]);
+    } else if (action->kind == AEGIS_TRACE_ABORT || action->kind == AEGIS_TRACE_SKIP) {
+        job_ended(sim, sim->index_of[action->model]);
+    } /* A continuous model that is rejected (faulted, or no room in the core) ends there. */
+}
+
+static aegis_status step(simulation *sim, const aegis_core_event *event, aegis_error *err)
+{
+    size_t count = 0;
+    aegis_status status = aegis_core_step(sim->core, sim->now_ns, event, sim->actions, &count, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    bool record = recording(sim);
+    if (record) {
+        write_event(sim, event);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (record) {
+            aegis_trace_record written = aegis_core_action_to_record(&sim->actions[i], sim->now_ns);
+            write_record(sim, &written);
+        }
+        act(sim, &sim->actions[i]);
+    }
+    return AEGIS_OK;
+}
+
+/* ---- releases ---- */
+
 /* Finds the release of the job `arrival->index`. */
 static aegis_status plan_arrival(simulation *sim, uint32_t model, aegis_error *err)
 {
     const aegis_simulator_model *of = &sim->models[model];
     sim_arrival *arrival = &sim->arrivals[model];
     uint64_t release = of->offset_ns;
-    if (sim->source.release_ns != NULL) {
+    if (of->continuous && arrival->alive == CONTINUOUS_JOBS) {
+        arrival->seen_ns = NEVER; /* until one of its jobs ends */
+        return AEGIS_OK;
+    }
+    if (sim->source.release_ns != NULL && !of->continuous) {
         release = sim->source.release_ns(sim->source.self, of->core.model, arrival->index);
     } else if (arrival->index > 0) {
         release = add_ns(arrival->release_ns, of->core.period_ns);
@@ -235,7 +282,14 @@ static aegis_status submit_seen(simulation *sim, aegis_error *err)
                                   .model = sim->models[model].core.model,
                                   .job = aegis_simulator_job(sim->count, model, arrival->index),
                                   .release_ns = arrival->release_ns};
+        if (sim->models[model].continuous) {
+            event.deadline_ns = event.release_ns; /* as the driver marks them */
+        }
         arrival->index++;
+        arrival->alive++;
+        if (sim->source.submission != NULL) {
+            sim->source.submission(sim->source.self, event.model, arrival->index - 1, &event);
+        }
         aegis_status status = plan_arrival(sim, model, err);
         if (status != AEGIS_OK) {
             return status;
@@ -252,6 +306,17 @@ static aegis_status submit_seen(simulation *sim, aegis_error *err)
 
 /* ---- the run ---- */
 
+static aegis_status end_status(const simulation *sim, const sim_lane *lane)
+{
+    if (lane->terminated) {
+        return AEGIS_ERROR_TERMINATED;
+    }
+    return sim->source.status == NULL
+               ? AEGIS_OK
+               : sim->source.status(sim->source.self, sim->models[lane->model].core.model,
+                                    (lane->job - 1) / sim->count, lane->segment);
+}
+
 static aegis_status end_segments(simulation *sim, aegis_error *err)
 {
     for (uint16_t i = 0; i < sim->config->lanes; i++) {
@@ -260,6 +325,7 @@ static aegis_status end_segments(simulation *sim, aegis_error *err)
             continue;
         }
         sim->lanes[i].busy = false;
+        sim->results[lane.model].executed_ns += lane.end_ns - lane.start_ns;
         aegis_core_event event = {
             .kind = AEGIS_CORE_SEGMENT_DONE,
             .model = sim->models[lane.model].core.model,
@@ -268,7 +334,7 @@ static aegis_status end_segments(simulation *sim, aegis_error *err)
             .segment = lane.segment,
             .start_ns = lane.start_ns,
             .end_ns = lane.end_ns,
-            .status = lane.terminated ? AEGIS_ERROR_TERMINATED : AEGIS_OK,
+            .status = end_status(sim, &lane),
         };
         aegis_status status = step(sim, &event, err);
         if (status != AEGIS_OK) {
@@ -344,6 +410,22 @@ static aegis_status run(simulation *sim, aegis_error *err)
 
 /* ---- life ---- */
 
+static aegis_status check_models(const simulation *sim, aegis_error *err)
+{
+    for (size_t i = 0; i < sim->count; i++) {
+        const aegis_simulator_model *model = &sim->models[i];
+        bool paced = model->core.period_ns > 0 || sim->source.release_ns != NULL;
+        if ((!paced && !model->continuous) ||
+            (model->continuous && (!model->core.background || model->core.queue_depth < 2))) {
+            return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                                   "model %" PRIu32 " needs a period, a source of releases, or, "
+                                   "background with a queue of two, to be continuous",
+                                   model->core.model);
+        }
+    }
+    return AEGIS_OK;
+}
+
 static aegis_status prepare(simulation *sim, const aegis_policy *policy, aegis_error *err)
 {
     aegis_status status = aegis_core_create(sim->config, policy, sim->allocator, &sim->core, err);
@@ -404,7 +486,10 @@ aegis_status aegis_simulate(const aegis_core_config *config,
                       .source = source == NULL ? (aegis_simulator_source){0} : *source,
                       .ring = ring,
                       .allocator = allocator};
-    aegis_status status = prepare(&sim, policy, err);
+    aegis_status status = check_models(&sim, err);
+    if (status == AEGIS_OK) {
+        status = prepare(&sim, policy, err);
+    }
     if (status == AEGIS_OK) {
         status = run(&sim, err);
     }

@@ -25,3 +25,15 @@ if(TARGET test_unit_trace_export)
   set_tests_properties(unit.trace.perfetto PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 120
     FIXTURES_REQUIRED trace_sample)
 endif()
+
+# The example of a policy of one's own, as a program against the public headers. 3: this machine is
+# so busy that it was not admitted.
+if(TARGET aegis_sim)
+  add_executable(example_policy ${PROJECT_SOURCE_DIR}/examples/policy/main.c)
+  target_link_libraries(example_policy PRIVATE aegis_sim)
+  add_test(NAME integration.example_policy COMMAND example_policy
+    ${PROJECT_SOURCE_DIR}/examples/policy/policy.toml ${PROJECT_BINARY_DIR}/example_policy.trace)
+  set_tests_properties(integration.example_policy PROPERTIES LABELS integration RUN_SERIAL TRUE
+    SKIP_RETURN_CODE 3 TIMEOUT 300
+    ENVIRONMENT "AEGISRT_CACHE_DIR=${PROJECT_BINARY_DIR}/example_policy_cache")
+endif()

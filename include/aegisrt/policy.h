@@ -22,11 +22,14 @@ typedef struct aegis_policy {
     void *self;
 } aegis_policy;
 
-/** The built-in policies: "fifo", "np-rm", "np-dm", "np-fp", "np-edf". Stateless. NOT_FOUND lists
+/** The built-in policies: "fifo", "np-rm", "np-dm", "np-fp", "np-edf", and "cw-edf" (critical
+ * window EDF, which may leave a lane idle for a job to come; no proof). Stateless. NOT_FOUND lists
  * the names and suggests the nearest. */
 aegis_status aegis_policy_find(const char *name, aegis_policy *ret_policy, aegis_error *err);
 /** Names of the built-in policies. */
 const char *const *aegis_policy_names(size_t *ret_count);
+/** Whether there is a test for it; without one nothing is admitted under it. */
+bool aegis_policy_has_proof(const aegis_policy *policy);
 const char *aegis_policy_name(const aegis_policy *policy);
 
 #ifdef __cplusplus

@@ -54,6 +54,54 @@ aegis_status aegis_replay_verify_records(const aegis_trace_record *records,
                                          aegis_replay_result *ret_result,
                                          aegis_error *err);
 
+/** The records that a replay follows: those of the ring with the EVENT_CORE record, borrowed. PARSE
+ * when there is none or the ring dropped records. */
+aegis_status aegis_replay_records(const aegis_trace_file *file,
+                                  const aegis_trace_record **ret_records,
+                                  size_t *ret_count,
+                                  aegis_error *err);
+/** The policy that the trace's header names. NOT_FOUND when it names none that exists. */
+aegis_status
+aegis_replay_policy(const aegis_trace_file *file, aegis_policy *ret_policy, aegis_error *err);
+
+/* ---- what if: the recorded releases and executions under another policy ---- */
+
+/** How the jobs of one model ended. */
+typedef struct aegis_replay_ends {
+    uint64_t jobs, completed, missed, aborted, dropped, skipped;
+    /** Of jobs that finished; 0: none did. p99 is the ceil(0.99 n)-th smallest. */
+    uint64_t max_response_ns, p99_response_ns;
+} aegis_replay_ends;
+
+typedef struct aegis_replay_model {
+    uint32_t model; /**< its number */
+    bool background;
+    aegis_replay_ends recorded, simulated;
+} aegis_replay_model;
+
+/**
+ * Simulates the recorded releases, each seen by the core when it was, and the recorded execution
+ * times, job by job and segment by segment, under `policy`: what follows a decision moves with it.
+ * An execution counts from its dispatch to its end, so that what a launch cost is in it; the time
+ * that the driver took to see an end is not. A job that never ran in the recording takes the mean
+ * of its model, or its bound when none ran. Continuous background models release by themselves, as
+ * the driver does. Lanes stay as recorded. Models that joined late are there from the start,
+ * removals and cleared faults are left out.
+ *
+ * @return OK with an array of `ret_count` models in the order of their numbers, to be freed with
+ * aegis_replay_models_free; PARSE as aegis_replay_verify; NO_MEMORY.
+ */
+aegis_status aegis_replay_what_if(const aegis_trace_file *file,
+                                  const aegis_policy *policy,
+                                  const aegis_allocator *allocator,
+                                  aegis_replay_model **ret_models,
+                                  size_t *ret_count,
+                                  aegis_error *err);
+/** NULL is fine. */
+void aegis_replay_models_free(aegis_replay_model *models,
+                              size_t count,
+                              const aegis_allocator *allocator);
+
 #ifdef __cplusplus
 }
 #endif

@@ -75,8 +75,11 @@ typedef struct aegis_admission_request {
     bool external;                   /**< inputs come with each submission, one data slot a job */
     aegis_overrun_rule overrun;
     aegis_early_rule early;
+    /** No deadline (deadline_ns is 0), not in the proofs but as blocking by its longest segment.
+     * With `periodic` and a period of 0 it is continuous: the driver keeps two jobs of it in being
+     * and releases one when one ends; it takes no submissions then. */
     bool background;
-    uint32_t weight;
+    uint32_t weight; /**< of background models, >= 1: their share of the slack */
 } aegis_admission_request;
 
 typedef struct aegis_admission_answer {
@@ -85,9 +88,11 @@ typedef struct aegis_admission_answer {
     uint16_t lane;
     uint64_t bound_ns;       /**< C */
     uint64_t enforceable_ns; /**< C^E: what the proof counts */
-    int64_t response_ns;     /**< proved worst response; negative: see AEGIS_RESPONSE_... */
+    int64_t response_ns;     /**< proved worst response; negative: see AEGIS_RESPONSE_...;
+                                  OMITTED for background */
     int64_t blocking_ns;
-    double utilisation;      /**< of the lane, by enforceable bounds, this model included */
+    double utilisation;      /**< of the lane, by enforceable bounds, this model included
+                                  (background never is) */
     int64_t violation_at_ns; /**< np-edf refusals */
     uint32_t culprit;        /**< model that would miss, AEGIS_TRACE_NONE: none */
     aegis_fit fit;           /**< on refusal: what of this model would be accepted */

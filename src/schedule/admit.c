@@ -25,7 +25,8 @@ static aegis_status check_request(const aegis_scheduler *scheduler,
                                   const aegis_admission_request *request,
                                   aegis_error *err)
 {
-    if (request->profile == NULL || request->profile->bound_ns == 0 || request->period_ns == 0 ||
+    bool paced = request->period_ns > 0 || request->background;
+    if (request->profile == NULL || request->profile->bound_ns == 0 || !paced ||
         request->period_ns > INT64_MAX / 4 || request->deadline_ns > INT64_MAX / 4 ||
         request->jitter_ns > INT64_MAX / 4) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
@@ -38,10 +39,9 @@ static aegis_status check_request(const aegis_scheduler *scheduler,
                                "%s: lane %d was asked for, lanes are 0 to %u", name, request->lane,
                                scheduler->config.lane_count - 1u);
     }
-    if (request->background) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
-                               "%s: class = \"background\" has no proof in this version; give it a "
-                               "period and a deadline",
+    if (request->background && (request->weight == 0 || request->deadline_ns > 0)) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "%s: a background model has a weight of at least 1 and no deadline",
                                name);
     }
     return AEGIS_OK;
@@ -50,11 +50,14 @@ static aegis_status check_request(const aegis_scheduler *scheduler,
 static aegis_admission_request with_defaults(const aegis_admission_request *given)
 {
     aegis_admission_request request = *given;
-    if (request.deadline_ns == 0) {
+    if (request.deadline_ns == 0 && !request.background) {
         request.deadline_ns = request.period_ns;
     }
     if (request.queue_depth == 0) {
         request.queue_depth = DEFAULT_QUEUE_DEPTH;
+    }
+    if (aegis_request_is_continuous(&request) && request.queue_depth < AEGIS_CONTINUOUS_JOBS) {
+        request.queue_depth = AEGIS_CONTINUOUS_JOBS;
     }
     return request;
 }
@@ -73,7 +76,8 @@ static aegis_candidate candidate_of(const aegis_scheduler *scheduler,
                                         .bound_ns = request->profile->bound_ns},
                              .enforceable_ns = enforceable_bound(scheduler, request),
                              .jitter_ns = scheduler->config.wake_bound_ns + request->jitter_ns,
-                             .pinned = request->lane};
+                             .pinned = request->lane,
+                             .background = request->background};
 }
 
 /* The models of the pool and the new one last. */
@@ -183,7 +187,14 @@ static void describe_refusal(const aegis_refusal *refusal,
                  aegis_rationale_sentence(refusal->rationale));
         break;
     }
-    if (refusal->rationale != AEGIS_WHY_NO_PROOF) {
+    const aegis_candidate *asked = &candidates[count - 1];
+    if (asked->background && refusal->rationale != AEGIS_WHY_NO_PROOF) {
+        snprintf(fit, sizeof fit, "it would block for %s, and at most %s is left to be blocked",
+                 aegis_format_duration((int64_t)asked->enforceable_ns, a, sizeof a),
+                 refusal->fit.largest_execution > 0
+                     ? aegis_format_duration(refusal->fit.largest_execution, b, sizeof b)
+                     : "nothing");
+    } else if (refusal->rationale != AEGIS_WHY_NO_PROOF) {
         describe_fit(&refusal->fit, candidates[count - 1].enforceable_ns, fit, sizeof fit);
     }
     snprintf(text, size, "%s%s%s", what, fit[0] != '\0' ? "; " : "", fit);
@@ -286,6 +297,10 @@ static void record_answer(const aegis_scheduler *scheduler,
                                  .a = (int64_t)answer->enforceable_ns,
                                  .b = answer->response_ns,
                                  .c = (int64_t)(answer->utilisation * 1e6)};
+    if (answer->admitted && answer->response_ns == AEGIS_RESPONSE_OMITTED) {
+        record.rationale = AEGIS_WHY_BACKGROUND;
+        record.b = 0;
+    }
     if (!answer->admitted) {
         record.kind = AEGIS_TRACE_REFUSED;
         record.a = record.b = record.c = 0;

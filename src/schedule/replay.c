@@ -44,11 +44,6 @@ static aegis_status broken(const replay_state *replay, const char *what, aegis_e
 
 /* ---- the core record ---- */
 
-static bool fits(int64_t value, uint64_t largest)
-{
-    return value >= 0 && (uint64_t)value <= largest;
-}
-
 static aegis_status create_core(replay_state *replay,
                                 const aegis_policy *policy,
                                 const aegis_allocator *allocator,
@@ -62,16 +57,10 @@ static aegis_status create_core(replay_state *replay,
                                "the trace has no core record before its events: it was not written "
                                "by a scheduler, or its start is missing");
     }
-    const aegis_trace_record *record = &replay->records[replay->at];
-    if (!fits(record->a, AEGIS_CORE_MAX_LANES) || !fits(record->b, AEGIS_CORE_MAX_MODELS) ||
-        !fits(record->c, UINT32_C(1) << 24) || !fits(record->d, INT64_MAX)) {
+    aegis_core_config config;
+    if (!aegis_core_config_from_record(&replay->records[replay->at], &config)) {
         return broken(replay, "the core's limits are out of range", err);
     }
-    aegis_core_config config = {.lanes = (uint16_t)record->a,
-                                .max_models = (uint32_t)record->b,
-                                .max_jobs = (uint32_t)record->c,
-                                .wake_bound_ns = (uint64_t)record->d,
-                                .launch_bound_ns = record->job};
     aegis_status status = aegis_core_create(&config, policy, allocator, &replay->core, err);
     if (status == AEGIS_ERROR_INVALID_ARGUMENT) {
         return broken(replay, "no core can be made with these limits", err);
@@ -87,95 +76,6 @@ static aegis_status create_core(replay_state *replay,
         return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for %zu actions",
                                replay->action_capacity);
     }
-    return AEGIS_OK;
-}
-
-/* ---- events ---- */
-
-static void read_limits(replay_state *replay, const aegis_trace_record *record)
-{
-    uint64_t packed = (uint64_t)record->d;
-    replay->add = (aegis_core_model){.model = record->model,
-                                     .compute_budget_ns = (uint64_t)record->a,
-                                     .priority = (int32_t)record->b,
-                                     .queue_depth = (uint32_t)record->c,
-                                     .overrun = (aegis_overrun_rule)(packed & 0xff),
-                                     .early = (aegis_early_rule)(packed >> 8 & 0xff),
-                                     .background = (packed >> 16 & 0xff) != 0,
-                                     .weight = (uint32_t)(packed >> 32)};
-}
-
-static aegis_status
-read_segment(replay_state *replay, const aegis_trace_record *record, aegis_error *err)
-{
-    if (record->model != replay->add.model || !fits(record->a, AEGIS_MAX_SEGMENTS - 1)) {
-        return broken(replay, "a segment that does not belong to the limits before it", err);
-    }
-    replay->add.segment_bound_ns[record->a] = (uint64_t)record->b;
-    replay->add.segment_enforceable_ns[record->a] = (uint64_t)record->c;
-    return AEGIS_OK;
-}
-
-static aegis_status
-read_model(replay_state *replay, const aegis_trace_record *record, aegis_error *err)
-{
-    if (record->model != replay->add.model || !fits(record->c, AEGIS_MAX_SEGMENTS)) {
-        return broken(replay, "a model that does not belong to the limits before it", err);
-    }
-    replay->add.lane = record->lane;
-    replay->add.period_ns = (uint64_t)record->a;
-    replay->add.deadline_ns = (uint64_t)record->b;
-    replay->add.segment_count = (uint32_t)record->c;
-    replay->add.jitter_ns = (uint64_t)record->d;
-    return AEGIS_OK;
-}
-
-/* False in `ret_whole`: the record only prepares an event. */
-static aegis_status
-read_event(replay_state *replay, aegis_core_event *ret_event, bool *ret_whole, aegis_error *err)
-{
-    const aegis_trace_record *record = &replay->records[replay->at];
-    aegis_core_event event = {.model = record->model, .lane = record->lane, .job = record->job};
-    *ret_whole = true;
-    if (record->kind == AEGIS_TRACE_EVENT_MODEL_LIMITS) {
-        read_limits(replay, record);
-        *ret_whole = false;
-        return AEGIS_OK;
-    }
-    if (record->kind == AEGIS_TRACE_EVENT_MODEL_SEGMENT) {
-        *ret_whole = false;
-        return read_segment(replay, record, err);
-    }
-    if (record->kind == AEGIS_TRACE_EVENT_MODEL_ADD) {
-        event.kind = AEGIS_CORE_MODEL_ADD;
-        event.add = &replay->add;
-        *ret_event = event;
-        return read_model(replay, record, err);
-    }
-    if (record->kind == AEGIS_TRACE_EVENT_MODEL_REMOVE) {
-        event.kind = AEGIS_CORE_MODEL_REMOVE;
-    } else if (record->kind == AEGIS_TRACE_EVENT_SUBMIT) {
-        event.kind = AEGIS_CORE_SUBMIT;
-        event.release_ns = (uint64_t)record->a;
-        event.deadline_ns = (uint64_t)record->b;
-        event.job_priority = (int32_t)record->c;
-        event.more = record->d != 0;
-    } else if (record->kind == AEGIS_TRACE_EVENT_SEGMENT_DONE) {
-        event.kind = AEGIS_CORE_SEGMENT_DONE;
-        event.segment = (uint32_t)record->a;
-        event.start_ns = (uint64_t)record->b;
-        event.end_ns = (uint64_t)record->c;
-        event.status = (aegis_status)record->d;
-    } else if (record->kind == AEGIS_TRACE_EVENT_TIMER) {
-        event.kind = AEGIS_CORE_TIMER;
-    } else if (record->kind == AEGIS_TRACE_EVENT_CLEAR_FAULT) {
-        event.kind = AEGIS_CORE_CLEAR_FAULT;
-    } else if (record->kind == AEGIS_TRACE_EVENT_STOP) {
-        event.kind = AEGIS_CORE_STOP;
-    } else {
-        return broken(replay, "a second core record", err);
-    }
-    *ret_event = event;
     return AEGIS_OK;
 }
 
@@ -242,10 +142,10 @@ static aegis_status replay_event(replay_state *replay, aegis_error *err)
     const aegis_trace_record *record = &replay->records[replay->at];
     aegis_core_event event;
     bool whole = true;
-    aegis_status status = read_event(replay, &event, &whole, err);
+    const char *wrong = aegis_core_event_from_record(record, &replay->add, &event, &whole);
     size_t action_count = 0;
-    if (status != AEGIS_OK) {
-        return status;
+    if (wrong != NULL) {
+        return broken(replay, wrong, err);
     }
     if (whole && !replay->lost) {
         aegis_error refusal = {0};
@@ -307,8 +207,8 @@ static aegis_status find_ring(const aegis_trace_file *file, size_t *ret_ring, ae
                            rings);
 }
 
-static aegis_status
-find_policy(const aegis_trace_file *file, aegis_policy *ret_policy, aegis_error *err)
+aegis_status
+aegis_replay_policy(const aegis_trace_file *file, aegis_policy *ret_policy, aegis_error *err)
 {
     json_t *root = json_loads(aegis_trace_file_header(file), 0, NULL);
     const char *name = json_string_value(json_object_get(root, "policy"));
@@ -326,19 +226,13 @@ find_policy(const aegis_trace_file *file, aegis_policy *ret_policy, aegis_error 
     return status;
 }
 
-aegis_status aegis_replay_verify(const aegis_trace_file *file,
-                                 const aegis_policy *policy,
-                                 const aegis_allocator *allocator,
-                                 aegis_replay_result *ret_result,
-                                 aegis_error *err)
+aegis_status aegis_replay_records(const aegis_trace_file *file,
+                                  const aegis_trace_record **ret_records,
+                                  size_t *ret_count,
+                                  aegis_error *err)
 {
-    size_t ring = 0, count = 0;
-    aegis_policy own = {0};
+    size_t ring = 0;
     aegis_status status = find_ring(file, &ring, err);
-    if (status == AEGIS_OK && policy == NULL) {
-        status = find_policy(file, &own, err);
-        policy = &own;
-    }
     if (status != AEGIS_OK) {
         return status;
     }
@@ -350,7 +244,27 @@ aegis_status aegis_replay_verify(const aegis_trace_file *file,
             " records, so decisions lack their causes; record with a larger ring",
             aegis_trace_file_ring_name(file, ring), dropped);
     }
-    const aegis_trace_record *records = aegis_trace_file_ring_records(file, ring, &count);
+    *ret_records = aegis_trace_file_ring_records(file, ring, ret_count);
+    return AEGIS_OK;
+}
+
+aegis_status aegis_replay_verify(const aegis_trace_file *file,
+                                 const aegis_policy *policy,
+                                 const aegis_allocator *allocator,
+                                 aegis_replay_result *ret_result,
+                                 aegis_error *err)
+{
+    const aegis_trace_record *records;
+    size_t count = 0;
+    aegis_policy own = {0};
+    aegis_status status = aegis_replay_records(file, &records, &count, err);
+    if (status == AEGIS_OK && policy == NULL) {
+        status = aegis_replay_policy(file, &own, err);
+        policy = &own;
+    }
+    if (status != AEGIS_OK) {
+        return status;
+    }
     return aegis_replay_verify_records(records, count, aegis_trace_file_complete(file), policy,
                                        allocator, ret_result, err);
 }

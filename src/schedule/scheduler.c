@@ -421,6 +421,12 @@ check_submission(const aegis_entry *entry, const aegis_submission *submission, a
                                "give inputs with each job",
                                aegis_context_name(entry->context));
     }
+    if (aegis_request_is_continuous(&entry->request)) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "%s runs without end and takes no submissions: give it a period, or "
+                               "source = \"external\"",
+                               aegis_context_name(entry->context));
+    }
     return AEGIS_OK;
 }
 

@@ -25,12 +25,19 @@ static json_t *model_json(const aegis_system *system, size_t index)
                   model->admitted, "rationale", aegis_rationale_name(model->rationale), "reason",
                   model->reason, "period_ns", (json_int_t)wanted->period_ns, "deadline_ns",
                   (json_int_t)wanted->deadline_ns, "memory_bytes", (json_int_t)model->memory_bytes);
+    if (object != NULL && wanted->background) { /* no deadline */
+        json_object_set_new(object, "deadline_ns", json_null());
+        json_object_set_new(object, "background", json_true());
+        json_object_set_new(object, "weight", json_integer(wanted->weight));
+    }
     if (object != NULL && model->admitted) {
         json_object_set_new(object, "lane", json_integer(model->answer.lane));
         json_object_set_new(object, "enforceable_ns",
                             json_integer((json_int_t)model->answer.enforceable_ns));
         json_object_set_new(object, "response_ns",
-                            json_integer((json_int_t)model->answer.response_ns));
+                            model->answer.response_ns < 0
+                                ? json_null()
+                                : json_integer((json_int_t)model->answer.response_ns));
         json_object_set_new(object, "profile", profile_json(&model->profile));
     }
     return object;

@@ -279,7 +279,12 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
 {
     uint32_t count = (uint32_t)system->workload->model_count;
     aegis_status status = create_profiler(system, err);
-    for (uint32_t i = 0; i < count && status == AEGIS_OK; i++) {
+    /* Foreground first: what blocks may not cost a model with a deadline its place. */
+    for (uint32_t turn = 0; turn < 2 * count && status == AEGIS_OK; turn++) {
+        uint32_t i = turn % count;
+        if (system->workload->models[i].background != (turn >= count)) {
+            continue;
+        }
         aegis_error why;
         aegis_system_report(system, "loading", system->workload->models[i].name, i, count);
         status = trial(system, i, &why);

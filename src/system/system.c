@@ -60,6 +60,13 @@ static aegis_status create_scheduler(aegis_system *system, aegis_error *err)
         system->policy = *system->options.policy;
     } else {
         status = aegis_policy_find(workload->policy, &system->policy, err);
+        if (status == AEGIS_OK && !aegis_policy_has_proof(&system->policy)) {
+            status = aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_CONFIG,
+                                     "%s: [schedule] policy: there is no proof for \"%s\", so "
+                                     "nothing could be admitted under it; write another, and give "
+                                     "this one to aegisrt simulate",
+                                     workload->path, workload->policy);
+        }
         if (status != AEGIS_OK) {
             return status;
         }

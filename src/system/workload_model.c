@@ -148,7 +148,7 @@ static void read_times(const aegis_workload_section *section, aegis_workload_mod
 {
     const aegis_toml_node *period =
         aegis_workload_duration(section, "period", false, &model->period_ns);
-    if (period == NULL && !(model->background && model->external)) {
+    if (period == NULL && !model->background) { /* background: the next job when one ends */
         aegis_workload_fail(section, NULL, "period", AEGIS_ERROR_CONFIG,
                             "is missing; write the least distance of two jobs, such as \"200ms\"");
     }

@@ -65,6 +65,8 @@ static const sentence sentences[] = {
     {AEGIS_TRACE_EXECUTE, AEGIS_WHY_NONE, "$j segment $1n ran$o from $2t to $3t, status $4s"},
     {AEGIS_TRACE_ADMISSION_STEP, AEGIS_WHY_NONE,
      "admission of $m, step $1n ($1a), ended at $t after $3d, status $2s"},
+    {AEGIS_TRACE_ADMITTED, AEGIS_WHY_BACKGROUND,
+     "$m admitted$o at $t as background: it runs when nothing else is ready and holds others up by less than $1d; they use the lane to $3p"},
     {AEGIS_TRACE_ADMITTED, AEGIS_WHY_NONE,
      "$m admitted$o at $t: bound $1d, worst response $2d, utilisation $3p"},
     {AEGIS_TRACE_REFUSED, AEGIS_WHY_UTILISATION,

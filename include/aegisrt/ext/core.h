@@ -223,6 +223,19 @@ size_t aegis_core_event_to_records(const aegis_core_event *event,
 /** The record of one action. */
 aegis_trace_record aegis_core_action_to_record(const aegis_core_action *action, uint64_t now_ns);
 
+/** The inverse: false when it is no EVENT_CORE record or its limits are out of range. */
+bool aegis_core_config_from_record(const aegis_trace_record *record, aegis_core_config *ret_config);
+/**
+ * Reads an event record. LIMITS and SEGMENT records only fill in `add`, which the caller keeps from
+ * call to call: `ret_whole` is false then and `ret_event` untouched. An addition borrows `add`.
+ * @return NULL, or what is wrong with the record, static: it does not belong to the records before
+ * it, or is no event.
+ */
+const char *aegis_core_event_from_record(const aegis_trace_record *record,
+                                         aegis_core_model *add,
+                                         aegis_core_event *ret_event,
+                                         bool *ret_whole);
+
 #ifdef __cplusplus
 }
 #endif

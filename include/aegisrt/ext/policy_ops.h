@@ -36,7 +36,16 @@ typedef struct aegis_policy_job {
     uint32_t segment;
 } aegis_policy_job;
 
-/** What a policy may look at when a lane is free. */
+/** The next job of one foreground model of the lane: its first one that is ready, else its earliest
+ * possible release to come. */
+typedef struct aegis_policy_peer {
+    uint32_t model;
+    uint64_t release_ns, deadline_ns; /**< absolute; the deadline as admitted */
+    uint64_t left_ns;                 /**< bounds of the segments that are left */
+    uint64_t segment_ns;              /**< bound of the next one */
+} aegis_policy_peer;
+
+/** What a policy may look at when a lane is free. Grows at the end only. */
 typedef struct aegis_policy_view {
     uint64_t now_ns;
     uint16_t lane;
@@ -45,6 +54,11 @@ typedef struct aegis_policy_view {
     const aegis_policy_job *runner_up; /**< the next one, or NULL */
     uint64_t next_release_ns; /**< earliest known future release of this lane; UINT64_MAX */
     uint32_t next_release_model;
+    /** The next job of each model of the lane, the head's included, by deadline and then model; not
+     * those of which no job was seen yet. Valid until idle_until returns. Made when it is asked
+     * for: O(n log n) in the models of the core. */
+    const aegis_policy_peer *(*peers)(const struct aegis_policy_view *view, size_t *ret_count);
+    const void *context; /**< of the core */
 } aegis_policy_view;
 
 typedef struct aegis_policy_ops {
@@ -70,6 +84,20 @@ typedef struct aegis_policy_ops {
                   aegis_analysis *ret_analysis,
                   size_t *ret_order);
 } aegis_policy_ops;
+
+/**
+ * What background models add to the proof of a lane: a task to be put behind the foreground tasks
+ * (lowest priority) that stands for blocking by the longest background segment and for nothing
+ * else. For np-fp, fpp and np-edf it blocks with `longest_segment` - 1 exactly; for fifo too (by
+ * one tick more when a segment is a single tick). Its own result means nothing.
+ * @return false when the test knows no blocking (fp, edf: preemptive) or the length is out of
+ * range: then there is no proof with background models.
+ */
+bool aegis_policy_background_task(aegis_analysis analysis,
+                                  const aegis_task *tasks,
+                                  size_t count,
+                                  int64_t longest_segment,
+                                  aegis_task *ret_task);
 
 #ifdef __cplusplus
 }

@@ -23,16 +23,26 @@ typedef struct aegis_simulator_source {
     uint64_t (*delay_ns)(void *self, uint32_t model, uint64_t job_index);
     /** NULL, or sees every record in order, with or without a ring. */
     void (*record)(void *self, const aegis_trace_record *record);
+    /** May set deadline_ns and job_priority of a submission; NULL: as admitted. */
+    void (*submission)(void *self, uint32_t model, uint64_t job_index, aegis_core_event *event);
+    /** Status that a segment ends with when nobody ends it before; NULL: OK. */
+    aegis_status (*status)(void *self, uint32_t model, uint64_t job_index, uint32_t segment);
 } aegis_simulator_source;
 
 typedef struct aegis_simulator_model {
     aegis_core_model core;
     uint64_t offset_ns;
+    /** Of background models without a period: from the offset on two of its jobs exist, and when
+     * one ends the next is released, as the driver does. Its queue has room for two; no source is
+     * asked for its releases. */
+    bool continuous;
 } aegis_simulator_model;
 
 typedef struct aegis_simulator_result {
     aegis_core_counters counters;
     uint64_t max_response_ns; /**< from nominal release; 0: no job finished */
+    uint64_t max_release_ns;  /**< nominal release of the first job with that response */
+    uint64_t executed_ns;     /**< time on the lane, of segments that ended */
 } aegis_simulator_result;
 
 /**
@@ -54,8 +64,8 @@ uint64_t aegis_simulator_job(size_t count, size_t i, uint64_t k);
  * ring all events and decisions are written to it as the real driver does, and it drops what it
  * cannot hold. `ret_results` has one entry per model. Deterministic; allocates before it starts.
  *
- * @return INVALID_ARGUMENT as aegis_core_create and MODEL_ADD, and for releases that decrease;
- * NO_MEMORY.
+ * @return INVALID_ARGUMENT as aegis_core_create and MODEL_ADD, for releases that decrease, and for
+ * a model with neither period, source of releases nor `continuous`; NO_MEMORY.
  */
 aegis_status aegis_simulate(const aegis_core_config *config,
                             const aegis_policy *policy,

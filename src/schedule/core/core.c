@@ -138,6 +138,12 @@ aegis_status aegis_core_create(const aegis_core_config *config,
         aegis_allocate_zeroed(allocator, config->max_models, sizeof *core->model_positions);
     core->job_table =
         aegis_allocate_zeroed(allocator, core->table_mask + 1, sizeof *core->job_table);
+    if (policy->ops->idle_until != NULL) {
+        core->peers = aegis_allocate_zeroed(allocator, config->max_models, sizeof *core->peers);
+        if (core->peers == NULL) {
+            goto fail;
+        }
+    }
     if (core->lanes == NULL || core->models == NULL || core->jobs == NULL ||
         core->heap_items == NULL || core->job_positions == NULL || core->model_positions == NULL ||
         core->job_table == NULL) {
@@ -170,6 +176,7 @@ void aegis_core_destroy(aegis_core *core)
     aegis_deallocate(&allocator, core->job_positions, config.max_jobs, sizeof *core->job_positions);
     aegis_deallocate(&allocator, core->model_positions, config.max_models,
                      sizeof *core->model_positions);
+    aegis_deallocate(&allocator, core->peers, config.max_models, sizeof *core->peers);
     aegis_deallocate(&allocator, core->job_table, core->table_mask + 1, sizeof *core->job_table);
     aegis_deallocate(&allocator, core, 1, sizeof *core);
 }

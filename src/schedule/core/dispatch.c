@@ -89,6 +89,90 @@ static void next_release(const aegis_core *core, const core_lane *lane, aegis_po
     }
 }
 
+/* The next job of a model; false when nothing is known of it. */
+static bool next_of(const aegis_core *core, const core_model *model, aegis_policy_peer *ret_peer)
+{
+    const aegis_core_model *limits = &model->limits;
+    uint32_t segment = 0;
+    uint64_t release = core_add_ns(model->last_release_ns, limits->period_ns);
+    if (!model->has_released) {
+        return false;
+    }
+    if (model->ready_root != NO_JOB) {
+        segment = core->jobs[model->ready_root].segment;
+        release = core->jobs[model->ready_root].release_ns;
+    } else if (release < core->now_ns) {
+        release = core->now_ns; /* sporadic: it may come at any time */
+    }
+    /* A release that is known and to come stands before one that is only possible. */
+    for (uint32_t job = model->first_job; model->ready_root == NO_JOB && job != NO_JOB;
+         job = core->jobs[job].next) {
+        if (core->jobs[job].state == JOB_PENDING) {
+            release = core->jobs[job].release_ns;
+            break;
+        }
+    }
+    *ret_peer = (aegis_policy_peer){.model = limits->model,
+                                    .release_ns = release,
+                                    .deadline_ns = core_add_ns(release, limits->deadline_ns),
+                                    .segment_ns = limits->segment_bound_ns[segment]};
+    for (uint32_t i = segment; i < limits->segment_count; i++) {
+        ret_peer->left_ns = core_add_ns(ret_peer->left_ns, limits->segment_bound_ns[i]);
+    }
+    return true;
+}
+
+static bool peer_before(const aegis_policy_peer *a, const aegis_policy_peer *b)
+{
+    return a->deadline_ns != b->deadline_ns ? a->deadline_ns < b->deadline_ns : a->model < b->model;
+}
+
+static void sink_peer(aegis_policy_peer *peers, size_t at, size_t count)
+{
+    aegis_policy_peer peer = peers[at];
+    for (size_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
+        if (child + 1 < count && peer_before(&peers[child], &peers[child + 1])) {
+            child++;
+        }
+        if (!peer_before(&peer, &peers[child])) {
+            break;
+        }
+        peers[at] = peers[child];
+        at = child;
+    }
+    peers[at] = peer;
+}
+
+/* Heap sort: no memory and no recursion. */
+static void sort_peers(aegis_policy_peer *peers, size_t count)
+{
+    for (size_t i = count / 2; i-- > 0;) {
+        sink_peer(peers, i, count);
+    }
+    for (size_t end = count; end-- > 1;) {
+        aegis_policy_peer last = peers[0];
+        peers[0] = peers[end];
+        peers[end] = last;
+        sink_peer(peers, 0, end);
+    }
+}
+
+static const aegis_policy_peer *peers_of(const aegis_policy_view *view, size_t *ret_count)
+{
+    const aegis_core *core = view->context;
+    size_t count = 0;
+    for (uint32_t i = 0; i < core->config.max_models; i++) {
+        const core_model *model = &core->models[i];
+        if (model->state == MODEL_ADMITTED && model->limits.lane == view->lane &&
+            !model->limits.background && next_of(core, model, &core->peers[count])) {
+            count++;
+        }
+    }
+    sort_peers(core->peers, count);
+    *ret_count = count;
+    return core->peers;
+}
+
 static bool policy_waits(aegis_core *core, uint16_t lane_number, uint32_t chosen, uint32_t second)
 {
     core_lane *lane = &core->lanes[lane_number];
@@ -99,7 +183,9 @@ static bool policy_waits(aegis_core *core, uint16_t lane_number, uint32_t chosen
     aegis_policy_view view = {.now_ns = core->now_ns,
                               .lane = lane_number,
                               .ready_count = lane->ready_count,
-                              .head = &head};
+                              .head = &head,
+                              .peers = peers_of,
+                              .context = core};
     aegis_core_policy_job(core, chosen, &head);
     if (second != NO_JOB) {
         aegis_core_policy_job(core, second, &runner_up);

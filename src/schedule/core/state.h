@@ -95,6 +95,7 @@ struct aegis_core {
     uint64_t next_sequence;
     uint64_t now_ns, armed_ns;
     bool stopping;
+    aegis_policy_peer *peers;   /* what a policy that waits looks at; NULL when it never waits */
     aegis_core_action *actions; /* of the step under way */
     size_t action_count;
 };

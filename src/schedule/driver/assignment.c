@@ -66,13 +66,52 @@ static aegis_task task_of(const aegis_candidate *candidate)
                         .segment_count = candidate->segment_count};
 }
 
+static int64_t longest_segment(const aegis_candidate *candidate)
+{
+    int64_t longest = candidate->segments == NULL ? (int64_t)candidate->enforceable_ns : 0;
+    for (size_t i = 0; candidate->segments != NULL && i < candidate->segment_count; i++) {
+        longest = candidate->segments[i] > longest ? candidate->segments[i] : longest;
+    }
+    return longest;
+}
+
+/* The background model that blocks a lane longest, SIZE_MAX: it has none. */
+static size_t longest_background(const workspace *w, uint16_t lane)
+{
+    size_t longest = SIZE_MAX;
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->lane_of[i] == (int)lane && w->candidates[i].background &&
+            (longest == SIZE_MAX ||
+             longest_segment(&w->candidates[i]) > longest_segment(&w->candidates[longest]))) {
+            longest = i;
+        }
+    }
+    return longest;
+}
+
+/* One more task behind the `count` of the foreground: what background models block. */
+static size_t
+add_background(workspace *w, uint16_t lane, aegis_analysis analysis, size_t count, bool *ret_proof)
+{
+    size_t background = longest_background(w, lane);
+    if (background == SIZE_MAX || count == 0 || !*ret_proof) {
+        return count;
+    }
+    w->members[count] = background;
+    w->order[count] = count;
+    *ret_proof = aegis_policy_background_task(
+        analysis, w->tasks, count, longest_segment(&w->candidates[background]), &w->tasks[count]);
+    w->tasks[count].name = w->candidates[background].name;
+    return count + 1;
+}
+
 /* Collects the members of a lane in the order that the policy's proof wants. */
 static size_t
 collect_lane(workspace *w, uint16_t lane, aegis_analysis *ret_analysis, bool *ret_proof)
 {
     size_t count = 0;
     for (size_t i = 0; i < w->count; i++) {
-        if (w->lane_of[i] == (int)lane) {
+        if (w->lane_of[i] == (int)lane && !w->candidates[i].background) {
             w->members[count] = i;
             w->models[count] = w->candidates[i].policy;
             w->models[count].lane = lane;
@@ -89,7 +128,21 @@ collect_lane(workspace *w, uint16_t lane, aegis_analysis *ret_analysis, bool *re
         }
         w->tasks[i] = task_of(&w->candidates[w->members[w->order[i]]]);
     }
-    return count;
+    return add_background(w, lane, *ret_analysis, count, ret_proof);
+}
+
+/* What stands for background models of a lane: they have no response, and use what is left. */
+static void keep_background(workspace *w, double utilisation, uint16_t lane)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        aegis_candidate *candidate = &w->candidates[i];
+        if (w->lane_of[i] == (int)lane && candidate->background) {
+            candidate->response_ns = AEGIS_RESPONSE_OMITTED;
+            candidate->blocking_ns = 0;
+            candidate->lane_utilisation = utilisation;
+            candidate->policy.lane = lane;
+        }
+    }
 }
 
 static void keep_results(workspace *w, const aegis_admission_result *result, uint16_t lane)
@@ -101,6 +154,7 @@ static void keep_results(workspace *w, const aegis_admission_result *result, uin
         candidate->lane_utilisation = result->utilisation;
         candidate->policy.lane = lane;
     }
+    keep_background(w, result->utilisation, lane);
 }
 
 static uint32_t id_at(const workspace *w, size_t task)
@@ -162,7 +216,8 @@ test_lane(workspace *w, uint16_t lane, bool *ret_fits, aegis_refusal *refusal, a
     bool proof = false;
     size_t count = collect_lane(w, lane, &analysis, &proof);
     *ret_fits = count == 0;
-    if (count == 0) {
+    if (count == 0) { /* background alone delays nobody */
+        keep_background(w, 0, lane);
         return AEGIS_OK;
     }
     if (!proof) {
@@ -216,13 +271,16 @@ place(workspace *w, size_t i, bool *ret_placed, aegis_refusal *refusal, aegis_er
 static bool uses_more(const workspace *w, size_t a, size_t b)
 {
     const aegis_candidate *x = &w->candidates[a], *y = &w->candidates[b];
+    if (x->background || y->background) { /* last, the shortest segments first of all */
+        return x->background != y->background ? y->background
+                                              : longest_segment(x) < longest_segment(y);
+    }
     aegis_u128 left = (aegis_u128)x->enforceable_ns * y->policy.period_ns;
     aegis_u128 right = (aegis_u128)y->enforceable_ns * x->policy.period_ns;
     return left != right ? left > right : x->id < y->id;
 }
 
-/* Pinned and running models first, then by decreasing utilisation; insertion sort of a small set.
- */
+/* By decreasing utilisation, background last; insertion sort of a small set. */
 static void order_by_use(workspace *w)
 {
     for (size_t i = 0; i < w->count; i++) {
@@ -276,7 +334,7 @@ keep_and_place_last(workspace *w, bool *ret_fits, aegis_refusal *refusal, aegis_
 
 static aegis_status fit_of_last(workspace *w, aegis_refusal *refusal, aegis_error *err)
 {
-    aegis_analysis analysis;
+    aegis_analysis analysis = AEGIS_ANALYSIS_NP_EDF;
     bool proof = false;
     for (size_t i = 0; i < w->count; i++) {
         w->lane_of[i] = i + 1 < w->count ? (int)w->candidates[i].policy.lane : (int)refusal->lane;

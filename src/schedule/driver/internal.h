@@ -49,6 +49,8 @@ typedef struct aegis_entry {
     _Atomic bool active; /* takes submissions */
     bool in_core;
     uint64_t next_release_ns; /* of a periodic model */
+    uint32_t continuous_jobs; /* of a continuous model: that exist now */
+    bool continuous_waits;    /* it stands in the release heap */
 
     aegis_submit_queue queue;
     aegis_call_record *records;
@@ -57,6 +59,16 @@ typedef struct aegis_entry {
 
     aegis_histogram response, execution, start;
 } aegis_entry;
+
+/* Jobs of a continuous model that exist at once: with a second one ready, the model takes part in
+ * the choice that follows the end of the first, so that weights decide and not who comes back. */
+#define AEGIS_CONTINUOUS_JOBS 2u
+
+/* A background model that the driver releases anew whenever one of its jobs ends. */
+static inline bool aegis_request_is_continuous(const aegis_admission_request *request)
+{
+    return request->background && request->periodic && request->period_ns == 0;
+}
 
 typedef struct aegis_lane {
     aegis_scheduler *scheduler;
@@ -176,8 +188,9 @@ typedef struct aegis_candidate {
     uint64_t enforceable_ns, jitter_ns;
     const int64_t *segments; /* enforceable bounds of segments, NULL: one */
     size_t segment_count;
-    int pinned; /* -1: free to move */
-    bool fixed; /* running: stays where it is */
+    int pinned;      /* -1: free to move */
+    bool fixed;      /* running: stays where it is */
+    bool background; /* blocks its lane with its longest segment, is in no proof itself */
     int64_t response_ns, blocking_ns;
     double lane_utilisation;
 } aegis_candidate;

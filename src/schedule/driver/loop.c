@@ -109,6 +109,37 @@ finish_job(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_acti
             action->kind == AEGIS_TRACE_MISS ? AEGIS_JOB_MISSED : AEGIS_JOB_COMPLETED, &times);
 }
 
+/* ---- continuous models: in the release heap when they want one more job ---- */
+
+static void want_job(aegis_scheduler *scheduler, aegis_entry *entry, uint64_t from_ns)
+{
+    if (!entry->continuous_waits && entry->continuous_jobs < AEGIS_CONTINUOUS_JOBS &&
+        atomic_load_explicit(&entry->active, memory_order_relaxed)) {
+        entry->continuous_waits = true;
+        entry->next_release_ns = from_ns;
+        aegis_release_heap_push(scheduler, entry->id);
+    }
+}
+
+/* A job ended: the next one comes. One that was refused for lack of room is tried again later; a
+ * faulted model waits until its fault is cleared. */
+static void
+continue_model(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_action *action)
+{
+    bool rejected = action->kind == AEGIS_TRACE_REJECT;
+    bool ended = rejected || action->kind == AEGIS_TRACE_COMPLETE ||
+                 action->kind == AEGIS_TRACE_ABORT || action->kind == AEGIS_TRACE_SKIP;
+    if (!ended || !aegis_request_is_continuous(&entry->request)) {
+        return;
+    }
+    entry->continuous_jobs--;
+    if (!rejected) {
+        want_job(scheduler, entry, now_ns(scheduler));
+    } else if (action->rationale == AEGIS_WHY_QUEUE_FULL) {
+        want_job(scheduler, entry, now_ns(scheduler) + AEGIS_NS_PER_MS);
+    }
+}
+
 static void apply(aegis_scheduler *scheduler, const aegis_core_action *action, uint64_t now)
 {
     aegis_entry *entry =
@@ -129,6 +160,7 @@ static void apply(aegis_scheduler *scheduler, const aegis_core_action *action, u
     } else if (action->kind == AEGIS_TRACE_SKIP) {
         end_job(scheduler, entry, action, AEGIS_JOB_SKIPPED, &none);
     }
+    continue_model(scheduler, entry, action);
 }
 
 /* ---- events ---- */
@@ -208,7 +240,9 @@ static void reply(aegis_driver_command *command, aegis_status status, const aegi
 
 static void first_release(aegis_scheduler *scheduler, aegis_entry *entry, uint64_t from_ns)
 {
-    if (entry->request.periodic) {
+    if (aegis_request_is_continuous(&entry->request)) {
+        want_job(scheduler, entry, from_ns + entry->request.offset_ns);
+    } else if (entry->request.periodic) {
         entry->next_release_ns = from_ns + entry->request.offset_ns;
         aegis_release_heap_push(scheduler, entry->id);
     }
@@ -235,6 +269,7 @@ static void begin_removal(aegis_scheduler *scheduler, aegis_driver_command *comm
     atomic_store(&entry->active, false);
     if (entry->request.periodic) {
         aegis_release_heap_remove(scheduler, entry->id);
+        entry->continuous_waits = false;
     }
     drain_submissions(scheduler, entry);
     step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_MODEL_REMOVE, .model = entry->id});
@@ -272,6 +307,9 @@ static void take_command(aegis_scheduler *scheduler)
     case AEGIS_DRIVER_CLEAR_FAULT:
         status = step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_CLEAR_FAULT,
                                                      .model = command->entry->id});
+        if (aegis_request_is_continuous(&command->entry->request)) {
+            want_job(scheduler, command->entry, now_ns(scheduler));
+        }
         reply(command, status, &scheduler->loop_error);
         break;
     case AEGIS_DRIVER_STOP:
@@ -320,26 +358,45 @@ static void collect_submissions(aegis_scheduler *scheduler)
     }
 }
 
+/* The heap's top was released: where it stands now. */
+static void advance_top(aegis_scheduler *scheduler, aegis_entry *entry, uint64_t now)
+{
+    if (aegis_request_is_continuous(&entry->request)) {
+        aegis_release_heap_remove(scheduler, entry->id);
+        entry->continuous_waits = false;
+        entry->continuous_jobs++;
+        return;
+    }
+    aegis_histogram_add(&scheduler->wakes, now - entry->next_release_ns);
+    entry->next_release_ns += entry->request.period_ns;
+    aegis_release_heap_sink(scheduler);
+}
+
+static bool release_is_due(const aegis_scheduler *scheduler, uint64_t now)
+{
+    return scheduler->heap_count > 0 &&
+           scheduler->entries[aegis_release_heap_top(scheduler)]->next_release_ns <= now;
+}
+
 /* Releases carry their nominal instant, however late this thread woke. */
 static void release_periodic(aegis_scheduler *scheduler)
 {
     uint64_t now = now_ns(scheduler);
-    while (scheduler->heap_count > 0 && !scheduler->stopping) {
+    while (release_is_due(scheduler, now) && !scheduler->stopping) {
         aegis_entry *entry = scheduler->entries[aegis_release_heap_top(scheduler)];
         uint64_t release = entry->next_release_ns;
-        if (release > now) {
-            return;
-        }
-        aegis_histogram_add(&scheduler->wakes, now - release);
-        entry->next_release_ns = release + entry->request.period_ns;
-        aegis_release_heap_sink(scheduler);
-        const aegis_entry *next = scheduler->entries[aegis_release_heap_top(scheduler)];
+        advance_top(scheduler, entry, now);
+        uint32_t held = entry->continuous_jobs;
         step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
                                             .model = entry->id,
                                             .job = atomic_fetch_add(&scheduler->next_job, 1),
                                             .release_ns = release,
                                             .deadline_ns = release + entry->request.deadline_ns,
-                                            .more = next->next_release_ns <= now});
+                                            .more = release_is_due(scheduler, now)});
+        /* Accepted: perhaps there is room for one more. */
+        if (aegis_request_is_continuous(&entry->request) && entry->continuous_jobs == held) {
+            want_job(scheduler, entry, release);
+        }
     }
 }
 

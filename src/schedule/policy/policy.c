@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The built-in policies. None waits, none has state: a key is all that they are. Each key repeats
- * the order that its proof assumes, ties included (lower model number first).
+ * The built-in policies. None has state, and but for cw-edf none waits: a key is all that they are.
+ * Each key repeats the order that its proof assumes, ties included (lower model number first).
  */
 #include "base/base.h"
+#include "schedule/policy/policies.h"
 
 #include <aegisrt/ext/policy_ops.h>
 
@@ -45,7 +46,8 @@ static int64_t fp_key(void *self, const aegis_policy_model *model, const aegis_p
     return model->priority;
 }
 
-static int64_t edf_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
+int64_t
+aegis_policy_edf_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
 {
     (void)self;
     (void)model;
@@ -152,10 +154,12 @@ static const aegis_policy_ops builtin[] = {
     {AEGIS_POLICY_OPS_VERSION, "np-rm", NULL, NULL, rm_key, NULL, rm_proof},
     {AEGIS_POLICY_OPS_VERSION, "np-dm", NULL, NULL, dm_key, NULL, dm_proof},
     {AEGIS_POLICY_OPS_VERSION, "np-fp", NULL, NULL, fp_key, NULL, fp_proof},
-    {AEGIS_POLICY_OPS_VERSION, "np-edf", NULL, NULL, edf_key, NULL, edf_proof},
+    {AEGIS_POLICY_OPS_VERSION, "np-edf", NULL, NULL, aegis_policy_edf_key, NULL, edf_proof},
+    {AEGIS_POLICY_OPS_VERSION, "cw-edf", NULL, NULL, aegis_policy_edf_key,
+     aegis_policy_critical_window, NULL},
 };
 
-static const char *const names[] = {"fifo", "np-rm", "np-dm", "np-fp", "np-edf"};
+static const char *const names[] = {"fifo", "np-rm", "np-dm", "np-fp", "np-edf", "cw-edf"};
 
 aegis_status aegis_policy_find(const char *name, aegis_policy *ret_policy, aegis_error *err)
 {
@@ -168,7 +172,8 @@ aegis_status aegis_policy_find(const char *name, aegis_policy *ret_policy, aegis
     const char *nearest =
         name == NULL ? NULL : aegis_nearest_word(name, names, AEGIS_ARRAY_LENGTH(names));
     return aegis_error_set(err, AEGIS_HERE("schedule.policy"), AEGIS_ERROR_NOT_FOUND,
-                           "no policy \"%s\"%s%s%s; there are fifo, np-rm, np-dm, np-fp and np-edf",
+                           "no policy \"%s\"%s%s%s; there are fifo, np-rm, np-dm, np-fp, "
+                           "np-edf and cw-edf",
                            name == NULL ? "" : name, nearest == NULL ? "" : " (did you mean \"",
                            nearest == NULL ? "" : nearest, nearest == NULL ? "" : "\"?)");
 }
@@ -177,6 +182,11 @@ const char *const *aegis_policy_names(size_t *ret_count)
 {
     *ret_count = AEGIS_ARRAY_LENGTH(names);
     return names;
+}
+
+bool aegis_policy_has_proof(const aegis_policy *policy)
+{
+    return policy->ops->proof != NULL;
 }
 
 const char *aegis_policy_name(const aegis_policy *policy)
