@@ -14,7 +14,7 @@ SOURCES = $(shell find include src sim cli test fuzz bench examples \
 
 .NOTPARALLEL:
 .PHONY: all help setup setup-dev check-setup models build demo test test-fast test-all test-asan test-tsan \
-	test-minimal test-install coverage format format-check lint bench fuzz install doctor clean distclean
+	test-minimal test-install coverage format format-check lint bench bench-instructions fuzz install doctor clean distclean
 
 all: build ## release build, leaves bin/aegisrt and bin/edge-rt (default)
 
@@ -82,6 +82,10 @@ lint: ## clang-tidy over the library and the programs
 bench: models build ## benchmarks, JSON into build/bench/
 	@scripts/build.sh bench
 	@scripts/bench.sh
+
+bench-instructions: check-setup ## instructions of a pool operation against the record (needs valgrind)
+	@scripts/build.sh bench bench_pool
+	@python3 test/performance/check_pool_instructions.py $(BUILD)/bench/bench/bench_pool
 
 fuzz: check-setup ## every fuzz target for FUZZ_SECONDS (needs clang)
 	@scripts/build.sh fuzz

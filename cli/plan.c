@@ -2,6 +2,7 @@
 /* `plan`: the memory planner alone, over buffers from a file. */
 #include "commands.h"
 #include "json.h"
+#include "plan_picture.h"
 
 #include <aegisrt/clock.h>
 #include <aegisrt/memory_plan.h>
@@ -14,7 +15,9 @@ enum {
     PLAN_CAPACITY,
     PLAN_NODES,
     PLAN_TIMEOUT,
-    PLAN_THREADS
+    PLAN_THREADS,
+    PLAN_SVG,
+    PLAN_EXPLAIN
 };
 
 #define MOST_NAMED 12
@@ -27,13 +30,18 @@ typedef struct plan_run {
     uint64_t *offsets;
     aegis_plan_result result;
     double seconds;
+    const char *name, *svg_path; /* of the file read and of the picture; NULL: none */
+    bool explains;
+    uint32_t pair[2]; /* ids */
 } plan_run;
 
 static const cli_option list[] = {
     [PLAN_CAPACITY] = {"capacity", "BYTES", "must fit in this; default: minimise the height"},
     [PLAN_NODES] = {"nodes", "N", "search at most this many nodes: plans repeat exactly"},
     [PLAN_TIMEOUT] = {"timeout", "SECONDS", "search at most this long"},
-    [PLAN_THREADS] = {"threads", "N", "threads of the search; never change the plan"},
+    [PLAN_THREADS] = {"threads", "N", "threads of the search, up to 8; never change the plan"},
+    [PLAN_SVG] = {"svg", "FILE", "draw the best plan found: time across, bytes up"},
+    [PLAN_EXPLAIN] = {"explain", "ID,ID", "say why these two may or may not share bytes"},
 };
 
 static const cli_command command = {
@@ -42,12 +50,34 @@ static const cli_command command = {
     .summary = "memory plan of a list of buffers",
     .about =
         "Reads id,lower,upper,size (live in [lower, upper)) and gives every buffer an offset.\n"
+        "Columns alignment and offset may follow: a buffer with an offset stays where it is.\n"
         "Exits 3 when it is proved that they do not fit, 6 when the limits ended the search.",
     .examples = "  aegisrt plan buffers.csv\n"
-                "  aegisrt plan --json --capacity 1048576 --nodes 1000000 buffers.csv\n",
+                "  aegisrt plan --json --capacity 1048576 --nodes 1000000 buffers.csv\n"
+                "  aegisrt plan --svg plan.svg --explain 3,17 buffers.csv\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
 };
+
+static int take_pair(plan_run *run, const char *text)
+{
+    char *end;
+    unsigned long long ids[2] = {0};
+    bool good = true;
+    for (int i = 0; i < 2 && good; i++) {
+        good = *text >= '0' && *text <= '9';
+        ids[i] = strtoull(text, &end, 10);
+        good = good && ids[i] <= UINT32_MAX && *end == (i == 0 ? ',' : '\0');
+        text = end + 1;
+    }
+    if (!good) {
+        return cli_usage("--explain: two ids of buffers are wanted, such as 3,17");
+    }
+    run->explains = true;
+    run->pair[0] = (uint32_t)ids[0];
+    run->pair[1] = (uint32_t)ids[1];
+    return 0;
+}
 
 static int take(void *self, size_t option, const char *argument)
 {
@@ -62,6 +92,11 @@ static int take(void *self, size_t option, const char *argument)
         return cli_take_unsigned("nodes", argument, 1, UINT64_MAX, &run->limits.nodes);
     case PLAN_TIMEOUT:
         return cli_take_duration("timeout", argument, &run->limits.timeout_ns);
+    case PLAN_SVG:
+        run->svg_path = argument;
+        return 0;
+    case PLAN_EXPLAIN:
+        return take_pair(run, argument);
     default:
         code = cli_take_unsigned("threads", argument, 1, 1024, &threads);
         run->limits.threads = (unsigned)threads;
@@ -108,6 +143,91 @@ static json_t *offsets_json(const plan_run *run, json_t *rows)
     return object;
 }
 
+/* ---- why two buffers may share ---- */
+
+typedef struct sharing {
+    const aegis_plan_buffer *a, *b; /* by start */
+    uint64_t a_offset, b_offset;
+    bool together;       /* live at the same instant */
+    uint64_t begin, end; /* bytes that both have; equal: none */
+} sharing;
+
+static size_t find_id(const plan_run *run, uint32_t id)
+{
+    size_t i = 0;
+    while (i < run->count && run->buffers[i].id != id) {
+        i++;
+    }
+    return i;
+}
+
+/* False when an id is missing. */
+static bool find_sharing(const plan_run *run, sharing *ret_sharing)
+{
+    size_t i = find_id(run, run->pair[0]), j = find_id(run, run->pair[1]);
+    if (i == run->count || j == run->count) {
+        return false;
+    }
+    if (run->buffers[j].lower < run->buffers[i].lower) {
+        size_t k = i;
+        i = j;
+        j = k;
+    }
+    sharing s = {.a = &run->buffers[i],
+                 .b = &run->buffers[j],
+                 .a_offset = run->offsets[i],
+                 .b_offset = run->offsets[j]};
+    uint64_t a_top = s.a_offset + s.a->size_bytes, b_top = s.b_offset + s.b->size_bytes;
+    s.together = s.b->lower < s.a->upper;
+    s.begin = s.a_offset > s.b_offset ? s.a_offset : s.b_offset;
+    s.end = a_top < b_top ? a_top : b_top;
+    s.end = s.end > s.begin ? s.end : s.begin;
+    *ret_sharing = s;
+    return true;
+}
+
+static json_t *sharing_json(const sharing *s)
+{
+    json_t *object = json_object(), *pair = json_array();
+    json_array_append_new(pair, json_integer(s->a->id));
+    json_array_append_new(pair, json_integer(s->b->id));
+    cli_json_set(object, "buffers", pair);
+    cli_json_bool(object, "live_together", s->together);
+    cli_json_unsigned(object, "shared_bytes", s->end - s->begin);
+    cli_json_unsigned(object, "begin", s->begin);
+    cli_json_unsigned(object, "end", s->end);
+    if (!s->together) {
+        json_t *edge = json_object();
+        cli_json_unsigned(edge, "before", s->a->id);
+        cli_json_signed(edge, "last_use_before", s->a->upper);
+        cli_json_unsigned(edge, "after", s->b->id);
+        cli_json_signed(edge, "first_use", s->b->lower);
+        cli_json_set(object, "happens_before", edge);
+    }
+    return object;
+}
+
+static void print_sharing(const sharing *s)
+{
+    if (s->together) {
+        printf("Buffers %" PRIu32 " and %" PRIu32 " are both live in [%" PRId64 ", %" PRId64
+               "): they may not share, and have no byte in common.\n",
+               s->a->id, s->b->id, s->b->lower,
+               s->a->upper < s->b->upper ? s->a->upper : s->b->upper);
+        return;
+    }
+    if (s->begin == s->end) {
+        printf("Buffers %" PRIu32 " and %" PRIu32 " have no byte in common", s->a->id, s->b->id);
+    } else {
+        printf("Buffers %" PRIu32 " and %" PRIu32 " share the bytes [%" PRIu64 ", %" PRIu64 ")",
+               s->a->id, s->b->id, s->begin, s->end);
+    }
+    printf("; they may: %" PRIu32 " is used before %" PRId64 ", %" PRIu32 " from %" PRId64 " on.\n",
+           s->a->id, s->a->upper, s->b->id, s->b->lower);
+}
+
+/* ---- results ---- */
+
 static int print_json(const plan_run *run, cli_format format)
 {
     const aegis_plan_result *result = &run->result;
@@ -129,6 +249,10 @@ static int print_json(const plan_run *run, cli_format format)
     cli_json_set(root, "offsets", feasible ? offsets_json(run, rows) : json_object());
     if (!feasible) {
         cli_json_set(root, "peak", peak_json(run));
+    }
+    sharing pair;
+    if (run->explains && find_sharing(run, &pair)) {
+        cli_json_set(root, "explain", sharing_json(&pair));
     }
     if (format == CLI_JSON) {
         json_decref(rows);
@@ -186,7 +310,29 @@ static int print_table(const plan_run *run)
     if (!feasible) {
         print_peak(run);
     }
+    sharing pair;
+    if (run->explains && find_sharing(run, &pair)) {
+        print_sharing(&pair);
+    }
     return code;
+}
+
+static aegis_status draw(const plan_run *run, aegis_error *err)
+{
+    char title[512];
+    snprintf(title, sizeof title, "%s: %zu buffers, height %" PRIu64 ", lower bound %" PRIu64 "%s",
+             run->name, run->count, run->result.height_bytes, run->result.lower_bound_bytes,
+             run->result.optimal ? ", optimal" : "");
+    const cli_plan_picture picture = {
+        .buffers = run->buffers,
+        .offsets = run->offsets,
+        .count = run->count,
+        .height_bytes = run->result.height_bytes,
+        .lower_bound_bytes = run->result.lower_bound_bytes,
+        .capacity_bytes = run->bounded ? run->limits.capacity_bytes : 0,
+        .title = title,
+    };
+    return cli_plan_picture_write(&picture, run->svg_path, err);
 }
 
 static int solve(plan_run *run, const cli_common *common)
@@ -199,6 +345,9 @@ static int solve(plan_run *run, const cli_common *common)
     aegis_status status = aegis_planner_solve(&planner, run->buffers, run->count, &run->limits,
                                               &allocator, run->offsets, &run->result, &error);
     run->seconds = (double)(aegis_clock_now_ns(&clock) - start) / 1e9;
+    if (status == AEGIS_OK && run->svg_path != NULL) {
+        status = draw(run, &error);
+    }
     if (status != AEGIS_OK) {
         return cli_fail(common, &error);
     }
@@ -231,6 +380,14 @@ int aegisrt_command_plan(int argc, char **argv)
     if (aegis_plan_csv_load(argv[first], &allocator, &run.buffers, &run.count, &error) !=
         AEGIS_OK) {
         return cli_fail(&common, &error);
+    }
+    run.name = argv[first];
+    for (int i = 0; i < 2 && run.explains; i++) {
+        if (find_id(&run, run.pair[i]) == run.count) {
+            code = cli_usage("--explain: %s has no buffer %" PRIu32, run.name, run.pair[i]);
+            aegis_plan_buffers_free(&allocator, run.buffers, run.count);
+            return code;
+        }
     }
     run.offsets = calloc(run.count + 1, sizeof *run.offsets);
     if (run.offsets == NULL) {

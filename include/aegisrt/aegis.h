@@ -14,6 +14,7 @@
 #include <aegisrt/error.h>
 #include <aegisrt/memory_plan.h>
 #include <aegisrt/policy.h>
+#include <aegisrt/pool.h>
 #include <aegisrt/profile.h>
 #include <aegisrt/rationale.h>
 #include <aegisrt/replay.h>

@@ -27,12 +27,16 @@ extern "C" {
 
 /* ---- the solver: one axis, one capacity ---- */
 
-/** One buffer, live in [lower, upper) of its axis. */
+/** One buffer, live in [lower, upper) of its axis. With `fixed` its place is given and the others
+ * are planned around it: so are forbidden bytes, too, as a buffer over them that lives as long as
+ * they are forbidden. Fixed buffers count in the height like all others. */
 typedef struct aegis_plan_buffer {
     uint32_t id;          /**< the caller's, unique */
     int64_t lower, upper; /**< half open, lower < upper */
     uint64_t size_bytes;  /**< > 0 */
     uint64_t alignment;   /**< power of two; 0 means 1 */
+    bool fixed;           /**< its offset is `fixed_offset`, a multiple of the alignment */
+    uint64_t fixed_offset;
 } aegis_plan_buffer;
 
 typedef struct aegis_plan_limits {
@@ -40,8 +44,8 @@ typedef struct aegis_plan_limits {
     uint64_t nodes;          /**< search nodes; 0: the planner's default (the product's: 1,000,000,
                                   fewer above 400 buffers). Makes plans reproducible */
     uint64_t timeout_ns;     /**< 0: none. With a timeout a plan may differ between machines */
-    unsigned threads;        /**< at most; 0: one. Never changes the plan. The product's planner
-                                  uses one */
+    unsigned threads;        /**< at most; 0: one. Without a timeout they never change the plan. The
+                                  product's planner takes up to 8 */
 } aegis_plan_limits;
 
 typedef enum aegis_plan_verdict {
@@ -75,8 +79,9 @@ aegis_planner aegis_planner_stacked(void);
 
 /**
  * Solves one instance; `ret_offsets[i]` belongs to `buffers[i]`. The plan is verified before this
- * returns. Deterministic. @return OK whatever the verdict; INVALID_ARGUMENT for a malformed
- * instance (naming the id); OVERFLOW; NO_MEMORY.
+ * returns. Deterministic: equal inputs and limits without a timeout give the same plan, byte for
+ * byte, with any number of threads. @return OK whatever the verdict; INVALID_ARGUMENT for a
+ * malformed instance or fixed buffers that overlap (naming the ids); OVERFLOW; NO_MEMORY.
  */
 aegis_status aegis_planner_solve(const aegis_planner *planner,
                                  const aegis_plan_buffer *buffers,
@@ -96,7 +101,8 @@ aegis_status aegis_plan_lower_bound(const aegis_plan_buffer *buffers,
                                     aegis_error *err);
 
 /** The separate checker: every pair that overlaps in time must be apart in space, offsets aligned,
- * heights within `capacity_bytes`. INTERNAL with the two ids on a violation. */
+ * fixed ones where they are fixed, heights within `capacity_bytes`. INTERNAL with the two ids on a
+ * violation. */
 aegis_status aegis_plan_verify(const aegis_plan_buffer *buffers,
                                const uint64_t *offsets,
                                size_t count,
@@ -107,10 +113,11 @@ aegis_status aegis_plan_verify(const aegis_plan_buffer *buffers,
 /* ---- buffers as text ---- */
 
 /**
- * Reads `id,lower,upper,size` and a fifth column `alignment` when the header line has it. Blank
- * lines are skipped; line ends may be LF or CRLF. `name` stands in messages ("name:line:column").
- * The buffers are owned by the caller: aegis_plan_buffers_free. @return OK; PARSE; NO_MEMORY;
- * INVALID_ARGUMENT. Ids that occur twice are left to aegis_planner_solve.
+ * Reads `id,lower,upper,size` and, in any order, the columns `alignment` and `offset` when the
+ * header line has them. A buffer with an offset is fixed there; an empty field leaves it free.
+ * Blank lines are skipped; line ends may be LF or CRLF. `name` stands in messages
+ * ("name:line:column"). The buffers are owned by the caller: aegis_plan_buffers_free. @return OK;
+ * PARSE; NO_MEMORY; INVALID_ARGUMENT. Ids that occur twice are left to aegis_planner_solve.
  */
 aegis_status aegis_plan_csv_parse(const char *text,
                                   size_t size,

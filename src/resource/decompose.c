@@ -75,6 +75,9 @@ static void settle_pillars(aegis_decomposition *d, aegis_part *part)
         least_upper = b->upper < least_upper ? b->upper : least_upper;
         most_lower = b->lower > most_lower ? b->lower : most_lower;
         alignment = b->alignment > alignment ? b->alignment : alignment;
+        if (b->fixed) {
+            return; /* it cannot be shifted */
+        }
     }
     for (size_t i = part->first; i < end; i++) {
         const aegis_plan_buffer *b = &d->buffers[i];

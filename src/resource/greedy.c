@@ -104,17 +104,36 @@ static void insert_block(greedy *g, const aegis_plan_buffer *b, uint64_t offset)
     g->block_count++;
 }
 
+/* Those that have no choice come first. */
+static uint64_t place_fixed(greedy *g)
+{
+    uint64_t height = 0;
+    g->block_count = 0;
+    for (size_t i = 0; i < g->count; i++) {
+        const aegis_plan_buffer *b = &g->buffers[i];
+        if (b->fixed) {
+            uint64_t top = b->fixed_offset + b->size_bytes;
+            insert_block(g, b, b->fixed_offset);
+            g->offsets[i] = b->fixed_offset;
+            height = top > height ? top : height;
+        }
+    }
+    return height;
+}
+
 static uint64_t place_all(greedy *g, greedy_order order)
 {
     for (size_t i = 0; i < g->count; i++) {
         g->order[i] = (keyed){greedy_key(&g->buffers[i], order), i};
     }
     qsort(g->order, g->count, sizeof *g->order, compare_keyed);
-    uint64_t height = 0;
-    g->block_count = 0;
+    uint64_t height = place_fixed(g);
     for (size_t i = 0; i < g->count; i++) {
         size_t index = g->order[i].index;
         const aegis_plan_buffer *b = &g->buffers[index];
+        if (b->fixed) {
+            continue;
+        }
         if (order == ORDER_START) {
             drop_ended(g, b->lower);
         }

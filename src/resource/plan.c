@@ -8,6 +8,7 @@
 #include "base/base.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,12 @@ static aegis_status check_buffer(const aegis_plan_buffer *b, aegis_error *err)
                                "buffer %" PRIu32 " has alignment %" PRIu64
                                ": it must be a power of two",
                                b->id, b->alignment);
+    }
+    if (b->fixed && b->alignment != 0 && b->fixed_offset % b->alignment != 0) {
+        return aegis_error_set(err, AEGIS_HERE("resource.plan"), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "buffer %" PRIu32 " is fixed at %" PRIu64
+                               ", which is no multiple of its alignment %" PRIu64,
+                               b->id, b->fixed_offset, b->alignment);
     }
     return AEGIS_OK;
 }
@@ -68,6 +75,45 @@ static aegis_status check_ids(const aegis_plan_buffer *buffers,
     return status;
 }
 
+/* Fixed buffers must leave each other alone. */
+static aegis_status check_fixed(const aegis_plan_buffer *buffers,
+                                size_t count,
+                                const aegis_allocator *allocator,
+                                aegis_error *err)
+{
+    size_t fixed = 0;
+    for (size_t i = 0; i < count; i++) {
+        fixed += buffers[i].fixed;
+    }
+    if (fixed < 2) {
+        return AEGIS_OK;
+    }
+    aegis_plan_buffer *copies = aegis_allocate_zeroed(allocator, fixed, sizeof *copies);
+    uint64_t *offsets = aegis_allocate_zeroed(allocator, fixed, sizeof *offsets);
+    aegis_status status = AEGIS_ERROR_NO_MEMORY;
+    if (copies == NULL || offsets == NULL) {
+        aegis_error_set(err, AEGIS_HERE("resource.plan"), status,
+                        "no host memory for %zu fixed buffers", fixed);
+    } else {
+        for (size_t i = 0, k = 0; i < count; i++) {
+            if (buffers[i].fixed) {
+                copies[k] = buffers[i];
+                offsets[k++] = buffers[i].fixed_offset;
+            }
+        }
+        status = aegis_plan_verify(copies, offsets, fixed, UINT64_MAX, allocator, err);
+        if (status == AEGIS_ERROR_INTERNAL) { /* the caller's contradiction, not ours */
+            char text[sizeof err->message] = "";
+            snprintf(text, sizeof text, "%s", err == NULL ? "" : err->message);
+            status = aegis_error_set(err, AEGIS_HERE("resource.plan"), AEGIS_ERROR_INVALID_ARGUMENT,
+                                     "fixed %s", text);
+        }
+    }
+    aegis_deallocate(allocator, copies, fixed, sizeof *copies);
+    aegis_deallocate(allocator, offsets, fixed, sizeof *offsets);
+    return status;
+}
+
 static aegis_status check_instance(const aegis_plan_buffer *buffers,
                                    size_t count,
                                    const aegis_allocator *allocator,
@@ -85,14 +131,16 @@ static aegis_status check_instance(const aegis_plan_buffer *buffers,
         }
         if (__builtin_add_overflow(total, buffers[i].size_bytes, &total) ||
             __builtin_add_overflow(total, buffers[i].alignment, &total) ||
+            __builtin_add_overflow(total, buffers[i].fixed ? buffers[i].fixed_offset : 0, &total) ||
             total > MAX_TOTAL_BYTES) {
             return aegis_error_set(err, AEGIS_HERE("resource.plan"), AEGIS_ERROR_OVERFLOW,
-                                   "sizes and alignments up to buffer %" PRIu32
+                                   "sizes, alignments and fixed offsets up to buffer %" PRIu32
                                    " sum to more than 2^61 bytes",
                                    buffers[i].id);
         }
     }
-    return check_ids(buffers, count, allocator, err);
+    aegis_status status = check_ids(buffers, count, allocator, err);
+    return status == AEGIS_OK ? check_fixed(buffers, count, allocator, err) : status;
 }
 
 /* The plan must be valid and must say the truth about itself. */
@@ -289,9 +337,21 @@ static aegis_status solve_stacked(void *self,
         return status;
     }
     for (size_t i = 0; i < count; i++) {
+        uint64_t top = buffers[i].fixed_offset + buffers[i].size_bytes;
+        result.height_bytes =
+            buffers[i].fixed && top > result.height_bytes ? top : result.height_bytes;
+    }
+    uint64_t fixed_height = result.height_bytes;
+    result.lower_bound_bytes =
+        fixed_height > result.lower_bound_bytes ? fixed_height : result.lower_bound_bytes;
+    for (size_t i = 0; i < count; i++) {
         uint64_t alignment = buffers[i].alignment == 0 ? 1 : buffers[i].alignment;
-        ret_offsets[i] = aegis_align_up(result.height_bytes, alignment);
-        result.height_bytes = ret_offsets[i] + buffers[i].size_bytes;
+        if (buffers[i].fixed) {
+            ret_offsets[i] = buffers[i].fixed_offset;
+        } else {
+            ret_offsets[i] = aegis_align_up(result.height_bytes, alignment);
+            result.height_bytes = ret_offsets[i] + buffers[i].size_bytes;
+        }
     }
     result.optimal = result.height_bytes == result.lower_bound_bytes;
     result.verdict = result.height_bytes <= limits->capacity_bytes       ? AEGIS_PLAN_FEASIBLE

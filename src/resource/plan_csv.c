@@ -7,23 +7,40 @@
 #include "base/base.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_FILE_BYTES (UINT64_C(256) << 20)
+
+enum {
+    COLUMN_ID = 0,
+    COLUMN_LOWER,
+    COLUMN_UPPER,
+    COLUMN_SIZE,
+    COLUMN_ALIGNMENT,
+    COLUMN_OFFSET,
+    COLUMNS
+};
+
+/* The first four stand in every file, in this order; the others may follow. */
+static const char *const names[COLUMNS] = {"id", "lower", "upper", "size", "alignment", "offset"};
 
 typedef struct reader {
     const char *name;
     const char *text, *end; /* the rest */
     const char *line_start;
     unsigned long line;
-    bool aligned; /* the fifth column is there */
+    int columns[COLUMNS]; /* in the order of the header */
+    int column_count;
+    const char *key; /* the column being read; NULL: none */
 } reader;
 
 static aegis_status complain(const reader *r, aegis_error *err, const char *what, const char *cure)
 {
-    return aegis_error_set(err, AEGIS_HERE("resource.csv"), AEGIS_ERROR_PARSE, "%s:%lu:%lu: %s; %s",
-                           r->name, r->line, (unsigned long)(r->text - r->line_start) + 1, what,
-                           cure);
+    return aegis_error_set(err, AEGIS_HERE("resource.csv"), AEGIS_ERROR_PARSE,
+                           "%s:%lu:%lu: %s%s%s; %s", r->name, r->line,
+                           (unsigned long)(r->text - r->line_start) + 1,
+                           r->key == NULL ? "" : r->key, r->key == NULL ? "" : ": ", what, cure);
 }
 
 static void skip_blanks(reader *r)
@@ -62,7 +79,7 @@ static aegis_status read_number(reader *r,
     skip_blanks(r);
     bool negative = r->text < r->end && *r->text == '-';
     if (negative && !may_be_negative) {
-        return complain(r, err, "a negative number", "id, size and alignment are 0 or more");
+        return complain(r, err, "a negative number", "only lower and upper may be negative");
     }
     const char *digits = r->text + (negative ? 1 : 0);
     const char *c = digits;
@@ -86,40 +103,75 @@ static aegis_status read_number(reader *r,
 static aegis_status expect_comma(reader *r, aegis_error *err)
 {
     if (r->text == r->end || *r->text != ',') {
-        return complain(r, err, "a comma is missing",
-                        r->aligned ? "a line is id,lower,upper,size,alignment"
-                                   : "a line is id,lower,upper,size");
+        char cure[80];
+        snprintf(cure, sizeof cure, "%d columns stand in the header", r->column_count);
+        return complain(r, err, "a comma is missing", cure);
     }
     r->text++;
     return AEGIS_OK;
 }
 
+static int64_t signed_value(uint64_t magnitude, bool negative)
+{
+    return negative ? -(int64_t)magnitude : (int64_t)magnitude;
+}
+
+static aegis_status read_value(reader *r, int column, aegis_plan_buffer *b, aegis_error *err)
+{
+    skip_blanks(r);
+    r->key = names[column];
+    if (column == COLUMN_OFFSET && (at_line_end(r) || *r->text == ',')) {
+        return AEGIS_OK; /* not fixed */
+    }
+    uint64_t value = 0;
+    bool negative = false, time = column == COLUMN_LOWER || column == COLUMN_UPPER;
+    aegis_status status =
+        read_number(r, time, column == COLUMN_ID ? UINT32_MAX : INT64_MAX, &value, &negative, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    switch (column) {
+    case COLUMN_ID:
+        b->id = (uint32_t)value;
+        break;
+    case COLUMN_LOWER:
+        b->lower = signed_value(value, negative);
+        break;
+    case COLUMN_UPPER:
+        b->upper = signed_value(value, negative);
+        break;
+    case COLUMN_SIZE:
+        b->size_bytes = value;
+        break;
+    case COLUMN_ALIGNMENT:
+        b->alignment = value;
+        break;
+    default:
+        b->fixed = true;
+        b->fixed_offset = value;
+        break;
+    }
+    return AEGIS_OK;
+}
+
 static aegis_status read_row(reader *r, aegis_plan_buffer *ret_buffer, aegis_error *err)
 {
-    uint64_t value[5] = {0};
-    bool negative[5] = {false};
-    int columns = r->aligned ? 5 : 4;
-    for (int column = 0; column < columns; column++) {
-        aegis_status status = column == 0 ? AEGIS_OK : expect_comma(r, err);
+    aegis_plan_buffer b = {0};
+    for (int k = 0; k < r->column_count; k++) {
+        r->key = NULL;
+        aegis_status status = k == 0 ? AEGIS_OK : expect_comma(r, err);
         if (status == AEGIS_OK) {
-            status =
-                read_number(r, column == 1 || column == 2, column == 0 ? UINT32_MAX : INT64_MAX,
-                            &value[column], &negative[column], err);
+            status = read_value(r, r->columns[k], &b, err);
         }
         if (status != AEGIS_OK) {
             return status;
         }
     }
+    r->key = NULL;
     if (!at_line_end(r)) {
         return complain(r, err, "more on the line than its columns", "remove it");
     }
-    *ret_buffer = (aegis_plan_buffer){
-        .id = (uint32_t)value[0],
-        .lower = negative[1] ? -(int64_t)value[1] : (int64_t)value[1],
-        .upper = negative[2] ? -(int64_t)value[2] : (int64_t)value[2],
-        .size_bytes = value[3],
-        .alignment = value[4],
-    };
+    *ret_buffer = b;
     return AEGIS_OK;
 }
 
@@ -135,18 +187,45 @@ static bool take_word(reader *r, const char *word)
     return true;
 }
 
+/* One of the columns that may follow, each at most once. */
+static bool take_optional(reader *r)
+{
+    for (int column = COLUMN_SIZE + 1; column < COLUMNS; column++) {
+        bool known = false;
+        for (int k = 0; k < r->column_count; k++) {
+            known |= r->columns[k] == column;
+        }
+        const char *start = r->text;
+        if (!known && take_word(r, names[column]) && (at_line_end(r) || *r->text == ',')) {
+            r->columns[r->column_count++] = column;
+            return true;
+        }
+        r->text = start;
+    }
+    return false;
+}
+
 static aegis_status read_header(reader *r, aegis_error *err)
 {
-    static const char *const columns[] = {"id", ",", "lower", ",", "upper", ",", "size"};
-    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(columns); i++) {
-        if (!take_word(r, columns[i])) {
+    for (int column = COLUMN_ID; column <= COLUMN_SIZE; column++) {
+        if ((column > 0 && !take_word(r, ",")) || !take_word(r, names[column])) {
             return complain(r, err, "not the header", "the first line is id,lower,upper,size");
         }
+        r->columns[r->column_count++] = column;
     }
-    if (!at_line_end(r)) {
-        r->aligned = take_word(r, ",") && take_word(r, "alignment");
-        if (!r->aligned || !at_line_end(r)) {
-            return complain(r, err, "an unknown column", "after size only alignment may follow");
+    while (!at_line_end(r)) {
+        if (!take_word(r, ",")) {
+            return complain(r, err, "not the header", "the first line is id,lower,upper,size");
+        }
+        if (!take_optional(r)) {
+            char what[64];
+            int length = 0;
+            while (length < 24 && r->text + length < r->end && r->text[length] > ' ' &&
+                   r->text[length] != ',') {
+                length++;
+            }
+            snprintf(what, sizeof what, "an unknown column '%.*s'", length, r->text);
+            return complain(r, err, what, "after size alignment and offset may follow, each once");
         }
     }
     return AEGIS_OK;
@@ -215,7 +294,7 @@ aegis_status aegis_plan_csv_parse(const char *text,
                                      "no host memory for %zu buffers of %s", count, name);
         }
     }
-    if (status == AEGIS_OK) {
+    if (status == AEGIS_OK && buffers != NULL) {
         memcpy(buffers, read, count * sizeof *buffers);
         *ret_buffers = buffers;
         *ret_count = count;

@@ -52,6 +52,12 @@ check_one(const aegis_plan_buffer *b, uint64_t offset, uint64_t capacity, aegis_
                                "buffer %" PRIu32 " at %" PRIu64 " is not aligned to %" PRIu64,
                                b->id, offset, alignment);
     }
+    if (b->fixed && offset != b->fixed_offset) {
+        return aegis_error_set(err, AEGIS_HERE("resource.verify"), AEGIS_ERROR_INTERNAL,
+                               "buffer %" PRIu32 " at %" PRIu64
+                               " is not where it is fixed, %" PRIu64,
+                               b->id, offset, b->fixed_offset);
+    }
     return AEGIS_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "base/base.h"
 #include "search_internal.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -27,9 +28,9 @@ static uint64_t rank_key(const aegis_search *s, uint32_t i, char criterion)
     uint64_t life = (uint64_t)s->buffers[i].upper - (uint64_t)s->buffers[i].lower;
     uint64_t key = 0;
     switch (criterion) {
-    case 'T': /* the fullest section it takes part in */
+    case 'T': /* the section it takes part in with the most still open */
         for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
-            key = s->section_total[k] > key ? s->section_total[k] : key;
+            key = s->section_sum[k] > key ? s->section_sum[k] : key;
         }
         break;
     case 'A': /* area in time and space */
@@ -52,23 +53,40 @@ static uint64_t rank_key(const aegis_search *s, uint32_t i, char criterion)
 
 /* Four proven orders; with a seed their keys are scaled by 1 to 1.5 at random, those of odd seeds
  * without the first key. */
-static void rank_buffers(aegis_search *s, unsigned order, uint64_t seed)
+static void choose_order(aegis_search *s, unsigned order, uint64_t seed)
 {
-    static const char *const orders[AEGIS_SEARCH_ORDERS] = {"TWA", "TOW", "WAT", "TZA"};
-    const char *criteria = orders[order % AEGIS_SEARCH_ORDERS];
+    static const char *const orders[AEGIS_SEARCH_ORDERS] = {"TWA", "TWAs", "TAW", "TOW", "TZA"};
+    s->criteria = orders[order % AEGIS_SEARCH_ORDERS];
+    s->reranks = s->criteria[3] != 's';
     int kept = seed == 0 ? 3 : (int)(seed % 2);
     seed = seed * AEGIS_SEARCH_ORDERS + order;
     for (uint32_t i = 0; i < s->count; i++) {
-        s->ranking[i].index = i;
         for (int k = 0; k < 3; k++) {
-            uint64_t scale = k >= kept ? 1024 + aegis_random_next(&seed) % 512 : 1024;
-            s->ranking[i].key[k] = rank_key(s, i, criteria[k]) * scale;
+            s->scale[3 * (size_t)i + (size_t)k] =
+                (uint16_t)(k >= kept ? 1024 + aegis_random_next(&seed) % 512 : 1024);
         }
     }
-    qsort(s->ranking, s->count, sizeof *s->ranking, compare_ranked);
-    for (uint32_t i = 0; i < s->count; i++) {
-        s->rank[s->ranking[i].index] = i + 1;
+}
+
+/* Sorts the open buffers of [first, end) into `ranking`. Fixed ones come first: once something else
+ * lies at their offset or above, they cannot be placed any more. */
+static uint32_t sort_open(aegis_search *s, uint32_t first, uint32_t end)
+{
+    uint32_t open = 0;
+    for (uint32_t i = first; i < end; i = s->next[i]) {
+        if (s->placed[i]) {
+            continue;
+        }
+        ranked *r = &s->ranking[open++];
+        r->index = i;
+        for (int k = 0; k < 3; k++) {
+            r->key[k] = s->fixed[i]
+                            ? UINT64_MAX
+                            : rank_key(s, i, s->criteria[k]) * s->scale[3 * (size_t)i + (size_t)k];
+        }
     }
+    qsort(s->ranking, open, sizeof *s->ranking, compare_ranked);
+    return open;
 }
 
 /* ---- state ---- */
@@ -85,22 +103,23 @@ static void relink_buffer(aegis_search *s, uint32_t i)
     s->previous[s->next[i]] = i;
 }
 
-static bool keep_low(aegis_search *s, uint32_t section)
+static bool keep(aegis_search *s, trail *t, saved entry)
 {
-    if (s->low_top == s->low_room) {
-        size_t room = s->low_room == 0 ? 4096 : 2 * s->low_room;
-        saved *lows = aegis_allocate_zeroed(&s->allocator, room, sizeof *lows);
-        if (lows == NULL) {
+    if (t->top == t->room) {
+        size_t room = t->room == 0 ? 4096 : 2 * t->room;
+        saved *entries = aegis_allocate_zeroed(&s->allocator, room, sizeof *entries);
+        if (entries == NULL) {
+            s->starved = true;
             return false;
         }
-        if (s->low_top > 0) {
-            memcpy(lows, s->lows, s->low_top * sizeof *lows);
+        if (t->top > 0) {
+            memcpy(entries, t->entries, t->top * sizeof *entries);
         }
-        aegis_deallocate(&s->allocator, s->lows, s->low_room, sizeof *s->lows);
-        s->lows = lows;
-        s->low_room = room;
+        aegis_deallocate(&s->allocator, t->entries, t->room, sizeof *t->entries);
+        t->entries = entries;
+        t->room = room;
     }
-    s->lows[s->low_top++] = (saved){section, s->section_low[section]};
+    t->entries[t->top++] = entry;
     return true;
 }
 
@@ -117,7 +136,8 @@ static void place(aegis_search *s, frame *f, uint32_t i)
 {
     f->placed = i;
     f->raise_top = s->raise_top;
-    f->low_top = s->low_top;
+    f->low_top = s->lows.top;
+    f->rank_top = s->ranks.top;
     s->placed[i] = true;
     unlink_buffer(s, i);
     for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
@@ -136,9 +156,13 @@ static void take_back(aegis_search *s, frame *f)
         s->raise_top--;
         s->low[s->raises[s->raise_top].index] = s->raises[s->raise_top].value;
     }
-    while (s->low_top > f->low_top) {
-        s->low_top--;
-        s->section_low[s->lows[s->low_top].index] = s->lows[s->low_top].value;
+    while (s->lows.top > f->low_top) {
+        const saved *last = &s->lows.entries[--s->lows.top];
+        s->section_low[last->index] = last->value;
+    }
+    while (s->ranks.top > f->rank_top) {
+        const saved *last = &s->ranks.entries[--s->ranks.top];
+        s->rank[last->index] = (uint32_t)last->value;
     }
     for (uint32_t k = s->from[i]; k < s->to[i]; k++) {
         s->section_sum[k] += s->size[i];
@@ -204,8 +228,7 @@ static bool update_section(aegis_search *s, uint32_t section, uint64_t floor)
         high = open > high ? open : high;
     }
     if (low != s->section_low[section]) {
-        if (!keep_low(s, section)) {
-            s->starved = true;
+        if (!keep(s, &s->lows, (saved){section, s->section_low[section]})) {
             return false;
         }
         s->section_low[section] = low;
@@ -239,7 +262,7 @@ static bool propagate(aegis_search *s, const frame *f)
         if (s->placed[j] || s->low[j] >= low) {
             continue;
         }
-        if (low + s->size[j] > s->capacity) {
+        if (low + s->size[j] > s->capacity || s->fixed[j]) {
             return false;
         }
         s->raises[s->raise_top++] = (saved){j, s->low[j]};
@@ -273,7 +296,8 @@ static void open_frame(aegis_search *s, uint32_t depth, const window *w, uint32_
                  .tried_offset = w->offset,
                  .tried_rank = w->rank};
     for (uint32_t i = w->first; i < w->end; i = s->next[i]) {
-        uint64_t top = s->low[i] + s->size[i];
+        /* A fixed buffer is placed before all that lies higher. */
+        uint64_t top = s->low[i] + (s->fixed[i] ? 1 : s->size[i]);
         f->ceiling = top < f->ceiling ? top : f->ceiling;
         f->section_end = s->to[i] > f->section_end ? s->to[i] : f->section_end;
     }
@@ -306,13 +330,28 @@ static uint32_t next_candidate(const aegis_search *s, const frame *f)
     return best;
 }
 
+/* Ranks a window anew: what was full may be nearly done by now. */
+static bool rerank_window(aegis_search *s, window *w)
+{
+    uint32_t open = sort_open(s, w->first, w->end);
+    for (uint32_t k = 0; k < open; k++) {
+        uint32_t i = s->ranking[k].index;
+        if (!keep(s, &s->ranks, (saved){i, s->rank[i]})) {
+            return false;
+        }
+        s->rank[i] = k + 1;
+    }
+    w->rank = 0;
+    return true;
+}
+
 /* Splits what is open in the window of frame `depth` where no open buffer spans, chains the pieces
  * before `pending`, and returns the new head. The pieces have nothing in common any more: one that
  * has no plan fails the whole placement, whatever was chosen in the others. */
 static uint32_t split_window(aegis_search *s, uint32_t depth, uint32_t pending)
 {
     const frame *f = &s->frames[depth];
-    uint32_t reach = 0;
+    uint32_t reach = 0, before = s->window_top;
     window *w = NULL;
     for (uint32_t i = f->first; i < f->end; i = s->next[i]) {
         if (s->placed[i]) { /* only the first can be: it has just been unlinked */
@@ -330,6 +369,13 @@ static uint32_t split_window(aegis_search *s, uint32_t depth, uint32_t pending)
         w->end = i + 1;
         reach = s->to[i] > reach ? s->to[i] : reach;
     }
+    if (s->reranks && s->window_top > before + 1) {
+        for (uint32_t k = before; k < s->window_top; k++) {
+            if (!rerank_window(s, &s->windows[k])) {
+                break;
+            }
+        }
+    }
     return pending;
 }
 
@@ -337,9 +383,9 @@ static void reset(aegis_search *s, uint64_t capacity)
 {
     s->capacity = capacity;
     s->window_top = 0;
-    s->raise_top = s->low_top = 0;
+    s->raise_top = s->lows.top = s->ranks.top = 0;
     s->starved = false;
-    memset(s->low, 0, s->count * sizeof *s->low);
+    memcpy(s->low, s->start, s->count * sizeof *s->low);
     memset(s->placed, 0, s->count * sizeof *s->placed);
     memset(s->section_low, 0, s->sections * sizeof *s->section_low);
     memcpy(s->section_sum, s->section_total, s->sections * sizeof *s->section_sum);
@@ -347,6 +393,10 @@ static void reset(aegis_search *s, uint64_t capacity)
     for (uint32_t i = 0; i <= s->count; i++) {
         s->next[i] = i == s->count ? 0 : i + 1;
         s->previous[i] = i == 0 ? s->count : i - 1;
+    }
+    sort_open(s, 0, s->count);
+    for (uint32_t i = 0; i < s->count; i++) {
+        s->rank[s->ranking[i].index] = i + 1;
     }
 }
 
@@ -357,57 +407,95 @@ static bool past(uint64_t deadline_ns)
     return (uint64_t)now.tv_sec * AEGIS_NS_PER_S + (uint64_t)now.tv_nsec >= deadline_ns;
 }
 
-aegis_search_outcome aegis_search_run(aegis_search *s,
-                                      uint64_t capacity,
-                                      unsigned order,
-                                      uint64_t seed,
-                                      uint64_t deadline_ns,
-                                      uint64_t *nodes,
-                                      uint64_t *ret_offsets)
+/* Looking at the clock and at the others costs more than a placement: now and then is enough. */
+static bool ended(const aegis_search_quota *quota, uint64_t nodes)
 {
-    rank_buffers(s, order, seed);
-    reset(s, capacity);
+    return nodes % 256 == 0 &&
+           ((quota->winner != NULL &&
+             atomic_load_explicit(quota->winner, memory_order_relaxed) < quota->number) ||
+            (quota->deadline_ns != 0 && past(quota->deadline_ns)));
+}
+
+/* Something cannot be anywhere: more live at once than the capacity, or fixed above it. */
+static bool is_hopeless(const aegis_search *s)
+{
     for (uint32_t k = 0; k < s->sections; k++) {
-        if (s->section_total[k] > capacity) {
-            return AEGIS_SEARCH_EXHAUSTED;
+        if (s->section_total[k] > s->capacity) {
+            return true;
         }
     }
-    uint32_t depth = 0;
-    open_frame(s, 0, &(window){.end = s->count, .split = NONE}, NONE);
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (s->start[i] + s->size[i] > s->capacity) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Goes back to the placement that cut this window off. */
+static uint32_t jump_back(aegis_search *s, uint32_t depth)
+{
+    uint32_t back = s->frames[depth].jump;
+    while (depth > back) {
+        take_back(s, &s->frames[--depth]);
+    }
+    s->window_top = s->frames[depth].window_top;
+    return depth;
+}
+
+void aegis_search_start(aegis_search *s, uint64_t capacity, unsigned order, uint64_t seed)
+{
+    choose_order(s, order, seed);
+    reset(s, capacity);
+    s->depth = 0;
+    if (!is_hopeless(s)) {
+        open_frame(s, 0, &(window){.end = s->count, .split = NONE}, NONE);
+    } else {
+        s->frames[0] =
+            (frame){.placed = NONE, .jump = NONE}; /* no candidate below a ceiling of 0 */
+    }
+}
+
+aegis_search_outcome aegis_search_continue(aegis_search *s,
+                                           const aegis_search_quota *quota,
+                                           uint64_t *ret_nodes,
+                                           uint64_t *ret_offsets)
+{
+    *ret_nodes = 0;
     for (;;) {
-        frame *f = &s->frames[depth];
+        frame *f = &s->frames[s->depth];
         uint32_t i = next_candidate(s, f);
         if (i == NONE) {
             if (f->jump == NONE) {
                 return AEGIS_SEARCH_EXHAUSTED;
             }
-            uint32_t back = f->jump;
-            while (depth > back) {
-                take_back(s, &s->frames[--depth]);
-            }
-            s->window_top = s->frames[depth].window_top;
+            s->depth = jump_back(s, s->depth);
             continue;
         }
-        if (*nodes == 0 || (deadline_ns != 0 && *nodes % 1024 == 0 && past(deadline_ns))) {
+        if (*ret_nodes == quota->nodes || ended(quota, *ret_nodes)) {
             return AEGIS_SEARCH_LIMIT;
         }
-        --*nodes;
+        ++*ret_nodes;
         f->tried_offset = s->low[i];
         f->tried_rank = s->rank[i];
+        if (s->fixed[i]) {
+            f->ceiling = 0; /* what is tried later would leave it behind */
+        }
         place(s, f, i);
-        if (!propagate(s, f)) {
-            if (s->starved) {
-                return AEGIS_SEARCH_NO_MEMORY;
-            }
+        bool holds = propagate(s, f);
+        uint32_t pending = holds ? split_window(s, s->depth, f->pending) : NONE;
+        if (s->starved) {
+            return AEGIS_SEARCH_NO_MEMORY;
+        }
+        if (!holds) {
             take_back(s, f);
             continue;
         }
-        uint32_t pending = split_window(s, depth, f->pending);
         if (pending == NONE) {
             memcpy(ret_offsets, s->low, s->count * sizeof *ret_offsets);
             return AEGIS_SEARCH_FOUND;
         }
-        depth++;
-        open_frame(s, depth, &s->windows[pending], s->windows[pending].next);
+        s->depth++;
+        open_frame(s, s->depth, &s->windows[pending], s->windows[pending].next);
     }
 }

@@ -21,7 +21,7 @@ typedef struct frame {
     uint64_t ceiling;     /* candidates at or above it are dominated */
     uint64_t tried_offset;
     uint32_t tried_rank;
-    size_t raise_top, low_top; /* trails when the placement was made */
+    size_t raise_top, low_top, rank_top; /* trails when the placement was made */
 } frame;
 
 /* Open buffers that touch no open buffer outside: solved on their own. */
@@ -38,6 +38,12 @@ typedef struct saved {
     uint64_t value;
 } saved;
 
+/* What placements changed, to take it back; grows as needed. */
+typedef struct trail {
+    saved *entries;
+    size_t top, room;
+} trail;
+
 typedef struct ranked {
     uint64_t key[3];
     uint32_t index;
@@ -45,7 +51,7 @@ typedef struct ranked {
 
 struct aegis_search {
     aegis_allocator allocator;
-    size_t block_bytes; /* this struct and all arrays but `lows` are one block */
+    size_t block_bytes; /* this struct and all arrays but the growing trails are one block */
     const aegis_plan_buffer *buffers;
     uint32_t count, sections;
     uint64_t pairs, incidences;
@@ -59,6 +65,9 @@ struct aegis_search {
     uint32_t *from, *to;
     uint32_t *seat_begin, *seat; /* where in `member` a buffer is, for each of its sections */
     uint32_t *rank;              /* from 1: ties of offset are tried in this order */
+    uint16_t *scale;             /* three a buffer: the disturbance of its keys, 1024 is none */
+    bool *fixed;                 /* its only offset is `start` */
+    uint64_t *start;             /* first value of `low` */
     uint32_t *next, *previous;   /* open buffers; `count` is the list's head */
     bool *placed;
     uint32_t *near_begin, *near; /* overlapping buffers */
@@ -71,10 +80,14 @@ struct aegis_search {
     uint64_t *section_low;           /* smallest `low` of an open buffer */
 
     frame *frames;
+    uint32_t depth; /* the frame that is worked on */
     window *windows;
     uint32_t window_top;
-    saved *raises, *lows; /* what placements changed, to take them back */
-    size_t raise_top, low_top, low_room;
+    saved *raises; /* what placements changed, to take them back */
+    size_t raise_top;
+    trail lows, ranks;    /* of `section_low` and `rank` */
+    const char *criteria; /* of the order that runs */
+    bool reranks;         /* windows that fall apart are ordered anew */
 
     uint32_t *cursor; /* scratch */
     ranked *ranking;

@@ -27,6 +27,9 @@ static void carve_all(aegis_search *s, carver *c)
     s->from = carve(c, n, sizeof *s->from);
     s->to = carve(c, n, sizeof *s->to);
     s->rank = carve(c, n, sizeof *s->rank);
+    s->scale = carve(c, 3 * n, sizeof *s->scale);
+    s->fixed = carve(c, n, sizeof *s->fixed);
+    s->start = carve(c, n, sizeof *s->start);
     s->next = carve(c, n + 1, sizeof *s->next);
     s->previous = carve(c, n + 1, sizeof *s->previous);
     s->placed = carve(c, n, sizeof *s->placed);
@@ -204,6 +207,8 @@ aegis_status aegis_search_create(const aegis_plan_buffer *buffers,
     for (uint32_t i = 0; i < n; i++) {
         s->size[i] = buffers[i].size_bytes;
         s->align_mask[i] = buffers[i].alignment == 0 ? 0 : buffers[i].alignment - 1;
+        s->fixed[i] = buffers[i].fixed;
+        s->start[i] = buffers[i].fixed ? buffers[i].fixed_offset : 0;
     }
     fill_neighbours(s);
     fill_least_near(s);
@@ -221,7 +226,8 @@ void aegis_search_destroy(aegis_search *s)
 {
     if (s != NULL) {
         aegis_allocator allocator = s->allocator;
-        aegis_deallocate(&allocator, s->lows, s->low_room, sizeof *s->lows);
+        aegis_deallocate(&allocator, s->lows.entries, s->lows.room, sizeof *s->lows.entries);
+        aegis_deallocate(&allocator, s->ranks.entries, s->ranks.room, sizeof *s->ranks.entries);
         aegis_deallocate(&allocator, s, s->block_bytes, 1);
     }
 }

@@ -18,8 +18,11 @@
  *    sends the search back to the placement that cut it off, whatever was tried in between.
  *    Beyond the paper, a section is checked as a one-machine schedule with release times, which
  *    counts every hole below each buffer and not only the lowest.
- * 5. Restarts: four orders, plain and disturbed, with budgets after Luby's sequence, one after
- *    another. Seeds are numbers of rounds, so the plan is the same on every machine.
+ *    Orders are made anew when a window falls apart: by then other sections are the full ones.
+ *    Fixed buffers are placed in the order of their offsets like all others; whatever would leave
+ *    one behind or lift it is cut off.
+ * 5. Race (race.c): five orders and three tracks of disturbed restarts, over as many threads as are
+ *    allowed. The plan is the same on every machine and with any number.
  *
  * Everything is iterative; the depth of the search is the number of buffers, on the heap.
  */
@@ -30,14 +33,13 @@
 #include "base/base.h"
 #include "decompose.h"
 #include "greedy.h"
-#include "search.h"
+#include "race.h"
 
 #include <string.h>
 #include <time.h>
 
 #define DEFAULT_NODES UINT64_C(1000000)
 #define DEFAULT_NODES_TIMES_COUNT (DEFAULT_NODES * 400)
-#define LEAST_RUN_NODES UINT64_C(1000)
 
 /* A part that must be planned by itself, above `base`. */
 typedef struct piece {
@@ -45,8 +47,8 @@ typedef struct piece {
     uint64_t *offsets; /* the best plan, from 0 */
     size_t count;
     uint64_t base, height, bound;
-    aegis_search *search; /* made when first needed */
-    bool too_large;       /* for the search */
+    aegis_race *race; /* made when first needed */
+    bool too_large;   /* for the search */
 } piece;
 
 typedef struct solver {
@@ -57,6 +59,7 @@ typedef struct solver {
     uint64_t low, high; /* proved bound and best height of the whole */
     uint64_t nodes_left;
     uint64_t deadline_ns;
+    unsigned threads;
 } solver;
 
 static uint64_t greatest_common_divisor(uint64_t a, uint64_t b)
@@ -79,6 +82,9 @@ static uint64_t common_divisor(const aegis_plan_buffer *buffers, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (buffers[i].alignment > 1 && divisor % buffers[i].alignment != 0) {
             divisor = greatest_common_divisor(divisor, buffers[i].alignment);
+        }
+        if (buffers[i].fixed) {
+            divisor = greatest_common_divisor(buffers[i].fixed_offset, divisor);
         }
     }
     return divisor;
@@ -139,7 +145,12 @@ bound_piece(piece *p, uint64_t divisor, const aegis_allocator *allocator, aegis_
         status = bound_aligned(p, allocator, &aligned, err);
     }
     if (status == AEGIS_OK) {
-        p->bound = round_up(p->bound > aligned ? p->bound : aligned, divisor);
+        p->bound = p->bound > aligned ? p->bound : aligned;
+        for (size_t i = 0; i < p->count; i++) {
+            uint64_t top = p->buffers[i].fixed_offset + p->buffers[i].size_bytes;
+            p->bound = p->buffers[i].fixed && top > p->bound ? top : p->bound;
+        }
+        p->bound = round_up(p->bound, divisor);
     }
     return status;
 }
@@ -185,16 +196,16 @@ static aegis_status prepare(solver *s, uint64_t capacity, aegis_error *err)
 
 /* ---- search ---- */
 
-static aegis_status open_search(solver *s, piece *p, aegis_error *err)
+static aegis_status open_race(solver *s, piece *p, aegis_error *err)
 {
-    if (p->search != NULL || p->too_large) {
+    if (p->race != NULL || p->too_large) {
         return AEGIS_OK;
     }
     if (!aegis_search_can_hold(p->buffers, p->count)) {
         p->too_large = true;
         return AEGIS_OK;
     }
-    return aegis_search_create(p->buffers, p->count, s->allocator, &p->search, err);
+    return aegis_race_create(p->buffers, p->count, s->threads, s->allocator, &p->race, err);
 }
 
 static bool out_of_time(const solver *s)
@@ -207,46 +218,6 @@ static bool out_of_time(const solver *s)
     return (uint64_t)now.tv_sec * AEGIS_NS_PER_S + (uint64_t)now.tv_nsec >= s->deadline_ns;
 }
 
-/* The i-th number, from 1, of 1 1 2 1 1 2 4 1 1 2 1 1 2 4 8 ... (Luby, Sinclair, Zuckerman 1993):
- * as budgets of restarts within a logarithmic factor of the best budgets, which nobody knows. */
-static uint64_t luby(uint64_t i)
-{
-    for (;;) {
-        uint64_t power = 1;
-        while (2 * power - 1 < i) {
-            power *= 2;
-        }
-        if (2 * power - 1 == i) {
-            return power;
-        }
-        i -= power - 1;
-    }
-}
-
-/* One piece within `capacity`: rounds of one run for each order, until one answers or `*nodes` are
- * spent. A round with a new greatest budget takes the orders as they are, any other disturbs them:
- * hard instances have heavy tails, which restarts cut off. */
-static aegis_search_outcome race(solver *s, piece *p, uint64_t capacity, uint64_t *nodes)
-{
-    uint64_t least = 2 * p->count > LEAST_RUN_NODES ? 2 * p->count : LEAST_RUN_NODES, greatest = 0;
-    aegis_search_outcome outcome = AEGIS_SEARCH_LIMIT;
-    for (uint64_t round = 1; *nodes > 0 && outcome == AEGIS_SEARCH_LIMIT; round++) {
-        uint64_t factor = luby(round), seed = factor > greatest ? 0 : round;
-        greatest = factor > greatest ? factor : greatest;
-        for (unsigned order = 0; order < AEGIS_SEARCH_ORDERS && outcome == AEGIS_SEARCH_LIMIT;
-             order++) {
-            uint64_t budget = least * factor < *nodes ? least * factor : *nodes, left = budget;
-            if (budget == 0 || out_of_time(s)) {
-                return AEGIS_SEARCH_LIMIT;
-            }
-            outcome = aegis_search_run(p->search, capacity, order, seed, s->deadline_ns, &left,
-                                       p->offsets);
-            *nodes -= budget - left;
-        }
-    }
-    return outcome;
-}
-
 static uint64_t plan_height(const piece *p)
 {
     uint64_t height = 0;
@@ -257,40 +228,72 @@ static uint64_t plan_height(const piece *p)
     return height;
 }
 
-/* Brings every piece to `target` or below. EXHAUSTED as soon as one is proved not to fit. */
+/* One piece within `target`, for at most `*nodes`. */
+static aegis_status search_piece(solver *s,
+                                 piece *p,
+                                 uint64_t target,
+                                 uint64_t *nodes,
+                                 aegis_search_outcome *ret_outcome,
+                                 aegis_error *err)
+{
+    *ret_outcome = AEGIS_SEARCH_LIMIT;
+    aegis_status status = open_race(s, p, err);
+    if (status != AEGIS_OK || p->too_large) {
+        return status;
+    }
+    *ret_outcome = aegis_race_run(p->race, target - p->base, s->deadline_ns, nodes, p->offsets);
+    if (*ret_outcome == AEGIS_SEARCH_NO_MEMORY) {
+        return aegis_error_set(err, AEGIS_HERE("resource.solver"), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory to go on searching %zu buffers", p->count);
+    }
+    if (*ret_outcome == AEGIS_SEARCH_FOUND) {
+        p->height = plan_height(p);
+    }
+    return AEGIS_OK;
+}
+
+static size_t count_above(const solver *s, uint64_t target)
+{
+    size_t above = 0;
+    for (size_t i = 0; i < s->parts.piece_count; i++) {
+        above += s->pieces[i].base + s->pieces[i].height > target;
+    }
+    return above;
+}
+
+/* Brings every piece to `target` or below. EXHAUSTED as soon as one is proved not to fit. What easy
+ * pieces leave of their shares goes to the others, until nothing is left. */
 static aegis_status search_all(
     solver *s, uint64_t target, uint64_t nodes, aegis_search_outcome *ret_outcome, aegis_error *err)
 {
-    size_t left = 0;
-    for (size_t i = 0; i < s->parts.piece_count; i++) {
-        left += s->pieces[i].base + s->pieces[i].height > target;
-    }
     nodes = nodes < s->nodes_left ? nodes : s->nodes_left;
     *ret_outcome = AEGIS_SEARCH_FOUND;
-    for (size_t i = 0; i < s->parts.piece_count && *ret_outcome != AEGIS_SEARCH_EXHAUSTED; i++) {
-        piece *p = &s->pieces[i];
-        if (p->base + p->height <= target) {
-            continue;
+    size_t above = count_above(s, target), next = 0;
+    for (bool more = above > 0; more; next = 0) {
+        uint64_t start = nodes;
+        for (size_t left = above; left > 0; next++) {
+            piece *p = &s->pieces[next];
+            if (p->base + p->height <= target) {
+                continue;
+            }
+            uint64_t share = nodes / left--, kept = share;
+            aegis_search_outcome outcome;
+            aegis_status status = search_piece(s, p, target, &share, &outcome, err);
+            if (status != AEGIS_OK) {
+                return status;
+            }
+            nodes -= kept - share;
+            s->nodes_left -= kept - share;
+            if (outcome == AEGIS_SEARCH_EXHAUSTED) {
+                *ret_outcome = outcome;
+                update_high(s);
+                return AEGIS_OK;
+            }
         }
-        aegis_status status = open_search(s, p, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-        uint64_t share = nodes / left--, kept = share;
-        aegis_search_outcome outcome =
-            p->too_large ? AEGIS_SEARCH_LIMIT : race(s, p, target - p->base, &share);
-        nodes -= kept - share;
-        s->nodes_left -= kept - share;
-        if (outcome == AEGIS_SEARCH_NO_MEMORY) {
-            return aegis_error_set(err, AEGIS_HERE("resource.solver"), AEGIS_ERROR_NO_MEMORY,
-                                   "no host memory to go on searching %zu buffers", p->count);
-        }
-        if (outcome == AEGIS_SEARCH_FOUND) {
-            p->height = plan_height(p);
-        } else {
-            *ret_outcome = outcome;
-        }
+        above = count_above(s, target);
+        more = above > 0 && nodes >= above && nodes < start && !out_of_time(s);
     }
+    *ret_outcome = above == 0 ? AEGIS_SEARCH_FOUND : AEGIS_SEARCH_LIMIT;
     update_high(s);
     return AEGIS_OK;
 }
@@ -309,29 +312,46 @@ static aegis_status fit(solver *s, uint64_t capacity, aegis_error *err)
     return status;
 }
 
-/* The least height: half of the budget goes to the proved bound, where most plans are; the rest to
- * halving what lies between the last height that failed and the best one known. */
+/* One try at `target`. `*failed` is where heights start that have not failed, proved or not. */
+static aegis_status
+step_down(solver *s, uint64_t target, uint64_t nodes, uint64_t *failed, aegis_error *err)
+{
+    aegis_search_outcome outcome;
+    aegis_status status = search_all(s, target, nodes, &outcome, err);
+    if (status == AEGIS_OK && outcome == AEGIS_SEARCH_EXHAUSTED) {
+        s->low = target + s->divisor;
+    }
+    if (status == AEGIS_OK && outcome != AEGIS_SEARCH_FOUND) {
+        *failed = target + s->divisor;
+    }
+    return status;
+}
+
+/* The proved bound, where most plans are, for `first` nodes, and then halving what lies between the
+ * last height that failed and the best one known, for `later` nodes a step. */
+static aegis_status descend(solver *s, uint64_t first, uint64_t later, aegis_error *err)
+{
+    uint64_t failed = s->low;
+    aegis_status status = AEGIS_OK;
+    while (status == AEGIS_OK && failed < s->high && s->nodes_left > 0 && !out_of_time(s)) {
+        bool at_bound = failed == s->low;
+        uint64_t target =
+            at_bound ? s->low : failed + (s->high - failed) / 2 / s->divisor * s->divisor;
+        status = step_down(s, target, at_bound ? first : later, &failed, err);
+    }
+    return status;
+}
+
+/* The least height: a quick descent for a good plan early, then half of the budget for the bound
+ * and the rest for what lies between. */
 static aegis_status minimise(solver *s, aegis_error *err)
 {
-    uint64_t failed = s->low; /* heights below have failed, proved or not */
-    uint64_t share = s->nodes_left / 2 + 1, later = s->nodes_left / 12 + 1;
-    while (failed < s->high && s->nodes_left > 0 && !out_of_time(s)) {
-        bool first = failed == s->low;
-        uint64_t target =
-            first ? s->low : failed + (s->high - failed) / 2 / s->divisor * s->divisor;
-        aegis_search_outcome outcome;
-        aegis_status status = search_all(s, target, first ? share : later, &outcome, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-        if (outcome == AEGIS_SEARCH_EXHAUSTED) {
-            s->low = target + s->divisor;
-        }
-        if (outcome != AEGIS_SEARCH_FOUND) {
-            failed = target + s->divisor;
-        }
+    uint64_t quick = s->nodes_left / 48 + 1;
+    aegis_status status = descend(s, quick, quick, err);
+    if (status == AEGIS_OK) {
+        status = descend(s, s->nodes_left / 2 + 1, s->nodes_left / 12 + 1, err);
     }
-    return AEGIS_OK;
+    return status;
 }
 
 /* ---- the planner ---- */
@@ -375,7 +395,7 @@ static aegis_status solve(void *self,
     (void)self;
     uint64_t capacity = limits->capacity_bytes, nodes = nodes_of(limits, count), sum;
     int64_t peak_at;
-    solver s = {.allocator = allocator, .nodes_left = nodes};
+    solver s = {.allocator = allocator, .nodes_left = nodes, .threads = limits->threads};
     if (limits->timeout_ns != 0) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -407,7 +427,7 @@ static aegis_status solve(void *self,
         report(&s, capacity, nodes, peak_at, ret_result);
     }
     for (size_t i = 0; i < s.parts.piece_count; i++) {
-        aegis_search_destroy(s.pieces[i].search);
+        aegis_race_destroy(s.pieces[i].race);
     }
     aegis_deallocate(allocator, s.pieces, s.parts.piece_count, sizeof *s.pieces);
 done:

@@ -4,6 +4,7 @@
 import csv
 import io
 import json
+import xml.etree.ElementTree
 
 import support
 
@@ -68,6 +69,70 @@ class Plan(support.CommandTest):
         verdicts = {0: "feasible", 3: "infeasible", 6: "undecided"}
         self.assertEqual(result["verdict"], verdicts[done.returncode])
         self.assertNotEqual(done.returncode, 3)
+
+    def test_threads_never_change_the_plan(self):
+        state, lines = 11, ["id,lower,upper,size"]
+        for i in range(140):
+            state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+            lower, length, size = state >> 59, 1 + (state >> 55) % 9, 1 + (state >> 40) % 997
+            lines.append(f"{i},{lower},{lower + length},{size}")
+        text = "\n".join(lines) + "\n"
+        results = [self.plan(0, text, "--nodes", "40000", "--threads", str(threads))
+                   for threads in (1, 2, 8)]
+        for result in results:
+            result.pop("seconds")
+            self.assertEqual(result, results[0])
+        self.check(text, results[0])
+
+    def test_columns_of_alignment_and_offset(self):
+        text = "id,lower,upper,size,offset,alignment\n0,0,5,100,,\n1,0,5,60,256,64\n2,1,3,30,,32\n"
+        self.refused(2, ["b.csv:2:", "alignment"], "plan", self.write("b.csv", text))
+        result = self.plan(0, text.replace(",,\n", ",,0\n"))
+        self.assertEqual(result["offsets"]["1"], 256)
+        self.assertEqual(result["offsets"]["2"] % 32, 0)
+        self.assertEqual(result["height"], 316)
+        self.refused(2, ["b.csv:1:", "colour"], "plan",
+                     self.write("b.csv", "id,lower,upper,size,colour\n"))
+
+    def test_explains_a_pair(self):
+        text = SMALL
+        result = self.plan(0, text, "--explain", "1,0")
+        self.assertEqual(result["explain"]["buffers"], [0, 1])
+        self.assertFalse(result["explain"]["live_together"])
+        self.assertEqual(result["explain"]["shared_bytes"], 60)
+        self.assertEqual(result["explain"]["happens_before"],
+                         {"before": 0, "last_use_before": 5, "after": 1, "first_use": 5})
+        result = self.plan(0, text, "--explain", "0,2")
+        self.assertTrue(result["explain"]["live_together"])
+        self.assertEqual(result["explain"]["shared_bytes"], 0)
+        self.assertNotIn("happens_before", result["explain"])
+        path = self.path("b.csv")
+        out, _ = self.expect(0, "plan", "--explain", "0,1", path)
+        self.assertIn("share the bytes", out)
+        self.refused(2, ["7"], "plan", "--explain", "0,7", path)
+        self.refused(2, ["--explain"], "plan", "--explain", "0", path)
+
+    def test_draws_the_plan(self):
+        picture = self.path("plan.svg")
+        self.plan(3, SMALL, "--capacity", "129", "--svg", picture)
+        root = xml.etree.ElementTree.parse(picture).getroot()
+        name = "{http://www.w3.org/2000/svg}"
+        boxes = [r for r in root.iter(name + "rect") if r.find(name + "title") is not None]
+        self.assertEqual(len(boxes), 3)
+        hovers = [box.find(name + "title").text for box in boxes]
+        for i in range(3):
+            self.assertEqual(sum(f"buffer {i}\n" in hover for hover in hovers), 1)
+        marks = [line.get("class") for line in root.iter(name + "line")]
+        for mark in ("mark capacity", "mark height", "mark bound"):
+            self.assertIn(mark, marks)
+        # Up is up: what lies lower in memory is drawn further down.
+        tops = {hover.split()[1]: float(box.get("y")) + float(box.get("height"))
+                for hover, box in zip(hovers, boxes)}
+        offsets = self.plan(0, SMALL)["offsets"]
+        self.assertEqual(offsets["0"] < offsets["2"], tops["0"] > tops["2"])
+        done = self.run_program("plan", "--svg", self.path("no/such/folder.svg"), self.path("b.csv"))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(b"folder.svg", done.stderr)
 
     def test_malformed_files_are_refused_with_line_and_column(self):
         self.refused(2, ["b.csv:3:"], "plan", self.write("b.csv", SMALL.replace("1,5", "1,x")))

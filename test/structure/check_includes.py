@@ -46,6 +46,7 @@ PUBLIC = {
     "trace.h": "trace",
     "context.h": "resource",
     "memory_plan.h": "resource",
+    "pool.h": "resource",
     "ext/planner_ops.h": "resource",
     "backend.h": "backend",
     "ext/backend_ops.h": "backend",

@@ -63,6 +63,12 @@ static void try_orders(oracle *o, size_t depth, uint64_t height)
         }
         uint64_t alignment = alignment_of(&o->b[i]);
         o->offset[i] = (floor + alignment - 1) / alignment * alignment;
+        if (o->b[i].fixed) {
+            if (o->b[i].fixed_offset < floor) {
+                continue; /* in this order something lies where it belongs */
+            }
+            o->offset[i] = o->b[i].fixed_offset;
+        }
         uint64_t top = o->offset[i] + o->b[i].size_bytes;
         o->placed[i] = true;
         try_orders(o, depth + 1, top > height ? top : height);
@@ -115,13 +121,32 @@ static void make_instance(uint64_t *seed, aegis_plan_buffer *b, size_t count, bo
     }
 }
 
+/* Fixes some at places that a plan has for them. */
+static void fix_some(uint64_t *seed, aegis_plan_buffer *b, size_t count)
+{
+    uint64_t offsets[SMALL];
+    aegis_planner planner = aegis_planner_default();
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_plan_limits limits = {.capacity_bytes = UINT64_MAX, .nodes = 1 + below(seed, 20)};
+    aegis_plan_result result;
+    assert_int_equal(
+        aegis_planner_solve(&planner, b, count, &limits, &allocator, offsets, &result, NULL),
+        AEGIS_OK);
+    uint64_t lift = below(seed, 4) * 8;
+    for (size_t i = 0; i < count; i++) {
+        b[i].fixed = below(seed, 3) == 0;
+        b[i].fixed_offset = offsets[i] + lift;
+    }
+}
+
 /* The smallest kind of instance whose optimum is above its bound, varied: random ones hardly ever
  * are. */
 static size_t make_gap(uint64_t *seed, aegis_plan_buffer *b)
 {
-    static const aegis_plan_buffer gap[] = {{0, 6, 7, 1, 0}, {1, 0, 1, 3, 0},  {2, 1, 6, 2, 0},
-                                            {3, 3, 5, 2, 0}, {4, 7, 11, 3, 0}, {5, 1, 4, 1, 0},
-                                            {6, 4, 9, 2, 0}, {7, 0, 3, 3, 0}};
+    static const aegis_plan_buffer gap[] = {{0, 6, 7, 1, 0, false, 0},  {1, 0, 1, 3, 0, false, 0},
+                                            {2, 1, 6, 2, 0, false, 0},  {3, 3, 5, 2, 0, false, 0},
+                                            {4, 7, 11, 3, 0, false, 0}, {5, 1, 4, 1, 0, false, 0},
+                                            {6, 4, 9, 2, 0, false, 0},  {7, 0, 3, 3, 0, false, 0}};
     uint64_t scale = 1 + below(seed, 5);
     int64_t stretch = 1 + (int64_t)below(seed, 3);
     bool mirror = below(seed, 2) == 1;
@@ -133,7 +158,10 @@ static size_t make_gap(uint64_t *seed, aegis_plan_buffer *b)
     }
     b[below(seed, 8)].size_bytes += below(seed, 2);
     int64_t at = (int64_t)below(seed, 12) - 4;
-    b[8] = (aegis_plan_buffer){8, at, at + 1 + (int64_t)below(seed, 4), 1 + below(seed, scale), 0};
+    b[8] = (aegis_plan_buffer){.id = 8,
+                               .lower = at,
+                               .upper = at + 1 + (int64_t)below(seed, 4),
+                               .size_bytes = 1 + below(seed, scale)};
     return 8 + (size_t)below(seed, 2);
 }
 
@@ -147,6 +175,7 @@ static void assert_plan_holds(const aegis_plan_buffer *b,
         uint64_t top = offsets[i] + b[i].size_bytes;
         height = top > height ? top : height;
         assert_int_equal(offsets[i] % alignment_of(&b[i]), 0);
+        assert_true(!b[i].fixed || offsets[i] == b[i].fixed_offset);
         for (size_t j = 0; j < i; j++) {
             assert_true(!live_together(&b[i], &b[j]) || top <= offsets[j] ||
                         offsets[j] + b[j].size_bytes <= offsets[i]);
@@ -192,13 +221,16 @@ static void small_instances_are_solved_exactly(void **state)
         } else {
             make_instance(&seed, b, count, round % 4 == 3);
         }
+        if (round % 5 == 2) {
+            fix_some(&seed, b, count);
+        }
         uint64_t best = optimum(b, count);
         aegis_plan_result r = solve(b, count, UINT64_MAX, 0, offsets);
         assert_int_equal(r.height_bytes, best);
         assert_true(r.optimal);
         assert_int_equal(solve(b, count, best, 0, offsets).verdict, AEGIS_PLAN_FEASIBLE);
         assert_int_equal(solve(b, count, best - 1, 0, offsets).verdict, AEGIS_PLAN_INFEASIBLE);
-        above_bound += round % 4 != 3 && best > largest_live_sum(b, count);
+        above_bound += round % 4 != 3 && round % 5 != 2 && best > largest_live_sum(b, count);
     }
     property_done();
     assert_true(above_bound > rounds / 2000); /* among them those that only search can settle */
@@ -232,6 +264,57 @@ static void larger_instances_hold_and_claim_nothing_false(void **state)
         }
     }
     property_done();
+}
+
+static aegis_plan_result solve_with(const aegis_plan_buffer *b,
+                                    size_t count,
+                                    const aegis_plan_limits *limits,
+                                    uint64_t *ret_offsets)
+{
+    aegis_planner planner = aegis_planner_default();
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_plan_result result;
+    assert_int_equal(
+        aegis_planner_solve(&planner, b, count, limits, &allocator, ret_offsets, &result, NULL),
+        AEGIS_OK);
+    return result;
+}
+
+/* Enough nodes that threads are really started, and a part of the instances stays undecided. */
+static void threads_never_change_the_plan(void **state)
+{
+    (void)state;
+    uint64_t rounds = 8 * property_scale(), long_runs = 0;
+    for (uint64_t round = 0; round < rounds; round++) {
+        uint64_t seed = PROPERTY_SEED + round;
+        property_at(seed);
+        aegis_plan_buffer b[LARGE];
+        uint64_t offsets[3][LARGE];
+        size_t count = 60 + (size_t)below(&seed, LARGE - 60);
+        make_instance(&seed, b, count, round % 3 == 2);
+        for (size_t i = 0; i < count; i++) { /* sizes that leave gaps */
+            b[i].size_bytes = b[i].size_bytes * 7 + below(&seed, 5);
+        }
+        aegis_plan_limits limits = {.capacity_bytes = UINT64_MAX, .nodes = 16000};
+        if (round % 2 == 1) {
+            limits.capacity_bytes = largest_live_sum(b, count);
+        }
+        static const unsigned threads[] = {1, 2, 8};
+        aegis_plan_result first = {0};
+        for (size_t k = 0; k < 3; k++) {
+            limits.threads = threads[k];
+            aegis_plan_result r = solve_with(b, count, &limits, offsets[k]);
+            first = k == 0 ? r : first;
+            assert_memory_equal(offsets[0], offsets[k], count * sizeof *offsets[0]);
+            assert_int_equal(r.height_bytes, first.height_bytes);
+            assert_int_equal(r.lower_bound_bytes, first.lower_bound_bytes);
+            assert_int_equal(r.verdict, first.verdict);
+            assert_int_equal(r.nodes, first.nodes);
+        }
+        long_runs += first.nodes > 8000;
+    }
+    property_done();
+    assert_true(long_runs > rounds / 10);
 }
 
 /* Plans built first, instances made of them: a plan without a hole exists, at the height given. */
@@ -309,6 +392,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_instances_are_solved_exactly),
         cmocka_unit_test(larger_instances_hold_and_claim_nothing_false),
+        cmocka_unit_test(threads_never_change_the_plan),
         cmocka_unit_test(perfect_packings_are_never_proved_impossible),
         cmocka_unit_test(verify_catches_what_the_definition_forbids),
     };

@@ -59,6 +59,40 @@ static void reads_an_alignment_column(void **state)
     aegis_plan_buffers_free(&allocator, NULL, 0);
 }
 
+static void reads_optional_columns_in_any_order(void **state)
+{
+    (void)state;
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_plan_buffer *b;
+    size_t count;
+    assert_int_equal(parse("id,lower,upper,size,offset,alignment\n1,0,1,5,128,64\n2,0,1,5, ,0\n",
+                           &b, &count, NULL),
+                     AEGIS_OK);
+    assert_int_equal(count, 2);
+    assert_true(b[0].fixed);
+    assert_int_equal(b[0].fixed_offset, 128);
+    assert_int_equal(b[0].alignment, 64);
+    assert_false(b[1].fixed);
+    aegis_plan_buffers_free(&allocator, b, count);
+    assert_int_equal(parse("id,lower,upper,size,offset\n1,0,1,5,", &b, &count, NULL), AEGIS_OK);
+    assert_int_equal(count, 1);
+    assert_false(b[0].fixed);
+    aegis_plan_buffers_free(&allocator, b, count);
+}
+
+static void errors_name_the_column(void **state)
+{
+    (void)state;
+    aegis_plan_buffer *b;
+    size_t count;
+    aegis_error err;
+    assert_int_equal(parse("id,lower,upper,size,offset\n1,0,1,5,x\n", &b, &count, &err),
+                     AEGIS_ERROR_PARSE);
+    assert_non_null(strstr(err.message, "t.csv:2:9: offset: no integer here"));
+    assert_int_equal(parse("id,lower,upper,size,colour\n", &b, &count, &err), AEGIS_ERROR_PARSE);
+    assert_non_null(strstr(err.message, "'colour'"));
+}
+
 static void errors_say_where(void **state)
 {
     (void)state;
@@ -68,6 +102,8 @@ static void errors_say_where(void **state)
         {"", "t.csv:1:1:"},
         {"id,lower,upper\n", "t.csv:1:15:"},
         {"id,lower,upper,size,colour\n1,2,3,4,5\n", "t.csv:1:21:"},
+        {"id,lower,upper,size,offset,offset\n", "t.csv:1:28:"},
+        {"id,lower,upper,size,alignment\n1,2,3,4,\n", "t.csv:2:9:"},
         {"id,lower,upper,size\n1,2,3\n", "t.csv:2:6:"},
         {"id,lower,upper,size\n1,2,3,4,5\n", "t.csv:2:8:"},
         {"id,lower,upper,size\n0,0,1,1\n-1,2,3,4\n", "t.csv:3:1:"},
@@ -159,6 +195,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_rows_with_any_line_end),
         cmocka_unit_test(reads_an_alignment_column),
+        cmocka_unit_test(reads_optional_columns_in_any_order),
+        cmocka_unit_test(errors_name_the_column),
         cmocka_unit_test(errors_say_where),
         cmocka_unit_test(missing_arguments_are_refused),
         cmocka_unit_test(failed_allocations_leak_nothing),

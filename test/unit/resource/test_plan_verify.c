@@ -10,8 +10,10 @@
 
 #include <cmocka.h>
 
-static const aegis_plan_buffer buffers[] = {
-    {10, 0, 5, 8, 8}, {11, 5, 9, 8, 0}, {12, 3, 7, 8, 4}, {13, -4, 0, 16, 0}};
+static const aegis_plan_buffer buffers[] = {{10, 0, 5, 8, 8, false, 0},
+                                            {11, 5, 9, 8, 0, false, 0},
+                                            {12, 3, 7, 8, 4, false, 0},
+                                            {13, -4, 0, 16, 0, false, 0}};
 
 static aegis_status
 verify(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t capacity, aegis_error *err)
@@ -60,7 +62,8 @@ static void malformed_input_is_refused(void **state)
     (void)state;
     aegis_allocator allocator = aegis_allocator_default();
     const uint64_t offset = 0;
-    const aegis_plan_buffer bad[] = {{1, 1, 1, 1, 0}, {2, 0, 1, 0, 0}, {3, 0, 1, 1, 6}};
+    const aegis_plan_buffer bad[] = {
+        {1, 1, 1, 1, 0, false, 0}, {2, 0, 1, 0, 0, false, 0}, {3, 0, 1, 1, 6, false, 0}};
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(aegis_plan_verify(&bad[i], &offset, 1, 64, &allocator, NULL),
                          AEGIS_ERROR_INVALID_ARGUMENT);
@@ -85,6 +88,21 @@ static void failed_allocations_leak_nothing(void **state)
     }
 }
 
+static void fixed_buffers_must_be_where_they_are_fixed(void **state)
+{
+    (void)state;
+    const aegis_plan_buffer b = {
+        .id = 5, .lower = 0, .upper = 1, .size_bytes = 8, .fixed = true, .fixed_offset = 64};
+    aegis_allocator allocator = aegis_allocator_default();
+    uint64_t offset = 64;
+    aegis_error err;
+    assert_int_equal(aegis_plan_verify(&b, &offset, 1, 100, &allocator, NULL), AEGIS_OK);
+    offset = 56;
+    assert_int_equal(aegis_plan_verify(&b, &offset, 1, 100, &allocator, &err),
+                     AEGIS_ERROR_INTERNAL);
+    assert_non_null(strstr(err.message, "buffer 5 at 56"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +110,7 @@ int main(void)
         cmocka_unit_test(overlaps_are_named),
         cmocka_unit_test(alignment_and_capacity_are_checked),
         cmocka_unit_test(malformed_input_is_refused),
+        cmocka_unit_test(fixed_buffers_must_be_where_they_are_fixed),
         cmocka_unit_test(failed_allocations_leak_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,8 +16,11 @@
 static const aegis_plan_limits minimise = {.capacity_bytes = UINT64_MAX};
 
 /* Five buffers for which every greedy order that fills the lowest hole ends above the optimum. */
-static const aegis_plan_buffer tricky[] = {
-    {0, 0, 4, 4, 0}, {1, 0, 8, 4, 0}, {2, 4, 12, 4, 0}, {3, 8, 16, 4, 0}, {4, 12, 16, 4, 0}};
+static const aegis_plan_buffer tricky[] = {{0, 0, 4, 4, 0, false, 0},
+                                           {1, 0, 8, 4, 0, false, 0},
+                                           {2, 4, 12, 4, 0, false, 0},
+                                           {3, 8, 16, 4, 0, false, 0},
+                                           {4, 12, 16, 4, 0, false, 0}};
 
 static aegis_plan_result solve(const aegis_planner *planner,
                                const aegis_plan_buffer *buffers,
@@ -108,9 +111,10 @@ static void infeasible_below_the_bound(void **state)
 }
 
 /* The smallest kind of instance that no plan of the height of its bound, 6, exists for. */
-static const aegis_plan_buffer gap[] = {{0, 6, 7, 1, 0}, {1, 0, 1, 3, 0},  {2, 1, 6, 2, 0},
-                                        {3, 3, 5, 2, 0}, {4, 7, 11, 3, 0}, {5, 1, 4, 1, 0},
-                                        {6, 4, 9, 2, 0}, {7, 0, 3, 3, 0}};
+static const aegis_plan_buffer gap[] = {{0, 6, 7, 1, 0, false, 0},  {1, 0, 1, 3, 0, false, 0},
+                                        {2, 1, 6, 2, 0, false, 0},  {3, 3, 5, 2, 0, false, 0},
+                                        {4, 7, 11, 3, 0, false, 0}, {5, 1, 4, 1, 0, false, 0},
+                                        {6, 4, 9, 2, 0, false, 0},  {7, 0, 3, 3, 0, false, 0}};
 
 static void search_proves_what_the_bound_cannot(void **state)
 {
@@ -135,7 +139,8 @@ static void alignment_is_respected_and_counted(void **state)
 {
     (void)state;
     aegis_planner planner = aegis_planner_default();
-    const aegis_plan_buffer b[] = {{7, 0, 2, 10, 64}, {9, 0, 2, 65, 64}, {11, 1, 2, 1, 64}};
+    const aegis_plan_buffer b[] = {
+        {7, 0, 2, 10, 64, false, 0}, {9, 0, 2, 65, 64, false, 0}, {11, 1, 2, 1, 64, false, 0}};
     uint64_t offsets[3];
     aegis_plan_result r = solve(&planner, b, 3, minimise, offsets);
     for (size_t i = 0; i < 3; i++) {
@@ -149,9 +154,9 @@ static void extreme_times_do_not_wrap(void **state)
 {
     (void)state;
     aegis_planner planner = aegis_planner_default();
-    const aegis_plan_buffer b[] = {{1, INT64_MIN, INT64_MAX, UINT64_C(1) << 59, 0},
-                                   {2, INT64_MIN, 0, UINT64_C(1) << 58, 0},
-                                   {3, 0, INT64_MAX, UINT64_C(1) << 58, 0}};
+    const aegis_plan_buffer b[] = {{1, INT64_MIN, INT64_MAX, UINT64_C(1) << 59, 0, false, 0},
+                                   {2, INT64_MIN, 0, UINT64_C(1) << 58, 0, false, 0},
+                                   {3, 0, INT64_MAX, UINT64_C(1) << 58, 0, false, 0}};
     uint64_t offsets[3];
     aegis_plan_result r = solve(&planner, b, 3, minimise, offsets);
     assert_int_equal(r.height_bytes, (UINT64_C(1) << 59) + (UINT64_C(1) << 58));
@@ -162,21 +167,22 @@ static void malformed_instances_name_the_buffer(void **state)
     (void)state;
     aegis_planner planner = aegis_planner_default();
     aegis_error err;
-    const aegis_plan_buffer backwards = {31, 5, 5, 1, 0}, empty = {32, 0, 1, 0, 0},
-                            odd = {33, 0, 1, 1, 3};
+    const aegis_plan_buffer backwards = {31, 5, 5, 1, 0, false, 0},
+                            empty = {32, 0, 1, 0, 0, false, 0}, odd = {33, 0, 1, 1, 3, false, 0};
     assert_int_equal(refused(&planner, &backwards, 1, &err), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "31"));
     assert_int_equal(refused(&planner, &empty, 1, &err), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "32"));
     assert_int_equal(refused(&planner, &odd, 1, &err), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "33"));
-    const aegis_plan_buffer twins[] = {{40, 0, 1, 1, 0}, {41, 0, 1, 1, 0}, {40, 5, 6, 1, 0}};
+    const aegis_plan_buffer twins[] = {
+        {40, 0, 1, 1, 0, false, 0}, {41, 0, 1, 1, 0, false, 0}, {40, 5, 6, 1, 0, false, 0}};
     assert_int_equal(refused(&planner, twins, 3, &err), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "40"));
-    const aegis_plan_buffer huge[] = {{50, 0, 1, UINT64_MAX, 0}};
+    const aegis_plan_buffer huge[] = {{50, 0, 1, UINT64_MAX, 0, false, 0}};
     assert_int_equal(refused(&planner, huge, 1, &err), AEGIS_ERROR_OVERFLOW);
-    const aegis_plan_buffer sum[] = {{60, 0, 1, UINT64_C(1) << 60, 0},
-                                     {61, 0, 1, UINT64_MAX / 2, 0}};
+    const aegis_plan_buffer sum[] = {{60, 0, 1, UINT64_C(1) << 60, 0, false, 0},
+                                     {61, 0, 1, UINT64_MAX / 2, 0, false, 0}};
     assert_int_equal(refused(&planner, sum, 2, &err), AEGIS_ERROR_OVERFLOW);
     assert_int_equal(refused(&planner, NULL, 2, &err), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(refused(NULL, tricky, 5, &err), AEGIS_ERROR_INVALID_ARGUMENT);
@@ -264,7 +270,8 @@ static void bound_is_half_open(void **state)
 {
     (void)state;
     aegis_allocator allocator = aegis_allocator_default();
-    const aegis_plan_buffer b[] = {{0, -5, 0, 10, 0}, {1, 0, 3, 10, 0}, {2, 2, 3, 1, 0}};
+    const aegis_plan_buffer b[] = {
+        {0, -5, 0, 10, 0, false, 0}, {1, 0, 3, 10, 0, false, 0}, {2, 2, 3, 1, 0, false, 0}};
     uint64_t bytes;
     int64_t at;
     assert_int_equal(aegis_plan_lower_bound(b, 3, &allocator, &bytes, &at, NULL), AEGIS_OK);
@@ -272,10 +279,11 @@ static void bound_is_half_open(void **state)
     assert_int_equal(at, 2);
     assert_int_equal(aegis_plan_lower_bound(NULL, 0, &allocator, &bytes, &at, NULL), AEGIS_OK);
     assert_int_equal(bytes, 0);
-    const aegis_plan_buffer huge[] = {{0, 0, 1, UINT64_MAX, 0}, {1, 0, 1, 1, 0}};
+    const aegis_plan_buffer huge[] = {{0, 0, 1, UINT64_MAX, 0, false, 0},
+                                      {1, 0, 1, 1, 0, false, 0}};
     assert_int_equal(aegis_plan_lower_bound(huge, 2, &allocator, &bytes, &at, NULL),
                      AEGIS_ERROR_OVERFLOW);
-    const aegis_plan_buffer bad = {0, 1, 0, 1, 0};
+    const aegis_plan_buffer bad = {0, 1, 0, 1, 0, false, 0};
     assert_int_equal(aegis_plan_lower_bound(&bad, 1, &allocator, &bytes, &at, NULL),
                      AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(aegis_plan_lower_bound(b, 3, &allocator, NULL, &at, NULL),
@@ -430,9 +438,72 @@ static void limits_end_the_search_undecided(void **state)
     assert_true(r.height_bytes > r.lower_bound_bytes);
 }
 
+/* A wall of fixed buffers with one hole that only the free one fits. */
+static void plans_around_fixed_buffers(void **state)
+{
+    (void)state;
+    const aegis_plan_buffer b[] = {
+        {.id = 1, .lower = 0, .upper = 9, .size_bytes = 4, .fixed = true, .fixed_offset = 0},
+        {.id = 2, .lower = 0, .upper = 9, .size_bytes = 4, .fixed = true, .fixed_offset = 10},
+        {.id = 3, .lower = 2, .upper = 5, .size_bytes = 6},
+        {.id = 4, .lower = 4, .upper = 7, .size_bytes = 3},
+        {.id = 5, .lower = 9, .upper = 12, .size_bytes = 14},
+    };
+    const uint64_t expected[] = {0, 10, 4, 14, 0};
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_planner planners[] = {aegis_planner_default(), aegis_planner_stacked()};
+    for (size_t p = 0; p < 2; p++) {
+        uint64_t offsets[5];
+        aegis_plan_result r;
+        const aegis_plan_limits limits = {.capacity_bytes = UINT64_MAX};
+        assert_int_equal(
+            aegis_planner_solve(&planners[p], b, 5, &limits, &allocator, offsets, &r, NULL),
+            AEGIS_OK);
+        if (p == 0) {
+            assert_memory_equal(offsets, expected, sizeof expected);
+            assert_int_equal(r.height_bytes, 17);
+            assert_true(r.optimal);
+        }
+    }
+}
+
+static void contradictions_of_fixed_buffers_are_refused(void **state)
+{
+    (void)state;
+    aegis_plan_buffer b[] = {
+        {.id = 21, .lower = 0, .upper = 9, .size_bytes = 8, .fixed = true, .fixed_offset = 0},
+        {.id = 22, .lower = 8, .upper = 9, .size_bytes = 8, .fixed = true, .fixed_offset = 7},
+    };
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_planner planner = aegis_planner_default();
+    const aegis_plan_limits limits = {.capacity_bytes = UINT64_MAX};
+    uint64_t offsets[2];
+    aegis_plan_result r;
+    aegis_error err;
+    assert_int_equal(aegis_planner_solve(&planner, b, 2, &limits, &allocator, offsets, &r, &err),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "21"));
+    assert_non_null(strstr(err.message, "22"));
+    b[1].fixed_offset = 12;
+    b[1].alignment = 8;
+    assert_int_equal(aegis_planner_solve(&planner, b, 2, &limits, &allocator, offsets, &r, &err),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    b[1].alignment = 0;
+    b[1].fixed_offset = UINT64_MAX - 3;
+    assert_int_equal(aegis_planner_solve(&planner, b, 2, &limits, &allocator, offsets, &r, &err),
+                     AEGIS_ERROR_OVERFLOW);
+    b[1].fixed_offset = 100; /* above what the capacity allows: proved */
+    const aegis_plan_limits tight = {.capacity_bytes = 50};
+    assert_int_equal(aegis_planner_solve(&planner, b, 2, &tight, &allocator, offsets, &r, &err),
+                     AEGIS_OK);
+    assert_int_equal(r.verdict, AEGIS_PLAN_INFEASIBLE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plans_around_fixed_buffers),
+        cmocka_unit_test(contradictions_of_fixed_buffers_are_refused),
         cmocka_unit_test(planner_reuses_freed_bytes),
         cmocka_unit_test(stacked_shares_nothing),
         cmocka_unit_test(empty_instance_has_height_zero),
