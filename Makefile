@@ -14,7 +14,8 @@ SOURCES = $(shell find include src sim cli test fuzz bench examples \
 
 .NOTPARALLEL:
 .PHONY: all help setup setup-dev check-setup models build demo test test-fast test-all test-asan test-tsan \
-	test-minimal test-install coverage format format-check lint bench bench-instructions fuzz install doctor clean distclean
+	test-minimal test-install coverage coverage-all format format-check lint bench bench-instructions fuzz \
+	install doctor clean distclean
 
 all: build ## release build, leaves bin/aegisrt and bin/edge-rt (default)
 
@@ -65,7 +66,10 @@ test-tsan: models ## all tests under the thread sanitizer
 test-minimal: check-setup ## all tests of a build without optional dependencies
 	@scripts/test.sh minimal
 
-coverage: models ## line and branch coverage, into build/coverage/report.html
+coverage: check-setup ## line, branch and MC/DC coverage of the admission analysis, 100 % or fail (clang 19)
+	@scripts/coverage.sh
+
+coverage-all: models ## line and branch coverage of everything, into build/coverage/report.html
 	@scripts/test.sh coverage
 	gcovr -r . --object-directory $(BUILD)/coverage --filter src/ --filter sim/ --filter cli/ \
 		--html-details $(BUILD)/coverage/report.html --print-summary

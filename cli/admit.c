@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `admit`: the arithmetic of admission alone, over a task set file. */
+#include "admit.h"
 #include "commands.h"
 #include "json.h"
 
@@ -14,22 +15,28 @@
 #include <sys/time.h>
 
 enum {
+    ADMIT_ASSIGN,
     ADMIT_EXPLAIN,
     ADMIT_TIMEOUT
 };
 
 #define LARGEST_INPUT ((size_t)16 << 20)
 #define JOBS_SHOWN 20
+#define TASKS_FITTED 64 /* what would fit is searched for up to here without being asked */
 #define NS_PER_US 1000
 #define NS_PER_S 1000000000
 
 typedef struct options {
+    bool assign;
     bool explain;
     uint64_t timeout_ns; /* 0: none */
 } options;
 
 static const cli_option list[] = {
-    [ADMIT_EXPLAIN] = {"explain", NULL, "say also what of each task would fit"},
+    [ADMIT_ASSIGN] = {"assign", NULL,
+                      "find priorities (np-fp, fp, fpp): the order of the list is not one"},
+    [ADMIT_EXPLAIN] = {"explain", NULL,
+                       "derive each response in numbers; what of each task would fit"},
     [ADMIT_TIMEOUT] = {"timeout", "SECONDS", "give up after this time, with exit code 6"},
 };
 
@@ -44,9 +51,11 @@ static const cli_command command = {
         "input\n"
         "for \"-\". All values are integers in one unit of time. D defaults to T and J to 0; for\n"
         "np-fp, fp and fpp the first task has the highest priority; segments sum to C.\n"
+        "With --assign the order is found instead (Audsley: whenever there is one).\n"
         "Exits 0 when every deadline is always met, 3 when not, 6 when the time ended the "
         "analysis.",
     .examples = "  aegisrt admit tasks.json\n"
+                "  aegisrt admit --assign --explain tasks.json\n"
                 "  aegisrt admit --json --timeout 5 - < tasks.json\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
@@ -55,6 +64,10 @@ static const cli_command command = {
 static int take(void *self, size_t option, const char *argument)
 {
     options *opts = self;
+    if (option == ADMIT_ASSIGN) {
+        opts->assign = true;
+        return CLI_EXIT_OK;
+    }
     if (option == ADMIT_EXPLAIN) {
         opts->explain = true;
         return CLI_EXIT_OK;
@@ -118,6 +131,8 @@ typedef struct report {
     const aegis_admission_result *result;
     aegis_fit *fits; /* one a task, or NULL */
     bool *fit_known; /* as many */
+    admit_explanation explanation;
+    const aegis_priority_assignment *assignment; /* NULL: the order is the given one */
 } report;
 
 static json_t *json_of_fit(const aegis_fit *fit)
@@ -141,6 +156,9 @@ static json_t *json_of_tasks(const report *r)
         }
         cli_json_signed(object, "blocking", task->blocking);
         cli_json_bool(object, "meets", task->meets);
+        if (r->explanation.derivations != NULL) {
+            cli_json_set(object, "derivation", admit_explanation_json(&r->explanation, i));
+        }
         if (r->fits != NULL) {
             cli_json_set(object, "fits", r->fit_known[i] ? json_of_fit(&r->fits[i]) : json_null());
         }
@@ -175,6 +193,29 @@ static json_t *json_of_violation(const report *r)
     return object;
 }
 
+static json_t *json_of_names(const report *r, size_t count)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(names, json_string(r->tasks[i].name));
+    }
+    return names;
+}
+
+/* The order found, or the level (1 is the highest) that none of the tasks left can take. */
+static void json_put_assignment(const report *r, json_t *root)
+{
+    if (r->assignment->verdict == AEGIS_SCHEDULABLE) {
+        cli_json_set(root, "order", json_of_names(r, r->count));
+        return;
+    }
+    json_t *object = json_object();
+    cli_json_unsigned(object, "level", r->assignment->level + 1);
+    cli_json_set(object, "tasks", json_of_names(r, r->assignment->level + 1));
+    cli_json_set(root, "order", json_null());
+    cli_json_set(root, "unassigned", object);
+}
+
 static int print_json(const report *r, cli_format format)
 {
     const aegis_admission_result *result = r->result;
@@ -184,6 +225,9 @@ static int print_json(const report *r, cli_format format)
                      ? json_null()
                      : json_boolean(result->verdict == AEGIS_SCHEDULABLE));
     cli_json_real(root, "utilisation", result->utilisation);
+    if (r->assignment != NULL) {
+        json_put_assignment(r, root);
+    }
     cli_json_set(root, "tasks", json_of_tasks(r));
     cli_json_set(root, "bounds", json_of_bounds(&result->bounds));
     if (result->has_violation) {
@@ -259,6 +303,25 @@ static void print_violation(const report *r)
     }
 }
 
+static void print_assignment(const report *r)
+{
+    const aegis_priority_assignment *a = r->assignment;
+    size_t count = a->verdict == AEGIS_SCHEDULABLE ? r->count : a->level + 1;
+    if (a->verdict == AEGIS_SCHEDULABLE) {
+        printf("\nPriorities found, highest first:");
+    } else if (a->verdict == AEGIS_NOT_SCHEDULABLE) {
+        printf("\nNo order exists: at level %zu of %zu each of these misses its deadline:",
+               a->level + 1, r->count);
+    } else {
+        printf("\nThe limits ended the search for priorities at level %zu of %zu; left:",
+               a->level + 1, r->count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        printf("%s %s", i == 0 ? "" : ",", r->tasks[i].name);
+    }
+    printf("\n");
+}
+
 static void print_part(const char *key, const char *relation, int64_t value)
 {
     if (value > 0) {
@@ -291,8 +354,14 @@ static int print_table(const report *r)
         return code;
     }
     print_verdict(r);
+    if (r->assignment != NULL) {
+        print_assignment(r);
+    }
     if (r->result->has_violation) {
         print_violation(r);
+    }
+    if (r->explanation.derivations != NULL) {
+        admit_explanation_print(&r->explanation, r->result);
     }
     if (r->fits != NULL) {
         print_fits(r);
@@ -321,7 +390,8 @@ static void find_fits(report *r, const aegis_admission_limits *limits)
     aegis_allocator allocator = aegis_allocator_default();
     r->fits = calloc(r->count, sizeof *r->fits);
     r->fit_known = calloc(r->count, sizeof *r->fit_known);
-    for (size_t i = 0; i < r->count && r->fits != NULL && r->fit_known != NULL; i++) {
+    for (size_t i = 0; i < r->count && r->fits != NULL && r->fit_known != NULL && !*limits->cancel;
+         i++) {
         r->fit_known[i] = aegis_admission_what_fits(r->policy, r->tasks, r->count, i, limits,
                                                     &allocator, &r->fits[i], NULL) == AEGIS_OK;
     }
@@ -331,30 +401,92 @@ static void find_fits(report *r, const aegis_admission_limits *limits)
     }
 }
 
-static int admit(const aegis_taskset *set, const options *opts, const cli_common *common)
+/* The verdict on the tasks as they stand in the report. */
+static int test_and_print(report *r, const options *opts, const cli_common *common)
 {
     aegis_allocator allocator = aegis_allocator_default();
     aegis_admission_limits limits = {.cancel = &time_is_up};
     aegis_admission_result result;
     aegis_error err = {0};
-    report r = {.policy = aegis_taskset_policy(set), .result = &result};
-    r.tasks = aegis_taskset_tasks(set, &r.count);
-    if (aegis_admission_test(r.policy, r.tasks, r.count, &limits, &allocator, &result, &err) !=
+    if (aegis_admission_test(r->policy, r->tasks, r->count, &limits, &allocator, &result, &err) !=
         AEGIS_OK) {
         return cli_fail(common, &err);
     }
-    bool refused = result.verdict == AEGIS_NOT_SCHEDULABLE;
-    if (opts->explain || (refused && common->format == CLI_TABLE)) {
-        find_fits(&r, &limits);
+    if (r->assignment != NULL && r->assignment->verdict == AEGIS_ADMISSION_UNDECIDED) {
+        result.verdict = AEGIS_ADMISSION_UNDECIDED; /* another order might do */
     }
-    int code = common->format == CLI_TABLE ? print_table(&r) : print_json(&r, common->format);
+    r->result = &result;
+    bool refused = result.verdict == AEGIS_NOT_SCHEDULABLE;
+    if (opts->explain) {
+        r->explanation = admit_explain(r->policy, r->tasks, r->count, &limits);
+    }
+    if (opts->explain || (refused && common->format == CLI_TABLE && r->count <= TASKS_FITTED)) {
+        find_fits(r, &limits);
+    }
+    int code = common->format == CLI_TABLE ? print_table(r) : print_json(r, common->format);
     if (code == CLI_EXIT_OK) {
         code = exit_code_of_verdict(result.verdict);
     }
-    free(r.fits);
-    free(r.fit_known);
+    admit_explanation_finish(&r->explanation);
+    free(r->fits);
+    free(r->fit_known);
     aegis_admission_result_finish(&result, &allocator);
     return code;
+}
+
+/* The same on the tasks in the order found; `order` and `sorted` have room for them. */
+static int assign_and_print(const report *given,
+                            size_t *order,
+                            aegis_task *sorted,
+                            const options *opts,
+                            const cli_common *common)
+{
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_admission_limits limits = {.cancel = &time_is_up};
+    aegis_priority_assignment assignment;
+    aegis_error err = {0};
+    if (aegis_admission_assign_priorities(given->policy, given->tasks, given->count, &limits,
+                                          &allocator, order, &assignment, &err) != AEGIS_OK) {
+        return cli_fail(common, &err);
+    }
+    for (size_t i = 0; i < given->count; i++) {
+        sorted[i] = given->tasks[order[i]];
+    }
+    report r = *given;
+    r.tasks = sorted;
+    r.assignment = &assignment;
+    return test_and_print(&r, opts, common);
+}
+
+static int assign(const report *given, const options *opts, const cli_common *common)
+{
+    size_t *order = calloc(given->count, sizeof *order);
+    aegis_task *sorted = calloc(given->count, sizeof *sorted);
+    int code;
+    if (order != NULL && sorted != NULL) {
+        code = assign_and_print(given, order, sorted, opts, common);
+    } else {
+        aegis_error err = {0};
+        aegis_error_set(&err, AEGIS_HERE("cli.admit"), AEGIS_ERROR_NO_MEMORY,
+                        "no memory to order %zu tasks", given->count);
+        code = cli_fail(common, &err);
+    }
+    free(order);
+    free(sorted);
+    return code;
+}
+
+static int admit(const aegis_taskset *set, const options *opts, const cli_common *common)
+{
+    report r = {.policy = aegis_taskset_policy(set)};
+    r.tasks = aegis_taskset_tasks(set, &r.count);
+    bool assignable = r.policy == AEGIS_ANALYSIS_NP_FP || r.policy == AEGIS_ANALYSIS_FPP ||
+                      r.policy == AEGIS_ANALYSIS_FP;
+    if (opts->assign && !assignable) {
+        return cli_usage("--assign: policy %s has no priorities to assign; use np-fp, fp or fpp",
+                         aegis_analysis_name(r.policy));
+    }
+    return opts->assign ? assign(&r, opts, common) : test_and_print(&r, opts, common);
 }
 
 int aegisrt_command_admit(int argc, char **argv)

@@ -202,6 +202,106 @@ aegis_status aegis_admission_what_fits(aegis_analysis analysis,
                                        aegis_fit *ret_fit,
                                        aegis_error *err);
 
+/* ---- how a response comes about ---- */
+
+/** The job of one task with the worst response (of several the first), times relative to the start
+ * of its busy period. What runs until it is done, completion = blocking + sum of jobs[j] * C_j,
+ * its own work included; response = completion - release. For preemptive edf, which has no
+ * responses, the deadline release + D of the task with the least room, of those that the test has
+ * to look at, and in `completion` all the work due by then. */
+typedef struct aegis_derivation {
+    bool found;         /**< false: no busy period ends, or U > 1 */
+    int64_t release;    /**< nominal, negative with jitter */
+    int64_t completion; /**< of the worst job */
+    int64_t blocking;
+    size_t blocker; /**< a task whose segment, less one tick, that is; SIZE_MAX: none */
+    uint64_t *jobs; /**< how many of each task run before, or with, it. Owned */
+    size_t task_count;
+} aegis_derivation;
+
+/** Derives the worst response of task `which` anew. @return OK, `found` or not; INVALID_ARGUMENT;
+ * UNDECIDED when the limits end it; OVERFLOW; NO_MEMORY. */
+aegis_status aegis_admission_derive(aegis_analysis analysis,
+                                    const aegis_task *tasks,
+                                    size_t count,
+                                    size_t which,
+                                    const aegis_admission_limits *limits,
+                                    const aegis_allocator *allocator,
+                                    aegis_derivation *ret_derivation,
+                                    aegis_error *err);
+/** Frees what it owns and clears it. */
+void aegis_derivation_finish(aegis_derivation *derivation, const aegis_allocator *allocator);
+
+/* ---- priorities ---- */
+
+typedef struct aegis_priority_assignment {
+    /** NOT_SCHEDULABLE: no order at all makes the tasks meet their deadlines. */
+    aegis_admission_verdict verdict;
+    /** When not schedulable (or undecided): the level, 0 the highest, that none of the tasks
+     * ret_order[0..level] can take (or that was being filled). */
+    size_t level;
+} aegis_priority_assignment;
+
+/**
+ * Audsley's priority assignment for np-fp, fpp and fp, segments and jitter included: finds an order
+ * under which aegis_admission_test accepts whenever there is one, with at most n(n+1)/2 responses.
+ * Rate- and deadline-monotonic orders are not optimal without preemption, nor with jitter.
+ *
+ * @param ret_order  `count` indices, highest priority first; on rejection the levels behind
+ *                   `level` are filled and the other tasks stand before them by D - J
+ * @return OK whatever the verdict; INVALID_ARGUMENT (also for a policy without priorities);
+ *         OVERFLOW; NO_MEMORY.
+ */
+aegis_status aegis_admission_assign_priorities(aegis_analysis analysis,
+                                               const aegis_task *tasks,
+                                               size_t count,
+                                               const aegis_admission_limits *limits,
+                                               const aegis_allocator *allocator,
+                                               size_t *ret_order,
+                                               aegis_priority_assignment *ret_assignment,
+                                               aegis_error *err);
+
+/* ---- a set that is tested again and again ---- */
+
+/**
+ * The tasks of one lane and what the last test found out about them, so that a change costs what
+ * it must: under fixed priorities the responses above an added task stay unless it blocks them
+ * longer, and every other fixed point starts where the last one ended; np-edf carries busy periods
+ * and responses over and skips each instant at which nobody can be later than before. Removing
+ * forgets what may have counted the task. The results are those of aegis_admission_test, number
+ * for number, unless the limits end one of the two (test/property/schedule).
+ *
+ * Not thread-safe; no global state. A scheduler keeps one a lane and policy. To try a model on a
+ * lane: add, test, and remove again when refused. To move models between lanes: one set for each.
+ * A model that leaves is removed from the set when the lane has freed its capacity.
+ */
+typedef struct aegis_admission_set aegis_admission_set;
+
+/** @return OK with an empty set that the caller destroys; INVALID_ARGUMENT; NO_MEMORY. The
+ * allocator must live as long as the set. */
+aegis_status aegis_admission_set_create(aegis_analysis analysis,
+                                        const aegis_allocator *allocator,
+                                        aegis_admission_set **ret_set,
+                                        aegis_error *err);
+/** NULL is fine. */
+void aegis_admission_set_destroy(aegis_admission_set *set);
+size_t aegis_admission_set_count(const aegis_admission_set *set);
+/** Puts a task (copied; the name is not kept) at place `at`, from 0 to the count, and those from
+ * there on one place later: under fixed priorities the place is the priority. The set is as before
+ * on failure. @return OK; INVALID_ARGUMENT naming the field; NO_MEMORY. */
+aegis_status aegis_admission_set_add(aegis_admission_set *set,
+                                     const aegis_task *task,
+                                     size_t at,
+                                     aegis_error *err);
+/** Takes the task at place `at` out. @return OK; INVALID_ARGUMENT. */
+aegis_status aegis_admission_set_remove(aegis_admission_set *set, size_t at, aegis_error *err);
+/** As aegis_admission_test over the tasks in their places; `ret_result` is finished with the set's
+ * allocator and may outlive the set. */
+aegis_status aegis_admission_set_test(aegis_admission_set *set,
+                                      const aegis_admission_limits *limits,
+                                      aegis_admission_result *ret_result,
+                                      aegis_error *err);
+
 /* ---- the separate tests of the origin, as convenience over the same arithmetic ---- */
 
 /** Utilisation test of preemptive rate-monotonic scheduling (Liu & Layland 1973): U <=

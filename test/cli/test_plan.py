@@ -171,6 +171,65 @@ class Admit(support.CommandTest):
         self.assertGreater(result["violation"]["t"], 0)
         self.assertTrue(result["violation"]["jobs"])
 
+    def test_priorities_are_assigned(self):
+        # As listed, b waits for a and is blocked by c.
+        path = self.write("t.json", json.dumps({"policy": "np-fp", "tasks": [
+            {"name": "a", "C": 5, "T": 50}, {"name": "b", "C": 2, "T": 10, "D": 8},
+            {"name": "c", "C": 3, "T": 15}]}))
+        result = self.expect_json(0, "admit", "--json", "--assign", path)
+        self.assertEqual(result["order"], ["b", "c", "a"])
+        self.assertEqual([t["name"] for t in result["tasks"]], ["b", "c", "a"])
+        self.assertEqual([t["response"] for t in result["tasks"]], [6, 9, 10])
+        out, _ = self.expect(0, "admit", "--assign", path)
+        self.assertIn("highest first: b, c, a", out)
+        self.assertFalse(self.expect_json(3, "admit", "--json", path)["schedulable"])
+
+    def test_no_order_names_the_level(self):
+        path = self.write("t.json", json.dumps({"policy": "np-fp", "tasks": [
+            {"name": "slow", "C": 4, "T": 20}, {"name": "x", "C": 5, "T": 20, "D": 7},
+            {"name": "y", "C": 5, "T": 20, "D": 7}]}))
+        result = self.expect_json(3, "admit", "--json", "--assign", path)
+        self.assertIsNone(result["order"])
+        self.assertFalse(result["schedulable"])
+        self.assertEqual(result["unassigned"], {"level": 2, "tasks": ["x", "y"]})
+        out, _ = self.expect(3, "admit", "--assign", path)
+        self.assertIn("level 2 of 3", out)
+        self.refused(2, ["--assign", "np-edf"], "admit", "--assign", self.write(
+            "u.json", '{"policy": "np-edf", "tasks": [{"C": 1, "T": 2}]}'))
+
+    def test_explanations_add_up(self):
+        for policy in ("np-fp", "np-edf", "fp", "edf", "fpp", "fifo"):
+            tasks = [("a", 2, 10, 10), ("b", 3, 15, 14), ("c", 5, 50, 40)]
+            sizes = {name: c for name, c, *_ in tasks}
+            path = self.write("t.json", json.dumps({"policy": policy, "tasks": [
+                dict(zip(("name", "C", "T", "D"), task)) for task in tasks]}))
+            result = self.expect_json(0, "admit", "--json", "--explain", path)
+            for task, (_, _, _, deadline) in zip(result["tasks"], tasks):
+                how = task["derivation"]
+                work = sum(part["time"] for part in how["interference"])
+                self.assertEqual(how["blocking"] + work, how["completion"])
+                for part in how["interference"]:
+                    self.assertEqual(part["time"], part["jobs"] * sizes[part["task"]])
+                if policy != "edf":
+                    self.assertEqual(how["completion"] - how["release"], task["response"])
+                    self.assertEqual(how["slack"], deadline - task["response"])
+                self.assertGreater(task["fits"]["largest_execution"], 0)
+            out, _ = self.expect(0, "admit", "--explain", path)
+            self.assertIn("c itself runs 1 time: 1 x 5 = 5", out)
+            self.assertIn("What would fit", out)
+
+    def test_ten_thousand_tasks_end_with_the_time(self):
+        tasks = [{"C": 400 + i % 7, "T": 10000000 + 37 * i, "J": i % 5} for i in range(10000)]
+        for policy in ("np-fp", "np-edf", "fp", "edf", "fpp", "fifo"):
+            path = self.write("t.json", json.dumps({"policy": policy, "tasks": tasks}))
+            done = self.run_program("admit", "--json", "--timeout", "1", path)
+            self.assertIn(done.returncode, (0, 6))
+            result = json.loads(done.stdout)
+            self.assertEqual(result["schedulable"], None if done.returncode == 6 else True)
+            self.assertEqual(len(result["tasks"]), 10000)
+        done = self.run_program("admit", "--explain", "--timeout", "1", path)
+        self.assertIn(done.returncode, (0, 6))
+
     def test_malformed_sets_are_refused(self):
         self.refused(2, ["t.json:1:"], "admit", self.write("t.json", "{"))
         self.refused(2, ["t.json"], "admit", self.write("t.json", '{"policy":"np-fp"}'))

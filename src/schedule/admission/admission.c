@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define DEFAULT_STEPS UINT64_C(200000000)
+#define DESCRIBE_STEPS 1000000
 
 static const char *const analysis_names[] = {
     [AEGIS_ANALYSIS_NP_FP] = "np-fp", [AEGIS_ANALYSIS_NP_EDF] = "np-edf",
@@ -44,7 +45,7 @@ aegis_status aegis_analysis_parse(const char *name, aegis_analysis *ret_analysis
 aegis_status aegis_outcome_status(aegis_outcome outcome, aegis_error *err)
 {
     aegis_place place = AEGIS_HERE("schedule.admission");
-    switch (outcome) {
+    switch (outcome) { /* coverage: every value has its case */
     case AEGIS_OUTCOME_DONE:
     case AEGIS_OUTCOME_DIVERGES:
         break;
@@ -110,36 +111,53 @@ static aegis_status check_task(const aegis_task *task, size_t index, aegis_error
     return status == AEGIS_OK && task->segments != NULL ? check_segments(task, index, err) : status;
 }
 
+/* What blocks and what cannot be interfered with, where the policy honours segments. */
+static void take_segments(const aegis_task *task, aegis_atask *ret_task)
+{
+    ret_task->last = (uint64_t)task->segments[task->segment_count - 1];
+    ret_task->largest = 0;
+    for (size_t k = 0; k < task->segment_count; k++) {
+        uint64_t segment = (uint64_t)task->segments[k];
+        ret_task->largest = segment > ret_task->largest ? segment : ret_task->largest;
+    }
+}
+
 aegis_status aegis_admission_convert(aegis_analysis analysis,
-                                     const aegis_task *tasks,
-                                     size_t count,
-                                     aegis_atask *ret_tasks,
+                                     const aegis_task *task,
+                                     size_t index,
+                                     aegis_atask *ret_task,
                                      aegis_error *err)
 {
     bool cut = analysis == AEGIS_ANALYSIS_FPP || analysis == AEGIS_ANALYSIS_NP_EDF;
-    for (size_t i = 0; i < count; i++) {
-        const aegis_task *task = &tasks[i];
-        aegis_status status = check_task(task, i, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-        ret_tasks[i] = (aegis_atask){.execution = (uint64_t)task->execution,
-                                     .period = (uint64_t)task->period,
-                                     .deadline = (uint64_t)task->deadline,
-                                     .jitter = (uint64_t)task->jitter,
-                                     .largest = (uint64_t)task->execution,
-                                     .last = (uint64_t)task->execution};
-        if (cut && task->segments != NULL) {
-            ret_tasks[i].last = (uint64_t)task->segments[task->segment_count - 1];
-            ret_tasks[i].largest = 0;
-            for (size_t k = 0; k < task->segment_count; k++) {
-                uint64_t segment = (uint64_t)task->segments[k];
-                ret_tasks[i].largest =
-                    segment > ret_tasks[i].largest ? segment : ret_tasks[i].largest;
-            }
-        }
+    aegis_status status = check_task(task, index, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    *ret_task = (aegis_atask){.execution = (uint64_t)task->execution,
+                              .period = (uint64_t)task->period,
+                              .deadline = (uint64_t)task->deadline,
+                              .jitter = (uint64_t)task->jitter,
+                              .largest = (uint64_t)task->execution,
+                              .last = (uint64_t)task->execution};
+    if (cut && task->segments != NULL) {
+        take_segments(task, ret_task);
     }
     return AEGIS_OK;
+}
+
+aegis_status aegis_admission_check_analysis(aegis_analysis analysis, aegis_error *err)
+{
+    return is_analysis(analysis)
+               ? AEGIS_OK
+               : aegis_error_set(err, AEGIS_HERE("schedule.admission"),
+                                 AEGIS_ERROR_INVALID_ARGUMENT, "%d is no analysis", (int)analysis);
+}
+
+aegis_budget aegis_budget_of(const aegis_admission_limits *limits)
+{
+    return (aegis_budget){.steps =
+                              limits == NULL || limits->steps == 0 ? DEFAULT_STEPS : limits->steps,
+                          .cancel = limits == NULL ? NULL : limits->cancel};
 }
 
 aegis_status aegis_admission_run_init(aegis_analysis_run *run,
@@ -150,18 +168,22 @@ aegis_status aegis_admission_run_init(aegis_analysis_run *run,
                                       const aegis_allocator *allocator,
                                       aegis_error *err)
 {
-    if (!is_analysis(analysis)) {
-        return aegis_error_set(err, AEGIS_HERE("schedule.admission"), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "%d is no analysis", (int)analysis);
+    *run = (aegis_analysis_run){.analysis = analysis,
+                                .count = count,
+                                .budget = aegis_budget_of(limits),
+                                .allocator = allocator};
+    aegis_status status = aegis_admission_check_analysis(analysis, err);
+    if (status != AEGIS_OK) {
+        return status;
     }
-    *run = (aegis_analysis_run){.analysis = analysis, .count = count, .allocator = allocator};
-    run->budget.steps = limits == NULL || limits->steps == 0 ? DEFAULT_STEPS : limits->steps;
-    run->budget.cancel = limits == NULL ? NULL : limits->cancel;
     run->tasks = aegis_allocate_zeroed(allocator, count, sizeof *run->tasks);
-    if (run->tasks == NULL) {
-        return aegis_outcome_status(AEGIS_OUTCOME_NO_MEMORY, err);
+    run->blocking = aegis_allocate_zeroed(allocator, count, sizeof *run->blocking);
+    if (run->tasks == NULL || run->blocking == NULL) {
+        status = aegis_outcome_status(AEGIS_OUTCOME_NO_MEMORY, err);
     }
-    aegis_status status = aegis_admission_convert(analysis, tasks, count, run->tasks, err);
+    for (size_t i = 0; i < count && status == AEGIS_OK; i++) {
+        status = aegis_admission_convert(analysis, &tasks[i], i, &run->tasks[i], err);
+    }
     if (status != AEGIS_OK) {
         aegis_admission_run_finish(run);
     }
@@ -171,20 +193,25 @@ aegis_status aegis_admission_run_init(aegis_analysis_run *run,
 void aegis_admission_run_finish(aegis_analysis_run *run)
 {
     aegis_deallocate(run->allocator, run->tasks, run->count, sizeof *run->tasks);
+    aegis_deallocate(run->allocator, run->blocking, run->count, sizeof *run->blocking);
     run->tasks = NULL;
+    run->blocking = NULL;
 }
 
-/* What is the same for every policy. */
+/* What is the same for every policy, within limits of its own: none of it decides. */
 static aegis_outcome describe(const aegis_analysis_run *run, aegis_admission_result *result)
 {
-    int sign;
+    aegis_analysis_run side = *run;
+    side.budget.steps = DESCRIBE_STEPS;
+    aegis_outcome outcome = aegis_blocking_fill(&side);
     for (size_t i = 0; i < run->count; i++) {
         result->utilisation += (double)run->tasks[i].execution / (double)run->tasks[i].period;
-        result->tasks[i].blocking = (int64_t)aegis_blocking_of(run, i);
+        result->tasks[i].blocking = (int64_t)run->blocking[i];
     }
-    aegis_outcome outcome = aegis_utilisation_compare(run->tasks, run->count, run->allocator, &sign,
-                                                      &result->utilisation_ppm);
-    return outcome == AEGIS_OUTCOME_DONE ? aegis_simple_bounds_compute(run, &result->bounds)
+    if (outcome == AEGIS_OUTCOME_DONE) {
+        outcome = aegis_utilisation_ppm(&side, &result->utilisation_ppm);
+    }
+    return outcome == AEGIS_OUTCOME_DONE ? aegis_simple_bounds_compute(&side, &result->bounds)
                                          : outcome;
 }
 
@@ -201,6 +228,26 @@ static void find_first_miss(aegis_analysis analysis, aegis_admission_result *res
     }
 }
 
+aegis_outcome aegis_admission_execute(aegis_analysis_run *run, aegis_admission_result *ret_result)
+{
+    aegis_admission_result result = {.task_count = run->count};
+    aegis_outcome outcome = AEGIS_OUTCOME_NO_MEMORY;
+    result.tasks = aegis_allocate_zeroed(run->allocator, run->count, sizeof *result.tasks);
+    if (result.tasks != NULL) {
+        outcome = describe(run, &result);
+    }
+    if (outcome == AEGIS_OUTCOME_DONE && run->count > 0) {
+        outcome = aegis_admission_run_test(run, &result);
+    }
+    if (outcome != AEGIS_OUTCOME_DONE) {
+        aegis_admission_result_finish(&result, run->allocator);
+        return outcome;
+    }
+    find_first_miss(run->analysis, &result);
+    *ret_result = result;
+    return AEGIS_OUTCOME_DONE;
+}
+
 aegis_status aegis_admission_test(aegis_analysis analysis,
                                   const aegis_task *tasks,
                                   size_t count,
@@ -212,26 +259,11 @@ aegis_status aegis_admission_test(aegis_analysis analysis,
     aegis_analysis_run run;
     aegis_status status =
         aegis_admission_run_init(&run, analysis, tasks, count, limits, allocator, err);
-    if (status != AEGIS_OK) {
-        return status;
+    if (status == AEGIS_OK) {
+        status = aegis_outcome_status(aegis_admission_execute(&run, ret_result), err);
+        aegis_admission_run_finish(&run);
     }
-    aegis_admission_result result = {.task_count = count};
-    aegis_outcome outcome = AEGIS_OUTCOME_NO_MEMORY;
-    result.tasks = aegis_allocate_zeroed(allocator, count, sizeof *result.tasks);
-    if (result.tasks != NULL) {
-        outcome = describe(&run, &result);
-    }
-    if (outcome == AEGIS_OUTCOME_DONE && count > 0) {
-        outcome = aegis_admission_run_test(&run, &result);
-    }
-    aegis_admission_run_finish(&run);
-    if (outcome != AEGIS_OUTCOME_DONE) {
-        aegis_admission_result_finish(&result, allocator);
-        return aegis_outcome_status(outcome, err);
-    }
-    find_first_miss(analysis, &result);
-    *ret_result = result;
-    return AEGIS_OK;
+    return status;
 }
 
 void aegis_admission_result_finish(aegis_admission_result *result, const aegis_allocator *allocator)

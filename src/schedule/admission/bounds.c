@@ -14,90 +14,14 @@
  *    due by then. */
 #include "schedule/admission/internal.h"
 
-static uint64_t longest_other(const aegis_analysis_run *run, size_t from)
+static int64_t period_key(const void *tasks, size_t i)
 {
-    uint64_t longest = 0;
-    for (size_t k = from; k < run->count; k++) {
-        uint64_t blocks = run->tasks[k].largest - 1;
-        longest = blocks > longest ? blocks : longest;
-    }
-    return longest;
+    return (int64_t)((const aegis_atask *)tasks)[i].period;
 }
 
-/* Jobs due later than a job of `task` that can be ready a tick before it is. */
-static uint64_t longest_later(const aegis_analysis_run *run, size_t task)
+static int64_t first_deadline_key(const void *tasks, size_t i)
 {
-    int64_t first = aegis_first_deadline(&run->tasks[task]);
-    uint64_t longest = 0;
-    for (size_t k = 0; k < run->count; k++) {
-        uint64_t blocks = run->tasks[k].largest - 1;
-        if (k != task && (int64_t)run->tasks[k].deadline > first && blocks > longest) {
-            longest = blocks;
-        }
-    }
-    return longest;
-}
-
-uint64_t aegis_blocking_of(const aegis_analysis_run *run, size_t task)
-{
-    switch (run->analysis) {
-    case AEGIS_ANALYSIS_NP_FP:
-    case AEGIS_ANALYSIS_FPP:
-        return longest_other(run, task + 1);
-    case AEGIS_ANALYSIS_NP_EDF:
-        return longest_later(run, task);
-    case AEGIS_ANALYSIS_FP:
-    case AEGIS_ANALYSIS_EDF:
-    case AEGIS_ANALYSIS_FIFO:
-        break;
-    }
-    return 0;
-}
-
-static void sort_by(const aegis_task *tasks,
-                    size_t count,
-                    int64_t (*key)(const aegis_task *),
-                    size_t *ret_order)
-{
-    for (size_t i = 0; i < count; i++) {
-        size_t at = i;
-        for (; at > 0 && key(&tasks[ret_order[at - 1]]) > key(&tasks[i]); at--) {
-            ret_order[at] = ret_order[at - 1];
-        }
-        ret_order[at] = i;
-    }
-}
-
-static int64_t period_key(const aegis_task *task)
-{
-    return task->period;
-}
-
-static int64_t deadline_key(const aegis_task *task)
-{
-    return task->deadline;
-}
-
-void aegis_admission_order_rm(const aegis_task *tasks, size_t count, size_t *ret_order)
-{
-    sort_by(tasks, count, period_key, ret_order);
-}
-
-void aegis_admission_order_dm(const aegis_task *tasks, size_t count, size_t *ret_order)
-{
-    sort_by(tasks, count, deadline_key, ret_order);
-}
-
-/* The tasks by period, ties by index. */
-static void order_by_period(const aegis_analysis_run *run, size_t *ret_order)
-{
-    for (size_t i = 0; i < run->count; i++) {
-        size_t at = i;
-        for (; at > 0 && run->tasks[ret_order[at - 1]].period > run->tasks[i].period; at--) {
-            ret_order[at] = ret_order[at - 1];
-        }
-        ret_order[at] = i;
-    }
+    return aegis_first_deadline(&((const aegis_atask *)tasks)[i]);
 }
 
 /* D = T, J = 0, and priorities (if any) in the order of periods. */
@@ -114,115 +38,143 @@ static bool rate_monotonic(const aegis_analysis_run *run)
     return run->analysis != AEGIS_ANALYSIS_FIFO;
 }
 
-/* Both utilisation bounds at every level. `factors` and `order` have room for all tasks. */
-static aegis_outcome utilisation_bounds(const aegis_analysis_run *run,
-                                        const size_t *order,
-                                        aegis_fraction *factors,
-                                        aegis_simple_bounds *bounds)
-{
-    aegis_fixed higher = {0, 0};
-    bounds->liu_layland = true;
-    bounds->hyperbolic = true;
-    for (size_t i = 0; i < run->count && (bounds->liu_layland || bounds->hyperbolic); i++) {
-        const aegis_atask *task = &run->tasks[order[i]];
-        uint64_t load = task->execution + aegis_blocking_of(run, order[i]); /* < 2^64 */
-        if (load > task->period) {
-            bounds->liu_layland = bounds->hyperbolic = false;
-            break;
-        }
-        aegis_fixed level = higher;
-        aegis_fixed_add(&level, load, task->period);
-        aegis_fixed_add(&higher, task->execution, task->period);
-        bounds->liu_layland = bounds->liu_layland && aegis_liu_layland_holds(level.high, i + 1);
-        factors[i] = (aegis_fraction){task->period + load, task->period};
-        int sign;
-        aegis_outcome outcome = aegis_product_compare_two(factors, i + 1, run->allocator, &sign);
-        if (outcome != AEGIS_OUTCOME_DONE) {
-            return outcome;
-        }
-        bounds->hyperbolic = bounds->hyperbolic && sign <= 0;
-        factors[i].numerator = task->period + task->execution;
-    }
-    return AEGIS_OUTCOME_DONE;
-}
+/* What is kept from level to level. `factors` has room for all tasks. */
+typedef struct levels {
+    aegis_fixed sum;       /* of U_h, the tasks above */
+    aegis_product product; /* of U_h + 1 */
+    aegis_fraction *factors;
+} levels;
 
-static int64_t density_window(const aegis_atask *task)
+/* Both utilisation bounds with `task` at level `i`. */
+static aegis_outcome utilisation_level(aegis_analysis_run *run,
+                                       levels *above,
+                                       size_t i,
+                                       size_t task_index,
+                                       aegis_simple_bounds *bounds)
 {
-    int64_t first = aegis_first_deadline(task);
-    return first < (int64_t)task->period ? first : (int64_t)task->period;
-}
-
-/* The density condition at the first deadline of task `i`. */
-static aegis_outcome
-density_level(const aegis_analysis_run *run, size_t i, aegis_fraction *terms, bool *ret_holds)
-{
-    int64_t first = aegis_first_deadline(&run->tasks[i]);
-    aegis_fixed sum = {0, 0};
-    size_t count = 0, blocker;
-    uint64_t blocking = aegis_demand_blocking(run, first, &blocker);
-    for (size_t h = 0; h < run->count; h++) {
-        const aegis_atask *task = &run->tasks[h];
-        if (aegis_first_deadline(task) <= first) {
-            terms[count++] = (aegis_fraction){task->execution, (uint64_t)density_window(task)};
-        }
+    const aegis_atask *task = &run->tasks[task_index];
+    uint64_t load = task->execution + run->blocking[task_index]; /* < 2^64 */
+    if (load > task->period) {
+        bounds->liu_layland = bounds->hyperbolic = false;
+        return AEGIS_OUTCOME_DONE;
     }
-    if (blocking > 0) {
-        terms[count++] = (aegis_fraction){blocking, (uint64_t)density_window(&run->tasks[i])};
-    }
-    for (size_t k = 0; k < count; k++) {
-        aegis_fixed_add(&sum, terms[k].numerator, terms[k].denominator);
-    }
+    aegis_fixed level = above->sum;
+    aegis_fixed_add(&level, load, task->period);
+    aegis_fixed_add(&above->sum, task->execution, task->period);
+    bounds->liu_layland = bounds->liu_layland && aegis_liu_layland_holds(level.high, i + 1);
+    aegis_product with_load = above->product;
+    above->factors[i] = (aegis_fraction){task->period + load, task->period};
+    aegis_product_multiply(&with_load, above->factors[i]);
     int sign = 0;
     aegis_outcome outcome =
-        aegis_sum_compare(&sum, terms, count, (aegis_fraction){1, 1}, run->allocator, &sign);
-    *ret_holds = sign <= 0;
+        aegis_product_compare_two(run, &with_load, above->factors, i + 1, &sign);
+    bounds->hyperbolic = outcome == AEGIS_OUTCOME_DONE && sign <= 0;
+    above->factors[i].numerator = task->period + task->execution;
+    aegis_product_multiply(&above->product, above->factors[i]);
     return outcome;
 }
 
-static aegis_outcome
-density_bound(const aegis_analysis_run *run, aegis_fraction *terms, bool *ret_density)
+/* Level by level to the first that fails; Liu & Layland never holds where the hyperbolic one does
+ * not. */
+static aegis_outcome utilisation_bounds(aegis_analysis_run *run,
+                                        size_t *order,
+                                        aegis_fraction *factors,
+                                        aegis_simple_bounds *bounds)
 {
-    bool holds = run->analysis == AEGIS_ANALYSIS_EDF || run->analysis == AEGIS_ANALYSIS_NP_EDF;
-    for (size_t i = 0; i < run->count && holds; i++) {
-        holds = aegis_first_deadline(&run->tasks[i]) > 0;
-    }
+    levels above = {.product = AEGIS_PRODUCT_ONE, .factors = factors};
     aegis_outcome outcome = AEGIS_OUTCOME_DONE;
-    for (size_t i = 0; i < run->count && holds && outcome == AEGIS_OUTCOME_DONE; i++) {
-        outcome = density_level(run, i, terms, &holds);
+    aegis_order_by(run->tasks, run->count, period_key, order);
+    bounds->liu_layland = true;
+    bounds->hyperbolic = true;
+    for (size_t i = 0; i < run->count && bounds->hyperbolic; i++) {
+        outcome = utilisation_level(run, &above, i, order[i], bounds);
+    }
+    bounds->liu_layland = bounds->liu_layland && bounds->hyperbolic;
+    return outcome;
+}
+
+static uint64_t density_window(const aegis_atask *task)
+{
+    int64_t first = aegis_first_deadline(task);
+    return first < (int64_t)task->period ? (uint64_t)first : task->period;
+}
+
+/* The density condition for one task, `sum` and the first `count` terms being those of the tasks
+ * due with it or before, behind the longest of those due later. */
+static aegis_outcome density_level(aegis_analysis_run *run,
+                                   const aegis_atask *task,
+                                   uint64_t blocking,
+                                   aegis_fixed sum,
+                                   aegis_fraction *terms,
+                                   size_t count,
+                                   bool *ret_holds)
+{
+    if (blocking > 0) {
+        terms[count] = (aegis_fraction){blocking, density_window(task)};
+        aegis_fixed_add(&sum, terms[count].numerator, terms[count].denominator);
+        count++;
+    }
+    int sign = 0;
+    aegis_outcome outcome =
+        aegis_sum_compare(run, &sum, terms, count, (aegis_fraction){1, 1}, &sign);
+    *ret_holds = outcome == AEGIS_OUTCOME_DONE && sign <= 0;
+    return outcome;
+}
+
+static bool density_applies(const aegis_analysis_run *run)
+{
+    bool applies = run->analysis == AEGIS_ANALYSIS_EDF || run->analysis == AEGIS_ANALYSIS_NP_EDF;
+    for (size_t i = 0; i < run->count && applies; i++) {
+        applies = aegis_first_deadline(&run->tasks[i]) > 0;
+    }
+    return applies;
+}
+
+/* By first deadline, tasks with the same one together. `terms` has room for one more than all. */
+static aegis_outcome
+density_bound(aegis_analysis_run *run, size_t *order, aegis_fraction *terms, bool *ret_density)
+{
+    bool holds = density_applies(run);
+    aegis_fixed sum = {0, 0};
+    aegis_outcome outcome = AEGIS_OUTCOME_DONE;
+    aegis_demand_blocker blocker = AEGIS_DEMAND_BLOCKER_UNKNOWN;
+    aegis_order_by(run->tasks, run->count, first_deadline_key, order);
+    for (size_t from = 0, to = 0; from < run->count && holds; from = to) {
+        int64_t first = aegis_first_deadline(&run->tasks[order[from]]);
+        for (; to < run->count && aegis_first_deadline(&run->tasks[order[to]]) == first; to++) {
+            const aegis_atask *task = &run->tasks[order[to]];
+            terms[to] = (aegis_fraction){task->execution, density_window(task)};
+            aegis_fixed_add(&sum, terms[to].numerator, terms[to].denominator);
+        }
+        aegis_demand_blocker_at(run, first, &blocker);
+        for (size_t k = from; k < to && holds; k++) {
+            outcome =
+                density_level(run, &run->tasks[order[k]], blocker.blocking, sum, terms, to, &holds);
+        }
     }
     *ret_density = holds;
     return outcome;
 }
 
-aegis_outcome aegis_simple_bounds_compute(const aegis_analysis_run *run,
-                                          aegis_simple_bounds *ret_bounds)
+aegis_outcome aegis_simple_bounds_compute(aegis_analysis_run *run, aegis_simple_bounds *ret_bounds)
 {
     aegis_simple_bounds bounds = {false, false, false};
     aegis_outcome outcome = AEGIS_OUTCOME_NO_MEMORY;
     size_t *order = aegis_allocate_zeroed(run->allocator, run->count, sizeof *order);
     aegis_fraction *terms = aegis_allocate_zeroed(run->allocator, run->count + 1, sizeof *terms);
     if (order != NULL && terms != NULL) {
-        outcome = density_bound(run, terms, &bounds.density);
+        outcome = density_bound(run, order, terms, &bounds.density);
     }
     if (outcome == AEGIS_OUTCOME_DONE && rate_monotonic(run)) {
-        order_by_period(run, order);
         outcome = utilisation_bounds(run, order, terms, &bounds);
     }
-    if (outcome == AEGIS_OUTCOME_DONE) {
+    if (outcome == AEGIS_OUTCOME_DONE || outcome == AEGIS_OUTCOME_LIMIT) {
         *ret_bounds = bounds;
+        outcome = AEGIS_OUTCOME_DONE;
     }
     aegis_deallocate(run->allocator, terms, run->count + 1, sizeof *terms);
     aegis_deallocate(run->allocator, order, run->count, sizeof *order);
     return outcome;
-}
-
-int64_t aegis_admission_blocking(const int64_t *executions, size_t count)
-{
-    int64_t longest = 1;
-    for (size_t i = 0; i < count; i++) {
-        longest = executions[i] > longest ? executions[i] : longest;
-    }
-    return longest - 1;
 }
 
 /* The bounds of a set without blocking, the tasks taken by period: those of preemptive EDF. */
@@ -232,24 +184,20 @@ static aegis_status preemptive_bounds(const aegis_task *tasks,
                                       aegis_error *err)
 {
     aegis_allocator allocator = aegis_allocator_default();
-    aegis_analysis_run run = {
-        .analysis = AEGIS_ANALYSIS_EDF, .count = count, .allocator = &allocator};
-    run.tasks = aegis_allocate_zeroed(&allocator, count, sizeof *run.tasks);
-    if (run.tasks == NULL) {
-        return aegis_outcome_status(AEGIS_OUTCOME_NO_MEMORY, err);
-    }
-    aegis_status status = aegis_admission_convert(AEGIS_ANALYSIS_EDF, tasks, count, run.tasks, err);
+    aegis_analysis_run run;
+    aegis_status status =
+        aegis_admission_run_init(&run, AEGIS_ANALYSIS_EDF, tasks, count, NULL, &allocator, err);
     if (status == AEGIS_OK) {
         status = aegis_outcome_status(aegis_simple_bounds_compute(&run, ret_bounds), err);
+        aegis_admission_run_finish(&run);
     }
-    aegis_deallocate(&allocator, run.tasks, count, sizeof *run.tasks);
     return status;
 }
 
 aegis_status
 aegis_admission_test_rm(const aegis_task *tasks, size_t count, bool *ret_ok, aegis_error *err)
 {
-    aegis_simple_bounds bounds;
+    aegis_simple_bounds bounds = {.liu_layland = false};
     aegis_status status = preemptive_bounds(tasks, count, &bounds, err);
     if (status == AEGIS_OK) {
         *ret_ok = bounds.liu_layland;
@@ -260,7 +208,7 @@ aegis_admission_test_rm(const aegis_task *tasks, size_t count, bool *ret_ok, aeg
 aegis_status
 aegis_admission_test_density(const aegis_task *tasks, size_t count, bool *ret_ok, aegis_error *err)
 {
-    aegis_simple_bounds bounds;
+    aegis_simple_bounds bounds = {.density = false};
     aegis_status status = preemptive_bounds(tasks, count, &bounds, err);
     if (status == AEGIS_OK) {
         *ret_ok = bounds.density;

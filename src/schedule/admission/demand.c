@@ -43,6 +43,20 @@ uint64_t aegis_demand_blocking(const aegis_analysis_run *run, int64_t t, size_t 
     return longest;
 }
 
+bool aegis_demand_blocker_at(const aegis_analysis_run *run,
+                             int64_t t,
+                             aegis_demand_blocker *blocker)
+{
+    if (t < blocker->until) {
+        return false;
+    }
+    size_t task;
+    uint64_t before = blocker->blocking;
+    blocker->blocking = aegis_demand_blocking(run, t, &task);
+    blocker->until = task == SIZE_MAX ? INT64_MAX : aegis_first_deadline(&run->tasks[task]);
+    return blocker->blocking != before;
+}
+
 static bool demand_at(const aegis_analysis_run *run, int64_t t, uint64_t *ret_demand)
 {
     uint64_t sum = 0;
@@ -159,7 +173,9 @@ last_instant(aegis_analysis_run *run, int sign, int64_t last, int64_t *ret_limit
         *ret_limit = periodic_limit(run, last);
         return AEGIS_OUTCOME_DONE;
     }
-    aegis_outcome outcome = aegis_busy_period(run, run->count, 0, (uint64_t)linear, &length);
+    const aegis_busy_level level = {
+        .count = run->count, .from = aegis_known_spans(run).length, .cap = (uint64_t)linear};
+    aegis_outcome outcome = aegis_busy_period(run, &level, &length);
     *ret_limit = (int64_t)length > last ? (int64_t)length : last;
     return outcome;
 }
@@ -185,15 +201,11 @@ static aegis_outcome scan_up(const aegis_analysis_run *run,
     if (outcome != AEGIS_OUTCOME_DONE) {
         return outcome;
     }
-    int64_t t, changes = INT64_MIN; /* the blocking found holds for t below `changes` */
-    uint64_t blocking = 0;
+    int64_t t;
+    aegis_demand_blocker blocker = AEGIS_DEMAND_BLOCKER_UNKNOWN;
     while ((outcome = scan_step(&scan, budget, to, &t)) == AEGIS_OUTCOME_DONE) {
-        if (t >= changes) {
-            size_t blocker;
-            blocking = aegis_demand_blocking(run, t, &blocker);
-            changes = blocker == SIZE_MAX ? INT64_MAX : aegis_first_deadline(&run->tasks[blocker]);
-        }
-        if ((aegis_i128)scan.demand + (aegis_i128)blocking > (aegis_i128)t) {
+        aegis_demand_blocker_at(run, t, &blocker);
+        if ((aegis_i128)scan.demand + (aegis_i128)blocker.blocking > (aegis_i128)t) {
             result->violated = true;
             result->located = true;
             result->at = t;
@@ -256,13 +268,12 @@ static bool overload_instant(const aegis_analysis_run *run, int64_t *ret_at)
             return false;
         }
     }
-    int64_t first, last, at = divide_by_slack(amount, excess);
-    deadline_range(run, &first, &last);
+    int64_t at = divide_by_slack(amount, excess);
     if (at == INT64_MAX) {
         return false;
     }
-    at = at + 1 > first ? at + 1 : first;
-    *ret_at = deadline_until(run, at);
+    /* There is a deadline by then: where all D - J are positive, `at` is no less than the least. */
+    *ret_at = deadline_until(run, at + 1);
     return true;
 }
 
@@ -306,8 +317,7 @@ static aegis_outcome look_for_violation(aegis_analysis_run *run, aegis_demand_re
 aegis_outcome aegis_demand_test(aegis_analysis_run *run, aegis_demand_result *ret_result)
 {
     aegis_demand_result result = {.violated = false};
-    aegis_outcome outcome =
-        aegis_utilisation_compare(run->tasks, run->count, run->allocator, &result.sign, NULL);
+    aegis_outcome outcome = aegis_utilisation_compare(run, run->count, &result.sign);
     if (outcome == AEGIS_OUTCOME_DONE && result.sign > 0) {
         result.violated = true;
         result.located = overload_instant(run, &result.at);
@@ -321,4 +331,43 @@ aegis_outcome aegis_demand_test(aegis_analysis_run *run, aegis_demand_result *re
         *ret_result = result;
     }
     return outcome;
+}
+
+/* Up to the last instant at which a violation can show up, or past the longest deadline at least.
+ */
+aegis_outcome aegis_demand_tightest(aegis_analysis_run *run)
+{
+    aegis_scan scan;
+    aegis_worst *worst = run->worst;
+    const aegis_atask *task = &run->tasks[worst->task];
+    int sign = 0;
+    int64_t first, last, limit = 0, t;
+    deadline_range(run, &first, &last);
+    aegis_outcome outcome = aegis_utilisation_compare(run, run->count, &sign);
+    if (outcome == AEGIS_OUTCOME_DONE) {
+        outcome = sign > 0 ? AEGIS_OUTCOME_DIVERGES : last_instant(run, sign, last, &limit);
+    }
+    if (outcome == AEGIS_OUTCOME_DONE) {
+        outcome = aegis_scan_init(&scan, run, false);
+    }
+    if (outcome != AEGIS_OUTCOME_DONE) {
+        return outcome;
+    }
+    limit = limit > last ? limit : last;
+    while ((outcome = scan_step(&scan, &run->budget, limit, &t)) == AEGIS_OUTCOME_DONE) {
+        int64_t from = aegis_first_deadline(task);
+        bool due = t >= from && ((uint64_t)t - (uint64_t)from) % task->period == 0;
+        aegis_i128 room = (aegis_i128)t - (aegis_i128)scan.demand;
+        if (due && (!worst->found || room < worst->due - (aegis_i128)worst->completion)) {
+            worst->found = true;
+            worst->due = t;
+            worst->release = (aegis_i128)t - (aegis_i128)task->deadline;
+            worst->completion = scan.demand;
+            for (size_t j = 0; j < scan.count; j++) {
+                worst->jobs[j] = scan.jobs[j];
+            }
+        }
+    }
+    aegis_scan_finish(&scan);
+    return outcome == AEGIS_OUTCOME_DIVERGES ? AEGIS_OUTCOME_DONE : outcome;
 }

@@ -18,7 +18,12 @@
  * Between the instants at which some N_j or b changes R falls with a, so the d in {kT_j + D_j -
  * J_j} suffice, the same ones for every task. A job whose busy period could be blocked (d < F =
  * max(D - J)) has a < L', the busy period with the longest blocking, the others a < L, without any.
- * Most pairs (d, i) are settled by s + last <= h(d) + b(d) without a fixed point. */
+ * All of these jobs are in the busy period of the jobs due by d behind b(d),
+ *   L(d) = b(d) + sum_j min(ceil((L(d) + J_j) / T_j), N_j(d)) C_j,
+ * so that a < L(d) and s + last <= L(d): RHS(L(d) - last) <= L(d) - last, as floor((x - last) / T)
+ * + 1 <= ceil(x / T) for integers. That settles most pairs (d, i), and most d as a whole, without a
+ * fixed point of their own. Responses of a subset of the tasks are lower bounds and may be given to
+ * begin with. */
 #include "schedule/admission/internal.h"
 
 typedef struct edf_search {
@@ -31,6 +36,10 @@ typedef struct edf_search {
     uint64_t latest;                 /* max D */
     int64_t deadline;                /* d */
     uint64_t blocking;               /* b(d) */
+    uint64_t busy;                   /* L(d), or a lower bound of it */
+    aegis_demand_blocker blocker;
+    size_t started;   /* tasks with a job due by d, when last looked at */
+    int64_t headroom; /* min(R_i - D_i) of those then */
 } edf_search;
 
 /* One evaluation of the right-hand side. */
@@ -78,17 +87,36 @@ static uint64_t longest_busy_period(const edf_search *search)
     return search->deadline < search->last_deadline ? search->blocked_length : search->length;
 }
 
+/* The latest end of a job due now, whichever it is: L(d). */
+static aegis_i128 latest_end(const edf_search *search)
+{
+    return search->busy;
+}
+
+static void note_worst(const edf_search *search, size_t i, uint64_t s)
+{
+    const aegis_scan *scan = &search->scan;
+    aegis_worst *worst = search->run->worst;
+    if (worst == NULL || worst->task != i) {
+        return;
+    }
+    worst->found = true;
+    worst->due = search->deadline;
+    worst->release = release_of(search, i);
+    worst->completion = s + scan->tasks[i].last;
+    worst->blocking = search->blocking;
+    for (size_t j = 0; j < scan->count; j++) {
+        uint64_t jobs = aegis_jobs_until(&scan->tasks[j], s);
+        worst->jobs[j] = j == i || jobs > scan->jobs[j] ? scan->jobs[j] : jobs;
+    }
+}
+
 static aegis_outcome consider(edf_search *search, size_t i)
 {
     const aegis_atask *task = &search->scan.tasks[i];
     aegis_i128 release = release_of(search, i);
-    uint64_t longest = longest_busy_period(search);
-    if (release >= (aegis_i128)longest) {
-        return AEGIS_OUTCOME_DONE;
-    }
-    aegis_i128 most = (aegis_i128)search->scan.demand + search->blocking;
-    most = most < (aegis_i128)longest ? most : (aegis_i128)longest;
-    if (most - release <= (aegis_i128)search->responses[i]) {
+    if (release >= latest_end(search) ||
+        latest_end(search) - release <= (aegis_i128)search->responses[i]) {
         return AEGIS_OUTCOME_DONE;
     }
     uint64_t s;
@@ -101,6 +129,7 @@ static aegis_outcome consider(edf_search *search, size_t i)
         return AEGIS_OUTCOME_OVERFLOW;
     }
     if (response > (aegis_i128)search->responses[i]) {
+        note_worst(search, i, s);
         search->responses[i] = (uint64_t)response;
     }
     return AEGIS_OUTCOME_DONE;
@@ -109,14 +138,79 @@ static aegis_outcome consider(edf_search *search, size_t i)
 /* b(d), where it changed; s does not shrink with d as long as b stays. */
 static void update_blocking(edf_search *search)
 {
-    size_t blocker;
-    uint64_t blocking = aegis_demand_blocking(search->run, search->deadline, &blocker);
-    if (blocking != search->blocking) {
-        search->blocking = blocking;
+    if (aegis_demand_blocker_at(search->run, search->deadline, &search->blocker)) {
+        search->blocking = search->blocker.blocking;
+        search->busy = 0;
         for (size_t i = 0; i < search->scan.count; i++) {
             search->starts[i] = 0;
         }
     }
+}
+
+/* One evaluation of b(d) + sum of min(ceil((w + J) / T), N(d)) C. */
+static bool longer_busy(const edf_search *search, uint64_t w, uint64_t *ret)
+{
+    const aegis_scan *scan = &search->scan;
+    uint64_t next = search->blocking;
+    for (size_t j = 0; j < scan->count; j++) {
+        if (scan->jobs[j] != 0) {
+            uint64_t jobs = aegis_jobs_before(&scan->tasks[j], w);
+            next += (jobs < scan->jobs[j] ? jobs : scan->jobs[j]) * scan->tasks[j].execution;
+        }
+    }
+    *ret = next;
+    return next > w;
+}
+
+/* L(d): as long as the blocking stays it grows with d, by the jobs due now that are released before
+ * its end. */
+static aegis_outcome update_busy(edf_search *search)
+{
+    const aegis_scan *scan = &search->scan;
+    bool grows = search->busy == 0;
+    for (size_t k = 0; k < scan->present_count && !grows; k++) {
+        grows = release_of(search, scan->present[k]) < (aegis_i128)search->busy;
+    }
+    uint64_t w = search->busy == 0 ? 1 : search->busy;
+    while (grows) {
+        if (!aegis_budget_take(&search->run->budget)) {
+            return AEGIS_OUTCOME_LIMIT;
+        }
+        grows = longer_busy(search, w, &w);
+    }
+    search->busy = w;
+    return AEGIS_OUTCOME_DONE;
+}
+
+/* No task can pass its response so far: latest end - (d - D_i) <= R_i for all of them. */
+static bool nobody_can_be_later(const edf_search *search)
+{
+    return search->started == search->scan.started &&
+           latest_end(search) - search->deadline <= (aegis_i128)search->headroom;
+}
+
+static void update_headroom(edf_search *search)
+{
+    search->started = search->scan.started;
+    search->headroom = INT64_MAX;
+    for (size_t i = 0; i < search->scan.count; i++) {
+        int64_t room = (int64_t)search->responses[i] - (int64_t)search->scan.tasks[i].deadline;
+        if (search->scan.jobs[i] != 0 && room < search->headroom) {
+            search->headroom = room;
+        }
+    }
+}
+
+static aegis_outcome consider_all(edf_search *search)
+{
+    aegis_outcome outcome = AEGIS_OUTCOME_DONE;
+    for (size_t i = 0; i < search->scan.count && outcome == AEGIS_OUTCOME_DONE; i++) {
+        if (search->scan.jobs[i] != 0) {
+            outcome = consider(search, i);
+        }
+    }
+    update_headroom(search);
+    return outcome;
 }
 
 /* True when no job due at the present deadline or later is inside its longest busy period: not even
@@ -139,10 +233,9 @@ static aegis_outcome search_all(edf_search *search)
             break;
         }
         update_blocking(search);
-        for (size_t i = 0; i < search->scan.count && outcome == AEGIS_OUTCOME_DONE; i++) {
-            if (search->scan.jobs[i] != 0) {
-                outcome = consider(search, i);
-            }
+        outcome = update_busy(search);
+        if (outcome == AEGIS_OUTCOME_DONE && !nobody_can_be_later(search)) {
+            outcome = consider_all(search);
         }
     }
     return outcome == AEGIS_OUTCOME_DIVERGES ? AEGIS_OUTCOME_DONE : outcome;
@@ -156,19 +249,37 @@ static aegis_outcome prepare(edf_search *search, int sign)
     size_t blocker;
     uint64_t longest = aegis_demand_blocking(run, INT64_MIN, &blocker);
     search->last_deadline = INT64_MIN;
-    search->blocking = UINT64_MAX;
+    search->blocker = AEGIS_DEMAND_BLOCKER_UNKNOWN;
     for (size_t i = 0; i < run->count; i++) {
         int64_t first = aegis_first_deadline(&run->tasks[i]);
         search->last_deadline = first > search->last_deadline ? first : search->last_deadline;
         uint64_t deadline = run->tasks[i].deadline;
         search->latest = deadline > search->latest ? deadline : search->latest;
     }
-    aegis_outcome outcome = aegis_busy_period(run, run->count, 0, UINT64_MAX, &search->length);
+    const aegis_spans known = aegis_known_spans(run);
+    aegis_busy_level level = {.count = run->count, .from = known.length, .cap = UINT64_MAX};
+    aegis_outcome outcome = aegis_busy_period(run, &level, &search->length);
     search->blocked_length = UINT64_MAX;
     if (outcome == AEGIS_OUTCOME_DONE && sign < 0) {
-        outcome = aegis_busy_period(run, run->count, longest, UINT64_MAX, &search->blocked_length);
+        level.blocking = longest;
+        level.from = known.blocked_length;
+        outcome = aegis_busy_period(run, &level, &search->blocked_length);
     }
     return outcome;
+}
+
+/* For the next test, of a larger set. */
+static void remember(const edf_search *search)
+{
+    aegis_known *known = search->run->known;
+    if (known != NULL) {
+        known->spans.length = search->length;
+        known->spans.blocked_length =
+            search->blocked_length == UINT64_MAX ? 0 : search->blocked_length;
+        for (size_t i = 0; i < search->scan.count; i++) {
+            known->tasks[i].response = search->responses[i];
+        }
+    }
 }
 
 aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t *ret_responses)
@@ -185,8 +296,22 @@ aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t
     outcome = aegis_scan_init(&search.scan, run, false);
     if (outcome == AEGIS_OUTCOME_DONE) {
         outcome = search_all(&search);
+        if (outcome == AEGIS_OUTCOME_DONE) {
+            remember(&search);
+        }
         aegis_scan_finish(&search.scan);
     }
     aegis_deallocate(run->allocator, search.starts, run->count, sizeof *search.starts);
     return outcome;
+}
+
+aegis_outcome aegis_np_edf_outcome(aegis_analysis_run *run, int sign, uint64_t *ret_responses)
+{
+    if (sign > 0) {
+        return AEGIS_OUTCOME_DIVERGES; /* demand grows faster than time, for every task */
+    }
+    /* At U = 1 with jitter no busy period ends and the search has no end either. */
+    return sign == 0 && aegis_has_jitter(run->tasks, run->count)
+               ? AEGIS_OUTCOME_LIMIT
+               : aegis_np_edf_responses(run, sign, ret_responses);
 }

@@ -81,18 +81,20 @@ static void big_free(const aegis_allocator *allocator, size_t count, big *a)
     aegis_deallocate(allocator, a->words, 2 * (count + 3), sizeof *a->words);
 }
 
-static aegis_outcome sum_compare_big(const aegis_fraction *fractions,
+static aegis_outcome sum_compare_big(aegis_analysis_run *run,
+                                     const aegis_fraction *fractions,
                                      size_t count,
                                      aegis_fraction bound,
-                                     const aegis_allocator *allocator,
                                      int *ret_sign)
 {
     big numerator, denominator;
-    if (!big_pair(allocator, count, &numerator, &denominator)) {
+    aegis_outcome outcome = AEGIS_OUTCOME_DONE;
+    if (!big_pair(run->allocator, count, &numerator, &denominator)) {
         return AEGIS_OUTCOME_NO_MEMORY;
     }
     denominator.words[0] = 1;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && outcome == AEGIS_OUTCOME_DONE; i++) {
+        outcome = aegis_budget_take(&run->budget) ? outcome : AEGIS_OUTCOME_LIMIT;
         big_multiply(&numerator, fractions[i].denominator);
         big_add_product(&numerator, &denominator, fractions[i].numerator);
         big_multiply(&denominator, fractions[i].denominator);
@@ -100,15 +102,15 @@ static aegis_outcome sum_compare_big(const aegis_fraction *fractions,
     big_multiply(&numerator, bound.denominator);
     big_multiply(&denominator, bound.numerator);
     *ret_sign = big_compare(&numerator, &denominator);
-    big_free(allocator, count, &numerator);
-    return AEGIS_OUTCOME_DONE;
+    big_free(run->allocator, count, &numerator);
+    return outcome;
 }
 
-aegis_outcome aegis_sum_compare(const aegis_fixed *sum,
+aegis_outcome aegis_sum_compare(aegis_analysis_run *run,
+                                const aegis_fixed *sum,
                                 const aegis_fraction *fractions,
                                 size_t count,
                                 aegis_fraction bound,
-                                const aegis_allocator *allocator,
                                 int *ret_sign)
 {
     aegis_fixed limit = {0, 0};
@@ -118,33 +120,35 @@ aegis_outcome aegis_sum_compare(const aegis_fixed *sum,
     } else if (sum->low > limit.high) {
         *ret_sign = 1;
     } else {
-        return sum_compare_big(fractions, count, bound, allocator, ret_sign);
+        return sum_compare_big(run, fractions, count, bound, ret_sign);
     }
     return AEGIS_OUTCOME_DONE;
 }
 
-static aegis_outcome product_compare_big(const aegis_fraction *fractions,
+static aegis_outcome product_compare_big(aegis_analysis_run *run,
+                                         const aegis_fraction *fractions,
                                          size_t count,
-                                         const aegis_allocator *allocator,
                                          int *ret_sign)
 {
     big numerator, denominator;
-    if (!big_pair(allocator, count, &numerator, &denominator)) {
+    aegis_outcome outcome = AEGIS_OUTCOME_DONE;
+    if (!big_pair(run->allocator, count, &numerator, &denominator)) {
         return AEGIS_OUTCOME_NO_MEMORY;
     }
     numerator.words[0] = 1;
     numerator.used = 1;
     denominator.words[0] = 2;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && outcome == AEGIS_OUTCOME_DONE; i++) {
+        outcome = aegis_budget_take(&run->budget) ? outcome : AEGIS_OUTCOME_LIMIT;
         big_multiply(&numerator, fractions[i].numerator);
         big_multiply(&denominator, fractions[i].denominator);
     }
     *ret_sign = big_compare(&numerator, &denominator);
-    big_free(allocator, count, &numerator);
-    return AEGIS_OUTCOME_DONE;
+    big_free(run->allocator, count, &numerator);
+    return outcome;
 }
 
-#define UNIT (UINT64_C(1) << 60)
+#define UNIT AEGIS_PRODUCT_UNIT
 
 /* a * b in units of 2^-60, rounded up; both at most 4. */
 static uint64_t multiply_up(uint64_t a, uint64_t b)
@@ -157,22 +161,24 @@ static uint64_t multiply_down(uint64_t a, uint64_t b)
     return (uint64_t)(((aegis_u128)a * b) >> 60);
 }
 
-aegis_outcome aegis_product_compare_two(const aegis_fraction *fractions,
+void aegis_product_multiply(aegis_product *product, aegis_fraction factor)
+{
+    aegis_u128 scaled = (aegis_u128)factor.numerator * UNIT;
+    uint64_t quotient = (uint64_t)(scaled / factor.denominator);
+    product->low = multiply_down(product->low, quotient);
+    product->high = multiply_up(product->high, quotient + 1);
+}
+
+aegis_outcome aegis_product_compare_two(aegis_analysis_run *run,
+                                        const aegis_product *product,
+                                        const aegis_fraction *fractions,
                                         size_t count,
-                                        const aegis_allocator *allocator,
                                         int *ret_sign)
 {
-    uint64_t low = UNIT, high = UNIT;
-    for (size_t i = 0; i < count && low <= 2 * UNIT; i++) {
-        aegis_u128 scaled = (aegis_u128)fractions[i].numerator * UNIT;
-        uint64_t quotient = (uint64_t)(scaled / fractions[i].denominator);
-        low = multiply_down(low, quotient);
-        high = multiply_up(high, quotient + 1);
+    if (product->low <= 2 * UNIT && product->high >= 2 * UNIT) {
+        return product_compare_big(run, fractions, count, ret_sign);
     }
-    if (low <= 2 * UNIT && high >= 2 * UNIT) {
-        return product_compare_big(fractions, count, allocator, ret_sign);
-    }
-    *ret_sign = low > 2 * UNIT ? 1 : -1;
+    *ret_sign = product->low > 2 * UNIT ? 1 : -1;
     return AEGIS_OUTCOME_DONE;
 }
 
@@ -191,10 +197,10 @@ bool aegis_liu_layland_holds(aegis_u128 high, uint64_t n)
             power = multiply_up(power, base);
         }
         n >>= 1;
-        if (power > 2 * UNIT || (n != 0 && base > 2 * UNIT)) {
+        if (power > 2 * UNIT) {
             return false; /* base >= 1: what follows only grows */
         }
-        base = multiply_up(base, base);
+        base = multiply_up(base, base); /* (1 + 1/n)^n < e, so never more than e^2 */
     }
     return true;
 }
@@ -209,46 +215,55 @@ static aegis_u128 ppm_of(aegis_u128 fixed)
     return (product + AEGIS_FIXED_ONE - 1) >> 64;
 }
 
-static aegis_outcome ppm_exact(const aegis_fixed *sum,
+/* Between two candidates the exact sum decides; the larger one where the limits end that. */
+static aegis_outcome ppm_exact(aegis_analysis_run *run,
+                               const aegis_fixed *sum,
                                const aegis_fraction *fractions,
-                               size_t count,
-                               const aegis_allocator *allocator,
                                uint64_t *ret_ppm)
 {
     uint64_t low = (uint64_t)ppm_of(sum->low), high = (uint64_t)ppm_of(sum->high);
     int sign = 0;
+    aegis_outcome outcome = AEGIS_OUTCOME_DONE;
     if (low != high) {
         aegis_fraction candidate = {low, 1000000};
-        aegis_outcome outcome =
-            aegis_sum_compare(sum, fractions, count, candidate, allocator, &sign);
-        if (outcome != AEGIS_OUTCOME_DONE) {
-            return outcome;
-        }
+        outcome = aegis_sum_compare(run, sum, fractions, run->count, candidate, &sign);
     }
-    *ret_ppm = sign > 0 ? high : low;
-    return AEGIS_OUTCOME_DONE;
+    *ret_ppm = sign > 0 || outcome != AEGIS_OUTCOME_DONE ? high : low;
+    return outcome == AEGIS_OUTCOME_LIMIT ? AEGIS_OUTCOME_DONE : outcome;
 }
 
-aegis_outcome aegis_utilisation_compare(const aegis_atask *tasks,
-                                        size_t count,
-                                        const aegis_allocator *allocator,
-                                        int *ret_sign,
-                                        uint64_t *ret_ppm)
+static aegis_fraction *utilisations(aegis_analysis_run *run, size_t count, aegis_fixed *ret_sum)
 {
-    aegis_fraction *fractions = aegis_allocate_zeroed(allocator, count, sizeof *fractions);
+    aegis_fraction *fractions = aegis_allocate_zeroed(run->allocator, count, sizeof *fractions);
+    *ret_sum = (aegis_fixed){0, 0};
+    for (size_t i = 0; i < count && fractions != NULL; i++) {
+        fractions[i] = (aegis_fraction){run->tasks[i].execution, run->tasks[i].period};
+        aegis_fixed_add(ret_sum, run->tasks[i].execution, run->tasks[i].period);
+    }
+    return fractions;
+}
+
+aegis_outcome aegis_utilisation_compare(aegis_analysis_run *run, size_t count, int *ret_sign)
+{
+    aegis_fixed sum;
+    aegis_fraction *fractions = utilisations(run, count, &sum);
     if (fractions == NULL) {
         return AEGIS_OUTCOME_NO_MEMORY;
     }
-    aegis_fixed sum = {0, 0};
-    for (size_t i = 0; i < count; i++) {
-        fractions[i] = (aegis_fraction){tasks[i].execution, tasks[i].period};
-        aegis_fixed_add(&sum, tasks[i].execution, tasks[i].period);
-    }
     aegis_outcome outcome =
-        aegis_sum_compare(&sum, fractions, count, (aegis_fraction){1, 1}, allocator, ret_sign);
-    if (outcome == AEGIS_OUTCOME_DONE && ret_ppm != NULL) {
-        outcome = ppm_exact(&sum, fractions, count, allocator, ret_ppm);
+        aegis_sum_compare(run, &sum, fractions, count, (aegis_fraction){1, 1}, ret_sign);
+    aegis_deallocate(run->allocator, fractions, count, sizeof *fractions);
+    return outcome;
+}
+
+aegis_outcome aegis_utilisation_ppm(aegis_analysis_run *run, uint64_t *ret_ppm)
+{
+    aegis_fixed sum;
+    aegis_fraction *fractions = utilisations(run, run->count, &sum);
+    if (fractions == NULL) {
+        return AEGIS_OUTCOME_NO_MEMORY;
     }
-    aegis_deallocate(allocator, fractions, count, sizeof *fractions);
+    aegis_outcome outcome = ppm_exact(run, &sum, fractions, ret_ppm);
+    aegis_deallocate(run->allocator, fractions, run->count, sizeof *fractions);
     return outcome;
 }

@@ -32,14 +32,46 @@ typedef struct aegis_budget {
     const volatile bool *cancel;
 } aegis_budget;
 
+/* What an earlier test left behind. Adding tasks, or blocking, only raises every one of these
+ * numbers, so they are where the search for the next least fixed point begins; removing forgets
+ * them. All zero: nothing is known. */
+typedef struct aegis_known_task {
+    uint64_t response; /* np-edf: a lower bound */
+    /* Fixed priorities: the response (or that there is none) as long as the tasks above and the
+     * blocking are the same; lower bounds of the busy period of the level and of s(0) or w(0). */
+    bool settled, diverges;
+    uint64_t blocking, length, start;
+} aegis_known_task;
+
+typedef struct aegis_spans {
+    uint64_t length, blocked_length; /* busy period of all tasks, without and with blocking */
+} aegis_spans;
+
+typedef struct aegis_known {
+    aegis_spans spans;
+    aegis_known_task *tasks; /* one a task */
+} aegis_known;
+
+/* The worst job of one task, noted when it is found. completion = blocking + sum of jobs * C. */
+typedef struct aegis_worst {
+    size_t task;
+    bool found;
+    aegis_i128 release, due; /* nominal release and deadline, the busy period starting at 0 */
+    uint64_t completion, blocking;
+    uint64_t *jobs; /* one a task */
+} aegis_worst;
+
 /* One analysis under way. */
 typedef struct aegis_analysis_run {
     aegis_analysis analysis;
     aegis_atask *tasks;
+    uint64_t *blocking; /* one a task, once aegis_blocking_fill has run */
     size_t count;
     aegis_budget budget;
     const aegis_allocator *allocator;
-    bool decide_only; /* stop at the first miss, compute no EDF responses */
+    aegis_known *known; /* NULL: nothing, and nothing is kept */
+    aegis_worst *worst; /* NULL: nothing is noted */
+    bool decide_only;   /* stop at the first miss, compute no EDF responses */
 } aegis_analysis_run;
 
 static inline bool aegis_budget_take(aegis_budget *budget)
@@ -50,6 +82,16 @@ static inline bool aegis_budget_take(aegis_budget *budget)
     }
     budget->steps--;
     return true;
+}
+
+static inline aegis_spans aegis_known_spans(const aegis_analysis_run *run)
+{
+    return run->known == NULL ? (aegis_spans){0, 0} : run->known->spans;
+}
+
+static inline aegis_known_task *aegis_known_of(const aegis_analysis_run *run, size_t i)
+{
+    return run->known == NULL ? NULL : &run->known->tasks[i];
 }
 
 /* *sum += count * cost; false when the result passes 63 bits. */
@@ -104,46 +146,83 @@ typedef struct aegis_fraction {
 #define AEGIS_FIXED_ONE ((aegis_u128)1 << 64)
 
 void aegis_fixed_add(aegis_fixed *sum, uint64_t numerator, uint64_t denominator);
-/* Sign of (sum of the fractions) - bound, exact. `sum` holds the bounds of the same fractions. */
-aegis_outcome aegis_sum_compare(const aegis_fixed *sum,
+/* Sign of (sum of the fractions) - bound, exact. `sum` holds the bounds of the same fractions.
+ * LIMIT where they do not decide and the run's budget does not last for the exact sum. */
+aegis_outcome aegis_sum_compare(aegis_analysis_run *run,
+                                const aegis_fixed *sum,
                                 const aegis_fraction *fractions,
                                 size_t count,
                                 aegis_fraction bound,
-                                const aegis_allocator *allocator,
                                 int *ret_sign);
-/* Sign of (product of the fractions) - 2, exact; fractions from 1 to 2. */
-aegis_outcome aegis_product_compare_two(const aegis_fraction *fractions,
+
+/* Bounds on a product of fractions from 1 to 2, in units of 2^-60; at most 2 before a factor. */
+typedef struct aegis_product {
+    uint64_t low, high;
+} aegis_product;
+
+#define AEGIS_PRODUCT_UNIT (UINT64_C(1) << 60)
+#define AEGIS_PRODUCT_ONE {AEGIS_PRODUCT_UNIT, AEGIS_PRODUCT_UNIT}
+
+void aegis_product_multiply(aegis_product *product, aegis_fraction factor);
+/* Sign of (product of the fractions) - 2, exact, LIMIT as above. */
+aegis_outcome aegis_product_compare_two(aegis_analysis_run *run,
+                                        const aegis_product *product,
+                                        const aegis_fraction *fractions,
                                         size_t count,
-                                        const aegis_allocator *allocator,
                                         int *ret_sign);
 /* Whether (1 + x/n)^n <= 2 for x of which `high` is an upper bound; false when too close. */
 bool aegis_liu_layland_holds(aegis_u128 high, uint64_t n);
-/* Sign of U - 1 over the first `count` tasks, and U in parts per million rounded up. */
-aegis_outcome aegis_utilisation_compare(const aegis_atask *tasks,
-                                        size_t count,
-                                        const aegis_allocator *allocator,
-                                        int *ret_sign,
-                                        uint64_t *ret_ppm);
+/* Sign of U - 1 over the first `count` tasks. */
+aegis_outcome aegis_utilisation_compare(aegis_analysis_run *run, size_t count, int *ret_sign);
+/* U in parts per million, rounded up; one too many where the limits end the exact comparison. */
+aegis_outcome aegis_utilisation_ppm(aegis_analysis_run *run, uint64_t *ret_ppm);
 
-/* ---- bounds.c ---- */
+/* ---- order.c, blocking.c, bounds.c ---- */
 
-aegis_outcome aegis_simple_bounds_compute(const aegis_analysis_run *run,
-                                          aegis_simple_bounds *ret_bounds);
-/* Longest delay by later or lower work, per task, under the run's policy. */
-uint64_t aegis_blocking_of(const aegis_analysis_run *run, size_t task);
+typedef int64_t (*aegis_order_key)(const void *tasks, size_t i);
+/* Indices by ascending key, ties by index. */
+void aegis_order_by(const void *tasks, size_t count, aegis_order_key key, size_t *ret_order);
+/* Longest delay by later or lower work, per task, under the run's policy, into run->blocking. */
+aegis_outcome aegis_blocking_fill(aegis_analysis_run *run);
+/* run->blocking is filled. What the limits leave open is false. */
+aegis_outcome aegis_simple_bounds_compute(aegis_analysis_run *run, aegis_simple_bounds *ret_bounds);
 
 /* ---- fixed_priority.c ---- */
 
-/* Worst response of task `i` of np-fp, fpp (tasks carry their segments) or fp. */
+/* The first `count` tasks of the order, as far as a level below them needs to know. */
+typedef struct aegis_level {
+    size_t count;
+    bool jitter; /* of any of them */
+    aegis_fixed utilisation;
+} aegis_level;
+
+void aegis_level_add(aegis_level *level, const aegis_atask *task);
+
+/* The task behind the `higher` ones and what of the lower ones can block it. */
+typedef struct aegis_fp_level {
+    aegis_level higher;
+    uint64_t blocking;
+} aegis_fp_level;
+
+/* Worst response of that task under np-fp, fpp (tasks carry their segments) or fp. */
+aegis_outcome aegis_fixed_priority_response(aegis_analysis_run *run,
+                                            const aegis_fp_level *at,
+                                            uint64_t *ret_response);
+/* DONE when the busy period of the level's tasks ends, DIVERGES when it does not. */
 aegis_outcome
-aegis_fixed_priority_response(aegis_analysis_run *run, size_t i, uint64_t *ret_response);
-/* DONE when the busy period of the first `count` tasks ends, DIVERGES when it does not. */
-aegis_outcome
-aegis_busy_period_exists(const aegis_analysis_run *run, size_t count, uint64_t blocking);
+aegis_busy_period_exists(aegis_analysis_run *run, const aegis_level *level, uint64_t blocking);
+
+typedef struct aegis_busy_level {
+    size_t count;
+    uint64_t blocking;
+    uint64_t from; /* no more than the result */
+    uint64_t cap;  /* ends early with it when the result would pass it */
+} aegis_busy_level;
+
 /* Least L > 0 with L = blocking + sum of ceil((L+J)/T)C over the first `count` tasks; the caller
- * has made sure that it exists. Ends early with `cap` when L would pass it. */
-aegis_outcome aegis_busy_period(
-    aegis_analysis_run *run, size_t count, uint64_t blocking, uint64_t cap, uint64_t *ret_length);
+ * has made sure that it exists. */
+aegis_outcome
+aegis_busy_period(aegis_analysis_run *run, const aegis_busy_level *level, uint64_t *ret_length);
 
 /* ---- scan.c: the instants kT + first, of all tasks, in ascending order ---- */
 
@@ -155,8 +234,11 @@ typedef struct aegis_scan_event {
 typedef struct aegis_scan {
     const aegis_atask *tasks;
     size_t count, live;
+    size_t started; /* tasks with an event so far */
     aegis_scan_event *heap;
     uint64_t *jobs;  /* per task: events so far */
+    size_t *present; /* the tasks with an event at the present instant */
+    size_t present_count;
     uint64_t demand; /* sum of jobs * C */
     const aegis_allocator *allocator;
 } aegis_scan;
@@ -180,25 +262,46 @@ typedef struct aegis_demand_result {
 aegis_outcome aegis_demand_test(aegis_analysis_run *run, aegis_demand_result *ret_result);
 /* Longest blocking of work due by t, and by whom; 0 and SIZE_MAX when by nobody. */
 uint64_t aegis_demand_blocking(const aegis_analysis_run *run, int64_t t, size_t *ret_task);
+/* The same kept along while t grows. */
+typedef struct aegis_demand_blocker {
+    uint64_t blocking;
+    int64_t until; /* holds for t below this */
+} aegis_demand_blocker;
+
+#define AEGIS_DEMAND_BLOCKER_UNKNOWN ((aegis_demand_blocker){0, INT64_MIN})
+
+/* True when the blocking changed. */
+bool aegis_demand_blocker_at(const aegis_analysis_run *run,
+                             int64_t t,
+                             aegis_demand_blocker *blocker);
 /* Jobs of a task due by t in the worst pattern: max(0, floor((t + J - D) / T) + 1). */
 uint64_t aegis_demand_jobs(const aegis_atask *task, int64_t t);
 
+/* Notes the deadline of the watched task with the least room, t - h(t), as run->worst; preemptive.
+ */
+aegis_outcome aegis_demand_tightest(aegis_analysis_run *run);
+
 /* ---- edf_response.c, fifo.c: all tasks at once; ret_responses has `count` entries ---- */
 
-/* For U < 1, and U = 1 without jitter. `sign` is that of U - 1. */
+/* For U < 1, and U = 1 without jitter. `sign` is that of U - 1. `ret_responses` holds lower bounds,
+ * or 0. */
 aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t *ret_responses);
+/* The same for any U: DIVERGES above 1, LIMIT where the search has no end. */
+aegis_outcome aegis_np_edf_outcome(aegis_analysis_run *run, int sign, uint64_t *ret_responses);
 /* DIVERGES as aegis_busy_period_exists says. */
 aegis_outcome aegis_fifo_responses(aegis_analysis_run *run, uint64_t *ret_responses);
 
 /* ---- admission.c ---- */
 
-/* Checks and converts; INVALID_ARGUMENT naming the task and the field. `ret_tasks` has room. */
+/* Checks and converts one task; INVALID_ARGUMENT naming it by `index` and the field. */
 aegis_status aegis_admission_convert(aegis_analysis analysis,
-                                     const aegis_task *tasks,
-                                     size_t count,
-                                     aegis_atask *ret_tasks,
+                                     const aegis_task *task,
+                                     size_t index,
+                                     aegis_atask *ret_task,
                                      aegis_error *err);
-/* As convert, with limits; finished with aegis_admission_run_finish. */
+aegis_status aegis_admission_check_analysis(aegis_analysis analysis, aegis_error *err);
+aegis_budget aegis_budget_of(const aegis_admission_limits *limits);
+/* Converts all, with limits and room for the blocking; finished with aegis_admission_run_finish. */
 aegis_status aegis_admission_run_init(aegis_analysis_run *run,
                                       aegis_analysis analysis,
                                       const aegis_task *tasks,
@@ -207,6 +310,8 @@ aegis_status aegis_admission_run_init(aegis_analysis_run *run,
                                       const aegis_allocator *allocator,
                                       aegis_error *err);
 void aegis_admission_run_finish(aegis_analysis_run *run);
+/* The test itself, with everything that the result holds; on success the caller's. */
+aegis_outcome aegis_admission_execute(aegis_analysis_run *run, aegis_admission_result *ret_result);
 aegis_status aegis_outcome_status(aegis_outcome outcome, aegis_error *err);
 
 /* ---- verdict.c, witness.c ---- */

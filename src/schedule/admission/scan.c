@@ -29,7 +29,8 @@ aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, b
         .tasks = run->tasks, .count = run->count, .live = run->count, .allocator = run->allocator};
     scan->heap = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->heap);
     scan->jobs = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->jobs);
-    if (scan->heap == NULL || scan->jobs == NULL) {
+    scan->present = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->present);
+    if (scan->heap == NULL || scan->jobs == NULL || scan->present == NULL) {
         aegis_scan_finish(scan);
         return AEGIS_OUTCOME_NO_MEMORY;
     }
@@ -48,8 +49,10 @@ void aegis_scan_finish(aegis_scan *scan)
 {
     aegis_deallocate(scan->allocator, scan->heap, scan->count, sizeof *scan->heap);
     aegis_deallocate(scan->allocator, scan->jobs, scan->count, sizeof *scan->jobs);
+    aegis_deallocate(scan->allocator, scan->present, scan->count, sizeof *scan->present);
     scan->heap = NULL;
     scan->jobs = NULL;
+    scan->present = NULL;
 }
 
 /* Counts the first event and puts the task's next one in its place. */
@@ -57,7 +60,8 @@ static bool take_first(aegis_scan *scan)
 {
     aegis_scan_event *first = &scan->heap[0];
     const aegis_atask *task = &scan->tasks[first->task];
-    scan->jobs[first->task]++;
+    scan->present[scan->present_count++] = first->task;
+    scan->started += scan->jobs[first->task]++ == 0;
     if (!aegis_ticks_add(&scan->demand, 1, task->execution)) {
         return false;
     }
@@ -74,6 +78,7 @@ aegis_outcome aegis_scan_next(aegis_scan *scan, int64_t *ret_at)
         return AEGIS_OUTCOME_DIVERGES;
     }
     int64_t at = scan->heap[0].at;
+    scan->present_count = 0;
     while (scan->live > 0 && scan->heap[0].at == at) {
         if (!take_first(scan)) {
             return AEGIS_OUTCOME_OVERFLOW;

@@ -75,6 +75,11 @@ check_keys(const reader *in, json_t *object, size_t offset, const char *const *k
     return AEGIS_OK;
 }
 
+static bool is_integer_from(const json_t *value, int64_t least)
+{
+    return json_typeof(value) == JSON_INTEGER && json_integer_value(value) >= least;
+}
+
 /* An integer member. Without it: `otherwise`, or a complaint where that is below `least`. */
 static aegis_status read_integer(const reader *in,
                                  json_t *object,
@@ -88,7 +93,7 @@ static aegis_status read_integer(const reader *in,
     if (value == NULL && otherwise < least) {
         return complain(in, offset, "key \"%s\" is missing: give it in integer ticks", key);
     }
-    if (value != NULL && (!json_is_integer(value) || json_integer_value(value) < least)) {
+    if (value != NULL && !is_integer_from(value, least)) {
         return complain(in, aegis_json_member(in->json, offset, key),
                         "\"%s\" must be an integer of at least %" PRId64
                         ", without quotes or decimal point",
@@ -141,7 +146,7 @@ static aegis_status read_segments(reader *in, json_t *object, size_t offset, aeg
     int64_t left = task->execution;
     for (size_t i = 0; i < count; i++) {
         json_t *element = json_array_get(value, i);
-        if (!json_is_integer(element) || json_integer_value(element) < 1) {
+        if (!is_integer_from(element, 1)) {
             return complain(in, aegis_json_element(in->json, place, i),
                             "segment %zu must be an integer of at least 1", i);
         }

@@ -38,15 +38,43 @@ static void verdict_from_tasks(aegis_admission_result *result)
     }
 }
 
+/* The response at a level: the known one where it still holds. */
+static aegis_outcome
+respond_at_level(aegis_analysis_run *run, const aegis_fp_level *at, uint64_t *ret_response)
+{
+    aegis_known_task *known = aegis_known_of(run, at->higher.count);
+    if (known != NULL && known->blocking > at->blocking) {
+        *known = (aegis_known_task){.settled = false};
+    }
+    if (known != NULL && known->settled && known->blocking == at->blocking) {
+        *ret_response = known->response;
+        return known->diverges ? AEGIS_OUTCOME_DIVERGES : AEGIS_OUTCOME_DONE;
+    }
+    if (known != NULL) {
+        known->blocking = at->blocking; /* more than before: the lower bounds stay */
+    }
+    aegis_outcome outcome = aegis_fixed_priority_response(run, at, ret_response);
+    if (known != NULL && (outcome == AEGIS_OUTCOME_DONE || outcome == AEGIS_OUTCOME_DIVERGES)) {
+        known->settled = true;
+        known->diverges = outcome == AEGIS_OUTCOME_DIVERGES;
+        known->response = *ret_response;
+    }
+    return outcome;
+}
+
+/* run->blocking is filled. */
 static aegis_outcome test_fixed_priority(aegis_analysis_run *run, aegis_admission_result *result)
 {
+    aegis_fp_level at = {.blocking = 0};
     for (size_t i = 0; i < run->count; i++) {
         uint64_t response = 0;
-        aegis_outcome outcome = aegis_fixed_priority_response(run, i, &response);
+        at.blocking = run->blocking[i];
+        aegis_outcome outcome = respond_at_level(run, &at, &response);
         if (is_final(outcome)) {
             return outcome;
         }
         set_response(run, result, i, outcome, response);
+        aegis_level_add(&at.higher, &run->tasks[i]);
     }
     verdict_from_tasks(result);
     return AEGIS_OUTCOME_DONE;
@@ -76,17 +104,6 @@ static aegis_outcome test_fifo(aegis_analysis_run *run, aegis_admission_result *
     return outcome;
 }
 
-static aegis_outcome np_edf_outcome(aegis_analysis_run *run, int sign, uint64_t *responses)
-{
-    if (sign > 0) {
-        return AEGIS_OUTCOME_DIVERGES; /* demand grows faster than time, for every task */
-    }
-    /* At U = 1 with jitter no busy period ends and the search has no end either. */
-    return sign == 0 && aegis_has_jitter(run->tasks, run->count)
-               ? AEGIS_OUTCOME_LIMIT
-               : aegis_np_edf_responses(run, sign, responses);
-}
-
 static aegis_outcome
 respond_np_edf(aegis_analysis_run *run, int sign, aegis_admission_result *result)
 {
@@ -94,9 +111,12 @@ respond_np_edf(aegis_analysis_run *run, int sign, aegis_admission_result *result
     if (responses == NULL) {
         return AEGIS_OUTCOME_NO_MEMORY;
     }
+    for (size_t i = 0; i < run->count && run->known != NULL; i++) {
+        responses[i] = run->known->tasks[i].response;
+    }
     uint64_t left = run->budget.steps;
     run->budget.steps = left < RESPONSE_STEPS ? left : RESPONSE_STEPS;
-    aegis_outcome outcome = np_edf_outcome(run, sign, responses);
+    aegis_outcome outcome = aegis_np_edf_outcome(run, sign, responses);
     /* The verdict stands without them: what does not fit 63 bits is merely not settled. */
     outcome = outcome == AEGIS_OUTCOME_OVERFLOW ? AEGIS_OUTCOME_LIMIT : outcome;
     outcome = set_all(run, result, outcome, responses);
@@ -141,7 +161,7 @@ static aegis_outcome test_edf(aegis_analysis_run *run, aegis_admission_result *r
 
 aegis_outcome aegis_admission_run_test(aegis_analysis_run *run, aegis_admission_result *result)
 {
-    switch (run->analysis) {
+    switch (run->analysis) { /* coverage: every value has its case */
     case AEGIS_ANALYSIS_NP_FP:
     case AEGIS_ANALYSIS_FP:
     case AEGIS_ANALYSIS_FPP:
@@ -159,13 +179,17 @@ aegis_outcome aegis_admission_run_test(aegis_analysis_run *run, aegis_admission_
 
 static aegis_outcome decide_tasks(aegis_analysis_run *run, bool *ret_meets)
 {
+    aegis_fp_level at = {.blocking = 0};
+    aegis_blocking_fill(run); /* fixed priorities need no memory for it */
     for (size_t i = 0; i < run->count && *ret_meets; i++) {
         uint64_t response = 0;
-        aegis_outcome outcome = aegis_fixed_priority_response(run, i, &response);
+        at.blocking = run->blocking[i];
+        aegis_outcome outcome = aegis_fixed_priority_response(run, &at, &response);
         if (outcome != AEGIS_OUTCOME_DONE && outcome != AEGIS_OUTCOME_DIVERGES) {
             return outcome;
         }
         *ret_meets = outcome == AEGIS_OUTCOME_DONE && response <= run->tasks[i].deadline;
+        aegis_level_add(&at.higher, &run->tasks[i]);
     }
     return AEGIS_OUTCOME_DONE;
 }

@@ -2,8 +2,10 @@
 #include <aegisrt/admission.h>
 
 #include "base/base.h"
+#include "schedule/admission/position.h"
 #include "support/test_allocator.h"
 
+#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -166,6 +168,81 @@ static void memory_may_run_out_anywhere(void **unused)
     assert_true(passed);
 }
 
+/* jansson's own requests for memory, of which one fails. */
+static size_t json_requests, json_fails_at;
+
+static void *scarce_malloc(size_t size)
+{
+    return ++json_requests == json_fails_at ? NULL : malloc(size);
+}
+
+static void jansson_may_run_out_of_memory_anywhere(void **unused)
+{
+    (void)unused;
+    json_malloc_t given_malloc;
+    json_free_t given_free;
+    bool passed = false;
+    json_get_alloc_funcs(&given_malloc, &given_free);
+    json_set_alloc_funcs(scarce_malloc, free);
+    for (size_t at = 1; !passed && at < 2000; at++) {
+        aegis_taskset *set = NULL;
+        aegis_error err;
+        json_requests = 0;
+        json_fails_at = at;
+        aegis_status status = parse(complete, &set, &err);
+        passed = status == AEGIS_OK && json_requests < at;
+        /* A text that the parser had no memory for is not told from one that it does not take. */
+        assert_true(status == AEGIS_OK || status == AEGIS_ERROR_NO_MEMORY ||
+                    status == AEGIS_ERROR_PARSE);
+        assert_int_equal(set != NULL, status == AEGIS_OK);
+        aegis_taskset_destroy(set);
+    }
+    json_set_alloc_funcs(given_malloc, given_free);
+    assert_true(passed);
+}
+
+static void no_text_is_refused(void **unused)
+{
+    (void)unused;
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_taskset *set = NULL;
+    aegis_error err;
+    assert_int_equal(aegis_taskset_parse(NULL, 0, "set.json", &allocator, &set, &err),
+                     AEGIS_ERROR_PARSE);
+    assert_non_null(strstr(err.message, "set.json:1:1:"));
+}
+
+/* Places are looked for in texts that parsed, but a text cut anywhere leads no further than its
+ * end and the tokens looked for there: nothing is read behind it (the sanitizers watch). */
+static void places_stay_within_the_text(void **unused)
+{
+    (void)unused;
+    static const char text[] =
+        " {\"a\": [1, {\"b\\\"c\": \"]\"}], \"tasks\" : [ [], {} ,4], \"z\":{}}";
+    for (size_t size = 0; size <= strlen(text); size++) {
+        char *cut = malloc(size == 0 ? 1 : size); /* its own, for sanitizers to watch */
+        assert_non_null(cut);
+        memcpy(cut, text, size);
+        const aegis_json_text json = {cut, size};
+        size_t root = aegis_json_root(json), line, column;
+        assert_true(root <= size);
+        assert_true(aegis_json_key(json, root, "z") <= size);
+        size_t tasks = aegis_json_member(json, root, "tasks");
+        assert_true(tasks <= size + 3);
+        assert_true(aegis_json_element(json, tasks, 4) <= size + 16);
+        aegis_json_line_column(json, size + 9, &line, &column);
+        assert_true(line == 1 && column == size + 10);
+        free(cut);
+    }
+    const aegis_json_text whole = {text, strlen(text)};
+    size_t tasks = aegis_json_member(whole, 1, "tasks");
+    assert_int_equal(text[tasks], '[');
+    assert_memory_equal(text + aegis_json_element(whole, tasks, 1), "{}", 2);
+    assert_int_equal(text[aegis_json_element(whole, tasks, 2)], '4');
+    assert_int_equal(aegis_json_member(whole, 1, "missing"), 1);
+    assert_int_equal(aegis_json_key((aegis_json_text){"{}", 2}, 0, "a"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +250,9 @@ int main(void)
         cmocka_unit_test(refusals_name_place_key_and_cure),
         cmocka_unit_test(loads_a_file),
         cmocka_unit_test(memory_may_run_out_anywhere),
+        cmocka_unit_test(jansson_may_run_out_of_memory_anywhere),
+        cmocka_unit_test(no_text_is_refused),
+        cmocka_unit_test(places_stay_within_the_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
