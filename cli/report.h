@@ -28,6 +28,10 @@ size_t cli_report_admitted(const cli_report *report);
 /* The contract of `run`; without metrics the parts that only a run gives are left out. */
 json_t *cli_report_json(const cli_report *report);
 
+/* report_cuts.c: what was cut, where and why. The table is left out when nothing was cut. */
+json_t *cli_report_cuts_json(const cli_report *report);
+int cli_report_cuts(const cli_report *report);
+
 /* report_text.c: tables. Return an exit code. */
 int cli_report_admission(const cli_report *report);
 int cli_report_run(const cli_report *report);

@@ -20,7 +20,7 @@ typedef struct aegis_model_plan {
     aegis_memory_binding binding;
     aegis_memory_placement *placements;
     char *name;
-    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /* ACTIVATION: the height */
+    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /* ACTIVATION, BOUNDARY: the height */
     uint64_t activation_sizes;                   /* sum */
     uint64_t activation_alignment, block_alignment;
     uint64_t block_offset; /* after the seal */

@@ -2,7 +2,10 @@
 
 /* One model by itself: checks its demand, lays out its permanent block, plans its activations.
  * Activations die inside their segment, and the segments of a lane run one after the other, so each
- * segment is planned from 0 and the model needs the largest of their heights. */
+ * segment is planned from 0 and the model needs the largest of their heights. Boundary tensors
+ * outlive segments, and jobs of other models run between those: they lie in the model's own block,
+ * and share bytes among themselves, planned on the axis of the segments. A model has one job
+ * between its first and its last segment, so that these are written by one job only. */
 
 #include "orchestrator_internal.h"
 
@@ -37,7 +40,9 @@ static aegis_status check_lifetime(const aegis_memory_demand *d, size_t index, a
     const char *what = NULL;
     if ((unsigned)l->memory_class >= AEGIS_MEMORY_SPILL) {
         what = "its class is none that a model can ask for";
-    } else if (l->memory_class == AEGIS_MEMORY_ACTIVATION && l->start >= l->end) {
+    } else if ((l->memory_class == AEGIS_MEMORY_ACTIVATION ||
+                l->memory_class == AEGIS_MEMORY_BOUNDARY) &&
+               l->start >= l->end) {
         what = "it must start before it ends";
     } else if (l->alignment != 0 && !aegis_is_power_of_two(l->alignment)) {
         what = "its alignment must be a power of two";
@@ -109,6 +114,57 @@ static void lay_out_block(builder *b)
     m->binding.permanent_bytes = aegis_align_up(end, AEGIS_MEMORY_GRAIN);
 }
 
+/* ---- boundary tensors ---- */
+
+static aegis_plan_limits limits_of(const aegis_memory_orchestrator *o)
+{
+    aegis_plan_limits limits = o->config.limits;
+    limits.capacity_bytes = UINT64_MAX;
+    limits.nodes = limits.nodes == 0 ? DEFAULT_NODES : limits.nodes;
+    return limits;
+}
+
+/* Behind the rest of the block, at a multiple of their largest alignment. */
+static aegis_status plan_boundaries(builder *b, aegis_error *err)
+{
+    aegis_model_plan *m = b->model;
+    uint64_t alignment = AEGIS_MEMORY_GRAIN;
+    size_t count = 0;
+    for (size_t i = 0; i < b->demand->lifetime_count; i++) {
+        const aegis_tensor_lifetime *l = &b->demand->lifetimes[i];
+        if (l->memory_class != AEGIS_MEMORY_BOUNDARY || l->size_bytes == 0) {
+            continue;
+        }
+        alignment = alignment_of(l) > alignment ? alignment_of(l) : alignment;
+        b->activations[count] = i;
+        b->buffers[count] = (aegis_plan_buffer){.id = (uint32_t)count,
+                                                .lower = l->start,
+                                                .upper = l->end,
+                                                .size_bytes = l->size_bytes,
+                                                .alignment = alignment_of(l)};
+        count++;
+    }
+    if (count == 0) {
+        return AEGIS_OK;
+    }
+    aegis_plan_result result;
+    aegis_plan_limits limits = limits_of(b->o);
+    aegis_status status = aegis_planner_solve(&b->o->planner, b->buffers, count, &limits,
+                                              &b->o->allocator, b->offsets, &result, err);
+    if (status != AEGIS_OK) {
+        aegis_error_prefix(err, "model '%s', what crosses its cuts", b->demand->name);
+        return status;
+    }
+    uint64_t base = aegis_align_up(m->binding.permanent_bytes, alignment);
+    for (size_t i = 0; i < count; i++) {
+        m->placements[b->activations[i]].offset_bytes = base + b->offsets[i];
+    }
+    m->by_class[AEGIS_MEMORY_BOUNDARY] = result.height_bytes;
+    m->block_alignment = alignment > m->block_alignment ? alignment : m->block_alignment;
+    m->binding.permanent_bytes = aegis_align_up(base + result.height_bytes, AEGIS_MEMORY_GRAIN);
+    return AEGIS_OK;
+}
+
 /* ---- activations ---- */
 
 /* Sizes are rounded up to the smallest alignment (64 at most): the plan loses nothing by it, as
@@ -165,9 +221,7 @@ static aegis_status
 solve_segment(builder *b, size_t count, aegis_plan_result *ret_result, aegis_error *err)
 {
     const aegis_memory_orchestrator *o = b->o;
-    aegis_plan_limits limits = o->config.limits;
-    limits.capacity_bytes = UINT64_MAX;
-    limits.nodes = limits.nodes == 0 ? DEFAULT_NODES : limits.nodes;
+    aegis_plan_limits limits = limits_of(o);
     aegis_status status = aegis_planner_solve(&o->planner, b->buffers, count, &limits,
                                               &o->allocator, b->offsets, ret_result, err);
     if (status != AEGIS_OK || ret_result->height_bytes <= b->region_bytes ||
@@ -256,7 +310,10 @@ static aegis_status build(builder *b, aegis_error *err)
                                                     .size_bytes = l->size_bytes};
     }
     lay_out_block(b);
-    aegis_status status = plan_activations(b, err);
+    aegis_status status = plan_boundaries(b, err);
+    if (status == AEGIS_OK) {
+        status = plan_activations(b, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }

@@ -62,6 +62,7 @@ void aegis_memory_orchestrator_totals(const aegis_memory_orchestrator *o,
         for (int c = 0; c < AEGIS_MEMORY_ACTIVATION; c++) {
             t.by_class[c] += m->by_class[c];
         }
+        t.by_class[AEGIS_MEMORY_BOUNDARY] += m->by_class[AEGIS_MEMORY_BOUNDARY];
         t.activations_sum += m->binding.activation_height;
         t.sum_of_models += m->binding.total_bytes;
     }
