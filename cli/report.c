@@ -291,6 +291,7 @@ json_t *cli_report_json(const cli_report *report)
         }
     }
     cli_json_set(root, "models", rows);
+    cli_json_set(root, "cuts", cli_report_cuts_json(report));
     if (report->ran) {
         add_run(root, report);
     }

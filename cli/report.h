@@ -35,6 +35,10 @@ cli_background cli_report_background(const cli_report *report, const aegis_syste
 /* The contract of `run`; without metrics the parts that only a run gives are left out. */
 json_t *cli_report_json(const cli_report *report);
 
+/* report_cuts.c: what was cut, where and why. The table is left out when nothing was cut. */
+json_t *cli_report_cuts_json(const cli_report *report);
+int cli_report_cuts(const cli_report *report);
+
 /* report_text.c: tables. Return an exit code. */
 int cli_report_admission(const cli_report *report);
 int cli_report_run(const cli_report *report);

@@ -103,6 +103,7 @@ int cli_report_admission(const cli_report *report)
                                             : "admitted");
     }
     int code = cli_table_finish(table);
+    code = code == CLI_EXIT_OK ? cli_report_cuts(report) : code;
     putchar('\n');
     print_refusals(report);
     printf("%zu of %zu models admitted by %s on %u lane%s; the fullest lane is used to %.1f %% by "

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -15,7 +16,8 @@ typedef struct run_options {
     bool timed;
     uint64_t duration_ns;
     const char *trace, *perfetto, *policy, *wait;
-    bool fresh_profiles, allow_refused;
+    bool fresh_profiles, allow_refused, cuts_given;
+    aegis_workload_cuts cuts;
 } run_options;
 
 /* Set by SIGINT and SIGTERM: the run ends early and is reported. */
@@ -42,6 +44,7 @@ enum {
     RUN_POLICY,
     RUN_WAIT,
     RUN_FRESH,
+    RUN_CUTS,
     RUN_ALLOW
 };
 
@@ -49,6 +52,8 @@ enum {
     {"policy", "NAME", "fifo, np-rm, np-dm, np-fp or np-edf instead of the workload's"}
 #define OPTION_WAIT {"wait", "HOW", "sleep or poll instead of the workload's"}
 #define OPTION_FRESH {"fresh-profiles", NULL, "measure again, also what the cache has"}
+#define OPTION_CUTS \
+    {"cuts", "HOW", "auto, none or a number of segments, instead of what the workload says"}
 #define OPTION_ALLOW {"allow-refused", NULL, "exit 0 also when a model was refused unexpectedly"}
 
 static const cli_option run_list[] = {
@@ -58,6 +63,7 @@ static const cli_option run_list[] = {
     [RUN_POLICY] = OPTION_POLICY,
     [RUN_WAIT] = OPTION_WAIT,
     [RUN_FRESH] = OPTION_FRESH,
+    [RUN_CUTS] = OPTION_CUTS,
     [RUN_ALLOW] = OPTION_ALLOW,
 };
 
@@ -71,7 +77,8 @@ static const cli_command run_command = {
         "model was refused (or admitted, against expect = \"refuse\").",
     .examples = "  aegisrt run kiosk.toml --duration 10\n"
                 "  aegisrt run kiosk.toml --duration 1m --trace kiosk.trace --json\n"
-                "  aegisrt run kiosk.toml --policy np-dm --fresh-profiles\n",
+                "  aegisrt run kiosk.toml --policy np-dm --fresh-profiles\n"
+                "  aegisrt run kiosk.toml --cuts auto --duration 1m\n",
     .options = run_list,
     .option_count = sizeof run_list / sizeof run_list[0],
 };
@@ -82,6 +89,28 @@ static int take_wait(const char *argument, run_options *options)
         return cli_usage("--wait %s: write sleep or poll", argument);
     }
     options->wait = argument;
+    return 0;
+}
+
+static int take_cuts(const char *argument, run_options *options)
+{
+    char *end;
+    long segments = strtol(argument, &end, 10);
+    options->cuts_given = true;
+    options->cuts = (aegis_workload_cuts){.mode = AEGIS_CUTS_NONE};
+    if (strcmp(argument, "none") == 0) {
+        return 0;
+    }
+    if (strcmp(argument, "auto") == 0) {
+        options->cuts.mode = AEGIS_CUTS_AUTO;
+        return 0;
+    }
+    if (end == argument || *end != '\0' || segments < 1 || segments > AEGIS_MAX_SEGMENTS) {
+        return cli_usage("--cuts %s: write auto, none or a number of segments from 1 to %d",
+                         argument, AEGIS_MAX_SEGMENTS);
+    }
+    options->cuts.mode = AEGIS_CUTS_EVEN;
+    options->cuts.segments = (uint32_t)segments;
     return 0;
 }
 
@@ -106,6 +135,8 @@ static int take_run(void *self, size_t option, const char *argument)
     case RUN_FRESH:
         options->fresh_profiles = true;
         return 0;
+    case RUN_CUTS:
+        return take_cuts(argument, options);
     default:
         options->allow_refused = true;
         return 0;
@@ -116,14 +147,13 @@ enum {
     CHECK_POLICY,
     CHECK_WAIT,
     CHECK_FRESH,
+    CHECK_CUTS,
     CHECK_ALLOW
 };
 
 static const cli_option check_list[] = {
-    [CHECK_POLICY] = OPTION_POLICY,
-    [CHECK_WAIT] = OPTION_WAIT,
-    [CHECK_FRESH] = OPTION_FRESH,
-    [CHECK_ALLOW] = OPTION_ALLOW,
+    [CHECK_POLICY] = OPTION_POLICY, [CHECK_WAIT] = OPTION_WAIT,   [CHECK_FRESH] = OPTION_FRESH,
+    [CHECK_CUTS] = OPTION_CUTS,     [CHECK_ALLOW] = OPTION_ALLOW,
 };
 
 static const cli_command check_command = {
@@ -135,7 +165,8 @@ static const cli_command check_command = {
         "prints what is proved. Exits 3 when a model was refused (or admitted, against\n"
         "expect = \"refuse\").",
     .examples = "  aegisrt check kiosk.toml\n"
-                "  aegisrt check kiosk.toml --policy np-fp --json\n",
+                "  aegisrt check kiosk.toml --policy np-fp --json\n"
+                "  aegisrt check kiosk.toml --cuts auto\n",
     .options = check_list,
     .option_count = sizeof check_list / sizeof check_list[0],
 };
@@ -145,6 +176,7 @@ static int take_check(void *self, size_t option, const char *argument)
     static const size_t as_run[] = {[CHECK_POLICY] = RUN_POLICY,
                                     [CHECK_WAIT] = RUN_WAIT,
                                     [CHECK_FRESH] = RUN_FRESH,
+                                    [CHECK_CUTS] = RUN_CUTS,
                                     [CHECK_ALLOW] = RUN_ALLOW};
     return take_run(self, as_run[option], argument);
 }
@@ -304,6 +336,7 @@ static int build_and_report(const aegis_workload *workload, const run_options *o
     cli_progress_init(&progress, &options->common);
     aegis_system_options system_options = {.trace_path = options->trace,
                                            .fresh_profiles = options->fresh_profiles,
+                                           .cuts = options->cuts_given ? &options->cuts : NULL,
                                            .progress = cli_progress_step,
                                            .progress_self = &progress};
     aegis_status status =

@@ -9,6 +9,7 @@
 #include <aegisrt/backend.h>
 #include <aegisrt/clock.h>
 #include <aegisrt/context.h>
+#include <aegisrt/cuts.h>
 #include <aegisrt/device.h>
 #include <aegisrt/doctor.h>
 #include <aegisrt/error.h>

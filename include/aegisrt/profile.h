@@ -14,6 +14,7 @@
 #include <aegisrt/clock.h>
 #include <aegisrt/device.h>
 #include <aegisrt/error.h>
+#include <aegisrt/ext/core.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,6 +47,14 @@ typedef struct aegis_profile_series {
     double cv; /**< standard deviation over average */
 } aegis_profile_series;
 
+/** One segment of a cut model: what a lane can be occupied for before the next decision. */
+typedef struct aegis_profile_segment {
+    aegis_profile_series series; /**< in the order of a job, caches swept before the segment as
+                                      another model's segment in between leaves them */
+    uint64_t bound_ns;           /**< C of the segment */
+    uint64_t stretch_ns;         /**< as of the model, for an end asked for within this segment */
+} aegis_profile_segment;
+
 typedef struct aegis_profile {
     aegis_profile_series alone;  /**< other lanes idle, caches warm */
     aegis_profile_series loaded; /**< one fixed stressor on each other lane and the own caches swept
@@ -54,11 +63,22 @@ typedef struct aegis_profile {
     double contention_factor;    /**< loaded median over alone median */
     double quantile, assurance, margin;
     aegis_bound_method method;
-    uint64_t bound_ns;   /**< C: order statistic of the loaded series times the margin */
+    uint64_t bound_ns;   /**< C: order statistic of the loaded series times the margin; of a cut
+                              model the sum of its segments' bounds */
     uint64_t stretch_ns; /**< longest time that a run went on after it was told to end, times
                               the margin; bound_ns when a run cannot be ended */
     char key[65];        /**< SHA-256 over everything that moves the figures */
+    /** 0 or 1: the model is whole and `segments` says nothing that the model's figures do not. */
+    uint32_t segment_count;
+    aegis_profile_segment segments[AEGIS_MAX_SEGMENTS];
 } aegis_profile;
+
+/** Segments as the scheduler counts them: at least 1. */
+uint32_t aegis_profile_segments(const aegis_profile *profile);
+/** One of them; the model's own figures when it is whole. */
+aegis_profile_segment aegis_profile_segment_at(const aegis_profile *profile, uint32_t segment);
+/** The longest bound of a segment. */
+uint64_t aegis_profile_longest_ns(const aegis_profile *profile);
 
 /** Smallest number of runs whose maximum covers `quantile` with `assurance`:
  * ceil(ln(1 - assurance) / ln(quantile)). 299 for 0.99 at 0.95. */
@@ -107,7 +127,9 @@ aegis_status aegis_profiler_create(const aegis_profiler_config *config,
                                    aegis_error *err);
 void aegis_profiler_destroy(aegis_profiler *profiler);
 
-/** Profiles an open model alone. Blocks. Uses all segments in order as one job. */
+/** Profiles an open model alone. Blocks. All segments in order are one job; of a model with more
+ * than one each is also measured on its own, in that order. UNSUPPORTED for more than
+ * AEGIS_MAX_SEGMENTS segments. */
 aegis_status aegis_profiler_profile(aegis_profiler *profiler,
                                     aegis_model *model,
                                     const aegis_profile_options *options,
@@ -132,7 +154,12 @@ aegis_status aegis_profile_make_key(const aegis_model *model,
                                     char ret_key[65],
                                     aegis_error *err);
 
-/** Profile files: JSON, written atomically. load gives NOT_FOUND when there is none and STATE when
+/** The key of a cut model: of its key (make_key) and where it is cut. Without cuts a copy. */
+aegis_status aegis_profile_cut_key(
+    const char key[65], const uint32_t *cuts, size_t cut_count, char ret_key[65], aegis_error *err);
+
+/** Profile files: JSON with the version of their layout, written atomically; PARSE when it is
+ * another. load gives NOT_FOUND when there is none and STATE when
  * the key differs (both keys in the message): such a profile is not used. */
 aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, aegis_error *err);
 aegis_status

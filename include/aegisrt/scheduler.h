@@ -15,6 +15,7 @@
 #include <aegisrt/backend.h>
 #include <aegisrt/clock.h>
 #include <aegisrt/context.h>
+#include <aegisrt/cuts.h>
 #include <aegisrt/device.h>
 #include <aegisrt/ext/core.h>
 #include <aegisrt/policy.h>
@@ -61,7 +62,14 @@ void aegis_scheduler_destroy(aegis_scheduler *scheduler);
 uint64_t aegis_scheduler_wake_bound_ns(const aegis_scheduler *scheduler);
 uint64_t aegis_scheduler_overhead_bound_ns(const aegis_scheduler *scheduler);
 
-/** What a model asks for. */
+/** A model of the pool that takes on another profile: it was cut for the sake of the new one. */
+typedef struct aegis_admission_change {
+    uint32_t model;
+    const aegis_profile *profile; /**< copied */
+} aegis_admission_change;
+
+/** What a model asks for. A cut model brings the bounds of its segments in its profile; each of
+ * them counts with its own stretch and the driver's overhead, and the model with their sum. */
 typedef struct aegis_admission_request {
     const aegis_profile *profile;
     uint64_t period_ns, deadline_ns; /**< deadline 0: the period */
@@ -80,6 +88,10 @@ typedef struct aegis_admission_request {
      * and releases one when one ends; it takes no submissions then. */
     bool background;
     uint32_t weight; /**< of background models, >= 1: their share of the slack */
+    /** Other models whose profiles change together with this admission, or not at all when it is
+     * refused. Only before start: STATE. Borrowed for the call. */
+    const aegis_admission_change *changes;
+    size_t change_count;
 } aegis_admission_request;
 
 typedef struct aegis_admission_answer {
@@ -97,6 +109,9 @@ typedef struct aegis_admission_answer {
     uint32_t culprit;        /**< model that would miss, AEGIS_TRACE_NONE: none */
     aegis_fit fit;           /**< on refusal: what of this model would be accepted */
     char reason[512];        /**< one sentence: which test, where, who competes */
+    uint32_t segments;       /**< that it runs in */
+    uint64_t longest_ns;     /**< enforceable bound of the longest */
+    uint32_t blocker;        /**< on refusal: model whose segment blocks, AEGIS_TRACE_NONE: none */
 } aegis_admission_answer;
 
 /** Analyses without admitting: pure in effect. */
@@ -105,6 +120,32 @@ aegis_status aegis_scheduler_analyse(aegis_scheduler *scheduler,
                                      const aegis_admission_request *request,
                                      aegis_admission_answer *ret_answer,
                                      aegis_error *err);
+
+/** What the other models of a lane tolerate of one: the ground for cutting it. */
+typedef struct aegis_cut_advice {
+    uint32_t model;
+    uint64_t longest_ns;   /**< enforceable bound of its longest segment as it stands */
+    uint64_t tolerance_ns; /**< what it may be at most (aegis_cut_tolerances); UINT64_MAX: anything;
+                                0: no cut helps, one of the others misses without blocking */
+    uint32_t limited_by;   /**< model whose slack it is, AEGIS_TRACE_NONE: none */
+    uint64_t at_ns;        /**< aegis_cut_tolerance.at */
+} aegis_cut_advice;
+
+/**
+ * Compares, for a lane as it would be with the model of the request on it, each model's longest
+ * segment with what the others tolerate. `ret_advice` has room for max_models + 1 entries (`name`
+ * has the number `model`). Pure in effect.
+ * @return OK, with 0 entries when the policy has no proof; INVALID_ARGUMENT; UNDECIDED; OVERFLOW;
+ * NO_MEMORY.
+ */
+aegis_status aegis_scheduler_cut_advice(aegis_scheduler *scheduler,
+                                        const char *name,
+                                        uint32_t model,
+                                        const aegis_admission_request *request,
+                                        uint16_t lane,
+                                        aegis_cut_advice *ret_advice,
+                                        size_t *ret_count,
+                                        aegis_error *err);
 
 /**
  * Analyses and, when the proof holds, adds the model of `context` to the pool. Before start the

@@ -30,9 +30,24 @@ typedef struct aegis_system_options {
     bool fresh_profiles;          /**< measure again even when the cache has an equal key */
     const aegis_planner *planner; /**< NULL: the default solver */
     const aegis_policy *policy;   /**< NULL: the workload's */
+    const aegis_workload_cuts
+        *cuts; /**< of every model, NONE, AUTO or EVEN; NULL: the workload's */
     aegis_system_progress progress;
     void *progress_self;
 } aegis_system_options;
+
+/** How and why a model was cut. */
+typedef struct aegis_system_cuts {
+    aegis_cuts_mode mode;
+    uint32_t count; /**< cuts; 0: it is whole */
+    aegis_cut_candidate at[AEGIS_MAX_SEGMENTS - 1];
+    uint64_t tolerance_ns;   /**< AUTO: longest segment that the others bore when it was cut */
+    uint32_t limited_by;     /**< AUTO: the model whose slack that is, AEGIS_TRACE_NONE: none */
+    uint64_t whole_bound_ns; /**< C before */
+    uint64_t longest_before_ns, longest_after_ns; /**< enforceable bounds of the longest segment */
+    int64_t overhead_ns; /**< C after less C before, both measured: what the cuts cost */
+    uint32_t tries;      /**< AUTO: choices that were opened and measured */
+} aegis_system_cuts;
 
 /** What became of one model of the workload, in the workload's order. */
 typedef struct aegis_system_model {
@@ -50,6 +65,7 @@ typedef struct aegis_system_model {
     uint64_t permanent_bytes, activation_bytes;
     uint64_t overhead_bytes; /**< what the runtime took from malloc for it */
     uint32_t segments;
+    aegis_system_cuts cuts;
 } aegis_system_model;
 
 /**

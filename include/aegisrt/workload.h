@@ -18,6 +18,22 @@ typedef struct aegis_workload_place {
     int line, column; /**< from 1; 0: not in the file */
 } aegis_workload_place;
 
+/** How a model is cut into segments. */
+typedef enum aegis_cuts_mode {
+    AEGIS_CUTS_NONE = 0, /**< it is one segment */
+    AEGIS_CUTS_AUTO,     /**< where the others' deadlines need it, as few times as that takes */
+    AEGIS_CUTS_EVEN,     /**< into at most `segments`, the longest as short as possible */
+    AEGIS_CUTS_AT        /**< at `positions` */
+} aegis_cuts_mode;
+
+typedef struct aegis_workload_cuts {
+    aegis_cuts_mode mode;
+    uint32_t segments;         /**< 1..AEGIS_MAX_SEGMENTS */
+    const uint32_t *positions; /**< ascending, below AEGIS_MAX_SEGMENTS of them */
+    size_t position_count;
+    aegis_workload_place place; /**< of the key */
+} aegis_workload_cuts;
+
 typedef struct aegis_workload_model {
     const char *name;
     const char *path;    /**< resolved: relative paths are tried against the working directory,
@@ -37,6 +53,7 @@ typedef struct aegis_workload_model {
     bool expect_refuse;
     double confidence, assurance, margin; /**< of the profile; 0: default */
     uint32_t samples;                     /**< minimum; 0: default */
+    aegis_workload_cuts cuts;             /**< its own, else those of [schedule] */
     aegis_workload_place place;           /**< of the [[model]] */
     aegis_workload_place path_place;      /**< of its path: for what is wrong with the file */
     aegis_workload_place inputs_place; /**< of its inputs, or of the [[model]] without such a key:
@@ -57,8 +74,9 @@ typedef struct aegis_workload {
     const char *policy;
     uint32_t queue_depth;
     aegis_wait_mode wait;
-    const char *cache_dir; /**< compiled models and profiles; default ".aegisrt-cache" beside the
-                               working directory, or $AEGISRT_CACHE_DIR */
+    aegis_workload_cuts cuts; /**< of models that say nothing: NONE, AUTO or EVEN */
+    const char *cache_dir;    /**< compiled models and profiles; default ".aegisrt-cache" beside the
+                                  working directory, or $AEGISRT_CACHE_DIR */
     const aegis_workload_model *models;
     size_t model_count;
 } aegis_workload;

@@ -12,12 +12,25 @@
 
 /* C^E of theory: what a lane may be occupied for. An aborted model adds the longest stretch that
  * cannot be ended; one that is only reported or skipped is taken at its word. */
+uint64_t aegis_admit_segment_ns(const aegis_scheduler *scheduler,
+                                const aegis_admission_request *request,
+                                const aegis_profile *profile,
+                                uint32_t segment)
+{
+    aegis_profile_segment one = aegis_profile_segment_at(profile, segment);
+    uint64_t stretch = request->overrun == AEGIS_OVERRUN_ABORT ? one.stretch_ns : 0;
+    return one.bound_ns + stretch + scheduler->config.overhead_bound_ns;
+}
+
+/* Of a job: the sum of its segments'. */
 static uint64_t enforceable_bound(const aegis_scheduler *scheduler,
                                   const aegis_admission_request *request)
 {
-    const aegis_profile *profile = request->profile;
-    uint64_t stretch = request->overrun == AEGIS_OVERRUN_ABORT ? profile->stretch_ns : 0;
-    return profile->bound_ns + stretch + scheduler->config.overhead_bound_ns;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < aegis_profile_segments(request->profile); i++) {
+        sum += aegis_admit_segment_ns(scheduler, request, request->profile, i);
+    }
+    return sum;
 }
 
 static aegis_status check_request(const aegis_scheduler *scheduler,
@@ -80,26 +93,145 @@ static aegis_candidate candidate_of(const aegis_scheduler *scheduler,
                              .background = request->background};
 }
 
-/* The models of the pool and the new one last. */
-static size_t collect(const aegis_scheduler *scheduler,
-                      const char *name,
-                      uint32_t id,
-                      const aegis_admission_request *request,
-                      aegis_candidate *candidates)
+static aegis_status check_segments(const char *name, const aegis_profile *profile, aegis_error *err)
 {
-    size_t count = 0;
+    uint64_t sum = 0;
+    bool fits = profile->segment_count <= AEGIS_MAX_SEGMENTS, positive = true;
+    for (uint32_t i = 0; fits && i < profile->segment_count; i++) {
+        positive = positive && profile->segments[i].bound_ns > 0;
+        sum += profile->segments[i].bound_ns;
+    }
+    if (fits && positive && (profile->segment_count < 2 || sum == profile->bound_ns)) {
+        return AEGIS_OK;
+    }
+    return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                           "%s: the %" PRIu32 " segments of its profile (at most %d) must have "
+                           "bounds that sum to the model's %" PRIu64 " ns",
+                           name, profile->segment_count, AEGIS_MAX_SEGMENTS, profile->bound_ns);
+}
+
+static aegis_status check_changes(const aegis_scheduler *scheduler,
+                                  const char *name,
+                                  const aegis_admission_request *request,
+                                  aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    if (request->change_count > 0 && scheduler->started) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                               "%s: other models cannot be cut while the scheduler runs", name);
+    }
+    for (size_t i = 0; i < request->change_count && status == AEGIS_OK; i++) {
+        const aegis_admission_change *change = &request->changes[i];
+        if (change->profile == NULL || change->profile->bound_ns == 0 ||
+            change->model >= scheduler->config.max_models) {
+            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                                   "%s: change %zu needs a model of the pool and a profile", name,
+                                   i);
+        }
+        status = check_segments(name, change->profile, err);
+    }
+    return status;
+}
+
+aegis_status aegis_admit_check(const aegis_scheduler *scheduler,
+                               const char *name,
+                               aegis_admission_request *request,
+                               aegis_error *err)
+{
+    aegis_status status = check_request(scheduler, name, request, err);
+    if (status == AEGIS_OK) {
+        status = check_segments(name, request->profile, err);
+    }
+    if (status == AEGIS_OK) {
+        status = check_changes(scheduler, name, request, err);
+    }
+    if (status == AEGIS_OK) {
+        *request = with_defaults(request);
+    }
+    return status;
+}
+
+/* A candidate with its segments; whole models have none of their own. */
+static void add_candidate(const aegis_scheduler *scheduler,
+                          uint32_t id,
+                          const char *name,
+                          const aegis_admission_request *request,
+                          aegis_candidate_set *set)
+{
+    uint32_t segments = aegis_profile_segments(request->profile);
+    int64_t *lengths = set->lengths + set->count * AEGIS_MAX_SEGMENTS;
+    aegis_candidate *candidate = &set->candidates[set->count++];
+    *candidate = candidate_of(scheduler, id, name, request);
+    candidate->policy.segment_count = segments;
+    if (segments > 1) {
+        for (uint32_t i = 0; i < segments; i++) {
+            lengths[i] = (int64_t)aegis_admit_segment_ns(scheduler, request, request->profile, i);
+        }
+        candidate->segments = lengths;
+        candidate->segment_count = segments;
+    }
+}
+
+/* What a model of the pool asks for, with the profile that the new request brings for it. */
+static aegis_admission_request changed_request(const aegis_entry *entry,
+                                               const aegis_admission_request *request)
+{
+    aegis_admission_request changed = entry->request;
+    for (size_t i = 0; i < request->change_count; i++) {
+        if (request->changes[i].model == entry->id) {
+            changed.profile = request->changes[i].profile;
+        }
+    }
+    return changed;
+}
+
+aegis_status aegis_admit_collect(const aegis_scheduler *scheduler,
+                                 const char *name,
+                                 uint32_t id,
+                                 const aegis_admission_request *request,
+                                 aegis_candidate_set *ret_set,
+                                 aegis_error *err)
+{
+    const aegis_allocator *allocator = &scheduler->allocator;
+    aegis_candidate_set set = {.capacity = (size_t)scheduler->config.max_models + 1};
+    set.candidates = aegis_allocate_zeroed(allocator, set.capacity, sizeof *set.candidates);
+    set.lengths =
+        aegis_allocate_zeroed(allocator, set.capacity * AEGIS_MAX_SEGMENTS, sizeof *set.lengths);
+    if (set.candidates == NULL || set.lengths == NULL) {
+        aegis_admit_finish(scheduler, &set);
+        aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                        "no host memory to analyse %s", name);
+        return AEGIS_ERROR_NO_MEMORY;
+    }
     for (uint32_t i = 0; i < scheduler->config.max_models; i++) {
         const aegis_entry *entry = scheduler->entries[i];
         if (entry != NULL) {
-            candidates[count] =
-                candidate_of(scheduler, i, aegis_context_name(entry->context), &entry->request);
-            candidates[count].policy.lane = entry->core.lane;
-            candidates[count].fixed = scheduler->started;
-            count++;
+            aegis_admission_request changed = changed_request(entry, request);
+            add_candidate(scheduler, i, aegis_context_name(entry->context), &changed, &set);
+            set.candidates[set.count - 1].policy.lane = entry->core.lane;
+            set.candidates[set.count - 1].fixed = scheduler->started;
         }
     }
-    candidates[count] = candidate_of(scheduler, id, name, request);
-    return count + 1;
+    add_candidate(scheduler, id, name, request, &set);
+    *ret_set = set;
+    return AEGIS_OK;
+}
+
+void aegis_admit_finish(const aegis_scheduler *scheduler, aegis_candidate_set *set)
+{
+    const aegis_allocator *allocator = &scheduler->allocator;
+    aegis_deallocate(allocator, set->candidates, set->capacity, sizeof *set->candidates);
+    aegis_deallocate(allocator, set->lengths, set->capacity * AEGIS_MAX_SEGMENTS,
+                     sizeof *set->lengths);
+}
+
+uint64_t aegis_candidate_longest_ns(const aegis_candidate *candidate)
+{
+    int64_t longest = candidate->segments == NULL ? (int64_t)candidate->enforceable_ns : 0;
+    for (size_t i = 0; candidate->segments != NULL && i < candidate->segment_count; i++) {
+        longest = candidate->segments[i] > longest ? candidate->segments[i] : longest;
+    }
+    return (uint64_t)longest;
 }
 
 static const char *name_of(const aegis_candidate *candidates, size_t count, uint32_t id)
@@ -110,6 +242,33 @@ static const char *name_of(const aegis_candidate *candidates, size_t count, uint
         }
     }
     return "?";
+}
+
+/* "VGG", or "a segment of VGG" when it is cut. */
+static const char *
+blocker_text(const aegis_candidate *candidates, size_t count, uint32_t id, char *text, size_t size)
+{
+    text[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        if (candidates[i].id == id) {
+            snprintf(text, size, "%s%.64s", candidates[i].segments != NULL ? "a segment of " : "",
+                     candidates[i].name);
+        }
+    }
+    return text;
+}
+
+static const char *search_text(aegis_lane_search search)
+{
+    switch (search) {
+    case AEGIS_LANE_SEARCH_ALL:
+        return "; every other assignment of the models to lanes fails too";
+    case AEGIS_LANE_SEARCH_LIMIT:
+        return "; the search for another assignment to lanes ended at its limit";
+    case AEGIS_LANE_SEARCH_NONE:
+        break;
+    }
+    return "";
 }
 
 static void describe_fit(const aegis_fit *fit, uint64_t enforceable_ns, char *text, size_t size)
@@ -142,7 +301,7 @@ static void describe_refusal(const aegis_refusal *refusal,
                              char *text,
                              size_t size)
 {
-    char a[32], b[32], c[32], blocked[96] = "", what[300] = "", fit[220] = "";
+    char a[32], b[32], c[32], who[96], blocked[160] = "", what[400] = "", fit[220] = "";
     const char *culprit = name_of(candidates, count, refusal->culprit);
     switch ((int)refusal->rationale) {
     case AEGIS_WHY_UTILISATION:
@@ -162,7 +321,7 @@ static void describe_refusal(const aegis_refusal *refusal,
         if (refusal->blocker != AEGIS_TRACE_NONE) {
             snprintf(blocked, sizeof blocked, ", %s of it behind %s",
                      aegis_format_duration(refusal->blocking_ns, c, sizeof c),
-                     name_of(candidates, count, refusal->blocker));
+                     blocker_text(candidates, count, refusal->blocker, who, sizeof who));
         }
         snprintf(what, sizeof what,
                  "lane %u (used %.1f %%): %s after the start of a busy period %s of work would be "
@@ -174,13 +333,15 @@ static void describe_refusal(const aegis_refusal *refusal,
     case AEGIS_WHY_RESPONSE:
         snprintf(what, sizeof what,
                  "lane %u (used %.1f %%): the worst response of %s would be %s, its deadline is %s,"
-                 " %s of it blocking",
+                 " %s of it blocking%s%s",
                  refusal->lane, 100 * refusal->utilisation, culprit,
                  refusal->response_ns < 0
                      ? "without end"
                      : aegis_format_duration(refusal->response_ns, a, sizeof a),
                  aegis_format_duration(refusal->deadline_ns, b, sizeof b),
-                 aegis_format_duration(refusal->blocking_ns, c, sizeof c));
+                 aegis_format_duration(refusal->blocking_ns, c, sizeof c),
+                 refusal->blocker == AEGIS_TRACE_NONE ? "" : " by ",
+                 blocker_text(candidates, count, refusal->blocker, who, sizeof who));
         break;
     default:
         snprintf(what, sizeof what, "lane %u: %s", refusal->lane,
@@ -197,7 +358,8 @@ static void describe_refusal(const aegis_refusal *refusal,
     } else if (refusal->rationale != AEGIS_WHY_NO_PROOF) {
         describe_fit(&refusal->fit, candidates[count - 1].enforceable_ns, fit, sizeof fit);
     }
-    snprintf(text, size, "%s%s%s", what, fit[0] != '\0' ? "; " : "", fit);
+    snprintf(text, size, "%s%s%s%s", what, search_text(refusal->search), fit[0] != '\0' ? "; " : "",
+             fit);
 }
 
 static aegis_admission_answer refused_for_compute(const aegis_context *context,
@@ -206,6 +368,8 @@ static aegis_admission_answer refused_for_compute(const aegis_context *context,
     char a[32], b[32];
     aegis_admission_answer answer = {.rationale = AEGIS_WHY_COMPUTE_LIMIT,
                                      .bound_ns = request->profile->bound_ns,
+                                     .segments = aegis_profile_segments(request->profile),
+                                     .blocker = AEGIS_TRACE_NONE,
                                      .culprit = AEGIS_TRACE_NONE};
     uint64_t limit = aegis_context_budget(context)->compute_budget_ns;
     snprintf(answer.reason, sizeof answer.reason,
@@ -227,6 +391,9 @@ static aegis_admission_answer answer_of(const aegis_candidate *candidate,
                                     .response_ns = candidate->response_ns,
                                     .blocking_ns = candidate->blocking_ns,
                                     .utilisation = candidate->lane_utilisation,
+                                    .segments = aegis_profile_segments(request->profile),
+                                    .longest_ns = aegis_candidate_longest_ns(candidate),
+                                    .blocker = AEGIS_TRACE_NONE,
                                     .culprit = AEGIS_TRACE_NONE};
 }
 
@@ -236,8 +403,12 @@ static void refuse(const aegis_refusal *refusal,
                    const aegis_admission_request *request,
                    aegis_admission_answer *ret_answer)
 {
+    const aegis_candidate *asked = &candidates[count - 1];
     *ret_answer = (aegis_admission_answer){.rationale = refusal->rationale,
                                            .lane = refusal->lane,
+                                           .segments = aegis_profile_segments(request->profile),
+                                           .longest_ns = aegis_candidate_longest_ns(asked),
+                                           .blocker = refusal->blocker,
                                            .bound_ns = request->profile->bound_ns,
                                            .enforceable_ns = candidates[count - 1].enforceable_ns,
                                            .response_ns = refusal->response_ns,
@@ -250,14 +421,22 @@ static void refuse(const aegis_refusal *refusal,
 }
 
 /* Candidates after a search that fits become the new answers and lanes of the pool. */
-static void take_over(aegis_scheduler *scheduler, const aegis_candidate *candidates, size_t count)
+static void take_over(aegis_scheduler *scheduler,
+                      const aegis_admission_request *request,
+                      const aegis_candidate *candidates,
+                      size_t count)
 {
+    for (size_t i = 0; i < request->change_count; i++) {
+        aegis_entry *entry = scheduler->entries[request->changes[i].model];
+        if (entry != NULL) {
+            aegis_entry_set_profile(entry, request->changes[i].profile);
+        }
+    }
     for (size_t i = 0; i < count; i++) {
         aegis_entry *entry = scheduler->entries[candidates[i].id];
         if (entry != NULL) {
             entry->answer = answer_of(&candidates[i], &entry->request);
             entry->core.lane = candidates[i].policy.lane;
-            entry->core.segment_enforceable_ns[0] = candidates[i].enforceable_ns;
         }
     }
 }
@@ -320,20 +499,19 @@ static aegis_status decide(aegis_scheduler *scheduler,
                            aegis_admission_answer *ret_answer,
                            aegis_error *err)
 {
-    const size_t capacity = (size_t)scheduler->config.max_models + 1;
     aegis_refusal refusal;
     aegis_entry *entry = NULL;
+    aegis_candidate_set set = {0};
     bool fits = false;
-    aegis_candidate *candidates =
-        aegis_allocate_zeroed(&scheduler->allocator, capacity, sizeof *candidates);
-    if (candidates == NULL) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                               "no host memory to analyse %s", name);
+    aegis_status status = aegis_admit_collect(scheduler, name, id, request, &set, err);
+    if (status != AEGIS_OK) {
+        return status;
     }
-    size_t count = collect(scheduler, name, id, request, candidates);
-    aegis_status status = aegis_assignment_find(&scheduler->config.policy, candidates, count,
-                                                scheduler->config.lane_count, &scheduler->allocator,
-                                                &fits, &refusal, err);
+    aegis_candidate *candidates = set.candidates;
+    const size_t count = set.count;
+    status = aegis_assignment_find(&scheduler->config.policy, candidates, count,
+                                   scheduler->config.lane_count, &scheduler->allocator, &fits,
+                                   &refusal, err);
     if (status != AEGIS_OK) {
         goto done;
     }
@@ -353,7 +531,7 @@ static aegis_status decide(aegis_scheduler *scheduler,
         goto done;
     }
     scheduler->entries[id] = entry;
-    take_over(scheduler, candidates, count);
+    take_over(scheduler, request, candidates, count);
     if (scheduler->started) {
         status = aegis_driver_add(scheduler, entry, err);
         if (status != AEGIS_OK) {
@@ -362,7 +540,7 @@ static aegis_status decide(aegis_scheduler *scheduler,
         }
     }
 done:
-    aegis_deallocate(&scheduler->allocator, candidates, capacity, sizeof *candidates);
+    aegis_admit_finish(scheduler, &set);
     return status;
 }
 
@@ -372,11 +550,11 @@ aegis_status aegis_scheduler_analyse(aegis_scheduler *scheduler,
                                      aegis_admission_answer *ret_answer,
                                      aegis_error *err)
 {
-    aegis_status status = check_request(scheduler, name, request, err);
+    aegis_admission_request wanted = *request;
+    aegis_status status = aegis_admit_check(scheduler, name, &wanted, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    aegis_admission_request wanted = with_defaults(request);
     pthread_mutex_lock(&scheduler->admin);
     status = decide(scheduler, name, scheduler->config.max_models, NULL, &wanted, ret_answer, err);
     pthread_mutex_unlock(&scheduler->admin);
@@ -413,11 +591,11 @@ aegis_status aegis_scheduler_admit(aegis_scheduler *scheduler,
                                    aegis_error *err)
 {
     const char *name = aegis_context_name(context);
-    aegis_status status = check_request(scheduler, name, request, err);
+    aegis_admission_request wanted = *request;
+    aegis_status status = aegis_admit_check(scheduler, name, &wanted, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    aegis_admission_request wanted = with_defaults(request);
     pthread_mutex_lock(&scheduler->admin);
     status = check_context(scheduler, context, err);
     if (status != AEGIS_OK) {

@@ -16,6 +16,30 @@ static json_t *profile_json(const aegis_profile *profile)
                      "contention_factor", profile->contention_factor, "key", profile->key);
 }
 
+/* Where the model is cut, so that the trace alone says what a segment was. */
+static json_t *cuts_json(const aegis_system_cuts *cuts)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < cuts->count; i++) {
+        json_array_append_new(list, json_pack("{s:I, s:I, s:I}", "position",
+                                              (json_int_t)cuts->at[i].position, "live_tensors",
+                                              (json_int_t)cuts->at[i].live_tensors, "live_bytes",
+                                              (json_int_t)cuts->at[i].live_bytes));
+    }
+    return list;
+}
+
+static json_t *segments_json(const aegis_profile *profile)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < aegis_profile_segments(profile); i++) {
+        aegis_profile_segment one = aegis_profile_segment_at(profile, i);
+        json_array_append_new(list, json_pack("{s:I, s:I}", "bound_ns", (json_int_t)one.bound_ns,
+                                              "stretch_ns", (json_int_t)one.stretch_ns));
+    }
+    return list;
+}
+
 static json_t *model_json(const aegis_system *system, size_t index)
 {
     const aegis_system_model *model = &system->models[index];
@@ -39,6 +63,8 @@ static json_t *model_json(const aegis_system *system, size_t index)
                                 ? json_null()
                                 : json_integer((json_int_t)model->answer.response_ns));
         json_object_set_new(object, "profile", profile_json(&model->profile));
+        json_object_set_new(object, "segments", segments_json(&model->profile));
+        json_object_set_new(object, "cuts", cuts_json(&model->cuts));
     }
     return object;
 }

@@ -16,8 +16,40 @@ typedef struct aegis_system_entry {
     aegis_context *context;
     aegis_tensor_lifetime *lifetimes; /* copied from the trial */
     size_t lifetime_count;
-    bool in_memory; /* the orchestrator has it */
+    bool in_memory;                    /* the orchestrator has it */
+    uint32_t cuts[AEGIS_MAX_SEGMENTS]; /* where it is opened cut */
+    size_t cut_count;
+    bool cuts_failed;    /* the last attempt to open it cut */
+    aegis_profile whole; /* uncut */
+    aegis_cut_candidate *candidates;
+    size_t candidate_count;
+    /* Learned from measured segments: what each of them takes beyond its operators' share, and the
+     * factor (0: 1) on that share. */
+    uint64_t excess_ns;
+    uint32_t scale_ppm;
 } aegis_system_entry;
+
+/* A model as it was opened, recorded and measured with some cuts. */
+typedef struct aegis_system_trial {
+    uint32_t cuts[AEGIS_MAX_SEGMENTS];
+    size_t cut_count;
+    aegis_profile profile;
+    bool from_cache;
+    aegis_tensor_lifetime *lifetimes; /* owned */
+    size_t lifetime_count;
+    uint64_t expected_ns; /* longest segment, as chosen */
+    uint64_t tolerance_ns;
+    uint32_t limited_by;
+} aegis_system_trial;
+
+/* Cuts that were tried for the sake of one admission: nothing of it counts until it is adopted. */
+typedef struct aegis_system_cutting {
+    aegis_system_trial **trials; /* by model, NULL: as it stands */
+    uint32_t *tries;             /* by model; UINT32_MAX: no further cut helps */
+    aegis_admission_change *changes;
+    aegis_cut_advice *advice;
+    char note[256]; /* what was tried, for a refusal */
+} aegis_system_cutting;
 
 struct aegis_system {
     aegis_allocator allocator;
@@ -44,8 +76,40 @@ struct aegis_system {
 
 /* models.c: steps 1 to 6 for every model of the workload. */
 aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err);
-/* Opens a model and records its allocations. */
+/* Opens a model, cut as its entry says, and records its allocations. */
 aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_error *err);
+aegis_admission_request aegis_system_request(const aegis_system *system, size_t index);
+
+/* trial.c: a model opened, recorded, measured and closed again. */
+aegis_status aegis_system_trial_run(aegis_system *system,
+                                    size_t index,
+                                    const uint32_t *cuts,
+                                    size_t cut_count,
+                                    aegis_system_trial **ret_trial,
+                                    aegis_error *err);
+/* Enforceable bound of the longest segment. */
+uint64_t
+aegis_system_longest_ns(const aegis_system *system, size_t index, const aegis_profile *profile);
+void aegis_system_trial_free(const aegis_system *system, aegis_system_trial *trial);
+/* The model is as in the trial from now on; takes the trial. */
+void aegis_system_trial_adopt(aegis_system *system, size_t index, aegis_system_trial *trial);
+/* Where the model can be cut, into its entry. UNSUPPORTED when it cannot. */
+aegis_status aegis_system_find_candidates(aegis_system *system, size_t index, aegis_error *err);
+
+/* cuts.c */
+const aegis_workload_cuts *aegis_system_wanted_cuts(const aegis_system *system, size_t index);
+/* Cuts a model that is to be cut whatever the others need (EVEN, AT). */
+aegis_status aegis_system_cut_as_told(aegis_system *system, size_t index, aegis_error *err);
+/* Looks for cuts with which the request is admitted. When there are some, the request brings them
+ * with it; when not, it is as it was and the cutting's note says what was tried. */
+aegis_status aegis_system_cutting_find(aegis_system *system,
+                                       size_t index,
+                                       aegis_admission_request *request,
+                                       aegis_system_cutting *ret_cutting,
+                                       aegis_error *err);
+/* After the admission: its cuts hold. */
+void aegis_system_cutting_adopt(aegis_system *system, aegis_system_cutting *cutting);
+void aegis_system_cutting_finish(const aegis_system *system, aegis_system_cutting *cutting);
 
 /* memory.c: steps 7 and 8: one plan over all, then every model into the arena. */
 aegis_status aegis_system_place_models(aegis_system *system, aegis_error *err);

@@ -49,7 +49,11 @@ blame(const aegis_system *system, size_t index, aegis_status status, aegis_error
     const aegis_workload_model *model = &system->workload->models[index];
     aegis_workload_place place = model->place;
     const char *key = "";
-    if (status == AEGIS_ERROR_CONFIG && model->inputs_place.line > 0) {
+    if (status == AEGIS_ERROR_CONFIG && system->entries[index].cuts_failed &&
+        model->cuts.place.line > 0) { /* it was opened without them before */
+        place = model->cuts.place;
+        key = ": cuts";
+    } else if (status == AEGIS_ERROR_CONFIG && model->inputs_place.line > 0) {
         place = model->inputs_place;
         key = ": inputs";
     } else if (status == AEGIS_ERROR_NOT_FOUND || status == AEGIS_ERROR_PARSE ||
@@ -58,6 +62,9 @@ blame(const aegis_system *system, size_t index, aegis_status status, aegis_error
         key = ": path";
     } else if (status == AEGIS_ERROR_RUNTIME_NOT_AVAILABLE) {
         key = ": backend";
+    } else if (system->entries[index].cuts_failed && status == AEGIS_ERROR_UNSUPPORTED) {
+        place = model->cuts.place.line > 0 ? model->cuts.place : place;
+        key = ": cuts";
     }
     aegis_error_prefix(err, "%s:%d:%d: [[model]] \"%s\"%s", system->workload->path, place.line,
                        place.column, model->name, key);
@@ -102,7 +109,10 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
         return status;
     }
     since = aegis_clock_now_ns(&system->clock);
-    status = aegis_model_open(backend, &wanted->config, &entry->model, err);
+    aegis_model_config config = wanted->config;
+    config.cuts = entry->cut_count > 0 ? entry->cuts : NULL;
+    config.cut_count = entry->cut_count;
+    status = aegis_model_open(backend, &config, &entry->model, err);
     aegis_system_trace_step(system, index, 1, since, status);
     if (status == AEGIS_OK) {
         status = aegis_model_record(entry->model, system->lanes[0], err);
@@ -112,26 +122,6 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
         entry->model = NULL;
     }
     return status;
-}
-
-static aegis_status copy_lifetimes(aegis_system *system, size_t index, aegis_error *err)
-{
-    aegis_system_entry *entry = &system->entries[index];
-    const aegis_tensor_lifetime *lifetimes;
-    size_t count;
-    aegis_status status = aegis_model_estimate_lifetimes(entry->model, &lifetimes, &count, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
-    entry->lifetimes = aegis_allocate_zeroed(&system->allocator, count, sizeof *lifetimes);
-    if (entry->lifetimes == NULL) {
-        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NO_MEMORY,
-                               "no host memory for %zu lifetimes", count);
-    }
-    memcpy(entry->lifetimes, lifetimes, count * sizeof *lifetimes);
-    entry->lifetime_count = count;
-    system->models[index].segments = aegis_model_segment_count(entry->model);
-    return AEGIS_OK;
 }
 
 static void pass_progress(void *self, const char *phase, uint32_t done, uint32_t total)
@@ -151,38 +141,6 @@ static aegis_status create_profiler(aegis_system *system, aegis_error *err)
     return aegis_profiler_create(&config, &system->allocator, &system->profiler, err);
 }
 
-/* Step 3. A kept profile is used only when everything that moves the figures is equal. */
-static aegis_status profile_model(aegis_system *system, size_t index, aegis_error *err)
-{
-    const aegis_workload_model *wanted = &system->workload->models[index];
-    aegis_system_model *model = &system->models[index];
-    aegis_profile_options options = {.min_samples = wanted->samples,
-                                     .quantile = wanted->confidence,
-                                     .assurance = wanted->assurance,
-                                     .margin = wanted->margin};
-    char key[65], path[4096];
-    aegis_status status =
-        aegis_profile_make_key(system->entries[index].model, &system->capabilities,
-                               system->workload->lanes, wanted->config.threads, &options, key, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
-    snprintf(path, sizeof path, "%s/profile-%.32s.json", system->workload->cache_dir, key);
-    if (!system->options.fresh_profiles &&
-        aegis_profile_load(path, key, &model->profile, NULL) == AEGIS_OK) {
-        model->profile_from_cache = true;
-        return AEGIS_OK;
-    }
-    system->progress_model = wanted->name;
-    status = aegis_profiler_profile_under_load(system->profiler, system->entries[index].model,
-                                               &options, &model->profile, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
-    memcpy(model->profile.key, key, sizeof key);
-    return aegis_profile_save(path, &model->profile, err);
-}
-
 static aegis_status create_context(aegis_system *system, size_t index, aegis_error *err)
 {
     const aegis_workload_model *wanted = &system->workload->models[index];
@@ -195,7 +153,7 @@ static aegis_status create_context(aegis_system *system, size_t index, aegis_err
 }
 
 /* Step 4. */
-static aegis_admission_request request_of(const aegis_system *system, size_t index)
+aegis_admission_request aegis_system_request(const aegis_system *system, size_t index)
 {
     const aegis_workload_model *wanted = &system->workload->models[index];
     return (aegis_admission_request){.profile = &system->models[index].profile,
@@ -215,11 +173,32 @@ static aegis_admission_request request_of(const aegis_system *system, size_t ind
                                      .weight = wanted->weight};
 }
 
-/* Steps 5 and 6. The model's own limit counts before its time does. */
-static aegis_status analyse_model(aegis_system *system, size_t index, aegis_error *err)
+/* Step 5, with cuts where the deadlines need them. */
+static aegis_status admit(aegis_system *system, size_t index, aegis_error *err)
 {
     aegis_system_model *model = &system->models[index];
-    aegis_error why;
+    aegis_system_cutting cutting = {0};
+    aegis_admission_request request = aegis_system_request(system, index);
+    aegis_status status = aegis_system_cutting_find(system, index, &request, &cutting, err);
+    if (status == AEGIS_OK) {
+        status = aegis_scheduler_admit(system->scheduler, system->entries[index].context, &request,
+                                       &model->answer, err);
+    }
+    if (status == AEGIS_OK) {
+        aegis_system_cutting_adopt(system, &cutting);
+        model->admitted = true;
+        model->rationale = AEGIS_WHY_ADMITTED;
+    } else if (status == AEGIS_ERROR_NOT_ADMITTED) {
+        aegis_system_refuse(system, index, model->answer.rationale, "%s%s", model->answer.reason,
+                            cutting.note);
+    }
+    aegis_system_cutting_finish(system, &cutting);
+    return status == AEGIS_ERROR_NOT_ADMITTED ? AEGIS_OK : status;
+}
+
+/* Steps 4 to 6. The model's own limit counts before its time does. */
+static aegis_status analyse_model(aegis_system *system, size_t index, aegis_error *err)
+{
     uint64_t since = aegis_clock_now_ns(&system->clock);
     aegis_status status = create_context(system, index, err);
     aegis_system_trace_step(system, index, 6, since, status);
@@ -227,52 +206,27 @@ static aegis_status analyse_model(aegis_system *system, size_t index, aegis_erro
         return status;
     }
     since = aegis_clock_now_ns(&system->clock);
-    aegis_admission_request request = request_of(system, index);
     aegis_system_trace_step(system, index, 4, since, AEGIS_OK);
     since = aegis_clock_now_ns(&system->clock);
-    status = aegis_scheduler_admit(system->scheduler, system->entries[index].context, &request,
-                                   &model->answer, &why);
-    aegis_system_trace_step(system, index, 5, since, status);
-    if (status == AEGIS_OK) {
-        model->admitted = true;
-        model->rationale = AEGIS_WHY_ADMITTED;
-        return AEGIS_OK;
-    }
-    if (status == AEGIS_ERROR_NOT_ADMITTED) {
-        aegis_system_refuse(system, index, model->answer.rationale, "%s", model->answer.reason);
-        return AEGIS_OK;
-    }
-    if (err != NULL) {
-        *err = why;
-    }
+    status = admit(system, index, err);
+    aegis_system_trace_step(
+        system, index, 5, since,
+        status == AEGIS_OK && !system->models[index].admitted ? AEGIS_ERROR_NOT_ADMITTED : status);
     return status;
 }
 
+/* Steps 1 to 3. One trial at a time is in memory; the model is opened again when its place is
+ * known. */
 static aegis_status trial(aegis_system *system, size_t index, aegis_error *err)
 {
-    aegis_system_entry *entry = &system->entries[index];
-    aegis_status status = aegis_system_open_model(system, index, err);
+    aegis_system_trial *whole = NULL;
+    aegis_status status = aegis_system_trial_run(system, index, NULL, 0, &whole, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    if (aegis_model_segment_count(entry->model) != 1) {
-        status = aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_UNSUPPORTED,
-                                 "the model is cut into %u segments; this version schedules whole "
-                                 "models only",
-                                 aegis_model_segment_count(entry->model));
-        goto done;
-    }
-    status = copy_lifetimes(system, index, err);
-    if (status == AEGIS_OK) {
-        uint64_t since = aegis_clock_now_ns(&system->clock);
-        status = profile_model(system, index, err);
-        aegis_system_trace_step(system, index, 3, since, status);
-    }
-done:
-    /* One trial at a time is in memory; the model is opened again when its place is known. */
-    aegis_model_close(entry->model);
-    entry->model = NULL;
-    return status;
+    system->entries[index].whole = whole->profile;
+    aegis_system_trial_adopt(system, index, whole);
+    return aegis_system_cut_as_told(system, index, err);
 }
 
 aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)

@@ -180,6 +180,8 @@ void aegis_system_destroy(aegis_system *system)
         aegis_context_destroy(entry->context);
         aegis_deallocate(&allocator, entry->lifetimes, entry->lifetime_count,
                          sizeof *entry->lifetimes);
+        aegis_deallocate(&allocator, entry->candidates, entry->candidate_count,
+                         sizeof *entry->candidates);
     }
     for (size_t i = 0; i < system->backend_count; i++) {
         aegis_backend_destroy(system->backends[i]);

@@ -103,7 +103,7 @@ static void read_schedule(const aegis_workload_section *section,
                           aegis_workload *workload,
                           aegis_early_rule *ret_early)
 {
-    static const char *const keys[] = {"policy", "queue_depth", "wait", "early"};
+    static const char *const keys[] = {"policy", "queue_depth", "wait", "early", "cuts"};
     static const char *const waits[] = {"sleep", "poll"};
     static const char *const earlies[] = {"refuse", "delay"};
     int wait = AEGIS_WAIT_SLEEP, early = AEGIS_EARLY_REFUSE;
@@ -120,6 +120,7 @@ static void read_schedule(const aegis_workload_section *section,
     aegis_workload_integer(section, "queue_depth", 1, MAX_QUEUE_DEPTH, &depth);
     aegis_workload_choice(section, "wait", waits, AEGIS_ARRAY_LENGTH(waits), &wait);
     aegis_workload_choice(section, "early", earlies, AEGIS_ARRAY_LENGTH(earlies), &early);
+    aegis_workload_read_cuts(section, false, &workload->cuts);
     workload->queue_depth = (uint32_t)depth;
     workload->wait = (aegis_wait_mode)wait;
     *ret_early = (aegis_early_rule)early;

@@ -19,7 +19,7 @@ static const char *const known_keys[] = {
     "name",     "path",    "backend", "inputs", "state",   "source",     "period",
     "deadline", "offset",  "jitter",  "memory", "compute", "overrun",    "early",
     "priority", "lane",    "class",   "weight", "expect",  "confidence", "assurance",
-    "margin",   "samples", "threads", "slots",  "prepack", "seed"};
+    "margin",   "samples", "threads", "slots",  "prepack", "seed",       "cuts"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -275,6 +275,9 @@ void aegis_workload_read_model(aegis_workload_reader *reader,
     read_place(&section, workload, index, &model);
     read_limits(&section, workload, &model);
     read_profile(&section, &model);
+    model.cuts = workload->cuts;
+    model.cuts.place = (aegis_workload_place){0, 0}; /* of its own key only */
+    aegis_workload_read_cuts(&section, true, &model.cuts);
     model.config.name = model.name;
     model.config.path = model.path;
     model.config.memory_limit_bytes = model.memory_bytes;

@@ -100,6 +100,11 @@ const char *aegis_workload_resolve(const aegis_workload_section *section,
 void *aegis_workload_take(const aegis_workload_section *section, size_t count, size_t size);
 const char *aegis_workload_copy(const aegis_workload_section *section, const char *text);
 
+/* workload_cuts.c: the key "cuts"; `positions` says whether a list of them may stand there. */
+void aegis_workload_read_cuts(const aegis_workload_section *section,
+                              bool positions,
+                              aegis_workload_cuts *ret_cuts);
+
 /* workload_model.c */
 void aegis_workload_read_model(aegis_workload_reader *reader,
                                const aegis_toml_node *table,

@@ -51,6 +51,7 @@ PUBLIC = {
     "backend.h": "backend",
     "ext/backend_ops.h": "backend",
     "admission.h": "schedule",
+    "cuts.h": "schedule",
     "policy.h": "schedule",
     "profile.h": "schedule",
     "replay.h": "schedule",

@@ -25,13 +25,28 @@
 typedef enum aegis_null_kind {
     AEGIS_NULL_ALLOC,
     AEGIS_NULL_FREE,
-    AEGIS_NULL_SPIN
+    AEGIS_NULL_SPIN,
+    AEGIS_NULL_WRITE, /* a boundary tensor */
+    AEGIS_NULL_READ,
+    AEGIS_NULL_MARK /* the end of an operator */
 } aegis_null_kind;
 
 typedef struct aegis_null_step {
     aegis_null_kind kind;
     uint64_t operand; /* bytes, index or ns */
+    uint64_t bytes;   /* of what is read, written or freed */
 } aegis_null_step;
+
+typedef struct aegis_null_operator {
+    uint64_t spin_ns, bytes;
+    size_t until; /* index of the operator that reads its tensor last */
+} aegis_null_operator;
+
+/* A tensor that crosses a cut. */
+typedef struct aegis_null_boundary {
+    uint64_t bytes;
+    uint32_t first, last; /* segments that write it, and read it last */
+} aegis_null_boundary;
 
 typedef struct aegis_null_segment {
     aegis_null_step *steps;
@@ -50,6 +65,7 @@ typedef struct aegis_null_fault {
     uint64_t run, bytes;
     uint32_t segment;
     int64_t allocation;
+    int64_t operator_index; /* -1: the segment is given */
     bool trial;
 } aegis_null_fault;
 
@@ -60,6 +76,10 @@ typedef struct aegis_null_file {
     uint64_t weights_bytes, prepacked_bytes;
     aegis_null_segment *segments;
     size_t segment_count;
+    aegis_null_operator *operators; /* none: the segments are given */
+    size_t operator_count;
+    aegis_null_boundary *boundaries;
+    size_t boundary_count;
     aegis_null_fault *faults;
     size_t fault_count;
 } aegis_null_file;
@@ -71,6 +91,12 @@ aegis_status aegis_null_file_parse(const char *bytes,
                                    const aegis_allocator *allocator,
                                    aegis_null_file *ret_file,
                                    aegis_error *err);
+/* null_cut.c: makes segments of the operators. CONFIG when a position is none, or for any cut of a
+ * model that is a list of segments. */
+aegis_status aegis_null_file_cut(aegis_null_file *file,
+                                 const uint32_t *cuts,
+                                 size_t cut_count,
+                                 aegis_error *err);
 void aegis_null_file_finish(aegis_null_file *file); /* of a zeroed one too */
 
 #endif

@@ -6,6 +6,7 @@
 
 #define COMPONENT "backend.null"
 #define LARGEST_ALLOCATION (UINT64_C(1) << 40)
+#define MOST_OPERATORS 4096
 
 static aegis_status bad(aegis_error *err, const char *what)
 {
@@ -94,6 +95,18 @@ static aegis_status read_tensors(aegis_null_file *file,
     return AEGIS_OK;
 }
 
+/* Bytes of the segment's allocation `index`. */
+static uint64_t allocated(const aegis_null_segment *segment, uint64_t index)
+{
+    uint64_t seen = 0;
+    for (size_t i = 0; i < segment->step_count; i++) {
+        if (segment->steps[i].kind == AEGIS_NULL_ALLOC && seen++ == index) {
+            return segment->steps[i].operand;
+        }
+    }
+    return 0;
+}
+
 static aegis_status read_step(const json_t *from,
                               aegis_null_segment *segment,
                               aegis_null_step *ret_step,
@@ -117,8 +130,10 @@ static aegis_status read_step(const json_t *from,
             return bad(err, "a step frees an allocation a second time");
         }
     }
+    *ret_step = (aegis_null_step){.kind = alloc ? AEGIS_NULL_ALLOC : AEGIS_NULL_FREE,
+                                  .operand = operand,
+                                  .bytes = alloc ? operand : allocated(segment, operand)};
     segment->allocation_count += alloc;
-    *ret_step = (aegis_null_step){alloc ? AEGIS_NULL_ALLOC : AEGIS_NULL_FREE, operand};
     return AEGIS_OK;
 }
 
@@ -137,7 +152,7 @@ static aegis_status read_segment(aegis_null_file *file,
     }
     segment->step_capacity = count + 1;
     for (size_t i = 0; i < count; i++) {
-        aegis_null_step step = {AEGIS_NULL_SPIN, 0};
+        aegis_null_step step = {.kind = AEGIS_NULL_SPIN};
         aegis_status status = read_step(json_array_get(from, i), segment, &step, err);
         if (status != AEGIS_OK) {
             return status;
@@ -167,20 +182,59 @@ static aegis_status read_segments(aegis_null_file *file, const json_t *from, aeg
     return AEGIS_OK;
 }
 
+static aegis_status
+read_operator(const json_t *from, size_t index, size_t count, aegis_null_operator *ret_operator)
+{
+    const char *spin = json_string_value(json_object_get(from, "spin"));
+    uint64_t bytes = 0, until = index + 1 < count ? index + 1 : index;
+    uint64_t spin_ns = 0;
+    if ((spin != NULL && aegis_parse_duration(spin, &spin_ns, NULL) != AEGIS_OK) ||
+        (spin == NULL && json_object_get(from, "spin") != NULL) ||
+        !read_number(from, "bytes", &bytes) || !read_number(from, "until", &until) ||
+        bytes > LARGEST_ALLOCATION || until >= count || (until <= index && index + 1 < count)) {
+        return AEGIS_ERROR_PARSE;
+    }
+    *ret_operator =
+        (aegis_null_operator){.spin_ns = spin_ns, .bytes = bytes, .until = (size_t)until};
+    return AEGIS_OK;
+}
+
+static aegis_status read_operators(aegis_null_file *file, const json_t *from, aegis_error *err)
+{
+    size_t count = json_array_size(from);
+    if (!json_is_array(from) || count == 0 || count > MOST_OPERATORS) {
+        return bad(err, "\"operators\" is an array of 1 to 4096 operators");
+    }
+    file->operators = aegis_allocate_zeroed(&file->allocator, count, sizeof *file->operators);
+    if (file->operators == NULL) {
+        return no_memory(err);
+    }
+    file->operator_count = count;
+    for (size_t i = 0; i < count; i++) {
+        if (read_operator(json_array_get(from, i), i, count, &file->operators[i]) != AEGIS_OK) {
+            return bad(err, "an operator is {\"spin\": \"2ms\", \"bytes\": 4096, \"until\": 3}, "
+                            "\"until\" being a later operator");
+        }
+    }
+    return AEGIS_OK;
+}
+
 static aegis_status read_fault(const json_t *from, aegis_null_fault *ret_fault, aegis_error *err)
 {
     static const char *const kinds[] = {"grow", "fail", "lose", "hang"};
     const char *kind = json_string_value(json_object_get(from, "kind"));
-    uint64_t segment = 0, allocation = 0;
+    uint64_t segment = 0, allocation = 0, operator_index = UINT64_MAX;
     ret_fault->trial = json_is_true(json_object_get(from, "trial"));
     ret_fault->run = 1;
     ret_fault->bytes = 64;
     if (!read_number(from, "run", &ret_fault->run) ||
         !read_number(from, "bytes", &ret_fault->bytes) || !read_number(from, "segment", &segment) ||
-        !read_number(from, "allocation", &allocation)) {
-        return bad(err,
-                   "a fault has numbers for \"run\", \"segment\", \"allocation\" and \"bytes\"");
+        !read_number(from, "allocation", &allocation) ||
+        !read_number(from, "operator", &operator_index)) {
+        return bad(err, "a fault has numbers for \"run\", \"segment\", \"operator\", "
+                        "\"allocation\" and \"bytes\"");
     }
+    ret_fault->operator_index = operator_index == UINT64_MAX ? -1 : (int64_t)operator_index;
     ret_fault->segment = (uint32_t)segment;
     ret_fault->allocation = (int64_t)allocation;
     for (size_t i = 0; kind != NULL && i < AEGIS_ARRAY_LENGTH(kinds); i++) {
@@ -226,8 +280,13 @@ static aegis_status read_all(aegis_null_file *file, const json_t *root, aegis_er
          file->weights_bytes > LARGEST_ALLOCATION || file->prepacked_bytes > LARGEST_ALLOCATION)) {
         status = bad(err, "\"weights_bytes\" and \"prepacked_bytes\" are numbers of bytes");
     }
+    const json_t *operators = json_object_get(root, "operators");
+    if (status == AEGIS_OK && operators != NULL && json_object_get(root, "segments") != NULL) {
+        status = bad(err, "\"segments\" and \"operators\" are two ways to say the same; keep one");
+    }
     if (status == AEGIS_OK) {
-        status = read_segments(file, json_object_get(root, "segments"), err);
+        status = operators != NULL ? read_operators(file, operators, err)
+                                   : read_segments(file, json_object_get(root, "segments"), err);
     }
     return status == AEGIS_OK ? read_faults(file, json_object_get(root, "faults"), err) : status;
 }
@@ -278,6 +337,10 @@ void aegis_null_file_finish(aegis_null_file *file)
                          sizeof *file->segments[i].steps);
     }
     aegis_deallocate(&file->allocator, file->segments, file->segment_count, sizeof *file->segments);
+    aegis_deallocate(&file->allocator, file->operators, file->operator_count,
+                     sizeof *file->operators);
+    aegis_deallocate(&file->allocator, file->boundaries, file->boundary_count,
+                     sizeof *file->boundaries);
     aegis_deallocate(&file->allocator, file->faults, file->fault_count, sizeof *file->faults);
     memset(file, 0, sizeof *file);
 }

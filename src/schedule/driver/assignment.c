@@ -2,7 +2,8 @@
 /*
  * Partitioned assignment: every model gets one lane and every lane is proved alone. First fit by
  * decreasing utilisation over all movable models; when that fails, the present lanes are kept and
- * the new model alone looks for a place.
+ * the new model alone looks for a place; when that fails too, branch and bound over all
+ * assignments.
  */
 #include "schedule/driver/internal.h"
 
@@ -12,6 +13,10 @@
 #define COMPONENT "schedule.assignment"
 /* Of one test of one lane: seconds at worst; a set so near to full is undecided, so refused. */
 #define ANALYSIS_STEPS UINT64_C(20000000)
+/* Of the search over assignments: tests of a lane, and steps of each. The limits are counts, so
+ * that the answer is the same on every machine. */
+#define SEARCH_TESTS 3000u
+#define SEARCH_STEPS UINT64_C(100000)
 
 /* Working memory of one search, all arrays as long as the set. */
 typedef struct workspace {
@@ -26,6 +31,9 @@ typedef struct workspace {
     aegis_task *tasks;
     int *lane_of; /* -1: not placed yet */
     size_t *by_use;
+    uint64_t steps; /* of one test */
+    uint32_t tests; /* of lanes that the search may still make */
+    bool undecided; /* one of them was */
 } workspace;
 
 static void workspace_finish(workspace *w)
@@ -180,6 +188,25 @@ explain_witness(const workspace *w, const aegis_admission_result *result, aegis_
     }
 }
 
+/* Whose segment blocks task `i` under fixed priorities. */
+static uint32_t longest_below(const workspace *w, size_t count, size_t i)
+{
+    uint32_t blocker = AEGIS_TRACE_NONE;
+    int64_t longest = 1; /* a segment of one tick blocks nobody */
+    for (size_t k = i + 1; k < count; k++) {
+        const aegis_task *task = &w->tasks[k];
+        int64_t own = task->segment_count == 0 ? task->execution : 0;
+        for (size_t s = 0; s < task->segment_count; s++) {
+            own = task->segments[s] > own ? task->segments[s] : own;
+        }
+        if (own > longest) {
+            longest = own;
+            blocker = id_at(w, k);
+        }
+    }
+    return blocker;
+}
+
 static void explain(const workspace *w,
                     const aegis_admission_result *result,
                     uint16_t lane,
@@ -203,6 +230,9 @@ static void explain(const workspace *w,
             refusal->response_ns = miss->response;
             refusal->deadline_ns = w->tasks[result->first_miss].deadline;
             refusal->blocking_ns = miss->blocking;
+            if (miss->blocking > 0) {
+                refusal->blocker = longest_below(w, result->task_count, result->first_miss);
+            }
         }
     }
 }
@@ -229,13 +259,14 @@ test_lane(workspace *w, uint16_t lane, bool *ret_fits, aegis_refusal *refusal, a
         }
         return AEGIS_OK;
     }
-    const aegis_admission_limits limits = {.steps = ANALYSIS_STEPS};
+    const aegis_admission_limits limits = {.steps = w->steps};
     aegis_status status =
         aegis_admission_test(analysis, w->tasks, count, &limits, w->allocator, &result, err);
     if (status != AEGIS_OK) {
         return status;
     }
     *ret_fits = result.verdict == AEGIS_SCHEDULABLE;
+    w->undecided = w->undecided || result.verdict == AEGIS_ADMISSION_UNDECIDED;
     if (*ret_fits) {
         keep_results(w, &result, lane);
     } else if (refusal != NULL) {
@@ -332,6 +363,96 @@ keep_and_place_last(workspace *w, bool *ret_fits, aegis_refusal *refusal, aegis_
     return place(w, w->count - 1, ret_fits, refusal, err);
 }
 
+static bool is_movable(const aegis_candidate *candidate)
+{
+    return !candidate->fixed && candidate->pinned < 0;
+}
+
+static bool is_empty(const workspace *w, uint16_t lane)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->lane_of[i] == (int)lane) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * Places the movable models from the k-th by utilisation on, depth first. A lane that fails with
+ * some of its models fails with more of them, since every test is sustainable in the set of tasks,
+ * so a branch ends there. Of several empty lanes the first stands for all: no model that is still
+ * to come is pinned.
+ */
+static aegis_status search_from(workspace *w, size_t k, bool *ret_fits, aegis_error *err)
+{
+    while (k < w->count && w->lane_of[w->by_use[k]] >= 0) {
+        k++;
+    }
+    *ret_fits = k == w->count;
+    bool tried_empty = false;
+    for (uint16_t lane = 0; k < w->count && lane < w->lanes && !*ret_fits && w->tests > 0; lane++) {
+        bool empty = is_empty(w, lane), holds = false;
+        if (empty && tried_empty) {
+            continue;
+        }
+        tried_empty = tried_empty || empty;
+        w->lane_of[w->by_use[k]] = lane;
+        w->tests--;
+        aegis_status status = test_lane(w, lane, &holds, NULL, err);
+        if (status == AEGIS_OK && holds) {
+            status = search_from(w, k + 1, ret_fits, err);
+        }
+        if (status != AEGIS_OK) {
+            return status;
+        }
+        if (!*ret_fits) {
+            w->lane_of[w->by_use[k]] = -1;
+        }
+    }
+    return AEGIS_OK;
+}
+
+/* The responses that the candidates carry are those of the last test of their lane, which may have
+ * been one with fewer models or another branch's. */
+static aegis_status prove_all(workspace *w, bool *ret_fits, aegis_error *err)
+{
+    w->steps = ANALYSIS_STEPS;
+    *ret_fits = true;
+    for (uint16_t lane = 0; lane < w->lanes && *ret_fits; lane++) {
+        aegis_status status = test_lane(w, lane, ret_fits, NULL, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status
+search_all(workspace *w, bool *ret_fits, aegis_lane_search *ret_search, aegis_error *err)
+{
+    size_t movable = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        bool moves = is_movable(&w->candidates[i]);
+        movable += moves;
+        w->lane_of[i] = moves                          ? -1
+                        : w->candidates[i].pinned >= 0 ? w->candidates[i].pinned
+                                                       : (int)w->candidates[i].policy.lane;
+    }
+    *ret_search = AEGIS_LANE_SEARCH_NONE;
+    if (w->lanes < 2 || movable < 2) {
+        return AEGIS_OK; /* every lane was tried already */
+    }
+    w->steps = SEARCH_STEPS;
+    w->undecided = false;
+    aegis_status status = search_from(w, 0, ret_fits, err);
+    if (status == AEGIS_OK && *ret_fits) {
+        status = prove_all(w, ret_fits, err);
+    }
+    *ret_search = w->tests > 0 && !w->undecided ? AEGIS_LANE_SEARCH_ALL : AEGIS_LANE_SEARCH_LIMIT;
+    return status;
+}
+
 static aegis_status fit_of_last(workspace *w, aegis_refusal *refusal, aegis_error *err)
 {
     aegis_analysis analysis = AEGIS_ANALYSIS_NP_EDF;
@@ -362,14 +483,17 @@ aegis_status aegis_assignment_find(const aegis_policy *policy,
                    .candidates = candidates,
                    .count = count,
                    .lanes = lanes,
-                   .allocator = allocator};
+                   .allocator = allocator,
+                   .steps = ANALYSIS_STEPS,
+                   .tests = SEARCH_TESTS};
     aegis_refusal refusal = {.culprit = AEGIS_TRACE_NONE, .blocker = AEGIS_TRACE_NONE};
     /* A failed search must not leave half-moved lanes behind. */
     aegis_candidate *kept = aegis_allocate_zeroed(allocator, count, sizeof *kept);
-    aegis_status status = kept == NULL
-                              ? aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                                                "no host memory to assign lanes")
-                              : workspace_init(&w, err);
+    if (kept == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory to assign lanes");
+    }
+    aegis_status status = workspace_init(&w, err);
     if (status != AEGIS_OK) {
         aegis_deallocate(allocator, kept, count, sizeof *kept);
         return status;
@@ -381,6 +505,10 @@ aegis_status aegis_assignment_find(const aegis_policy *policy,
         memcpy(candidates, kept, count * sizeof *kept);
         status = keep_and_place_last(&w, ret_fits, &refusal, err);
     }
+    if (status == AEGIS_OK && !*ret_fits && refusal.rationale != AEGIS_WHY_NO_PROOF) {
+        memcpy(candidates, kept, count * sizeof *kept);
+        status = search_all(&w, ret_fits, &refusal.search, err);
+    }
     if (status == AEGIS_OK && !*ret_fits) {
         memcpy(candidates, kept, count * sizeof *kept);
         if (refusal.rationale != AEGIS_WHY_NO_PROOF) {
@@ -391,4 +519,9 @@ aegis_status aegis_assignment_find(const aegis_policy *policy,
     workspace_finish(&w);
     aegis_deallocate(allocator, kept, count, sizeof *kept);
     return status;
+}
+
+aegis_task aegis_candidate_task(const aegis_candidate *candidate)
+{
+    return task_of(candidate);
 }

@@ -166,6 +166,8 @@ aegis_status aegis_entry_create(aegis_scheduler *scheduler,
                                 aegis_entry **ret_entry,
                                 aegis_error *err);
 void aegis_entry_destroy(aegis_entry *entry);
+/* Takes on a profile (a copy) and with it the bounds of its segments. */
+void aegis_entry_set_profile(aegis_entry *entry, const aegis_profile *profile);
 /* Lowest free record, or NULL. Any thread. */
 aegis_call_record *aegis_entry_take_record(aegis_entry *entry);
 void aegis_entry_give_record(aegis_entry *entry, aegis_call_record *record);
@@ -195,6 +197,13 @@ typedef struct aegis_candidate {
     double lane_utilisation;
 } aegis_candidate;
 
+/* Whether other assignments than the first-fit ones were looked at before a refusal. */
+typedef enum aegis_lane_search {
+    AEGIS_LANE_SEARCH_NONE = 0, /* there are none */
+    AEGIS_LANE_SEARCH_ALL,      /* all of them fail */
+    AEGIS_LANE_SEARCH_LIMIT     /* the search ended before it had seen all */
+} aegis_lane_search;
+
 typedef struct aegis_refusal {
     aegis_rationale rationale;
     uint16_t lane;    /* where it was nearest to fitting */
@@ -203,7 +212,11 @@ typedef struct aegis_refusal {
     double utilisation;
     uint32_t blocker; /* id of the model that blocks, AEGIS_TRACE_NONE: none */
     aegis_fit fit;
+    aegis_lane_search search;
 } aegis_refusal;
+
+/* A candidate as the tests take it; borrows the candidate's segments. */
+aegis_task aegis_candidate_task(const aegis_candidate *candidate);
 
 /* True in `ret_fits`: candidates carry lane, response and blocking. Otherwise `ret_refusal` tells
  * about the last candidate (the new one), which no lane could take. */
@@ -215,5 +228,35 @@ aegis_status aegis_assignment_find(const aegis_policy *policy,
                                    bool *ret_fits,
                                    aegis_refusal *ret_refusal,
                                    aegis_error *err);
+
+/* admit.c: what a request and the pool are to the tests. */
+
+/* C^E of theory, of one segment of a profile: what it may occupy a lane for. */
+uint64_t aegis_admit_segment_ns(const aegis_scheduler *scheduler,
+                                const aegis_admission_request *request,
+                                const aegis_profile *profile,
+                                uint32_t segment);
+
+/* The models of the pool, changed as the request says, and the new one last. */
+typedef struct aegis_candidate_set {
+    aegis_candidate *candidates;
+    int64_t *lengths; /* AEGIS_MAX_SEGMENTS for each; what the candidates' segments point to */
+    size_t count, capacity;
+} aegis_candidate_set;
+
+/* Checks the request and fills in its defaults. INVALID_ARGUMENT, STATE. */
+aegis_status aegis_admit_check(const aegis_scheduler *scheduler,
+                               const char *name,
+                               aegis_admission_request *request,
+                               aegis_error *err);
+/* `admin` is held. NO_MEMORY. */
+aegis_status aegis_admit_collect(const aegis_scheduler *scheduler,
+                                 const char *name,
+                                 uint32_t id,
+                                 const aegis_admission_request *request,
+                                 aegis_candidate_set *ret_set,
+                                 aegis_error *err);
+void aegis_admit_finish(const aegis_scheduler *scheduler, aegis_candidate_set *set);
+uint64_t aegis_candidate_longest_ns(const aegis_candidate *candidate);
 
 #endif

@@ -103,9 +103,19 @@ static void fill_core_model(aegis_entry *entry)
                                      .background = request->background,
                                      .weight = request->weight,
                                      .compute_budget_ns =
-                                         aegis_context_budget(entry->context)->compute_budget_ns,
-                                     .segment_count = 1,
-                                     .segment_bound_ns = {entry->profile.bound_ns}};
+                                         aegis_context_budget(entry->context)->compute_budget_ns};
+}
+
+void aegis_entry_set_profile(aegis_entry *entry, const aegis_profile *profile)
+{
+    entry->profile = *profile;
+    entry->request.profile = &entry->profile;
+    entry->core.segment_count = aegis_profile_segments(profile);
+    for (uint32_t i = 0; i < entry->core.segment_count; i++) {
+        entry->core.segment_bound_ns[i] = aegis_profile_segment_at(profile, i).bound_ns;
+        entry->core.segment_enforceable_ns[i] =
+            aegis_admit_segment_ns(entry->scheduler, &entry->request, profile, i);
+    }
 }
 
 aegis_status aegis_entry_create(aegis_scheduler *scheduler,
@@ -125,13 +135,14 @@ aegis_status aegis_entry_create(aegis_scheduler *scheduler,
     entry->context = context;
     entry->model = aegis_context_model(context);
     entry->id = aegis_context_id(context);
-    entry->profile = *request->profile;
     entry->request = *request;
-    entry->request.profile = &entry->profile;
+    entry->request.changes = NULL; /* were borrowed for the call */
+    entry->request.change_count = 0;
     if (entry->request.slots == 0) {
         entry->request.slots = 1;
     }
     fill_core_model(entry);
+    aegis_entry_set_profile(entry, request->profile);
     status = aegis_submit_queue_init(&entry->queue, entry->request.queue_depth, allocator, err);
     if (status != AEGIS_OK) {
         goto fail;

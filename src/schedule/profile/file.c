@@ -12,6 +12,8 @@
 #include <string.h>
 
 #define COMPONENT "schedule.profile"
+/* Of the layout. 2: segments. */
+#define LAYOUT 2
 
 aegis_status aegis_profile_make_key(const aegis_model *model,
                                     const aegis_device_capabilities *capabilities,
@@ -39,6 +41,26 @@ aegis_status aegis_profile_make_key(const aegis_model *model,
     return aegis_sha256_bytes(text, at, ret_key, err);
 }
 
+aegis_status aegis_profile_cut_key(
+    const char key[65], const uint32_t *cuts, size_t cut_count, char ret_key[65], aegis_error *err)
+{
+    char text[65 + 12 * AEGIS_MAX_SEGMENTS];
+    size_t at = (size_t)snprintf(text, sizeof text, "%s", key);
+    if (cut_count >= AEGIS_MAX_SEGMENTS) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "%zu cuts; a model has at most %d segments", cut_count,
+                               AEGIS_MAX_SEGMENTS);
+    }
+    for (size_t i = 0; i < cut_count; i++) {
+        at += (size_t)snprintf(text + at, sizeof text - at, "|%" PRIu32, cuts[i]);
+    }
+    if (cut_count == 0) {
+        memmove(ret_key, key, 65);
+        return AEGIS_OK;
+    }
+    return aegis_sha256_bytes(text, at, ret_key, err);
+}
+
 static json_t *series_to_json(const aegis_profile_series *series)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "samples", (json_int_t)series->samples,
@@ -48,12 +70,25 @@ static json_t *series_to_json(const aegis_profile_series *series)
                      (json_int_t)series->worst_ns, "cv", series->cv);
 }
 
+static json_t *segments_to_json(const aegis_profile *profile)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < profile->segment_count; i++) {
+        const aegis_profile_segment *one = &profile->segments[i];
+        json_array_append_new(
+            list, json_pack("{s:o, s:I, s:I}", "series", series_to_json(&one->series), "bound_ns",
+                            (json_int_t)one->bound_ns, "stretch_ns", (json_int_t)one->stretch_ns));
+    }
+    return list;
+}
+
 aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, aegis_error *err)
 {
     json_t *root = json_pack(
-        "{s:i, s:s, s:o, s:o, s:I, s:f, s:f, s:f, s:f, s:s, s:I, s:I}", "schema_version",
-        AEGIS_JSON_SCHEMA_VERSION, "key", profile->key, "alone", series_to_json(&profile->alone),
-        "loaded", series_to_json(&profile->loaded), "cold_ns", (json_int_t)profile->cold_ns,
+        "{s:i, s:i, s:o, s:s, s:o, s:o, s:I, s:f, s:f, s:f, s:f, s:s, s:I, s:I}", "schema_version",
+        AEGIS_JSON_SCHEMA_VERSION, "layout", LAYOUT, "segments", segments_to_json(profile), "key",
+        profile->key, "alone", series_to_json(&profile->alone), "loaded",
+        series_to_json(&profile->loaded), "cold_ns", (json_int_t)profile->cold_ns,
         "contention_factor", profile->contention_factor, "quantile", profile->quantile, "assurance",
         profile->assurance, "margin", profile->margin, "method",
         profile->method == AEGIS_BOUND_ORDER_STATISTIC ? "order-statistic" : "too-few-samples",
@@ -93,19 +128,44 @@ static bool series_from_json(const json_t *node, aegis_profile_series *ret_serie
     return true;
 }
 
+static bool segments_from_json(const json_t *list, aegis_profile *profile)
+{
+    uint64_t sum = 0;
+    if (!json_is_array(list) || json_array_size(list) > AEGIS_MAX_SEGMENTS) {
+        return false;
+    }
+    profile->segment_count = (uint32_t)json_array_size(list);
+    for (uint32_t i = 0; i < profile->segment_count; i++) {
+        aegis_profile_segment *one = &profile->segments[i];
+        json_int_t bound, stretch;
+        json_t *series;
+        if (json_unpack(json_array_get(list, i), "{s:o, s:I, s:I}", "series", &series, "bound_ns",
+                        &bound, "stretch_ns", &stretch) != 0 ||
+            !series_from_json(series, &one->series) || bound <= 0 || stretch < 0) {
+            return false;
+        }
+        one->bound_ns = (uint64_t)bound;
+        one->stretch_ns = (uint64_t)stretch;
+        sum += one->bound_ns;
+    }
+    return profile->segment_count == 0 || sum == profile->bound_ns;
+}
+
 static bool profile_from_json(json_t *root, aegis_profile *ret_profile)
 {
     aegis_profile profile = {0};
     const char *key, *method;
-    json_t *alone, *loaded;
-    json_int_t cold, bound, stretch;
-    if (json_unpack(root, "{s:s, s:o, s:o, s:I, s:F, s:F, s:F, s:F, s:s, s:I, s:I}", "key", &key,
-                    "alone", &alone, "loaded", &loaded, "cold_ns", &cold, "contention_factor",
+    json_t *alone, *loaded, *segments;
+    json_int_t cold, bound, stretch, layout;
+    if (json_unpack(root, "{s:I, s:o, s:s, s:o, s:o, s:I, s:F, s:F, s:F, s:F, s:s, s:I, s:I}",
+                    "layout", &layout, "segments", &segments, "key", &key, "alone", &alone,
+                    "loaded", &loaded, "cold_ns", &cold, "contention_factor",
                     &profile.contention_factor, "quantile", &profile.quantile, "assurance",
                     &profile.assurance, "margin", &profile.margin, "method", &method, "bound_ns",
                     &bound, "stretch_ns", &stretch) != 0 ||
         !series_from_json(alone, &profile.alone) || !series_from_json(loaded, &profile.loaded) ||
-        cold < 0 || bound <= 0 || stretch < 0 || strlen(key) != sizeof profile.key - 1) {
+        layout != LAYOUT || cold < 0 || bound <= 0 || stretch < 0 ||
+        strlen(key) != sizeof profile.key - 1) {
         return false;
     }
     profile.cold_ns = (uint64_t)cold;
@@ -114,6 +174,9 @@ static bool profile_from_json(json_t *root, aegis_profile *ret_profile)
     profile.method = strcmp(method, "order-statistic") == 0 ? AEGIS_BOUND_ORDER_STATISTIC
                                                             : AEGIS_BOUND_TOO_FEW_SAMPLES;
     memcpy(profile.key, key, sizeof profile.key);
+    if (!segments_from_json(segments, &profile)) {
+        return false;
+    }
     *ret_profile = profile;
     return true;
 }

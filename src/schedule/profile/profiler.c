@@ -3,7 +3,8 @@
  * Measures whole jobs (all segments in order) on the lane that would run them: alone with warm
  * caches, then with the fixed load on the other lanes and the lane's own caches swept before each
  * run, as other models leave them, and how long a run goes on after it was told to end. Without the
- * sweep the bound of a 0.3 ms model was passed by its median in service.
+ * sweep the bound of a 0.3 ms model was passed by its median in service. A cut model is also
+ * measured segment by segment, each of them after a sweep: between two segments other models run.
  */
 #include <aegisrt/profile.h>
 
@@ -15,8 +16,9 @@
 #include <string.h>
 
 #define COMPONENT "schedule.profiler"
-/* Instants of one run at which its end is asked for. */
+/* Instants of one run at which its end is asked for; of a segment at least so many. */
 #define STRETCH_POINTS 24u
+#define LEAST_STRETCH_POINTS 6u
 #define ALONE_SHARE 4u
 /* Larger than the caches of a core: 16 MiB. */
 #define SWEEP_WORDS ((size_t)2 << 20)
@@ -28,12 +30,13 @@ struct aegis_profiler {
     uint64_t *sweep;          /* read and written before a run that shall start cold */
 };
 
-/* One job on the lane's own thread. */
+/* Some segments of a job on the lane's own thread. */
 typedef struct timed_run {
     const aegis_clock *clock;
     aegis_stream *stream;
     aegis_model *model;
     uint64_t *sweep;           /* NULL: start with caches as they are */
+    uint32_t first, end;       /* segments [first, end) */
     _Atomic uint64_t start_ns; /* 0 until it starts */
     uint64_t end_ns;
     aegis_status status;
@@ -43,13 +46,12 @@ typedef struct timed_run {
 static void run_job(void *argument)
 {
     timed_run *run = argument;
-    uint32_t segments = aegis_model_segment_count(run->model);
     for (size_t i = 0; run->sweep != NULL && i < SWEEP_WORDS; i++) {
         run->sweep[i] += i;
     }
     atomic_store(&run->start_ns, aegis_clock_now_ns(run->clock));
     run->status = AEGIS_OK;
-    for (uint32_t segment = 0; segment < segments && run->status == AEGIS_OK; segment++) {
+    for (uint32_t segment = run->first; segment < run->end && run->status == AEGIS_OK; segment++) {
         run->status = aegis_model_execute(run->model, segment, 0, run->stream, &run->error);
     }
 }
@@ -59,7 +61,7 @@ static void end_job(void *argument)
 {
     timed_run *run = argument;
     run->end_ns = aegis_clock_now_ns(run->clock);
-    if (run->status == AEGIS_OK) {
+    if (run->status == AEGIS_OK && run->end == aegis_model_segment_count(run->model)) {
         aegis_model_commit(run->model);
     }
 }
@@ -144,6 +146,29 @@ static aegis_status sample_series(aegis_profiler *profiler,
     return AEGIS_OK;
 }
 
+/* Every segment on its own, in the order of a job; samples of segment k from k * count on. */
+static aegis_status sample_segments(aegis_profiler *profiler,
+                                    timed_run *run,
+                                    const char *phase,
+                                    uint64_t *samples,
+                                    uint32_t count,
+                                    aegis_error *err)
+{
+    uint32_t segments = aegis_model_segment_count(run->model);
+    aegis_status status = AEGIS_OK;
+    for (uint32_t i = 0; i < count && status == AEGIS_OK; i++) {
+        for (uint32_t k = 0; k < segments && status == AEGIS_OK; k++) {
+            run->first = k;
+            run->end = k + 1;
+            status = run_once(run, &samples[(size_t)k * count + i], err);
+        }
+        report(profiler, phase, i + 1, count);
+    }
+    run->first = 0;
+    run->end = segments;
+    return status;
+}
+
 /* Asks a run to end `after_ns` into it and returns how long it went on: 0 when it had ended. */
 static aegis_status
 stretch_once(timed_run *run, uint64_t after_ns, uint64_t *ret_stretch_ns, aegis_error *err)
@@ -174,34 +199,89 @@ stretch_once(timed_run *run, uint64_t after_ns, uint64_t *ret_stretch_ns, aegis_
     return AEGIS_OK;
 }
 
+/* What is asked to end: segments [first, end) of a job, which take `length_ns`. */
+typedef struct stretch_wanted {
+    uint32_t first, end, points;
+    uint64_t length_ns, bound_ns;
+    double factor;
+} stretch_wanted;
+
 /*
- * The longest stretch that cannot be ended. The end is asked for at STRETCH_POINTS evenly spaced
- * instants; an operator that lies between two of them is longer than what was seen by at most the
- * spacing, which is added.
+ * The longest stretch that cannot be ended. The end is asked for at evenly spaced instants; an
+ * operator that lies between two of them is longer than what was seen by at most the spacing, which
+ * is added.
  */
 static aegis_status measure_stretch(aegis_profiler *profiler,
                                     timed_run *run,
-                                    const aegis_profile_options *options,
-                                    aegis_profile *profile,
+                                    const stretch_wanted *wanted,
+                                    uint64_t *ret_stretch_ns,
                                     aegis_error *err)
 {
-    if (!aegis_model_can_terminate(run->model)) {
-        profile->stretch_ns = profile->bound_ns;
-        return AEGIS_OK;
-    }
-    uint64_t longest = 0, spacing = profile->alone.median_ns / STRETCH_POINTS;
-    for (uint32_t i = 0; i < STRETCH_POINTS; i++) {
+    uint64_t longest = 0, spacing = wanted->length_ns / wanted->points;
+    uint64_t unused;
+    for (uint32_t i = 0; i < wanted->points; i++) {
         uint64_t stretch = 0;
-        aegis_status status = stretch_once(run, i * spacing, &stretch, err);
+        aegis_status status = AEGIS_OK;
+        if (wanted->first > 0) { /* what comes before in the job */
+            run->first = 0;
+            run->end = wanted->first;
+            status = run_once(run, &unused, err);
+        }
+        run->first = wanted->first;
+        run->end = wanted->end;
+        if (status == AEGIS_OK) {
+            status = stretch_once(run, i * spacing, &stretch, err);
+        }
         if (status != AEGIS_OK) {
             return status;
         }
         longest = stretch > longest ? stretch : longest;
-        report(profiler, "ending runs", i + 1, STRETCH_POINTS);
+        report(profiler, "ending runs", i + 1, wanted->points);
     }
+    double bound = ceil((double)(longest + spacing) * wanted->factor);
+    *ret_stretch_ns = bound < (double)wanted->bound_ns ? (uint64_t)bound : wanted->bound_ns;
+    return AEGIS_OK;
+}
+
+/* Of a cut model the stretch is the longest of its segments'. */
+static aegis_status measure_stretches(aegis_profiler *profiler,
+                                      timed_run *run,
+                                      const aegis_profile_options *options,
+                                      aegis_profile *profile,
+                                      aegis_error *err)
+{
+    uint32_t segments = profile->segment_count;
     double factor = options->margin * fmax(1.0, profile->contention_factor);
-    double bound = ceil((double)(longest + spacing) * factor);
-    profile->stretch_ns = bound < (double)profile->bound_ns ? (uint64_t)bound : profile->bound_ns;
+    stretch_wanted wanted = {.end = 1,
+                             .points = STRETCH_POINTS,
+                             .length_ns = profile->alone.median_ns,
+                             .bound_ns = profile->bound_ns,
+                             .factor = factor};
+    if (!aegis_model_can_terminate(run->model)) {
+        profile->stretch_ns = profile->bound_ns;
+        for (uint32_t i = 0; i < segments; i++) {
+            profile->segments[i].stretch_ns = profile->segments[i].bound_ns;
+        }
+        return AEGIS_OK;
+    }
+    if (segments == 0) {
+        return measure_stretch(profiler, run, &wanted, &profile->stretch_ns, err);
+    }
+    wanted.points = STRETCH_POINTS / segments;
+    wanted.points = wanted.points < LEAST_STRETCH_POINTS ? LEAST_STRETCH_POINTS : wanted.points;
+    for (uint32_t i = 0; i < segments; i++) {
+        aegis_profile_segment *one = &profile->segments[i];
+        wanted.first = i;
+        wanted.end = i + 1;
+        wanted.length_ns = one->series.median_ns;
+        wanted.bound_ns = one->bound_ns;
+        aegis_status status = measure_stretch(profiler, run, &wanted, &one->stretch_ns, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+        profile->stretch_ns =
+            one->stretch_ns > profile->stretch_ns ? one->stretch_ns : profile->stretch_ns;
+    }
     return AEGIS_OK;
 }
 
@@ -220,19 +300,116 @@ static aegis_status warm_up(timed_run *run, uint32_t runs, uint64_t *ret_cold_ns
     return AEGIS_OK;
 }
 
-static aegis_status sample_loaded(
-    aegis_profiler *profiler, timed_run *run, uint64_t *samples, uint32_t count, aegis_error *err)
+typedef aegis_status (*sampler)(aegis_profiler *profiler,
+                                timed_run *run,
+                                const char *phase,
+                                uint64_t *samples,
+                                uint32_t count,
+                                aegis_error *err);
+
+/* With the load on the other lanes and the own caches swept. */
+static aegis_status sample_loaded(aegis_profiler *profiler,
+                                  timed_run *run,
+                                  sampler sample,
+                                  uint64_t *samples,
+                                  uint32_t count,
+                                  aegis_error *err)
 {
-    if (profiler->stressor == NULL) {
-        return sample_series(profiler, run, "profiling", samples, count, err);
+    aegis_status status = AEGIS_OK;
+    if (profiler->stressor != NULL) {
+        status = aegis_stressor_start(profiler->stressor, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
     }
-    aegis_status status = aegis_stressor_start(profiler->stressor, err);
+    run->sweep = profiler->sweep;
+    status = sample(profiler, run, "profiling under load", samples, count, err);
+    run->sweep = NULL;
+    if (profiler->stressor != NULL) {
+        aegis_status stopped =
+            aegis_stressor_stop(profiler->stressor, status == AEGIS_OK ? err : NULL);
+        status = status != AEGIS_OK ? status : stopped;
+    }
+    return status;
+}
+
+/* What one profile is made of. */
+typedef struct measurement {
+    aegis_profile_options options;
+    timed_run run;
+    uint64_t *samples; /* `count` of the job, or of each segment */
+    uint32_t count, segments;
+    bool under_load;
+    aegis_profile profile;
+} measurement;
+
+static aegis_status measure_job(aegis_profiler *profiler, measurement *m, aegis_error *err)
+{
+    const aegis_profile_options *options = &m->options;
+    aegis_profile *profile = &m->profile;
+    uint32_t alone = m->under_load ? m->count / ALONE_SHARE + 1 : m->count;
+    aegis_status status =
+        sample_series(profiler, &m->run, "profiling alone", m->samples, alone, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    status = sample_series(profiler, run, "profiling under load", samples, count, err);
-    aegis_status stopped = aegis_stressor_stop(profiler->stressor, status == AEGIS_OK ? err : NULL);
-    return status != AEGIS_OK ? status : stopped;
+    aegis_profile_summarise(m->samples, alone, options->quantile, options->assurance,
+                            &profile->alone);
+    if (m->under_load) {
+        status = sample_loaded(profiler, &m->run, sample_series, m->samples, m->count, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
+    aegis_profile_summarise(m->samples, m->count, options->quantile, options->assurance,
+                            &profile->loaded);
+    profile->bound_ns =
+        aegis_profile_compute_wcet(m->samples, m->count, options->quantile, options->assurance,
+                                   options->margin, &profile->method);
+    profile->contention_factor =
+        (double)profile->loaded.median_ns / (double)(profile->alone.median_ns + 1);
+    return AEGIS_OK;
+}
+
+static aegis_status measure_segments(aegis_profiler *profiler, measurement *m, aegis_error *err)
+{
+    const aegis_profile_options *options = &m->options;
+    aegis_profile *profile = &m->profile;
+    aegis_status status =
+        m->under_load
+            ? sample_loaded(profiler, &m->run, sample_segments, m->samples, m->count, err)
+            : sample_segments(profiler, &m->run, "profiling segments", m->samples, m->count, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    profile->bound_ns = 0;
+    profile->segment_count = m->segments;
+    for (uint32_t i = 0; i < m->segments; i++) {
+        uint64_t *samples = m->samples + (size_t)i * m->count;
+        aegis_profile_segment *one = &profile->segments[i];
+        aegis_profile_summarise(samples, m->count, options->quantile, options->assurance,
+                                &one->series);
+        one->bound_ns =
+            aegis_profile_compute_wcet(samples, m->count, options->quantile, options->assurance,
+                                       options->margin, &profile->method);
+        profile->bound_ns += one->bound_ns;
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status measure(aegis_profiler *profiler, measurement *m, aegis_error *err)
+{
+    aegis_status status = warm_up(&m->run, m->options.warm_up, &m->profile.cold_ns, err);
+    if (status == AEGIS_OK) {
+        status = measure_job(profiler, m, err);
+    }
+    if (status == AEGIS_OK && m->segments > 1) {
+        status = measure_segments(profiler, m, err);
+    }
+    if (status == AEGIS_OK) {
+        status = measure_stretches(profiler, &m->run, &m->options, &m->profile, err);
+    }
+    return status;
 }
 
 static aegis_status profile_model(aegis_profiler *profiler,
@@ -242,51 +419,63 @@ static aegis_status profile_model(aegis_profiler *profiler,
                                   aegis_profile *ret_profile,
                                   aegis_error *err)
 {
-    aegis_profile_options options = with_defaults(given);
-    aegis_status status = check_options(&options, err);
+    measurement m = {.options = with_defaults(given),
+                     .segments = aegis_model_segment_count(model),
+                     .under_load = under_load};
+    aegis_status status = check_options(&m.options, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    uint32_t count = options.min_samples;
-    uint32_t alone = under_load ? count / ALONE_SHARE + 1 : count;
-    uint64_t *samples = aegis_allocate_zeroed(&profiler->allocator, count, sizeof *samples);
-    if (samples == NULL) {
+    if (m.segments > AEGIS_MAX_SEGMENTS) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "%s has %u segments; at most %d can be scheduled",
+                               aegis_model_name(model), m.segments, AEGIS_MAX_SEGMENTS);
+    }
+    m.count = m.options.min_samples;
+    size_t room = (size_t)m.count * m.segments;
+    m.samples = aegis_allocate_zeroed(&profiler->allocator, room, sizeof *m.samples);
+    if (m.samples == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                               "no host memory for %u samples", count);
+                               "no host memory for %zu samples", room);
     }
-    timed_run run = {
-        .clock = &profiler->config.clock, .stream = profiler->config.stream, .model = model};
-    aegis_profile profile = {
-        .quantile = options.quantile, .assurance = options.assurance, .margin = options.margin};
-    status = warm_up(&run, options.warm_up, &profile.cold_ns, err);
-    if (status != AEGIS_OK) {
-        goto done;
-    }
-    status = sample_series(profiler, &run, "profiling alone", samples, alone, err);
-    if (status != AEGIS_OK) {
-        goto done;
-    }
-    aegis_profile_summarise(samples, alone, options.quantile, options.assurance, &profile.alone);
-    if (under_load) {
-        run.sweep = profiler->sweep;
-        status = sample_loaded(profiler, &run, samples, count, err);
-        run.sweep = NULL;
-        if (status != AEGIS_OK) {
-            goto done;
-        }
-    }
-    aegis_profile_summarise(samples, count, options.quantile, options.assurance, &profile.loaded);
-    profile.bound_ns = aegis_profile_compute_wcet(
-        samples, count, options.quantile, options.assurance, options.margin, &profile.method);
-    profile.contention_factor =
-        (double)profile.loaded.median_ns / (double)(profile.alone.median_ns + 1);
-    status = measure_stretch(profiler, &run, &options, &profile, err);
+    m.run = (timed_run){.clock = &profiler->config.clock,
+                        .stream = profiler->config.stream,
+                        .model = model,
+                        .end = m.segments};
+    m.profile = (aegis_profile){.quantile = m.options.quantile,
+                                .assurance = m.options.assurance,
+                                .margin = m.options.margin};
+    status = measure(profiler, &m, err);
     if (status == AEGIS_OK) {
-        *ret_profile = profile;
+        *ret_profile = m.profile;
     }
-done:
-    aegis_deallocate(&profiler->allocator, samples, count, sizeof *samples);
+    aegis_deallocate(&profiler->allocator, m.samples, room, sizeof *m.samples);
     return status;
+}
+
+uint32_t aegis_profile_segments(const aegis_profile *profile)
+{
+    return profile->segment_count > 1 ? profile->segment_count : 1;
+}
+
+aegis_profile_segment aegis_profile_segment_at(const aegis_profile *profile, uint32_t segment)
+{
+    if (profile->segment_count > 1) {
+        return profile->segments[segment];
+    }
+    return (aegis_profile_segment){.series = profile->loaded,
+                                   .bound_ns = profile->bound_ns,
+                                   .stretch_ns = profile->stretch_ns};
+}
+
+uint64_t aegis_profile_longest_ns(const aegis_profile *profile)
+{
+    uint64_t longest = 0;
+    for (uint32_t i = 0; i < aegis_profile_segments(profile); i++) {
+        uint64_t bound = aegis_profile_segment_at(profile, i).bound_ns;
+        longest = bound > longest ? bound : longest;
+    }
+    return longest;
 }
 
 aegis_status aegis_profiler_create(const aegis_profiler_config *config,

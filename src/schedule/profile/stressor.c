@@ -84,7 +84,7 @@ void aegis_stressor_destroy(aegis_stressor *stressor)
         return;
     }
     aegis_allocator allocator = stressor->allocator;
-    for (size_t i = 0; i < stressor->count; i++) {
+    for (size_t i = 0; stressor->lanes != NULL && i < stressor->count; i++) {
         aegis_deallocate(&allocator, stressor->lanes[i].memory, STRESS_FLOATS, sizeof(float));
     }
     aegis_deallocate(&allocator, stressor->lanes, stressor->count, sizeof *stressor->lanes);

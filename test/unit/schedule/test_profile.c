@@ -167,6 +167,83 @@ static void profile_file_round_trip(void **state)
     assert_int_equal(aegis_profile_load(path, other, &loaded, &err), AEGIS_ERROR_NOT_FOUND);
 }
 
+static void profile_of_a_cut_model_round_trip(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/aegis-profile-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    aegis_profile written = example(), loaded;
+    aegis_error err = {0};
+    assert_int_equal(aegis_profile_segments(&written), 1);
+    assert_int_equal(aegis_profile_segment_at(&written, 0).bound_ns, 9);
+    assert_int_equal(aegis_profile_segment_at(&written, 0).stretch_ns, 4);
+    assert_int_equal(aegis_profile_longest_ns(&written), 9);
+    written.segment_count = 2;
+    written.segments[0] = (aegis_profile_segment){
+        .series = {100, 1, 1, 2, 2, 2, 0.5}, .bound_ns = 3, .stretch_ns = 1};
+    written.segments[1] = (aegis_profile_segment){
+        .series = {100, 2, 3, 3, 4, 4, 0.5}, .bound_ns = 6, .stretch_ns = 4};
+    assert_int_equal(aegis_profile_save(path, &written, &err), AEGIS_OK);
+    assert_int_equal(aegis_profile_load(path, written.key, &loaded, &err), AEGIS_OK);
+    assert_memory_equal(&loaded, &written, sizeof loaded);
+    assert_int_equal(aegis_profile_segments(&loaded), 2);
+    assert_int_equal(aegis_profile_longest_ns(&loaded), 6);
+    written.segments[1].bound_ns = 7; /* no longer what the model's bound says */
+    assert_int_equal(aegis_profile_save(path, &written, &err), AEGIS_OK);
+    assert_int_equal(aegis_profile_load(path, written.key, &loaded, &err), AEGIS_ERROR_PARSE);
+    unlink(path);
+}
+
+/* What was kept before segments were measured is not used. */
+static void other_layouts_are_refused(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/aegis-profile-XXXXXX", text[4096];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    aegis_profile written = example(), loaded;
+    aegis_error err = {0};
+    assert_int_equal(aegis_profile_save(path, &written, &err), AEGIS_OK);
+    FILE *file = fopen(path, "r");
+    size_t size = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[size] = '\0';
+    char *layout = strstr(text, "\"layout\": 2");
+    assert_non_null(layout);
+    layout[10] = '1';
+    file = fopen(path, "w");
+    fputs(text, file);
+    fclose(file);
+    assert_int_equal(aegis_profile_load(path, written.key, &loaded, &err), AEGIS_ERROR_PARSE);
+    close(fd);
+    unlink(path);
+}
+
+static void key_holds_the_cuts(void **state)
+{
+    (void)state;
+    static const uint32_t two[] = {3, 7}, other[] = {3, 8}, joined[] = {37};
+    uint32_t many[AEGIS_MAX_SEGMENTS] = {0};
+    char whole[65], a[65], b[65], c[65], d[65];
+    aegis_error err = {0};
+    memset(whole, 'a', 64);
+    whole[64] = '\0';
+    assert_int_equal(aegis_profile_cut_key(whole, NULL, 0, a, &err), AEGIS_OK);
+    assert_string_equal(a, whole);
+    assert_int_equal(aegis_profile_cut_key(whole, two, 2, a, &err), AEGIS_OK);
+    assert_int_equal(aegis_profile_cut_key(whole, other, 2, b, &err), AEGIS_OK);
+    assert_int_equal(aegis_profile_cut_key(whole, joined, 1, c, &err), AEGIS_OK);
+    assert_int_equal(aegis_profile_cut_key(whole, two, 2, d, &err), AEGIS_OK);
+    assert_string_equal(a, d);
+    assert_string_not_equal(a, b);
+    assert_string_not_equal(a, c);
+    assert_string_not_equal(a, whole);
+    assert_int_equal(aegis_profile_cut_key(whole, many, AEGIS_MAX_SEGMENTS, d, &err),
+                     AEGIS_ERROR_UNSUPPORTED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +254,9 @@ int main(void)
         cmocka_unit_test(bound_covers_the_quantile_as_often_as_promised),
         cmocka_unit_test(summary_of_a_series),
         cmocka_unit_test(profile_file_round_trip),
+        cmocka_unit_test(profile_of_a_cut_model_round_trip),
+        cmocka_unit_test(other_layouts_are_refused),
+        cmocka_unit_test(key_holds_the_cuts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

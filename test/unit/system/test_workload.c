@@ -237,6 +237,15 @@ static const refusal refusals[] = {
      "w.toml:3:1: [[model]] \"a\": period: is missing", "200ms"},
     {DEVICE MODEL MODEL, AEGIS_ERROR_CONFIG,
      "w.toml:8:8: [[model]] \"a\": name: the model at line 3", "name of its own"},
+    {DEVICE "[schedule]\ncuts = \"atuo\"\n", AEGIS_ERROR_CONFIG,
+     "w.toml:4:8: [schedule]: cuts: \"atuo\" is no way to cut (did you mean \"auto\"?)",
+     "\"none\" or a number of segments"},
+    {DEVICE "[schedule]\ncuts = [3]\n", AEGIS_ERROR_CONFIG,
+     "w.toml:4:8: [schedule]: cuts: expected", "got an array"},
+    {KEYS("cuts = 65\n"), AEGIS_ERROR_CONFIG, AT_7(8, "cuts") "65 segments", "1 to 64"},
+    {KEYS("cuts = true\n"), AEGIS_ERROR_CONFIG, AT_7(8, "cuts") "expected", "list of positions"},
+    {KEYS("cuts = [4, 4]\n"), AEGIS_ERROR_CONFIG, AT_7(12, "cuts") "position 2 must be", "ascend"},
+    {KEYS("cuts = [0]\n"), AEGIS_ERROR_CONFIG, AT_7(9, "cuts") "position 1 must be", "at least 1"},
     {KEYS("perod = \"1ms\"\n"), AEGIS_ERROR_CONFIG, AT_7(1, "perod") "unknown key", "\"period\""},
     {KEYS("variants = []\n"), AEGIS_ERROR_UNSUPPORTED, AT_7(12, "variants") "not supported",
      "one [[model]] for each shape"},
@@ -488,6 +497,40 @@ static void null_arguments_are_refused(void **state)
     aegis_workload_free(NULL);
 }
 
+static const aegis_workload_cuts *cuts_of(const char *text, aegis_workload **workload)
+{
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_error err = {0};
+    assert_int_equal(aegis_workload_parse(text, strlen(text), "w.toml", &allocator, workload, &err),
+                     AEGIS_OK);
+    return &(*workload)->models[0].cuts;
+}
+
+static void cuts_of_a_model_come_before_those_of_the_schedule(void **state)
+{
+    (void)state;
+    aegis_workload *w;
+    const aegis_workload_cuts *cuts = cuts_of(DEVICE MODEL, &w);
+    assert_int_equal(cuts->mode, AEGIS_CUTS_NONE);
+    aegis_workload_free(w);
+    cuts = cuts_of(DEVICE "[schedule]\ncuts = \"auto\"\n" MODEL, &w);
+    assert_int_equal(w->cuts.mode, AEGIS_CUTS_AUTO);
+    assert_int_equal(cuts->mode, AEGIS_CUTS_AUTO);
+    assert_int_equal(cuts->place.line, 0);
+    aegis_workload_free(w);
+    cuts = cuts_of(DEVICE "[schedule]\ncuts = \"auto\"\n" MODEL "cuts = [2, 9]\n", &w);
+    assert_int_equal(cuts->mode, AEGIS_CUTS_AT);
+    assert_int_equal(cuts->position_count, 2);
+    assert_int_equal(cuts->positions[1], 9);
+    assert_int_equal(cuts->place.line, 9);
+    aegis_workload_free(w);
+    cuts = cuts_of(DEVICE "[schedule]\ncuts = 5\n" MODEL "cuts = \"none\"\n", &w);
+    assert_int_equal(w->cuts.mode, AEGIS_CUTS_EVEN);
+    assert_int_equal(w->cuts.segments, 5);
+    assert_int_equal(cuts->mode, AEGIS_CUTS_NONE);
+    aegis_workload_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -499,6 +542,7 @@ int main(void)
         cmocka_unit_test(files_are_found_beside_the_workload),
         cmocka_unit_test(cache_folder_comes_from_the_environment),
         cmocka_unit_test(null_arguments_are_refused),
+        cmocka_unit_test(cuts_of_a_model_come_before_those_of_the_schedule),
     };
     return cmocka_run_group_tests_name("workload", tests, NULL, NULL);
 }

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whole systems of null models that are refused whole and admitted cut. Their profiles are not
+ * measured here but written into the cache under the keys that the system will look for, with
+ * bounds far above what the models take, so that verdicts do not hang on how busy the machine is.
+ */
+#include "system_test.h"
+
+#include <sys/stat.h>
+
+#define OPERATORS 8
+#define LONG_OPERATOR "2ms"
+/* Bounds: of one operator of the long model, and of the urgent one. */
+#define OPERATOR_NS (20 * UINT64_C(1000000))
+#define URGENT_NS (5 * UINT64_C(1000000))
+#define STRETCH_NS (4 * UINT64_C(1000000))
+
+static char folder[] = "/tmp/aegisrt-cuts-XXXXXX";
+
+static void write_file(const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* `faults`: a list of them, or NULL. */
+static void write_long_model(const char *faults)
+{
+    char text[4096];
+    size_t at = (size_t)snprintf(
+        text, sizeof text,
+        "{\"inputs\":[{\"name\":\"x\",\"dtype\":\"f32\",\"shape\":[1,4]}],"
+        "\"outputs\":[{\"name\":\"y\",\"dtype\":\"f32\",\"shape\":[1,4]}],\"operators\":[");
+    for (int i = 0; i < OPERATORS; i++) {
+        at += (size_t)snprintf(text + at, sizeof text - at,
+                               "%s{\"spin\":\"" LONG_OPERATOR "\",\"bytes\":%d}", i == 0 ? "" : ",",
+                               i % 3 == 2 ? 512 : 8192);
+    }
+    snprintf(text + at, sizeof text - at, "]%s%s}",
+             faults == NULL ? "" : ",\"faults\":", faults == NULL ? "" : faults);
+    write_file("long.null", text);
+}
+
+static void write_urgent_model(void)
+{
+    write_file("urgent.null", "{\"inputs\":[{\"name\":\"x\",\"dtype\":\"f32\",\"shape\":[1,4]}],"
+                              "\"outputs\":[{\"name\":\"y\",\"dtype\":\"f32\",\"shape\":[1,4]}],"
+                              "\"operators\":[{\"spin\":\"300us\",\"bytes\":256}]}");
+}
+
+/* ---- profiles ---- */
+
+typedef struct planter {
+    aegis_allocator allocator;
+    aegis_device *device;
+    aegis_backend *backend;
+} planter;
+
+static void planter_init(planter *p)
+{
+    aegis_error err = {0};
+    const aegis_device_config device = {.kind = AEGIS_DEVICE_HOST, .arena_bytes = 1 << 16};
+    const aegis_backend_config backend = {
+        .runtime = "null", .cache_dir = folder, .consumer = "test"};
+    p->allocator = aegis_allocator_default();
+    check(aegis_device_create(&device, &p->allocator, &p->device, &err), &err);
+    check(aegis_backend_create(&backend, p->device, &p->allocator, &p->backend, &err), &err);
+}
+
+static void planter_finish(planter *p)
+{
+    aegis_backend_destroy(p->backend);
+    aegis_device_destroy(p->device);
+}
+
+/* The key under which the system will look for the profile of this file with these cuts. */
+static void
+key_of(const planter *p, const char *path, const uint32_t *cuts, size_t count, char key[65])
+{
+    const aegis_profile_options options = {.min_samples = 100, .quantile = 0.9};
+    aegis_model_config config = {.name = "m", .path = path, .cuts = cuts, .cut_count = count};
+    aegis_model *model = NULL;
+    aegis_error err = {0};
+    char whole[65];
+    check(aegis_model_open(p->backend, &config, &model, &err), &err);
+    check(aegis_profile_make_key(model, aegis_device_get_capabilities(p->device), 1, 1, &options,
+                                 whole, &err),
+          &err);
+    check(aegis_profile_cut_key(whole, cuts, count, key, &err), &err);
+    aegis_model_close(model);
+}
+
+static aegis_profile_series series_of(uint64_t time_ns)
+{
+    return (aegis_profile_series){.samples = 100,
+                                  .best_ns = time_ns,
+                                  .median_ns = time_ns,
+                                  .average_ns = time_ns,
+                                  .quantile_ns = time_ns,
+                                  .worst_ns = time_ns};
+}
+
+static void plant(const aegis_profile *profile)
+{
+    char file[300];
+    aegis_error err = {0};
+    snprintf(file, sizeof file, "%s/cache/profile-%.32s.json", folder, profile->key);
+    check(aegis_profile_save(file, profile, &err), &err);
+}
+
+static aegis_profile profile_of(uint64_t bound_ns)
+{
+    return (aegis_profile){.alone = series_of(bound_ns / 10),
+                           .loaded = series_of(bound_ns / 10),
+                           .contention_factor = 1,
+                           .quantile = 0.9,
+                           .assurance = 0.95,
+                           .margin = 10,
+                           .bound_ns = bound_ns,
+                           .stretch_ns = STRETCH_NS};
+}
+
+/* The long model with every set of cuts. */
+static void plant_long(const planter *p)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/long.null", folder);
+    for (unsigned set = 0; set < 1u << (OPERATORS - 1); set++) {
+        aegis_profile profile = profile_of(OPERATORS * OPERATOR_NS);
+        uint32_t cuts[OPERATORS], last = 0;
+        size_t count = 0;
+        for (uint32_t i = 1; i <= OPERATORS; i++) {
+            if (i < OPERATORS && (set >> (i - 1) & 1) == 0) {
+                continue;
+            }
+            cuts[count] = i;
+            profile.segments[count++] =
+                (aegis_profile_segment){.series = series_of((i - last) * OPERATOR_NS / 10),
+                                        .bound_ns = (i - last) * OPERATOR_NS,
+                                        .stretch_ns = STRETCH_NS};
+            last = i;
+        }
+        profile.segment_count = count > 1 ? (uint32_t)count : 0;
+        key_of(p, path, cuts, count - 1, profile.key);
+        plant(&profile);
+    }
+}
+
+static void plant_urgent(const planter *p)
+{
+    char path[256];
+    aegis_profile profile = profile_of(URGENT_NS);
+    snprintf(path, sizeof path, "%s/urgent.null", folder);
+    key_of(p, path, NULL, 0, profile.key);
+    plant(&profile);
+}
+
+/* Faults do not change what a model takes, but they change its file, and with it every key. */
+static void use_long_model(const char *faults)
+{
+    planter p;
+    write_long_model(faults);
+    planter_init(&p);
+    plant_long(&p);
+    plant_urgent(&p);
+    planter_finish(&p);
+}
+
+/* ---- workloads ---- */
+
+static const char *
+workload_text(const char *policy, const char *schedule, const char *model, const char *overrun)
+{
+    static char text[2048];
+    snprintf(
+        text, sizeof text,
+        "[device]\nkind = \"host\"\nmemory = \"16MiB\"\n"
+        "[schedule]\npolicy = \"%s\"\nqueue_depth = 8\n%s"
+        "[[model]]\nname = \"urgent\"\npath = \"%s/urgent.null\"\nbackend = \"null\"\n"
+        "period = \"200ms\"\ndeadline = \"110ms\"\npriority = 1\nconfidence = 0.9\n"
+        "samples = 100\noverrun = \"report\"\n"
+        "[[model]]\nname = \"long\"\npath = \"%s/long.null\"\nbackend = \"null\"\n"
+        "period = \"600ms\"\noffset = \"192ms\"\npriority = 2\nconfidence = 0.9\nsamples = 100\n"
+        "overrun = \"%s\"\n%s",
+        policy, schedule, folder, folder, overrun, model);
+    return text;
+}
+
+enum {
+    URGENT,
+    LONG
+};
+
+static const aegis_system_model *models_of(const running *r)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(r->system, &count);
+    assert_int_equal(count, 2);
+    return models;
+}
+
+static void whole_models_are_refused(void **state)
+{
+    (void)state;
+    const char *const policies[] = {"np-edf", "np-fp"};
+    use_long_model(NULL);
+    for (size_t i = 0; i < 2; i++) {
+        running r;
+        prepare(&r, workload_text(policies[i], "", "", "report"), (aegis_system_options){0});
+        const aegis_system_model *models = models_of(&r);
+        assert_true(models[URGENT].admitted);
+        assert_false(models[LONG].admitted);
+        assert_int_equal(models[LONG].segments, 1);
+        assert_int_equal(models[LONG].cuts.count, 0);
+        assert_int_equal(models[LONG].answer.blocker, LONG);
+        assert_non_null(strstr(models[LONG].reason, "long"));
+        tear_down(&r);
+    }
+}
+
+typedef struct seen {
+    size_t between, long_starts;
+} seen;
+
+/* Counts dispatches of the urgent model between two segments of one job of the long one. */
+static seen look_at_trace(const running *r)
+{
+    seen s = {0};
+    aegis_trace_file *file;
+    aegis_error err = {0};
+    uint64_t last_job = 0; /* of the long model */
+    bool urgent_since = false;
+    size_t ring = 0, count = 0;
+    check(aegis_trace_file_open(r->trace, &r->allocator, &file, &err), &err);
+    assert_non_null(strstr(aegis_trace_file_header(file), "\"cuts\":[{\"position\":"));
+    assert_true(aegis_trace_file_ring_find(file, "orchestrator", &ring));
+    const aegis_trace_record *records = aegis_trace_file_ring_records(file, ring, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (records[i].kind != AEGIS_TRACE_DISPATCH) {
+            continue;
+        }
+        if (records[i].model == LONG) {
+            s.between += records[i].a > 0 && urgent_since && records[i].job == last_job;
+            s.long_starts += records[i].a == 0;
+            last_job = records[i].job;
+        }
+        urgent_since = records[i].model == URGENT;
+    }
+    aegis_trace_file_close(file);
+    return s;
+}
+
+static void check_run(const running *r)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        aegis_model_metrics m = metrics_of(r, i);
+        numbers_add_up(&m.counters);
+        assert_int_equal(m.counters.unexcused, 0);
+        assert_int_equal(m.counters.aborted, 0);
+        assert_true(m.counters.completed + m.counters.excused > 0);
+    }
+    aegis_replay_result result = replay(r);
+    assert_true(result.decisions > 40);
+    assert_int_equal(result.identical, result.decisions);
+    assert_false(result.first_difference.found);
+}
+
+static void prepare_admitted(running *r, const char *toml)
+{
+    prepare(r, toml, (aegis_system_options){0});
+    const aegis_system_model *models = models_of(r);
+    if (!models[URGENT].admitted || !models[LONG].admitted) {
+        fail_msg("refused: %s%s", models[URGENT].reason, models[LONG].reason);
+    }
+    assert_true(models[URGENT].profile_from_cache && models[LONG].profile_from_cache);
+}
+
+static void cuts_admit_and_decisions_come_at_segment_ends(void **state)
+{
+    (void)state;
+    const char *const policies[] = {"np-edf", "np-fp"};
+    use_long_model(NULL);
+    for (size_t i = 0; i < 2; i++) {
+        running r;
+        aegis_error err = {0};
+        prepare_admitted(&r, workload_text(policies[i], "cuts = \"auto\"\n", "", "report"));
+        const aegis_system_model *models = models_of(&r);
+        const aegis_system_cuts *cuts = &models[LONG].cuts;
+        assert_int_equal(models[LONG].segments, cuts->count + 1);
+        assert_true(cuts->count >= 1 && cuts->tries >= 1);
+        assert_int_equal(cuts->limited_by, URGENT);
+        assert_true(cuts->longest_before_ns > cuts->tolerance_ns);
+        assert_true(cuts->longest_after_ns < cuts->longest_before_ns);
+        assert_int_equal(cuts->overhead_ns,
+                         (int64_t)models[LONG].profile.bound_ns - (int64_t)cuts->whole_bound_ns);
+        assert_int_equal(models[URGENT].cuts.count, 0);
+        check(aegis_system_start(r.system, &err), &err);
+        let_run(4);
+        check(aegis_system_stop(r.system, &err), &err);
+        check_run(&r);
+        seen s = look_at_trace(&r);
+        assert_true(s.long_starts >= 3);
+        assert_true(s.between >= 1);
+        tear_down(&r);
+    }
+}
+
+static void positions_as_told(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0};
+    use_long_model(NULL);
+    prepare(&r, workload_text("np-edf", "", "cuts = [3, 6]\n", "report"),
+            (aegis_system_options){0});
+    const aegis_system_cuts *cuts = &models_of(&r)[LONG].cuts;
+    assert_int_equal(cuts->mode, AEGIS_CUTS_AT);
+    assert_int_equal(cuts->count, 2);
+    assert_int_equal(cuts->at[1].position, 6);
+    assert_int_equal(cuts->at[0].live_bytes, 512); /* tensor 2 crosses position 3 */
+    assert_int_equal(cuts->at[1].live_tensors, 1);
+    tear_down(&r);
+    /* A position that is none is said to be wrong where it stands. */
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_workload *workload = NULL;
+    aegis_system *system = NULL;
+    const char *text = workload_text("np-edf", "", "cuts = [40]\n", "report");
+    check(aegis_workload_parse(text, strlen(text), "test.toml", &allocator, &workload, &err), &err);
+    assert_int_equal(aegis_system_create(workload, NULL, &allocator, &system, &err),
+                     AEGIS_ERROR_CONFIG);
+    if (strstr(err.message, "test.toml:27:8: [[model]] \"long\": cuts") == NULL ||
+        strstr(err.message, "from 1 to 7") == NULL) {
+        fail_msg("%s", err.message);
+    }
+    aegis_workload_free(workload);
+}
+
+static void even_cuts_and_options_that_override(void **state)
+{
+    (void)state;
+    running r;
+    const aegis_workload_cuts three = {.mode = AEGIS_CUTS_EVEN, .segments = 3};
+    use_long_model(NULL);
+    prepare(&r, workload_text("fifo", "cuts = \"none\"\n", "", "report"),
+            (aegis_system_options){.cuts = &three});
+    const aegis_system_model *models = models_of(&r);
+    assert_int_equal(models[LONG].cuts.mode, AEGIS_CUTS_EVEN);
+    assert_true(models[LONG].segments >= 2 && models[LONG].segments <= 3);
+    assert_int_equal(models[URGENT].segments, 1); /* one operator: nowhere to cut */
+    tear_down(&r);
+}
+
+/* The second job hangs in its middle, is ended, and the jobs after it run as ever. */
+static void job_ended_between_its_segments(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0};
+    use_long_model("[{\"run\":2,\"operator\":5,\"kind\":\"hang\"}]");
+    prepare_admitted(&r, workload_text("np-edf", "", "cuts = [2, 4, 6]\n", "abort"));
+    check(aegis_system_start(r.system, &err), &err);
+    let_run(3);
+    check(aegis_system_stop(r.system, &err), &err);
+    aegis_model_metrics m = metrics_of(&r, LONG);
+    numbers_add_up(&m.counters);
+    assert_true(m.counters.aborted >= 1);
+    assert_true(m.counters.completed + m.counters.missed >= 1);
+    aegis_replay_result result = replay(&r);
+    assert_int_equal(result.identical, result.decisions);
+    tear_down(&r);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    write_urgent_model();
+    char cache[300];
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    if (mkdir(cache, 0700) != 0) {
+        return -1;
+    }
+    return setenv("AEGISRT_CACHE_DIR", cache, 1);
+}
+
+static int tear_all_down(void **state)
+{
+    (void)state;
+    char command[320];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_models_are_refused),
+        cmocka_unit_test(cuts_admit_and_decisions_come_at_segment_ends),
+        cmocka_unit_test(positions_as_told),
+        cmocka_unit_test(even_cuts_and_options_that_override),
+        cmocka_unit_test(job_ended_between_its_segments),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_all_down);
+}
