@@ -4,6 +4,7 @@
 #include "json.h"
 
 #include <aegisrt/admission.h>
+#include <aegisrt/certificate.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,7 +16,8 @@
 
 enum {
     ADMIT_EXPLAIN,
-    ADMIT_TIMEOUT
+    ADMIT_TIMEOUT,
+    ADMIT_CERTIFICATE
 };
 
 #define LARGEST_INPUT ((size_t)16 << 20)
@@ -26,11 +28,13 @@ enum {
 typedef struct options {
     bool explain;
     uint64_t timeout_ns; /* 0: none */
+    const char *certificate;
 } options;
 
 static const cli_option list[] = {
     [ADMIT_EXPLAIN] = {"explain", NULL, "say also what of each task would fit"},
     [ADMIT_TIMEOUT] = {"timeout", "SECONDS", "give up after this time, with exit code 6"},
+    [ADMIT_CERTIFICATE] = {"certificate", "FILE", "write the proof there, for `aegisrt verify`"},
 };
 
 static const cli_command command = {
@@ -47,7 +51,8 @@ static const cli_command command = {
         "Exits 0 when every deadline is always met, 3 when not, 6 when the time ended the "
         "analysis.",
     .examples = "  aegisrt admit tasks.json\n"
-                "  aegisrt admit --json --timeout 5 - < tasks.json\n",
+                "  aegisrt admit --json --timeout 5 - < tasks.json\n"
+                "  aegisrt admit --certificate proof.json tasks.json; aegisrt verify proof.json\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
 };
@@ -57,6 +62,10 @@ static int take(void *self, size_t option, const char *argument)
     options *opts = self;
     if (option == ADMIT_EXPLAIN) {
         opts->explain = true;
+        return CLI_EXIT_OK;
+    }
+    if (option == ADMIT_CERTIFICATE) {
+        opts->certificate = argument;
         return CLI_EXIT_OK;
     }
     return cli_take_duration("timeout", argument, &opts->timeout_ns);
@@ -350,6 +359,11 @@ static int admit(const aegis_taskset *set, const options *opts, const cli_common
     int code = common->format == CLI_TABLE ? print_table(&r) : print_json(&r, common->format);
     if (code == CLI_EXIT_OK) {
         code = exit_code_of_verdict(result.verdict);
+    }
+    if (opts->certificate != NULL && result.verdict != AEGIS_ADMISSION_UNDECIDED &&
+        aegis_certificate_save(opts->certificate, r.policy, r.tasks, r.count, &result, &limits,
+                               &allocator, &err) != AEGIS_OK) {
+        code = cli_fail(common, &err);
     }
     free(r.fits);
     free(r.fit_known);

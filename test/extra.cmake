@@ -25,3 +25,14 @@ if(TARGET test_unit_trace_export)
   set_tests_properties(unit.trace.perfetto PROPERTIES LABELS unit SKIP_RETURN_CODE 77 TIMEOUT 120
     FIXTURES_REQUIRED trace_sample)
 endif()
+
+# The statistics of profiles, recomputed by other means.
+if(TARGET test_unit_schedule_extreme)
+  find_program(AEGISRT_PYTHON3 python3)
+  if(AEGISRT_PYTHON3)
+    add_test(NAME unit.schedule.profile_oracle COMMAND ${AEGISRT_PYTHON3} -B
+      "${CMAKE_CURRENT_SOURCE_DIR}/python/check_profile_statistics.py"
+      "$<TARGET_FILE:test_unit_schedule_extreme>")
+    set_tests_properties(unit.schedule.profile_oracle PROPERTIES LABELS unit TIMEOUT 300)
+  endif()
+endif()

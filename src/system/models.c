@@ -2,10 +2,12 @@
 /* From a workload's model to a proved place in the pool: load, wrap, profile, request, analyse. */
 #include "system/internal.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void aegis_system_report(
     aegis_system *system, const char *phase, const char *model, uint32_t done, uint32_t total)
@@ -151,6 +153,27 @@ static aegis_status create_profiler(aegis_system *system, aegis_error *err)
     return aegis_profiler_create(&config, &system->allocator, &system->profiler, err);
 }
 
+static void profile_path(const aegis_system *system, const char *key, char *path, size_t size)
+{
+    snprintf(path, size, "%s/profile-%.32s.json", system->workload->cache_dir, key);
+}
+
+aegis_status
+aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_error *err)
+{
+    char path[4096];
+    if (model >= system->workload->model_count) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NOT_FOUND,
+                               "the workload has no model %u", model);
+    }
+    profile_path(system, system->models[model].profile.key, path, sizeof path);
+    if (unlink(path) != 0 && errno != ENOENT) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_IO,
+                               "cannot remove %s: %s", path, strerror(errno));
+    }
+    return AEGIS_OK;
+}
+
 /* Step 3. A kept profile is used only when everything that moves the figures is equal. */
 static aegis_status profile_model(aegis_system *system, size_t index, aegis_error *err)
 {
@@ -159,7 +182,9 @@ static aegis_status profile_model(aegis_system *system, size_t index, aegis_erro
     aegis_profile_options options = {.min_samples = wanted->samples,
                                      .quantile = wanted->confidence,
                                      .assurance = wanted->assurance,
-                                     .margin = wanted->margin};
+                                     .margin = wanted->margin,
+                                     .extreme_value = wanted->extreme_value,
+                                     .exceedance = wanted->exceedance};
     char key[65], path[4096];
     aegis_status status =
         aegis_profile_make_key(system->entries[index].model, &system->capabilities,
@@ -167,7 +192,7 @@ static aegis_status profile_model(aegis_system *system, size_t index, aegis_erro
     if (status != AEGIS_OK) {
         return status;
     }
-    snprintf(path, sizeof path, "%s/profile-%.32s.json", system->workload->cache_dir, key);
+    profile_path(system, key, path, sizeof path);
     if (!system->options.fresh_profiles &&
         aegis_profile_load(path, key, &model->profile, NULL) == AEGIS_OK) {
         model->profile_from_cache = true;

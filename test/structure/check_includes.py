@@ -50,6 +50,7 @@ PUBLIC = {
     "backend.h": "backend",
     "ext/backend_ops.h": "backend",
     "admission.h": "schedule",
+    "certificate.h": "schedule",
     "policy.h": "schedule",
     "profile.h": "schedule",
     "replay.h": "schedule",

@@ -18,6 +18,8 @@
 /* Instants of one run at which its end is asked for. */
 #define STRETCH_POINTS 24u
 #define ALONE_SHARE 4u
+/* Least number of runs when a tail is to be fitted: 100 of them above the threshold. */
+#define EXTREME_SAMPLES 1000u
 /* Larger than the caches of a core: 16 MiB. */
 #define SWEEP_WORDS ((size_t)2 << 20)
 
@@ -99,6 +101,9 @@ static aegis_profile_options with_defaults(const aegis_profile_options *given)
     options.min_samples = options.min_samples > 0 ? options.min_samples : 100;
     options.max_samples = options.max_samples > 0 ? options.max_samples : 20000;
     options.warm_up = options.warm_up > 0 ? options.warm_up : 5;
+    if (options.extreme_value && options.min_samples < EXTREME_SAMPLES) {
+        options.min_samples = EXTREME_SAMPLES;
+    }
     uint32_t needed = aegis_profile_samples_needed(options.quantile, options.assurance);
     if (options.min_samples < needed) {
         options.min_samples = needed;
@@ -275,9 +280,17 @@ static aegis_status profile_model(aegis_profiler *profiler,
             goto done;
         }
     }
+    if (options.extreme_value) { /* before the samples lose their order */
+        status = aegis_extreme_fit_samples(samples, count, &options, &profiler->allocator,
+                                           &profile.extreme, err);
+        if (status != AEGIS_OK) {
+            goto done;
+        }
+    }
     aegis_profile_summarise(samples, count, options.quantile, options.assurance, &profile.loaded);
     profile.bound_ns = aegis_profile_compute_wcet(
         samples, count, options.quantile, options.assurance, options.margin, &profile.method);
+    aegis_profile_apply_extreme(&profile);
     profile.contention_factor =
         (double)profile.loaded.median_ns / (double)(profile.alone.median_ns + 1);
     status = measure_stretch(profiler, &run, &options, &profile, err);
