@@ -5,6 +5,7 @@
 #include "json.h"
 
 #include <aegisrt/admission.h>
+#include <aegisrt/certificate.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -17,7 +18,8 @@
 enum {
     ADMIT_ASSIGN,
     ADMIT_EXPLAIN,
-    ADMIT_TIMEOUT
+    ADMIT_TIMEOUT,
+    ADMIT_CERTIFICATE
 };
 
 #define LARGEST_INPUT ((size_t)16 << 20)
@@ -30,6 +32,7 @@ typedef struct options {
     bool assign;
     bool explain;
     uint64_t timeout_ns; /* 0: none */
+    const char *certificate;
 } options;
 
 static const cli_option list[] = {
@@ -38,6 +41,7 @@ static const cli_option list[] = {
     [ADMIT_EXPLAIN] = {"explain", NULL,
                        "derive each response in numbers; what of each task would fit"},
     [ADMIT_TIMEOUT] = {"timeout", "SECONDS", "give up after this time, with exit code 6"},
+    [ADMIT_CERTIFICATE] = {"certificate", "FILE", "write the proof there, for `aegisrt verify`"},
 };
 
 static const cli_command command = {
@@ -56,7 +60,8 @@ static const cli_command command = {
         "analysis.",
     .examples = "  aegisrt admit tasks.json\n"
                 "  aegisrt admit --assign --explain tasks.json\n"
-                "  aegisrt admit --json --timeout 5 - < tasks.json\n",
+                "  aegisrt admit --json --timeout 5 - < tasks.json\n"
+                "  aegisrt admit --certificate proof.json tasks.json; aegisrt verify proof.json\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
 };
@@ -70,6 +75,10 @@ static int take(void *self, size_t option, const char *argument)
     }
     if (option == ADMIT_EXPLAIN) {
         opts->explain = true;
+        return CLI_EXIT_OK;
+    }
+    if (option == ADMIT_CERTIFICATE) {
+        opts->certificate = argument;
         return CLI_EXIT_OK;
     }
     return cli_take_duration("timeout", argument, &opts->timeout_ns);
@@ -426,6 +435,11 @@ static int test_and_print(report *r, const options *opts, const cli_common *comm
     int code = common->format == CLI_TABLE ? print_table(r) : print_json(r, common->format);
     if (code == CLI_EXIT_OK) {
         code = exit_code_of_verdict(result.verdict);
+    }
+    if (opts->certificate != NULL && result.verdict != AEGIS_ADMISSION_UNDECIDED &&
+        aegis_certificate_save(opts->certificate, r->policy, r->tasks, r->count, &result, &limits,
+                               &allocator, &err) != AEGIS_OK) {
+        code = cli_fail(common, &err);
     }
     admit_explanation_finish(&r->explanation);
     free(r->fits);

@@ -7,6 +7,7 @@
 int aegisrt_command_run(int argc, char **argv);
 int aegisrt_command_check(int argc, char **argv);
 int aegisrt_command_admit(int argc, char **argv);
+int aegisrt_command_verify(int argc, char **argv);
 int aegisrt_command_plan(int argc, char **argv);
 int aegisrt_command_profile(int argc, char **argv);
 int aegisrt_command_simulate(int argc, char **argv);

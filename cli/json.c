@@ -133,6 +133,53 @@ static void set_fit(json_t *object, const char *key, int64_t value)
     cli_json_set(object, key, value > 0 ? json_integer(value) : json_null());
 }
 
+json_t *cli_json_extreme(const aegis_extreme_fit *fit)
+{
+    const aegis_independence *tests = &fit->tests;
+    json_t *object = json_object();
+    if (fit->outcome == AEGIS_EXTREME_NOT_ASKED) {
+        json_decref(object);
+        return json_null();
+    }
+    cli_json_text(object, "outcome", aegis_extreme_outcome_name(fit->outcome));
+    cli_json_text(object, "reason", aegis_extreme_outcome_text(fit->outcome));
+    cli_json_unsigned(object, "samples", tests->samples);
+    cli_json_unsigned(object, "lags", tests->lags);
+    cli_json_real(object, "ljung_box", tests->ljung_box);
+    cli_json_real(object, "ljung_box_p", tests->ljung_box_p);
+    cli_json_real(object, "kpss", tests->kpss);
+    cli_json_real(object, "kpss_critical", tests->kpss_critical);
+    cli_json_real(object, "smirnov", tests->smirnov);
+    cli_json_real(object, "smirnov_critical", tests->smirnov_critical);
+    cli_json_real(object, "exceedance", fit->exceedance);
+    cli_json_unsigned(object, "exceedances", fit->exceedances);
+    cli_json_real(object, "threshold_ns", fit->threshold_ns);
+    cli_json_real(object, "shape", fit->shape);
+    cli_json_real(object, "shape_error", fit->shape_error);
+    cli_json_real(object, "scale_ns", fit->scale_ns);
+    cli_json_real(object, "anderson_darling", fit->anderson_darling);
+    cli_json_real(object, "anderson_darling_p", fit->anderson_darling_p);
+    cli_json_real(object, "quantile_ns", fit->quantile_ns);
+    cli_json_real(object, "upper_ns", fit->upper_ns);
+    return object;
+}
+
+json_t *cli_json_drift(const aegis_drift *drift)
+{
+    json_t *object = json_object();
+    if (drift->level_ns == 0) {
+        json_decref(object);
+        return json_null();
+    }
+    cli_json_unsigned(object, "level_ns", drift->level_ns);
+    cli_json_real(object, "allowed_share", drift->share);
+    cli_json_unsigned(object, "executions", drift->executions);
+    cli_json_unsigned(object, "past", drift->past);
+    cli_json_real(object, "evidence", drift->evidence);
+    cli_json_bool(object, "stale", drift->stale);
+    return object;
+}
+
 json_t *cli_json_fit(const aegis_fit *fit)
 {
     json_t *object = json_object();

@@ -31,6 +31,9 @@ void cli_json_response(json_t *object, const char *key, int64_t value);
 json_t *cli_json_device(const aegis_device_capabilities *capabilities);
 json_t *cli_json_distribution(const aegis_distribution *distribution);
 json_t *cli_json_series(const aegis_profile_series *series);
+/* null when no fit was asked for. */
+json_t *cli_json_extreme(const aegis_extreme_fit *fit);
+json_t *cli_json_drift(const aegis_drift *drift);
 json_t *cli_json_fit(const aegis_fit *fit);
 
 /*

@@ -17,6 +17,7 @@ static const entry entries[] = {
     {"run", "WORKLOAD", "admit the models of a workload and run them", aegisrt_command_run},
     {"check", "WORKLOAD", "admit and plan, run nothing", aegisrt_command_check},
     {"admit", "TASKSET", "schedulability of a task set, arithmetic only", aegisrt_command_admit},
+    {"verify", "CERTIFICATE", "check the proof of a verdict", aegisrt_command_verify},
     {"plan", "BUFFERS", "memory plan of a list of buffers", aegisrt_command_plan},
     {"profile", "MODEL|WORKLOAD", "measure execution times and memory", aegisrt_command_profile},
     {"simulate", "TASKSET|WORKLOAD", "run the scheduler in virtual time, find worst responses",

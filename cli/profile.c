@@ -21,6 +21,8 @@ enum {
     PROFILE_CONFIDENCE,
     PROFILE_ASSURANCE,
     PROFILE_MARGIN,
+    PROFILE_METHOD,
+    PROFILE_EXCEEDANCE,
     PROFILE_BACKEND,
     PROFILE_DEVICE,
     PROFILE_MEMORY
@@ -44,6 +46,7 @@ typedef struct profile_options {
     uint64_t lanes, threads, samples, memory_bytes;
     aegis_profile_options profile;
     aegis_device_kind device;
+    bool method_given;
 } profile_options;
 
 /* What profiles are taken with. */
@@ -71,6 +74,8 @@ static const cli_option list[] = {
     [PROFILE_CONFIDENCE] = {"confidence", "Q", "share of runs that the bound covers; default 0.99"},
     [PROFILE_ASSURANCE] = {"assurance", "A", "confidence in that statement; default 0.95"},
     [PROFILE_MARGIN] = {"margin", "M", "factor on top; default 1.5"},
+    [PROFILE_METHOD] = {"method", "METHOD", "order-statistic (default), or evt: fit the tail"},
+    [PROFILE_EXCEEDANCE] = {"exceedance", "P", "how rarely a run passes that bound; default 1e-4"},
     [PROFILE_BACKEND] = {"backend", "NAME", "default onnxruntime"},
     [PROFILE_DEVICE] = {"device", "KIND", "auto (default), host or cuda"},
     [PROFILE_MEMORY] = {"memory", "SIZE", "arena of the device; default 64MiB"},
@@ -187,6 +192,16 @@ static int take_device(profile_options *options, const char *argument)
     return cli_usage("--device %s: write auto, host or cuda", argument);
 }
 
+static int take_method(profile_options *options, const char *argument)
+{
+    options->method_given = true;
+    options->profile.extreme_value = strcmp(argument, "evt") == 0;
+    if (!options->profile.extreme_value && strcmp(argument, "order-statistic") != 0) {
+        return cli_usage("--method %s: write order-statistic or evt", argument);
+    }
+    return 0;
+}
+
 static int take(void *self, size_t option, const char *argument)
 {
     profile_options *options = self;
@@ -212,6 +227,10 @@ static int take(void *self, size_t option, const char *argument)
         return cli_take_number("assurance", argument, 0.01, 0.9999, &options->profile.assurance);
     case PROFILE_MARGIN:
         return cli_take_number("margin", argument, 1, 100, &options->profile.margin);
+    case PROFILE_METHOD:
+        return take_method(options, argument);
+    case PROFILE_EXCEEDANCE:
+        return cli_take_number("exceedance", argument, 1e-12, 0.1, &options->profile.exceedance);
     case PROFILE_BACKEND:
         options->backend = argument;
         return 0;
@@ -384,7 +403,11 @@ static aegis_status profile_models(bench *b,
                 options->profile.quantile > 0 ? options->profile.quantile : model->confidence,
             .assurance =
                 options->profile.assurance > 0 ? options->profile.assurance : model->assurance,
-            .margin = options->profile.margin > 0 ? options->profile.margin : model->margin};
+            .margin = options->profile.margin > 0 ? options->profile.margin : model->margin,
+            .extreme_value =
+                options->method_given ? options->profile.extreme_value : model->extreme_value,
+            .exceedance =
+                options->profile.exceedance > 0 ? options->profile.exceedance : model->exceedance};
         status = use_backend(b, model->backend, workload->cache_dir, model->name, err);
         if (status == AEGIS_OK) {
             status = measure(b, &model->config, &profile, &rows[*ret_count], err);
@@ -471,6 +494,9 @@ int aegisrt_command_profile(int argc, char **argv)
         bool is_workload = length > 5 && strcmp(argv[first] + length - 5, ".toml") == 0;
         if (!is_workload && options.model != NULL) {
             code = cli_usage("profile: --model chooses from a workload");
+        } else if (!is_workload && options.profile.exceedance > 0 &&
+                   !options.profile.extreme_value) {
+            code = cli_usage("profile: --exceedance belongs to --method evt");
         } else {
             code = is_workload ? profile_workload(&options, argv[first])
                                : profile_file(&options, argv[first]);

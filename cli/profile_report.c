@@ -4,11 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const char *method_name(aegis_bound_method method)
-{
-    return method == AEGIS_BOUND_ORDER_STATISTIC ? "order-statistic" : "maximum";
-}
-
 static json_t *measured_json(const cli_measured *row)
 {
     const aegis_profile *profile = &row->profile;
@@ -26,13 +21,45 @@ static json_t *measured_json(const cli_measured *row)
     cli_json_real(object, "quantile", profile->quantile);
     cli_json_real(object, "assurance", profile->assurance);
     cli_json_real(object, "margin", profile->margin);
-    cli_json_text(object, "method", method_name(profile->method));
+    cli_json_text(object, "method", aegis_bound_method_name(profile->method));
+    cli_json_set(object, "extreme_value", cli_json_extreme(&profile->extreme));
     cli_json_unsigned(object, "bound_ns", profile->bound_ns);
     cli_json_unsigned(object, "stretch_ns", profile->stretch_ns);
     cli_json_set(object, "memory_bytes", memory);
     cli_json_unsigned(object, "overhead_bytes", row->overhead_bytes);
     cli_json_unsigned(object, "loading_peak_bytes", row->loading_bytes);
     return object;
+}
+
+/* What was found about the tail, and which bound counts. */
+static void print_extreme(const cli_measured *row)
+{
+    const aegis_extreme_fit *fit = &row->profile.extreme;
+    const aegis_independence *tests = &fit->tests;
+    char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES];
+    if (fit->outcome == AEGIS_EXTREME_NOT_ASKED) {
+        return;
+    }
+    if (fit->outcome == AEGIS_EXTREME_ACCEPTED) {
+        printf("%s: method evt; at most %.3g of the runs pass %s, with confidence %.4g %s.\n",
+               row->name, fit->exceedance, cli_duration((int64_t)fit->quantile_ns, a),
+               row->profile.assurance, cli_duration((int64_t)fit->upper_ns, b));
+    } else {
+        printf("%s: method %s; the extreme-value fit is refused: %s.\n", row->name,
+               aegis_bound_method_name(row->profile.method),
+               aegis_extreme_outcome_text(fit->outcome));
+    }
+    if (tests->lags > 0) {
+        printf("  Ljung-Box %.3g (p %.3g), KPSS %.3g (at most %.3g), Kolmogorov-Smirnov %.3g (at "
+               "most %.3g)",
+               tests->ljung_box, tests->ljung_box_p, tests->kpss, tests->kpss_critical,
+               tests->smirnov, tests->smirnov_critical);
+        if (fit->scale_ns > 0) {
+            printf(", xi %.3g +- %.2g, Anderson-Darling %.3g (p %.3g)", fit->shape,
+                   fit->shape_error, fit->anderson_darling, fit->anderson_darling_p);
+        }
+        puts(".");
+    }
 }
 
 static int print_rows(const cli_measured *rows, size_t count)
@@ -73,10 +100,15 @@ static int print_rows(const cli_measured *rows, size_t count)
                    rows[i].name, profile->quantile, profile->assurance, profile->margin);
         }
     }
+    for (size_t i = 0; i < count; i++) {
+        print_extreme(&rows[i]);
+    }
     if (count > 0 && code == CLI_EXIT_OK) {
-        printf("A bound is the order statistic that covers %.4g of the runs with confidence %.4g, "
-               "times %.3g.\n",
-               rows[0].profile.quantile, rows[0].profile.assurance, rows[0].profile.margin);
+        printf(
+            "A bound%s is the order statistic that covers %.4g of the runs with confidence %.4g, "
+            "times %.3g.\n",
+            rows[0].profile.extreme.outcome == AEGIS_EXTREME_NOT_ASKED ? "" : " that is not evt",
+            rows[0].profile.quantile, rows[0].profile.assurance, rows[0].profile.margin);
     }
     return code;
 }

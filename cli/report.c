@@ -199,6 +199,7 @@ static void add_metrics(json_t *object,
                   ratio(answer->bound_ns, metrics.execution_ns.p50));
     cli_json_set(object, "execution_ns", execution);
     cli_json_set(object, "start_ns", cli_json_distribution(&metrics.start_ns));
+    cli_json_set(object, "drift", cli_json_drift(&metrics.drift));
 }
 
 static json_t *profile_json(const aegis_system_model *model)
@@ -213,8 +214,10 @@ static json_t *profile_json(const aegis_system_model *model)
     cli_json_real(object, "quantile", profile->quantile);
     cli_json_real(object, "assurance", profile->assurance);
     cli_json_real(object, "margin", profile->margin);
-    cli_json_text(object, "method",
-                  profile->method == AEGIS_BOUND_ORDER_STATISTIC ? "order-statistic" : "maximum");
+    cli_json_text(object, "method", aegis_bound_method_name(profile->method));
+    cli_json_unsigned(object, "cold_ns", profile->cold_ns);
+    cli_json_unsigned(object, "warm_median_ns", profile->alone.median_ns);
+    cli_json_set(object, "extreme_value", cli_json_extreme(&profile->extreme));
     return object;
 }
 

@@ -128,7 +128,7 @@ static int print_jobs(const cli_report *report)
     size_t count;
     const aegis_system_model *models = aegis_system_models(report->system, &count);
     cli_table *table = cli_table_create("model|>lane|>jobs|>completed|>missed|>aborted|>dropped|>"
-                                        "skipped|>pending|>overruns");
+                                        "skipped|>pending|>overruns|>past profile");
     for (size_t i = 0; i < count; i++) {
         aegis_model_metrics metrics = {0};
         if (!models[i].admitted) {
@@ -147,6 +147,12 @@ static int print_jobs(const cli_report *report)
         add_counter(table, counters->skipped, CLI_YELLOW);
         cli_table_cell(table, CLI_PLAIN, "%" PRIu64, counters->pending);
         add_counter(table, counters->overruns, CLI_YELLOW);
+        if (metrics.drift.level_ns == 0) {
+            cli_table_cell(table, CLI_DIM, "-");
+        } else {
+            cli_table_cell(table, metrics.drift.stale ? CLI_RED : CLI_PLAIN, "%" PRIu64 "%s",
+                           metrics.drift.past, metrics.drift.stale ? " (stale)" : "");
+        }
     }
     return cli_table_finish(table);
 }
@@ -191,6 +197,30 @@ static int print_times(const cli_report *report)
         }
     }
     return cli_table_finish(table);
+}
+
+/* Models that are slower than their profiles say, more often than chance allows. */
+static void print_stale(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        aegis_model_metrics metrics = {0};
+        char text[CLI_TEXT_BYTES];
+        if (!models[i].admitted ||
+            aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), models[i].model,
+                                          &metrics, NULL) != AEGIS_OK ||
+            !metrics.drift.stale) {
+            continue;
+        }
+        printf(
+            "%s%s has a stale profile%s: %" PRIu64 " of %" PRIu64 " executions passed %s, where "
+            "it allows %.3g %%. Measure again with --fresh-profiles, or let --reprofile-on-drift "
+            "remove it.\n",
+            cli_begin(CLI_RED), models[i].name, cli_end(), metrics.drift.past,
+            metrics.drift.executions, cli_duration((int64_t)metrics.drift.level_ns, text),
+            100 * metrics.drift.share);
+    }
 }
 
 static void print_sums(const cli_report *report)
@@ -254,6 +284,7 @@ int cli_report_run(const cli_report *report)
     putchar('\n');
     print_sums(report);
     print_background(report);
+    print_stale(report);
     print_memory(report);
     aegis_trace_collector_totals(aegis_system_collector(report->system), &records, &dropped);
     printf("Trace: %" PRIu64 " records, %" PRIu64 " dropped%s%s%s%s.\n", records, dropped,

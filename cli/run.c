@@ -16,7 +16,7 @@ typedef struct run_options {
     bool timed;
     uint64_t duration_ns;
     const char *trace, *perfetto, *policy, *wait;
-    bool fresh_profiles, allow_refused, cuts_given;
+    bool fresh_profiles, allow_refused, cuts_given, reprofile;
     aegis_workload_cuts cuts;
 } run_options;
 
@@ -45,7 +45,8 @@ enum {
     RUN_WAIT,
     RUN_FRESH,
     RUN_CUTS,
-    RUN_ALLOW
+    RUN_ALLOW,
+    RUN_REPROFILE
 };
 
 #define OPTION_POLICY \
@@ -65,6 +66,8 @@ static const cli_option run_list[] = {
     [RUN_FRESH] = OPTION_FRESH,
     [RUN_CUTS] = OPTION_CUTS,
     [RUN_ALLOW] = OPTION_ALLOW,
+    [RUN_REPROFILE] = {"reprofile-on-drift", NULL,
+                       "remove profiles that the run broke: the next run measures again"},
 };
 
 static const cli_command run_command = {
@@ -137,6 +140,9 @@ static int take_run(void *self, size_t option, const char *argument)
         return 0;
     case RUN_CUTS:
         return take_cuts(argument, options);
+    case RUN_REPROFILE:
+        options->reprofile = true;
+        return 0;
     default:
         options->allow_refused = true;
         return 0;
@@ -287,6 +293,29 @@ static int execute(cli_report *report, const run_options *options, cli_progress 
     return status == AEGIS_OK ? 0 : cli_fail(&options->common, &error);
 }
 
+/* Removes the kept profiles of models that are slower than these say. */
+static int forget_stale(const cli_report *report, const run_options *options)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count && report->ran && options->reprofile; i++) {
+        aegis_model_metrics metrics = {0};
+        aegis_error error = {0};
+        if (!models[i].admitted ||
+            aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), models[i].model,
+                                          &metrics, NULL) != AEGIS_OK ||
+            !metrics.drift.stale) {
+            continue;
+        }
+        if (aegis_system_forget_profile(report->system, models[i].model, &error) != AEGIS_OK) {
+            return cli_fail(&options->common, &error);
+        }
+        cli_remark(&options->common, "the profile of %s is removed: the next run measures again",
+                   models[i].name);
+    }
+    return CLI_EXIT_OK;
+}
+
 static int verdict(const cli_report *report, const run_options *options)
 {
     if (cli_report_unexcused(report) > 0) {
@@ -322,6 +351,9 @@ report_system(cli_report *report, const run_options *options, cli_progress *prog
     }
     if (code == CLI_EXIT_OK) {
         code = print_report(report, options);
+    }
+    if (code == CLI_EXIT_OK) {
+        code = forget_stale(report, options);
     }
     return code == CLI_EXIT_OK ? verdict(report, options) : code;
 }

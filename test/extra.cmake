@@ -37,3 +37,14 @@ if(TARGET aegis_sim)
     SKIP_RETURN_CODE 3 TIMEOUT 300
     ENVIRONMENT "AEGISRT_CACHE_DIR=${PROJECT_BINARY_DIR}/example_policy_cache")
 endif()
+
+# The statistics of profiles, recomputed by other means.
+if(TARGET test_unit_schedule_extreme)
+  find_program(AEGISRT_PYTHON3 python3)
+  if(AEGISRT_PYTHON3)
+    add_test(NAME unit.schedule.profile_oracle COMMAND ${AEGISRT_PYTHON3} -B
+      "${CMAKE_CURRENT_SOURCE_DIR}/python/check_profile_statistics.py"
+      "$<TARGET_FILE:test_unit_schedule_extreme>")
+    set_tests_properties(unit.schedule.profile_oracle PROPERTIES LABELS unit TIMEOUT 300)
+  endif()
+endif()

@@ -7,6 +7,7 @@
 #include <aegisrt/admission.h>
 #include <aegisrt/allocator.h>
 #include <aegisrt/backend.h>
+#include <aegisrt/certificate.h>
 #include <aegisrt/clock.h>
 #include <aegisrt/context.h>
 #include <aegisrt/cuts.h>

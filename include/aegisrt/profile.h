@@ -10,6 +10,7 @@
  * measures the neighbours, hence a quantile.
  */
 
+#include <aegisrt/allocator.h>
 #include <aegisrt/backend.h>
 #include <aegisrt/clock.h>
 #include <aegisrt/device.h>
@@ -27,7 +28,8 @@ extern "C" {
 /** How a bound was made. */
 typedef enum aegis_bound_method {
     AEGIS_BOUND_ORDER_STATISTIC = 0, /**< an order statistic times the margin */
-    AEGIS_BOUND_TOO_FEW_SAMPLES      /**< the maximum times the margin: fewer samples than needed */
+    AEGIS_BOUND_TOO_FEW_SAMPLES,     /**< the maximum times the margin: fewer samples than needed */
+    AEGIS_BOUND_EXTREME_VALUE        /**< a fitted tail; the margin is not applied */
 } aegis_bound_method;
 
 typedef struct aegis_profile_options {
@@ -37,8 +39,55 @@ typedef struct aegis_profile_options {
     double assurance; /**< statistical confidence in that statement; 0: 0.95 */
     double margin;    /**< factor on the order statistic; 0: 1.5 */
     uint32_t warm_up; /**< runs before sampling; the first is the cold figure; 0: 5 */
-    uint64_t seed;
+    uint64_t seed;    /**< of the bootstrap */
+    /** Fit the tail; where that is refused the order statistic counts, as without. */
+    bool extreme_value;
+    double exceedance; /**< chance that a run passes the extreme-value bound; 0: 1e-4 */
 } aegis_profile_options;
+
+/** Tests of what every statistical bound takes for granted: that the runs are independent and
+ * alike. Each at 5 %. Samples in the order in which they were taken. */
+typedef struct aegis_independence {
+    uint32_t samples, lags;
+    /** Ljung & Box 1978: n(n+2) sum_{k<=h} r_k^2/(n-k), and its p-value from chi2_h; h = 10. */
+    double ljung_box, ljung_box_p;
+    /** Kwiatkowski et al. 1992, level: sum S_t^2 / (n^2 s^2(l)), s^2 after Newey & West with l =
+     * floor(4 (n/100)^(1/4)). Above 0.463: not stationary. */
+    double kpss, kpss_critical;
+    /** Two-sample Kolmogorov-Smirnov of the first against the second half; critical value 1.358
+     * sqrt((n+m)/(nm)). */
+    double smirnov, smirnov_critical;
+} aegis_independence;
+
+/** What became of the extreme-value fit. */
+typedef enum aegis_extreme_outcome {
+    AEGIS_EXTREME_NOT_ASKED = 0,
+    AEGIS_EXTREME_ACCEPTED,
+    AEGIS_EXTREME_TOO_FEW,        /**< fewer than 500 samples, or 30 above the threshold */
+    AEGIS_EXTREME_DEPENDENT,      /**< Ljung-Box */
+    AEGIS_EXTREME_NOT_STATIONARY, /**< KPSS */
+    AEGIS_EXTREME_NOT_ALIKE,      /**< Kolmogorov-Smirnov */
+    AEGIS_EXTREME_HEAVY_TAIL,     /**< xi is clearly above 0: no extrapolation from that */
+    AEGIS_EXTREME_BAD_FIT,        /**< Anderson-Darling */
+    AEGIS_EXTREME_INSIDE          /**< the wanted exceedance lies within the samples */
+} aegis_extreme_outcome;
+
+/** Peaks over a threshold: excesses y over u follow 1 - (1 + xi y / sigma)^(-1/xi). */
+typedef struct aegis_extreme_fit {
+    aegis_extreme_outcome outcome;
+    aegis_independence tests;
+    double exceedance;    /**< p */
+    uint32_t exceedances; /**< N_u: samples above u */
+    double threshold_ns;  /**< u, the 0.9 quantile of the samples */
+    /** xi and sigma by probability-weighted moments (Hosking & Wallis 1987), with the end of the
+     * tail not before the largest excess (Dupuis & Tsao 1998); the standard error of xi from the
+     * bootstrap. Refused when xi - 1.645 errors > 0. */
+    double shape, shape_error, scale_ns;
+    double anderson_darling,
+        anderson_darling_p; /**< p by parametric bootstrap; refused below 5 % */
+    double quantile_ns; /**< x_p = u + (sigma/xi)((p n/N_u)^(-xi) - 1); u + sigma ln(N_u/(p n)) */
+    double upper_ns;    /**< upper confidence limit of x_p at the assurance, by the bootstrap */
+} aegis_extreme_fit;
 
 /** Times in ns of one series of runs. */
 typedef struct aegis_profile_series {
@@ -63,8 +112,11 @@ typedef struct aegis_profile {
     double contention_factor;    /**< loaded median over alone median */
     double quantile, assurance, margin;
     aegis_bound_method method;
-    uint64_t bound_ns;   /**< C: order statistic of the loaded series times the margin; of a cut
-                              model the sum of its segments' bounds */
+    aegis_extreme_fit extreme; /**< of the loaded series, or of a cut model's first segment whose
+                                    fit was refused (else its last); says why it was refused */
+    uint64_t bound_ns;   /**< C: order statistic of the loaded series times the margin, or with
+                              AEGIS_BOUND_EXTREME_VALUE the larger of upper_ns and the maximum; of
+                              a cut model the sum of its segments' bounds */
     uint64_t stretch_ns; /**< longest time that a run went on after it was told to end, times
                               the margin; bound_ns when a run cannot be ended */
     char key[65];        /**< SHA-256 over everything that moves the figures */
@@ -96,6 +148,53 @@ uint64_t aegis_profile_compute_wcet(uint64_t *samples,
                                     double assurance,
                                     double margin,
                                     aegis_bound_method *ret_method);
+
+/** Runs the three tests over samples in the order in which they were taken. `scratch` has `count`
+ * entries. False when there are fewer than 30. Any thread. */
+bool aegis_independence_test(const uint64_t *samples,
+                             uint32_t count,
+                             uint64_t *scratch,
+                             aegis_independence *ret_tests);
+
+/**
+ * Tests the samples and fits their tail. Deterministic for a seed; half a second for 20,000.
+ * @param samples  in the order in which they were taken; not changed
+ * @param options  exceedance, assurance and seed
+ * @return OK also when the fit is refused: the outcome says why; NO_MEMORY
+ */
+aegis_status aegis_extreme_fit_samples(const uint64_t *samples,
+                                       uint32_t count,
+                                       const aegis_profile_options *options,
+                                       const aegis_allocator *allocator,
+                                       aegis_extreme_fit *ret_fit,
+                                       aegis_error *err);
+
+/** Makes the fit the bound when it was accepted: method and bound_ns. */
+void aegis_profile_apply_extreme(aegis_profile *profile);
+
+/** "order-statistic", "maximum", "evt". */
+const char *aegis_bound_method_name(aegis_bound_method method);
+/** "accepted", "dependent", ...: one word; and a sentence without a full stop. */
+const char *aegis_extreme_outcome_name(aegis_extreme_outcome outcome);
+const char *aegis_extreme_outcome_text(aegis_extreme_outcome outcome);
+
+/** Whether runs keep what their profile claims: that at most `share` of them pass `level_ns`. */
+typedef struct aegis_drift {
+    uint64_t level_ns; /**< the order statistic before the margin, or the extreme-value bound; 0:
+                          the profile claims nothing (too few samples) */
+    double share;      /**< 1 - quantile, or the exceedance */
+    uint64_t executions, past; /**< runs, and those above level_ns */
+    /** Likelihood ratio in favour of larger shares. At any time in the life of a valid profile it
+     * reaches 1000 with a chance of at most 1/1000, however often one looks (Ville 1939; runs taken
+     * as independent). */
+    double evidence;
+    bool stale; /**< evidence >= 1000: profile again */
+} aegis_drift;
+
+/** What a profile claims. False when nothing. */
+bool aegis_profile_claim(const aegis_profile *profile, uint64_t *ret_level_ns, double *ret_share);
+/** The evidence against that claim from counts. Any thread; not for the dispatch path. */
+aegis_drift aegis_profile_drift(const aegis_profile *profile, uint64_t executions, uint64_t past);
 
 /** Fills in best, median, average, quantile, worst and cv. Sorts `samples` in place. */
 void aegis_profile_summarise(uint64_t *samples,

@@ -234,6 +234,7 @@ typedef struct aegis_model_metrics {
     aegis_distribution response_ns;  /**< nominal release to finish, of jobs that finished */
     aegis_distribution execution_ns; /**< of executions that ended by themselves */
     aegis_distribution start_ns;     /**< dispatch decision to start of execution */
+    aegis_drift drift;               /**< whether executions keep to the profile */
 } aegis_model_metrics;
 
 typedef struct aegis_scheduler_metrics {

@@ -87,6 +87,10 @@ void aegis_system_memory(const aegis_system *system,
                          uint64_t *ret_peak);
 aegis_scheduler *aegis_system_scheduler(aegis_system *system);
 aegis_trace_collector *aegis_system_collector(aegis_system *system);
+/** Removes the kept profile of a model, so that the next start measures again. OK also when there
+ * is none; NOT_FOUND for a foreign number; IO. */
+aegis_status
+aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_error *err);
 /** The backend model behind a model number, NULL when it is not admitted. */
 aegis_model *aegis_system_backend_model(aegis_system *system, uint32_t model);
 aegis_context *aegis_system_context(aegis_system *system, uint32_t model);

@@ -54,6 +54,8 @@ typedef struct aegis_workload_model {
     double confidence, assurance, margin; /**< of the profile; 0: default */
     uint32_t samples;                     /**< minimum; 0: default */
     aegis_workload_cuts cuts;             /**< its own, else those of [schedule] */
+    bool extreme_value;                   /**< bound_method = "evt" */
+    double exceedance;                    /**< of that bound; 0: default */
     aegis_workload_place place;           /**< of the [[model]] */
     aegis_workload_place path_place;      /**< of its path: for what is wrong with the file */
     aegis_workload_place inputs_place; /**< of its inputs, or of the [[model]] without such a key:

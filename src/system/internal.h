@@ -123,6 +123,11 @@ void aegis_system_refuse(aegis_system *system,
                          aegis_rationale rationale,
                          const char *format,
                          ...) AEGIS_PRINTF(4, 5);
+/* Where a profile with this key is kept. */
+void aegis_system_profile_path(const aegis_system *system,
+                               const char *key,
+                               char *path,
+                               size_t size);
 void aegis_system_report(
     aegis_system *system, const char *phase, const char *model, uint32_t done, uint32_t total);
 /* Step `step` (1..9) of a model took `since_ns` until now and ended with `status`. */

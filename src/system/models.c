@@ -2,10 +2,12 @@
 /* From a workload's model to a proved place in the pool: load, wrap, profile, request, analyse. */
 #include "system/internal.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void aegis_system_report(
     aegis_system *system, const char *phase, const char *model, uint32_t done, uint32_t total)
@@ -139,6 +141,27 @@ static aegis_status create_profiler(aegis_system *system, aegis_error *err)
                                     .progress = pass_progress,
                                     .progress_self = system};
     return aegis_profiler_create(&config, &system->allocator, &system->profiler, err);
+}
+
+void aegis_system_profile_path(const aegis_system *system, const char *key, char *path, size_t size)
+{
+    snprintf(path, size, "%s/profile-%.32s.json", system->workload->cache_dir, key);
+}
+
+aegis_status
+aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_error *err)
+{
+    char path[4096];
+    if (model >= system->workload->model_count) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NOT_FOUND,
+                               "the workload has no model %u", model);
+    }
+    aegis_system_profile_path(system, system->models[model].profile.key, path, sizeof path);
+    if (unlink(path) != 0 && errno != ENOENT) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_IO,
+                               "cannot remove %s: %s", path, strerror(errno));
+    }
+    return AEGIS_OK;
 }
 
 static aegis_status create_context(aegis_system *system, size_t index, aegis_error *err)

@@ -31,7 +31,9 @@ static aegis_profile_options options_of(const aegis_workload_model *wanted)
     return (aegis_profile_options){.min_samples = wanted->samples,
                                    .quantile = wanted->confidence,
                                    .assurance = wanted->assurance,
-                                   .margin = wanted->margin};
+                                   .margin = wanted->margin,
+                                   .extreme_value = wanted->extreme_value,
+                                   .exceedance = wanted->exceedance};
 }
 
 static aegis_status
@@ -60,7 +62,7 @@ measure(aegis_system *system, size_t index, aegis_system_trial *trial, aegis_err
         return status;
     }
     memcpy(key, trial->profile.key, sizeof key);
-    snprintf(path, sizeof path, "%s/profile-%.32s.json", system->workload->cache_dir, key);
+    aegis_system_profile_path(system, key, path, sizeof path);
     if (!system->options.fresh_profiles &&
         aegis_profile_load(path, key, &trial->profile, NULL) == AEGIS_OK) {
         trial->from_cache = true;

@@ -16,10 +16,11 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",     "path",    "backend", "inputs", "state",   "source",     "period",
-    "deadline", "offset",  "jitter",  "memory", "compute", "overrun",    "early",
-    "priority", "lane",    "class",   "weight", "expect",  "confidence", "assurance",
-    "margin",   "samples", "threads", "slots",  "prepack", "seed",       "cuts"};
+    "name",    "path",       "backend",   "inputs", "state",        "source",
+    "period",  "deadline",   "offset",    "jitter", "memory",       "compute",
+    "overrun", "early",      "priority",  "lane",   "class",        "weight",
+    "expect",  "confidence", "assurance", "margin", "samples",      "threads",
+    "slots",   "prepack",    "seed",      "cuts",   "bound_method", "exceedance"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -232,7 +233,18 @@ static void read_limits(const aegis_workload_section *section,
 
 static void read_profile(const aegis_workload_section *section, aegis_workload_model *model)
 {
+    static const char *const methods[] = {"order-statistic", "evt"};
     int64_t samples = 0, slots = 0, seed = 0;
+    int method = 0;
+    aegis_workload_choice(section, "bound_method", methods, AEGIS_ARRAY_LENGTH(methods), &method);
+    model->extreme_value = method == 1;
+    const aegis_toml_node *node =
+        aegis_workload_number(section, "exceedance", 0, 1, true, &model->exceedance);
+    if (node != NULL && !model->extreme_value) {
+        aegis_workload_fail(section, node, "exceedance", AEGIS_ERROR_CONFIG,
+                            "says how rarely an extreme-value bound is passed; add bound_method = "
+                            "\"evt\" or remove it");
+    }
     aegis_workload_number(section, "confidence", 0, 1, true, &model->confidence);
     aegis_workload_number(section, "assurance", 0, 1, true, &model->assurance);
     aegis_workload_number(section, "margin", 1, 100, false, &model->margin);

@@ -5,7 +5,7 @@ import re
 
 import support
 
-COMMANDS = ["run", "check", "admit", "plan", "profile", "replay", "explain", "devices", "doctor"]
+COMMANDS = ["run", "check", "admit", "verify", "plan", "profile", "replay", "explain", "devices", "doctor"]
 
 
 class Usage(support.CommandTest):

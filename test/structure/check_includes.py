@@ -52,6 +52,7 @@ PUBLIC = {
     "ext/backend_ops.h": "backend",
     "admission.h": "schedule",
     "cuts.h": "schedule",
+    "certificate.h": "schedule",
     "policy.h": "schedule",
     "profile.h": "schedule",
     "replay.h": "schedule",

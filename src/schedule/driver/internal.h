@@ -58,6 +58,8 @@ typedef struct aegis_entry {
     uint32_t record_count;
 
     aegis_histogram response, execution, start;
+    uint64_t claimed_ns;         /* what the profile says that few executions pass */
+    _Atomic uint64_t past_claim; /* executions that did */
 } aegis_entry;
 
 /* Jobs of a continuous model that exist at once: with a second one ready, the model takes part in

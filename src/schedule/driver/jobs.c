@@ -141,6 +141,10 @@ aegis_status aegis_entry_create(aegis_scheduler *scheduler,
     if (entry->request.slots == 0) {
         entry->request.slots = 1;
     }
+    double share;
+    if (!aegis_profile_claim(&entry->profile, &entry->claimed_ns, &share)) {
+        entry->claimed_ns = UINT64_MAX; /* nothing is claimed */
+    }
     fill_core_model(entry);
     aegis_entry_set_profile(entry, request->profile);
     status = aegis_submit_queue_init(&entry->queue, entry->request.queue_depth, allocator, err);

@@ -209,7 +209,11 @@ static bool collect_lanes(aegis_scheduler *scheduler)
         aegis_context_release_stream(entry->context);
         aegis_histogram_add(&entry->start, lane->start_ns - lane->dispatched_ns);
         if (lane->status == AEGIS_OK) {
-            aegis_histogram_add(&entry->execution, lane->end_ns - lane->start_ns);
+            uint64_t execution = lane->end_ns - lane->start_ns;
+            aegis_histogram_add(&entry->execution, execution);
+            if (execution > entry->claimed_ns) {
+                atomic_fetch_add_explicit(&entry->past_claim, 1, memory_order_relaxed);
+            }
         }
         step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_DONE,
                                             .model = entry->id,

@@ -4,6 +4,7 @@
 #include <aegisrt/version.h>
 
 #include "base/base.h"
+#include "schedule/profile/extreme_json.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -13,7 +14,7 @@
 
 #define COMPONENT "schedule.profile"
 /* Of the layout. 2: segments. */
-#define LAYOUT 2
+#define LAYOUT 3
 
 aegis_status aegis_profile_make_key(const aegis_model *model,
                                     const aegis_device_capabilities *capabilities,
@@ -37,6 +38,10 @@ aegis_status aegis_profile_make_key(const aegis_model *model,
         for (int d = 0; d < inputs[i].rank && at < sizeof text - 64; d++) {
             at += (size_t)snprintf(text + at, sizeof text - at, ",%" PRId64, inputs[i].shape[d]);
         }
+    }
+    if (options->extreme_value && at < sizeof text) {
+        at += (size_t)snprintf(text + at, sizeof text - at, "|evt %g", options->exceedance);
+        at = at < sizeof text ? at : sizeof text - 1;
     }
     return aegis_sha256_bytes(text, at, ret_key, err);
 }
@@ -85,14 +90,15 @@ static json_t *segments_to_json(const aegis_profile *profile)
 aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, aegis_error *err)
 {
     json_t *root = json_pack(
-        "{s:i, s:i, s:o, s:s, s:o, s:o, s:I, s:f, s:f, s:f, s:f, s:s, s:I, s:I}", "schema_version",
-        AEGIS_JSON_SCHEMA_VERSION, "layout", LAYOUT, "segments", segments_to_json(profile), "key",
-        profile->key, "alone", series_to_json(&profile->alone), "loaded",
-        series_to_json(&profile->loaded), "cold_ns", (json_int_t)profile->cold_ns,
+        "{s:i, s:i, s:o, s:s, s:o, s:o, s:I, s:f, s:f, s:f, s:f, s:s, s:I, s:I, s:o}",
+        "schema_version", AEGIS_JSON_SCHEMA_VERSION, "layout", LAYOUT, "segments",
+        segments_to_json(profile), "key", profile->key, "alone", series_to_json(&profile->alone),
+        "loaded", series_to_json(&profile->loaded), "cold_ns", (json_int_t)profile->cold_ns,
         "contention_factor", profile->contention_factor, "quantile", profile->quantile, "assurance",
         profile->assurance, "margin", profile->margin, "method",
-        profile->method == AEGIS_BOUND_ORDER_STATISTIC ? "order-statistic" : "too-few-samples",
-        "bound_ns", (json_int_t)profile->bound_ns, "stretch_ns", (json_int_t)profile->stretch_ns);
+        aegis_bound_method_name(profile->method), "bound_ns", (json_int_t)profile->bound_ns,
+        "stretch_ns", (json_int_t)profile->stretch_ns, "extreme_value",
+        aegis_extreme_to_json(&profile->extreme));
     char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2));
     json_decref(root);
     if (text == NULL) {
@@ -164,6 +170,7 @@ static bool profile_from_json(json_t *root, aegis_profile *ret_profile)
                     &profile.assurance, "margin", &profile.margin, "method", &method, "bound_ns",
                     &bound, "stretch_ns", &stretch) != 0 ||
         !series_from_json(alone, &profile.alone) || !series_from_json(loaded, &profile.loaded) ||
+        !aegis_extreme_from_json(json_object_get(root, "extreme_value"), &profile.extreme) ||
         layout != LAYOUT || cold < 0 || bound <= 0 || stretch < 0 ||
         strlen(key) != sizeof profile.key - 1) {
         return false;
@@ -172,6 +179,7 @@ static bool profile_from_json(json_t *root, aegis_profile *ret_profile)
     profile.bound_ns = (uint64_t)bound;
     profile.stretch_ns = (uint64_t)stretch;
     profile.method = strcmp(method, "order-statistic") == 0 ? AEGIS_BOUND_ORDER_STATISTIC
+                     : strcmp(method, "evt") == 0           ? AEGIS_BOUND_EXTREME_VALUE
                                                             : AEGIS_BOUND_TOO_FEW_SAMPLES;
     memcpy(profile.key, key, sizeof profile.key);
     if (!segments_from_json(segments, &profile)) {

@@ -20,6 +20,8 @@
 #define STRETCH_POINTS 24u
 #define LEAST_STRETCH_POINTS 6u
 #define ALONE_SHARE 4u
+/* Least number of runs when a tail is to be fitted: 100 of them above the threshold. */
+#define EXTREME_SAMPLES 1000u
 /* Larger than the caches of a core: 16 MiB. */
 #define SWEEP_WORDS ((size_t)2 << 20)
 
@@ -101,6 +103,9 @@ static aegis_profile_options with_defaults(const aegis_profile_options *given)
     options.min_samples = options.min_samples > 0 ? options.min_samples : 100;
     options.max_samples = options.max_samples > 0 ? options.max_samples : 20000;
     options.warm_up = options.warm_up > 0 ? options.warm_up : 5;
+    if (options.extreme_value && options.min_samples < EXTREME_SAMPLES) {
+        options.min_samples = EXTREME_SAMPLES;
+    }
     uint32_t needed = aegis_profile_samples_needed(options.quantile, options.assurance);
     if (options.min_samples < needed) {
         options.min_samples = needed;
@@ -361,19 +366,55 @@ static aegis_status measure_job(aegis_profiler *profiler, measurement *m, aegis_
             return status;
         }
     }
+    if (options->extreme_value) { /* before the samples lose their order */
+        status = aegis_extreme_fit_samples(m->samples, m->count, options, &profiler->allocator,
+                                           &profile->extreme, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
     aegis_profile_summarise(m->samples, m->count, options->quantile, options->assurance,
                             &profile->loaded);
     profile->bound_ns =
         aegis_profile_compute_wcet(m->samples, m->count, options->quantile, options->assurance,
                                    options->margin, &profile->method);
+    aegis_profile_apply_extreme(profile);
     profile->contention_factor =
         (double)profile->loaded.median_ns / (double)(profile->alone.median_ns + 1);
     return AEGIS_OK;
 }
 
-static aegis_status measure_segments(aegis_profiler *profiler, measurement *m, aegis_error *err)
+/* A segment's tail is fitted like a job's; the profile tells of the first that was refused. */
+static aegis_status
+bound_segment(aegis_profiler *profiler, measurement *m, uint32_t segment, aegis_error *err)
 {
     const aegis_profile_options *options = &m->options;
+    uint64_t *samples = m->samples + (size_t)segment * m->count;
+    aegis_profile_segment *one = &m->profile.segments[segment];
+    aegis_profile whole = {.method = AEGIS_BOUND_ORDER_STATISTIC};
+    if (options->extreme_value) {
+        aegis_status status = aegis_extreme_fit_samples(samples, m->count, options,
+                                                        &profiler->allocator, &whole.extreme, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
+    aegis_profile_summarise(samples, m->count, options->quantile, options->assurance,
+                            &whole.loaded);
+    whole.bound_ns = aegis_profile_compute_wcet(samples, m->count, options->quantile,
+                                                options->assurance, options->margin, &whole.method);
+    aegis_profile_apply_extreme(&whole);
+    one->series = whole.loaded;
+    one->bound_ns = whole.bound_ns;
+    if (segment == 0 || m->profile.method == AEGIS_BOUND_EXTREME_VALUE) {
+        m->profile.method = whole.method;
+        m->profile.extreme = whole.extreme;
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status measure_segments(aegis_profiler *profiler, measurement *m, aegis_error *err)
+{
     aegis_profile *profile = &m->profile;
     aegis_status status =
         m->under_load
@@ -384,17 +425,11 @@ static aegis_status measure_segments(aegis_profiler *profiler, measurement *m, a
     }
     profile->bound_ns = 0;
     profile->segment_count = m->segments;
-    for (uint32_t i = 0; i < m->segments; i++) {
-        uint64_t *samples = m->samples + (size_t)i * m->count;
-        aegis_profile_segment *one = &profile->segments[i];
-        aegis_profile_summarise(samples, m->count, options->quantile, options->assurance,
-                                &one->series);
-        one->bound_ns =
-            aegis_profile_compute_wcet(samples, m->count, options->quantile, options->assurance,
-                                       options->margin, &profile->method);
-        profile->bound_ns += one->bound_ns;
+    for (uint32_t i = 0; i < m->segments && status == AEGIS_OK; i++) {
+        status = bound_segment(profiler, m, i, err);
+        profile->bound_ns += profile->segments[i].bound_ns;
     }
-    return AEGIS_OK;
+    return status;
 }
 
 static aegis_status measure(aegis_profiler *profiler, measurement *m, aegis_error *err)

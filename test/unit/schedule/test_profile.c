@@ -131,6 +131,19 @@ static aegis_profile example(void)
                              .margin = 1.5,
                              .bound_ns = 9,
                              .stretch_ns = 4};
+    profile.method = AEGIS_BOUND_EXTREME_VALUE;
+    profile.extreme = (aegis_extreme_fit){.outcome = AEGIS_EXTREME_ACCEPTED,
+                                          .tests = {1000, 10, 9.5, 0.25, 0.125, 0.463, 0.0625, 0.5},
+                                          .exceedance = 1e-4,
+                                          .exceedances = 100,
+                                          .threshold_ns = 5,
+                                          .shape = -0.125,
+                                          .shape_error = 0.1,
+                                          .scale_ns = 2.5,
+                                          .anderson_darling = 0.3,
+                                          .anderson_darling_p = 0.7,
+                                          .quantile_ns = 8.5,
+                                          .upper_ns = 9};
     memset(profile.key, 'a', 64);
     return profile;
 }

@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finds the numbers that prove a verdict. Nothing here is trusted: what is found goes through the
+ * checker before anyone sees it, so that an error shows as a certificate that cannot be written. */
+#include "schedule/certificate/internal.h"
+
+#include "base/base.h"
+
+#include <string.h>
+
+#define LISTED_POINTS 100000u
+#define LISTED_INSTANTS 10000u
+#define LARGEST_WITNESS 200000u
+#define DEFAULT_STEPS UINT64_C(200000000)
+#define TICKS_MAX ((aegis_u128)INT64_MAX)
+
+typedef struct prover {
+    aegis_certificate *c;
+    const aegis_admission_result *result;
+    const aegis_allocator *allocator;
+    const volatile bool *cancel;
+    uint64_t steps;
+} prover;
+
+static bool step(prover *p)
+{
+    if (p->steps == 0 || (p->cancel != NULL && *p->cancel)) {
+        return false;
+    }
+    p->steps--;
+    return true;
+}
+
+static aegis_status give_up(aegis_error *err)
+{
+    return aegis_error_set(err, AEGIS_HERE("schedule.certificate"), AEGIS_ERROR_UNDECIDED,
+                           "the proof is too large to be written down: count time in larger ticks "
+                           "or allow more steps");
+}
+
+static aegis_status out_of_memory(aegis_error *err)
+{
+    return aegis_error_set(err, AEGIS_HERE("schedule.certificate"), AEGIS_ERROR_NO_MEMORY,
+                           "no memory for the certificate");
+}
+
+/* ---- fixed points ---- */
+
+/* base + work of the first tasks in [0, w), or [0, w] when closed; false past 63 bits. */
+static bool
+right_side(const prover *p, size_t count, int64_t w, bool closed, int64_t base, int64_t *ret_sum)
+{
+    aegis_u128 sum = (aegis_u128)base;
+    for (size_t j = 0; j < count && sum <= TICKS_MAX; j++) {
+        const aegis_task *task = &p->c->tasks[j];
+        uint64_t x = (uint64_t)w + (uint64_t)task->jitter, period = (uint64_t)task->period;
+        aegis_u128 jobs = closed ? x / period + 1 : x / period + (x % period != 0);
+        sum += jobs * (uint64_t)task->execution;
+    }
+    *ret_sum = sum > TICKS_MAX ? INT64_MAX : (int64_t)sum;
+    return sum <= TICKS_MAX;
+}
+
+/* Iterates *w from below to the least solution. */
+static bool solve(prover *p, size_t count, bool closed, int64_t base, int64_t *w)
+{
+    int64_t next = *w;
+    do {
+        *w = next;
+        if (!step(p) || !right_side(p, count, *w, closed, base, &next)) {
+            return false;
+        }
+    } while (next > *w);
+    return true;
+}
+
+static bool solve_busy(prover *p, size_t count, int64_t blocking, int64_t *ret_length)
+{
+    *ret_length = 1;
+    return solve(p, count, false, blocking, ret_length);
+}
+
+static bool cuts(const prover *p, size_t i)
+{
+    return (p->c->policy == AEGIS_ANALYSIS_FPP || p->c->policy == AEGIS_ANALYSIS_NP_EDF) &&
+           p->c->tasks[i].segments != NULL;
+}
+
+/* Which segment of a task is the longest, and its length. */
+static int64_t longest_segment(const prover *p, size_t i, size_t *ret_segment)
+{
+    const aegis_task *task = &p->c->tasks[i];
+    int64_t longest = cuts(p, i) ? 0 : task->execution;
+    *ret_segment = 0;
+    for (size_t s = 0; cuts(p, i) && s < task->segment_count; s++) {
+        if (task->segments[s] > longest) {
+            longest = task->segments[s];
+            *ret_segment = s;
+        }
+    }
+    return longest;
+}
+
+/* ---- fixed priorities ---- */
+
+typedef struct level {
+    size_t i;
+    bool preemptive;
+    int64_t blocking, last;
+} level;
+
+static level level_of(const prover *p, size_t i)
+{
+    const aegis_task *task = &p->c->tasks[i];
+    level l = {.i = i, .preemptive = p->c->policy == AEGIS_ANALYSIS_FP};
+    l.blocking = p->result->tasks[i].blocking;
+    l.last = l.preemptive ? 0
+             : cuts(p, i) ? task->segments[task->segment_count - 1]
+                          : task->execution;
+    return l;
+}
+
+/* w(q), from below w(q-1) + C. */
+static bool solve_job(prover *p, const level *l, uint64_t q, int64_t *w)
+{
+    const aegis_task *task = &p->c->tasks[l->i];
+    aegis_i128 base = (aegis_i128)l->blocking - l->last + (aegis_i128)(q + 1) * task->execution;
+    if (base > (aegis_i128)TICKS_MAX || (q > 0 && *w > INT64_MAX - task->execution)) {
+        return false;
+    }
+    *w = q == 0 ? (int64_t)base : *w + task->execution;
+    return solve(p, l->i, !l->preemptive, (int64_t)base, w);
+}
+
+/* Doubles the room of an array when it is full. */
+static bool make_room(const aegis_allocator *allocator, int64_t **array, size_t count, size_t *room)
+{
+    if (count < *room) {
+        return true;
+    }
+    size_t wanted = *room == 0 ? 8 : 2 * *room;
+    int64_t *grown = aegis_allocate_zeroed(allocator, wanted, sizeof *grown);
+    if (grown == NULL) {
+        return false;
+    }
+    if (count > 0) {
+        memcpy(grown, *array, count * sizeof *grown);
+    }
+    aegis_deallocate(allocator, *array, *room, sizeof *grown);
+    *array = grown;
+    *room = wanted;
+    return true;
+}
+
+static uint64_t job_count(const aegis_task *task, int64_t busy)
+{
+    uint64_t x = (uint64_t)busy + (uint64_t)task->jitter, period = (uint64_t)task->period;
+    return x / period + (x % period != 0);
+}
+
+/* Up to `left` points; the checker finds those that are not listed. */
+static aegis_status list_points(prover *p, const level *l, uint64_t left, aegis_error *err)
+{
+    const aegis_task *task = &p->c->tasks[l->i];
+    aegis_level_proof *proof = &p->c->levels[l->i];
+    uint64_t jobs = l->preemptive ? UINT64_MAX : job_count(task, proof->busy);
+    int64_t w = 0;
+    bool busy = true;
+    for (uint64_t q = 0; q < jobs && q < left && busy; q++) {
+        if (!solve_job(p, l, q, &w)) {
+            return give_up(err);
+        }
+        if (!make_room(p->allocator, &proof->points, proof->point_count, &proof->room)) {
+            return out_of_memory(err);
+        }
+        proof->points[proof->point_count++] = w;
+        busy = !l->preemptive || (aegis_i128)w + task->jitter > (aegis_i128)(q + 1) * task->period;
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status prove_level(prover *p, size_t i, uint64_t *left, aegis_error *err)
+{
+    level l = level_of(p, i);
+    aegis_level_proof *proof = &p->c->levels[i];
+    proof->blocking = l.blocking;
+    proof->response = p->result->tasks[i].response;
+    if (!l.preemptive && !solve_busy(p, i + 1, l.blocking, &proof->busy)) {
+        return give_up(err);
+    }
+    aegis_status status = list_points(p, &l, *left, err);
+    *left -= proof->point_count;
+    return status;
+}
+
+static aegis_status prove_responses(prover *p, aegis_error *err)
+{
+    aegis_certificate *c = p->c;
+    uint64_t left = LISTED_POINTS;
+    c->kind = AEGIS_PROOF_RESPONSES;
+    c->levels = aegis_allocate_zeroed(p->allocator, c->count, sizeof *c->levels);
+    if (c->levels == NULL) {
+        return out_of_memory(err);
+    }
+    aegis_status status = AEGIS_OK;
+    for (size_t i = 0; i < c->count && status == AEGIS_OK; i++) {
+        status = prove_level(p, i, &left, err);
+    }
+    return status;
+}
+
+/* ---- instants ---- */
+
+static int64_t first_deadline(const aegis_task *task)
+{
+    return task->deadline - task->jitter;
+}
+
+static int64_t last_first_deadline(const prover *p)
+{
+    int64_t last = INT64_MIN;
+    for (size_t i = 0; i < p->c->count; i++) {
+        int64_t first = first_deadline(&p->c->tasks[i]);
+        last = first > last ? first : last;
+    }
+    return last;
+}
+
+/* Who blocks work due by t the longest, and how long; SIZE_MAX: nobody. */
+static int64_t blocking_at(const prover *p, int64_t t, size_t *ret_task)
+{
+    int64_t longest = 0;
+    size_t segment;
+    *ret_task = SIZE_MAX;
+    for (size_t i = 0; i < p->c->count && p->c->policy == AEGIS_ANALYSIS_NP_EDF; i++) {
+        int64_t blocks = longest_segment(p, i, &segment) - 1;
+        if (first_deadline(&p->c->tasks[i]) > t && blocks > longest) {
+            longest = blocks;
+            *ret_task = i;
+        }
+    }
+    return longest;
+}
+
+typedef struct instants {
+    prover *p;
+    aegis_i128 *next; /* per task */
+    bool arrivals;
+    aegis_i128 at, work; /* work of the events up to `at` */
+    uint64_t count;
+} instants;
+
+static bool begin(instants *in)
+{
+    const aegis_certificate *c = in->p->c;
+    in->next = aegis_allocate_zeroed(in->p->allocator, c->count, sizeof *in->next);
+    for (size_t i = 0; in->next != NULL && i < c->count; i++) {
+        in->next[i] = in->arrivals ? -(aegis_i128)c->tasks[i].jitter
+                                   : (aegis_i128)first_deadline(&c->tasks[i]);
+    }
+    return in->next != NULL;
+}
+
+/* False behind `end`. The sums stay below 2^127: 2^63 jobs of at most 2^63 ticks. */
+static bool following(instants *in, aegis_i128 end)
+{
+    const aegis_certificate *c = in->p->c;
+    in->at = in->next[0];
+    for (size_t i = 1; i < c->count; i++) {
+        in->at = in->next[i] < in->at ? in->next[i] : in->at;
+    }
+    for (size_t i = 0; i < c->count && in->at <= end; i++) {
+        if (in->next[i] == in->at) {
+            in->work += c->tasks[i].execution;
+            in->next[i] += c->tasks[i].period;
+        }
+    }
+    in->count += in->at <= end;
+    return in->at <= end;
+}
+
+static void finish(instants *in)
+{
+    aegis_deallocate(in->p->allocator, in->next, in->p->c->count, sizeof *in->next);
+}
+
+/* Counts the instants up to `end`, and lists them when they are few. FIFO: finds the first one of
+ * those with the longest wait. */
+static aegis_status list_instants(prover *p, aegis_i128 end, aegis_error *err)
+{
+    aegis_certificate *c = p->c;
+    instants in = {.p = p, .arrivals = c->policy == AEGIS_ANALYSIS_FIFO};
+    aegis_i128 longest = -1;
+    size_t task;
+    c->demand = in.arrivals ? NULL
+                            : aegis_allocate_zeroed(p->allocator, (size_t)2 * LISTED_INSTANTS,
+                                                    sizeof *c->demand);
+    c->demand_room = in.arrivals ? 0 : (size_t)2 * LISTED_INSTANTS;
+    if ((c->demand == NULL && !in.arrivals) || !begin(&in)) {
+        return out_of_memory(err);
+    }
+    bool done = false;
+    while (step(p) && !(done = !following(&in, end))) {
+        aegis_i128 time = in.at > 0 ? in.at : 0;
+        if (in.arrivals && in.work - time > longest) {
+            longest = in.work - time;
+            c->at = (int64_t)time;
+        }
+        if (!in.arrivals && in.count <= LISTED_INSTANTS) {
+            c->demand[2 * (in.count - 1)] = (int64_t)in.at;
+            c->demand[2 * (in.count - 1) + 1] =
+                (int64_t)in.work + blocking_at(p, (int64_t)in.at, &task);
+        }
+    }
+    finish(&in);
+    c->instants = (int64_t)in.count;
+    c->demand_count = in.arrivals || in.count > LISTED_INSTANTS ? 0 : in.count;
+    c->longest = (int64_t)longest;
+    return done ? AEGIS_OK : give_up(err);
+}
+
+/* F + lcm(T) when U = 1 exactly and there is jitter: then no busy period ends. */
+static bool periodic_horizon(const prover *p, int64_t *ret_horizon)
+{
+    aegis_u128 multiple = 1, work = 0;
+    bool jitter = false;
+    for (size_t i = 0; i < p->c->count; i++) {
+        uint64_t period = (uint64_t)p->c->tasks[i].period, a = (uint64_t)multiple, b = period, rest;
+        while ((rest = a % b) != 0) {
+            a = b;
+            b = rest;
+        }
+        multiple *= period / b;
+        if (multiple > TICKS_MAX) {
+            return false;
+        }
+        jitter = jitter || p->c->tasks[i].jitter > 0;
+    }
+    for (size_t i = 0; i < p->c->count; i++) {
+        uint64_t period = (uint64_t)p->c->tasks[i].period;
+        work += multiple / period * (uint64_t)p->c->tasks[i].execution;
+    }
+    return jitter && work == multiple &&
+           !__builtin_add_overflow(last_first_deadline(p), (int64_t)multiple, ret_horizon);
+}
+
+static aegis_status prove_instants(prover *p, aegis_error *err)
+{
+    aegis_certificate *c = p->c;
+    bool fifo = c->policy == AEGIS_ANALYSIS_FIFO;
+    c->kind = fifo ? AEGIS_PROOF_QUEUE : AEGIS_PROOF_DEMAND;
+    if (!fifo && periodic_horizon(p, &c->horizon)) {
+        c->rule = AEGIS_HORIZON_PERIODIC;
+    } else if (!solve_busy(p, c->count, 0, &c->horizon)) {
+        return give_up(err);
+    }
+    int64_t last = last_first_deadline(p);
+    return list_instants(p, !fifo && last > c->horizon ? last : c->horizon, err);
+}
+
+/* ---- refusals ---- */
+
+static bool add_job(prover *p, size_t task, aegis_i128 nominal, aegis_i128 ready)
+{
+    aegis_certificate *c = p->c;
+    if (c->job_count == LARGEST_WITNESS || nominal > (aegis_i128)TICKS_MAX ||
+        ready > (aegis_i128)TICKS_MAX) {
+        return false;
+    }
+    c->jobs[c->job_count++] =
+        (aegis_certificate_job){.task = task, .nominal = (int64_t)nominal, .ready = (int64_t)ready};
+    return true;
+}
+
+/* The worst pattern: nominally at kT - J, ready at max(0, kT - J), all moved by `start`; at most
+ * `most` jobs, ready by `until`. */
+static bool add_pattern(prover *p, size_t i, int64_t start, aegis_i128 until, uint64_t most)
+{
+    const aegis_task *task = &p->c->tasks[i];
+    for (uint64_t k = 0; k < most; k++) {
+        aegis_i128 nominal = (aegis_i128)k * task->period - task->jitter;
+        aegis_i128 ready = nominal > 0 ? nominal : 0;
+        if (ready > until) {
+            break;
+        }
+        if (!step(p) || !add_job(p, i, nominal + start, ready + start)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void set_blocker(prover *p, size_t task)
+{
+    p->c->blocked = task != SIZE_MAX;
+    if (p->c->blocked) {
+        p->c->blocker = task;
+        longest_segment(p, task, &p->c->segment);
+    }
+}
+
+/* The lower task that blocks `i`, SIZE_MAX: none. */
+static size_t lower_blocker(const prover *p, const level *l)
+{
+    size_t segment;
+    for (size_t k = l->i + 1; k < p->c->count && l->blocking > 0; k++) {
+        if (longest_segment(p, k, &segment) - 1 == l->blocking) {
+            return k;
+        }
+    }
+    return SIZE_MAX;
+}
+
+/* Fixed priorities: the first job of `i` that misses in the worst pattern. */
+static bool find_level_miss(prover *p, size_t i)
+{
+    aegis_certificate *c = p->c;
+    level l = level_of(p, i);
+    const aegis_task *task = &c->tasks[i];
+    int64_t w = 0, late = 0;
+    uint64_t q = 0;
+    for (;; q++) {
+        if (!solve_job(p, &l, q, &w)) {
+            return false;
+        }
+        if ((aegis_i128)w + l.last + task->jitter - (aegis_i128)q * task->period > task->deadline) {
+            break;
+        }
+    }
+    set_blocker(p, lower_blocker(p, &l));
+    int64_t start = c->blocked ? 1 : 0;
+    bool added = true;
+    for (size_t j = 0; j < i && added; j++) {
+        added = add_pattern(p, j, start, l.preemptive ? (aegis_i128)w - 1 : w, UINT64_MAX);
+    }
+    added = added && add_pattern(p, i, start, TICKS_MAX, q + 1);
+    c->job = c->job_count - 1;
+    return added && !__builtin_add_overflow(w, l.last, &late) &&
+           !__builtin_add_overflow(late, start, &c->completion);
+}
+
+/* EDF: all jobs due by the instant at which the demand is too much. */
+static bool find_demand_miss(prover *p)
+{
+    aegis_certificate *c = p->c;
+    bool added = true;
+    size_t blocker;
+    c->instant = p->result->violation_at;
+    c->total = p->result->violation_demand;
+    blocking_at(p, c->instant, &blocker);
+    set_blocker(p, blocker);
+    for (size_t i = 0; i < c->count && added; i++) {
+        aegis_i128 after = (aegis_i128)c->instant - first_deadline(&c->tasks[i]);
+        uint64_t jobs = after < 0 ? 0 : (uint64_t)(after / c->tasks[i].period) + 1;
+        added = add_pattern(p, i, c->blocked ? 1 : 0, TICKS_MAX, jobs);
+    }
+    return added && c->job_count > 0;
+}
+
+/* FIFO: all in the worst pattern, but task `i` such that a job of it arrives at the worst instant,
+ * behind all others. */
+static bool find_queue_miss(prover *p, size_t i)
+{
+    aegis_certificate *c = p->c;
+    bool added = true;
+    for (size_t j = 0; j < c->count && added; j++) {
+        const aegis_task *task = &c->tasks[j];
+        if (j != i) {
+            added = add_pattern(p, j, 0, c->at, UINT64_MAX);
+            continue;
+        }
+        for (int64_t m = c->at / task->period; m >= 0 && added; m--) {
+            aegis_i128 nominal = (aegis_i128)c->at - task->jitter - (aegis_i128)m * task->period;
+            aegis_i128 ready = m == 0 ? c->at : nominal > 0 ? nominal : 0;
+            added = step(p) && add_job(p, j, nominal, ready);
+        }
+        c->job = c->job_count - 1;
+    }
+    return added && !__builtin_add_overflow(c->at, c->longest, &c->completion);
+}
+
+static bool find_miss(prover *p, size_t i)
+{
+    switch (p->c->policy) {
+    case AEGIS_ANALYSIS_NP_EDF:
+    case AEGIS_ANALYSIS_EDF:
+        return p->result->has_violation && find_demand_miss(p);
+    case AEGIS_ANALYSIS_FIFO:
+        return i != SIZE_MAX && find_queue_miss(p, i);
+    case AEGIS_ANALYSIS_NP_FP:
+    case AEGIS_ANALYSIS_FP:
+    case AEGIS_ANALYSIS_FPP:
+        break;
+    }
+    return i != SIZE_MAX && find_level_miss(p, i);
+}
+
+/* Whether the checker takes the candidate; limits count as no. */
+static bool is_proof(const prover *p, aegis_proof_kind kind)
+{
+    aegis_certificate_report report;
+    p->c->kind = kind;
+    return aegis_certificate_check(p->c, AEGIS_CERTIFICATE_STEPS, p->allocator, &report, NULL) ==
+               AEGIS_OK &&
+           report.holds;
+}
+
+/* A job set that misses if there is one, else the argument that is left. */
+static aegis_status prove_refusal(prover *p, aegis_error *err)
+{
+    aegis_certificate *c = p->c;
+    size_t finite = SIZE_MAX, open = SIZE_MAX;
+    for (size_t i = c->count; i-- > 0;) {
+        int64_t response = p->result->tasks[i].response;
+        finite = response > c->tasks[i].deadline ? i : finite;
+        open = response == AEGIS_RESPONSE_DIVERGES ? i : open;
+    }
+    c->jobs = aegis_allocate_zeroed(p->allocator, LARGEST_WITNESS, sizeof *c->jobs);
+    if (c->jobs == NULL) {
+        return out_of_memory(err);
+    }
+    c->job_room = LARGEST_WITNESS;
+    bool fifo = c->policy == AEGIS_ANALYSIS_FIFO;
+    if (fifo && finite != SIZE_MAX) {
+        aegis_status status = prove_instants(p, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
+    if (find_miss(p, finite) && is_proof(p, AEGIS_PROOF_MISS)) {
+        return AEGIS_OK;
+    }
+    if (fifo && finite != SIZE_MAX) {
+        c->task = finite;
+        c->bound = p->result->tasks[finite].response;
+        if (is_proof(p, AEGIS_PROOF_BOUND)) {
+            return AEGIS_OK;
+        }
+    }
+    c->task = c->count;
+    if (is_proof(p, AEGIS_PROOF_OVERLOAD)) {
+        return AEGIS_OK;
+    }
+    c->task = open == SIZE_MAX || fifo ? c->count : open + 1;
+    return is_proof(p, AEGIS_PROOF_NO_END) ? AEGIS_OK : give_up(err);
+}
+
+aegis_status aegis_certificate_prove(aegis_certificate *certificate,
+                                     const aegis_admission_result *result,
+                                     const aegis_admission_limits *limits,
+                                     const aegis_allocator *allocator,
+                                     aegis_error *err)
+{
+    prover p = {.c = certificate, .result = result, .allocator = allocator};
+    p.steps = limits == NULL || limits->steps == 0 ? DEFAULT_STEPS : limits->steps;
+    p.cancel = limits == NULL ? NULL : limits->cancel;
+    if (result->verdict == AEGIS_ADMISSION_UNDECIDED) {
+        return aegis_error_set(err, AEGIS_HERE("schedule.certificate"), AEGIS_ERROR_UNDECIDED,
+                               "the verdict is undecided: there is nothing to prove");
+    }
+    if (result->verdict == AEGIS_NOT_SCHEDULABLE) {
+        return prove_refusal(&p, err);
+    }
+    bool set = certificate->policy == AEGIS_ANALYSIS_NP_EDF ||
+               certificate->policy == AEGIS_ANALYSIS_EDF ||
+               certificate->policy == AEGIS_ANALYSIS_FIFO;
+    return set ? prove_instants(&p, err) : prove_responses(&p, err);
+}

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Certificates from JSON. Every refusal names file, line, column, key and cure. */
+#include "schedule/certificate/internal.h"
+
+#include "base/base.h"
+#include "schedule/admission/position.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COMPONENT "schedule.certificate"
+#define LARGEST_FILE (UINT64_C(64) << 20)
+
+static const char *const kinds[] = {
+    [AEGIS_PROOF_RESPONSES] = "responses", [AEGIS_PROOF_DEMAND] = "demand",
+    [AEGIS_PROOF_QUEUE] = "queue",         [AEGIS_PROOF_MISS] = "miss",
+    [AEGIS_PROOF_OVERLOAD] = "overload",   [AEGIS_PROOF_NO_END] = "no-end",
+    [AEGIS_PROOF_BOUND] = "bound"};
+
+static const char *const rules[] = {
+    [AEGIS_HORIZON_BUSY] = "busy-period", [AEGIS_HORIZON_PERIODIC] = "hyperperiod"};
+
+static const char *const statements[] = {
+    [AEGIS_PROOF_RESPONSES] = "every response meets its deadline",
+    [AEGIS_PROOF_DEMAND] = "the demand fits at every instant up to the horizon",
+    [AEGIS_PROOF_QUEUE] = "no job waits too long in the queue",
+    [AEGIS_PROOF_MISS] = "the jobs, simulated under the policy, miss a deadline",
+    [AEGIS_PROOF_OVERLOAD] = "the utilisation is above 1: some deadline is missed",
+    [AEGIS_PROOF_NO_END] =
+        "U = 1 with jitter: no busy period ends, the test gives no bound (no miss is claimed)",
+    [AEGIS_PROOF_BOUND] = "the bound of the test passes the deadline (no miss is claimed)"};
+
+const char *aegis_proof_kind_name(aegis_proof_kind kind)
+{
+    return kinds[kind];
+}
+
+const char *aegis_horizon_rule_name(aegis_horizon_rule rule)
+{
+    return rules[rule];
+}
+
+bool aegis_proof_accepts(aegis_proof_kind kind)
+{
+    return kind <= AEGIS_PROOF_QUEUE;
+}
+
+void aegis_certificate_finish(aegis_certificate *c, const aegis_allocator *allocator)
+{
+    for (size_t i = 0; c->levels != NULL && i < c->count; i++) {
+        aegis_deallocate(allocator, c->levels[i].points, c->levels[i].room,
+                         sizeof *c->levels[i].points);
+    }
+    aegis_deallocate(allocator, c->levels, c->count, sizeof *c->levels);
+    aegis_deallocate(allocator, c->demand, c->demand_room, sizeof *c->demand);
+    aegis_deallocate(allocator, c->jobs, c->job_room, sizeof *c->jobs);
+    *c = (aegis_certificate){.count = 0};
+}
+
+typedef struct reader {
+    aegis_json_text json;
+    const char *origin;
+    const aegis_allocator *allocator;
+    aegis_certificate *c;
+    aegis_error *err;
+    aegis_status status; /* the first failure */
+} reader;
+
+/* A JSON value and where it stands. */
+typedef struct spot {
+    json_t *value;
+    size_t offset;
+} spot;
+
+static void complain(reader *in, size_t offset, const char *format, ...) AEGIS_PRINTF(3, 4);
+
+static void complain(reader *in, size_t offset, const char *format, ...)
+{
+    char text[AEGIS_ERROR_MESSAGE_BYTES];
+    size_t line, column;
+    va_list arguments;
+    if (in->status != AEGIS_OK) {
+        return;
+    }
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    aegis_json_line_column(in->json, offset, &line, &column);
+    in->status = aegis_error_set(in->err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+                                 "%s:%zu:%zu: %s", in->origin, line, column, text);
+}
+
+static void *room_for(reader *in, size_t count, size_t size)
+{
+    void *memory = aegis_allocate_zeroed(in->allocator, count == 0 ? 1 : count, size);
+    if (memory == NULL) {
+        in->status = aegis_error_set(in->err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                     "no memory for the certificate %s", in->origin);
+    }
+    return memory;
+}
+
+static void check_keys(reader *in, spot object, const char *const *keys, size_t count)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object.value, key, value)
+    {
+        bool known = false;
+        for (size_t i = 0; i < count; i++) {
+            known = known || strcmp(key, keys[i]) == 0;
+        }
+        if (!known) {
+            const char *nearest = aegis_nearest_word(key, keys, count);
+            complain(in, aegis_json_key(in->json, object.offset, key), "unknown key \"%s\"%s%s%s",
+                     key, nearest == NULL ? ": remove it" : ": did you mean \"",
+                     nearest == NULL ? "" : nearest, nearest == NULL ? "" : "\"?");
+            return;
+        }
+    }
+}
+
+/* A member that must be there. */
+static spot member(reader *in, spot object, const char *key)
+{
+    spot found = {json_object_get(object.value, key), object.offset};
+    if (found.value == NULL) {
+        complain(in, object.offset,
+                 "key \"%s\" is missing: have `aegisrt admit --certificate` "
+                 "write the file again",
+                 key);
+    } else {
+        found.offset = aegis_json_member(in->json, object.offset, key);
+    }
+    return found;
+}
+
+static int64_t read_number(reader *in, spot object, const char *key, int64_t low, int64_t high)
+{
+    spot found = member(in, object, key);
+    int64_t value = json_integer_value(found.value);
+    if (in->status == AEGIS_OK && (!json_is_integer(found.value) || value < low || value > high)) {
+        complain(in, found.offset, "\"%s\" must be an integer from %" PRId64 " to %" PRId64, key,
+                 low, high);
+        return low;
+    }
+    return value;
+}
+
+/* Index of the word under `key`. */
+static size_t
+read_word(reader *in, spot object, const char *key, const char *const *words, size_t count)
+{
+    spot found = member(in, object, key);
+    const char *text = json_string_value(found.value);
+    for (size_t i = 0; i < count && text != NULL; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            return i;
+        }
+    }
+    const char *nearest = text == NULL ? NULL : aegis_nearest_word(text, words, count);
+    complain(in, found.offset, "\"%s\" must be a known word, such as \"%s\"", key,
+             nearest == NULL ? words[0] : nearest);
+    return 0;
+}
+
+static spot read_array(reader *in, spot object, const char *key, size_t least)
+{
+    spot found = member(in, object, key);
+    if (in->status == AEGIS_OK &&
+        (!json_is_array(found.value) || json_array_size(found.value) < least)) {
+        complain(in, found.offset, "\"%s\" must be an array of at least %zu", key, least);
+    }
+    return found;
+}
+
+/* `width` integers, the first of which are at least 0 when `index_below` is not 0: an index. */
+static bool read_tuple(reader *in, spot array, size_t n, size_t width, int64_t *ret_values)
+{
+    json_t *tuple = json_array_get(array.value, n);
+    bool right = width == 1 || json_array_size(tuple) == width;
+    for (size_t i = 0; i < width && right; i++) {
+        json_t *value = width == 1 ? tuple : json_array_get(tuple, i);
+        right = json_is_integer(value);
+        ret_values[i] = json_integer_value(value);
+    }
+    if (!right) {
+        complain(in, aegis_json_element(in->json, array.offset, n),
+                 width == 1 ? "this must be an integer" : "this must be an array of %zu integers",
+                 width);
+    }
+    return right;
+}
+
+static void read_level(reader *in, spot object, aegis_level_proof *level)
+{
+    static const char *const keys[] = {"blocking", "busy", "points", "response"};
+    if (!json_is_object(object.value)) {
+        complain(in, object.offset, "the proof of a task must be an object");
+        return;
+    }
+    check_keys(in, object, keys, AEGIS_ARRAY_LENGTH(keys));
+    level->blocking = read_number(in, object, "blocking", 0, INT64_MAX);
+    level->busy = read_number(in, object, "busy", 0, INT64_MAX);
+    level->response = read_number(in, object, "response", 0, INT64_MAX);
+    spot points = read_array(in, object, "points", 0);
+    size_t count = in->status == AEGIS_OK ? json_array_size(points.value) : 0;
+    level->points = in->status == AEGIS_OK ? room_for(in, count, sizeof *level->points) : NULL;
+    level->room = count == 0 ? 1 : count;
+    for (size_t q = 0; level->points != NULL && q < count && in->status == AEGIS_OK; q++) {
+        read_tuple(in, points, q, 1, &level->points[q]);
+        level->point_count++;
+    }
+}
+
+static void read_responses(reader *in, spot proof)
+{
+    static const char *const keys[] = {"kind", "tasks"};
+    check_keys(in, proof, keys, AEGIS_ARRAY_LENGTH(keys));
+    spot tasks = read_array(in, proof, "tasks", 0), level = {.value = NULL};
+    if (in->status == AEGIS_OK && json_array_size(tasks.value) != in->c->count) {
+        complain(in, tasks.offset, "\"tasks\" has %zu proofs for %zu tasks",
+                 json_array_size(tasks.value), in->c->count);
+    }
+    if (in->status == AEGIS_OK) {
+        in->c->levels = room_for(in, in->c->count, sizeof *in->c->levels);
+        level.offset = aegis_json_element(in->json, tasks.offset, 0);
+    }
+    for (size_t i = 0; i < in->c->count && in->status == AEGIS_OK; i++) {
+        level.value = json_array_get(tasks.value, i);
+        read_level(in, level, &in->c->levels[i]);
+        level.offset = aegis_json_following(in->json, level.offset);
+    }
+}
+
+static void read_demand(reader *in, spot proof)
+{
+    static const char *const keys[] = {"kind", "rule", "horizon", "instants", "demand"};
+    check_keys(in, proof, keys, AEGIS_ARRAY_LENGTH(keys));
+    in->c->rule =
+        (aegis_horizon_rule)read_word(in, proof, "rule", rules, AEGIS_ARRAY_LENGTH(rules));
+    in->c->horizon = read_number(in, proof, "horizon", 1, INT64_MAX);
+    in->c->instants = read_number(in, proof, "instants", 0, INT64_MAX);
+    spot demand = read_array(in, proof, "demand", 0);
+    size_t count = in->status == AEGIS_OK ? json_array_size(demand.value) : 0;
+    in->c->demand = count > 0 ? room_for(in, 2 * count, sizeof *in->c->demand) : NULL;
+    in->c->demand_room = in->c->demand != NULL ? 2 * count : 0;
+    for (size_t n = 0; n < count && in->status == AEGIS_OK; n++) {
+        read_tuple(in, demand, n, 2, &in->c->demand[2 * n]);
+        in->c->demand_count++;
+    }
+}
+
+static void read_queue(reader *in, spot proof)
+{
+    static const char *const keys[] = {"kind", "horizon", "instants", "longest"};
+    check_keys(in, proof, keys, AEGIS_ARRAY_LENGTH(keys));
+    in->c->horizon = read_number(in, proof, "horizon", 1, INT64_MAX);
+    in->c->instants = read_number(in, proof, "instants", 0, INT64_MAX);
+    in->c->longest = read_number(in, proof, "longest", 0, INT64_MAX);
+}
+
+static void read_jobs(reader *in, spot proof)
+{
+    spot jobs = read_array(in, proof, "jobs", 1);
+    size_t count = in->status == AEGIS_OK ? json_array_size(jobs.value) : 0;
+    in->c->jobs = count > 0 ? room_for(in, count, sizeof *in->c->jobs) : NULL;
+    in->c->job_room = in->c->jobs != NULL ? count : 0;
+    for (size_t n = 0; n < count && in->status == AEGIS_OK; n++) {
+        int64_t values[3] = {0};
+        read_tuple(in, jobs, n, 3, values);
+        if (values[0] < 0 || (uint64_t)values[0] >= in->c->count) {
+            complain(in, aegis_json_element(in->json, jobs.offset, n),
+                     "there is no task number %" PRId64 ": they count from 0 to %zu", values[0],
+                     in->c->count - 1);
+            return;
+        }
+        in->c->jobs[in->c->job_count++] = (aegis_certificate_job){
+            .task = (size_t)values[0], .nominal = values[1], .ready = values[2]};
+    }
+}
+
+static void read_blocker(reader *in, spot proof)
+{
+    static const char *const keys[] = {"task", "segment"};
+    spot blocker = {json_object_get(proof.value, "blocker"), 0};
+    if (blocker.value == NULL || in->status != AEGIS_OK) {
+        return;
+    }
+    blocker = member(in, proof, "blocker");
+    check_keys(in, blocker, keys, AEGIS_ARRAY_LENGTH(keys));
+    in->c->blocked = true;
+    in->c->blocker = (size_t)read_number(in, blocker, "task", 0, (int64_t)in->c->count - 1);
+    if (in->status == AEGIS_OK) {
+        size_t segments = in->c->tasks[in->c->blocker].segment_count;
+        in->c->segment = (size_t)read_number(in, blocker, "segment", 0,
+                                             segments > 0 ? (int64_t)segments - 1 : 0);
+    }
+}
+
+static void read_miss(reader *in, spot proof)
+{
+    static const char *const named[] = {"kind", "blocker", "jobs", "missed", "completion"};
+    static const char *const summed[] = {"kind", "blocker", "jobs", "instant", "demand"};
+    bool edf = in->c->policy == AEGIS_ANALYSIS_EDF || in->c->policy == AEGIS_ANALYSIS_NP_EDF;
+    check_keys(in, proof, edf ? summed : named, AEGIS_ARRAY_LENGTH(named));
+    read_jobs(in, proof);
+    read_blocker(in, proof);
+    if (edf) {
+        in->c->instant = read_number(in, proof, "instant", INT64_MIN, INT64_MAX);
+        in->c->total = read_number(in, proof, "demand", 1, INT64_MAX);
+    } else {
+        in->c->job = (size_t)read_number(in, proof, "missed", 0, (int64_t)in->c->job_count - 1);
+        in->c->completion = read_number(in, proof, "completion", 1, INT64_MAX);
+    }
+}
+
+static void read_first_tasks(reader *in, spot proof)
+{
+    static const char *const keys[] = {"kind", "tasks"};
+    check_keys(in, proof, keys, AEGIS_ARRAY_LENGTH(keys));
+    in->c->task = (size_t)read_number(in, proof, "tasks", 1, (int64_t)in->c->count);
+}
+
+static void read_bound(reader *in, spot proof)
+{
+    static const char *const keys[] = {"kind", "task", "at", "bound"};
+    check_keys(in, proof, keys, AEGIS_ARRAY_LENGTH(keys));
+    in->c->task = (size_t)read_number(in, proof, "task", 0, (int64_t)in->c->count - 1);
+    in->c->at = read_number(in, proof, "at", 0, INT64_MAX);
+    in->c->bound = read_number(in, proof, "bound", 1, INT64_MAX);
+}
+
+/* Which kinds of proof speak about a policy. */
+static bool fits_policy(aegis_proof_kind kind, aegis_analysis policy)
+{
+    bool edf = policy == AEGIS_ANALYSIS_EDF || policy == AEGIS_ANALYSIS_NP_EDF;
+    bool fifo = policy == AEGIS_ANALYSIS_FIFO;
+    switch (kind) {
+    case AEGIS_PROOF_RESPONSES:
+        return !edf && !fifo;
+    case AEGIS_PROOF_DEMAND:
+        return edf;
+    case AEGIS_PROOF_QUEUE:
+    case AEGIS_PROOF_BOUND:
+        return fifo;
+    case AEGIS_PROOF_NO_END:
+        return !edf;
+    case AEGIS_PROOF_MISS:
+    case AEGIS_PROOF_OVERLOAD:
+        break;
+    }
+    return true;
+}
+
+static void (*const readers[])(reader *, spot) = {
+    [AEGIS_PROOF_RESPONSES] = read_responses,  [AEGIS_PROOF_DEMAND] = read_demand,
+    [AEGIS_PROOF_QUEUE] = read_queue,          [AEGIS_PROOF_MISS] = read_miss,
+    [AEGIS_PROOF_OVERLOAD] = read_first_tasks, [AEGIS_PROOF_NO_END] = read_first_tasks,
+    [AEGIS_PROOF_BOUND] = read_bound};
+
+static void read_proof(reader *in, spot root)
+{
+    static const char *const verdicts[] = {"schedulable", "not-schedulable"};
+    size_t verdict = read_word(in, root, "verdict", verdicts, AEGIS_ARRAY_LENGTH(verdicts));
+    spot proof = member(in, root, "proof");
+    if (in->status == AEGIS_OK && !json_is_object(proof.value)) {
+        complain(in, proof.offset, "\"proof\" must be an object");
+    }
+    if (in->status != AEGIS_OK) {
+        return;
+    }
+    in->c->kind = (aegis_proof_kind)read_word(in, proof, "kind", kinds, AEGIS_ARRAY_LENGTH(kinds));
+    if (in->status != AEGIS_OK) {
+        return;
+    }
+    if (aegis_proof_accepts(in->c->kind) != (verdict == 0) ||
+        !fits_policy(in->c->kind, in->c->policy)) {
+        complain(in, proof.offset,
+                 "a proof of the kind \"%s\" does not speak about \"%s\" under %s",
+                 kinds[in->c->kind], verdicts[verdict], aegis_analysis_name(in->c->policy));
+        return;
+    }
+    readers[in->c->kind](in, proof);
+}
+
+/* The task set has its own reader: it gets the text with all else blanked out, so that its lines
+ * and columns are those of the file. */
+static void read_taskset(reader *in, spot root, aegis_taskset **ret_set)
+{
+    spot found = member(in, root, "taskset");
+    size_t size = in->json.size;
+    if (in->status != AEGIS_OK) {
+        return;
+    }
+    char *text = room_for(in, size + 1, 1);
+    if (text == NULL) {
+        return;
+    }
+    size_t end = found.offset, depth = 0;
+    bool quoted = false;
+    do { /* it has been parsed: the brackets match */
+        char byte = in->json.text[end];
+        if (quoted) {
+            end += byte == '\\';
+            quoted = byte != '"';
+        } else {
+            quoted = byte == '"';
+            depth += byte == '{' || byte == '[';
+            depth -= (byte == '}' || byte == ']') && depth > 0;
+        }
+        end++;
+    } while (end < size && (depth > 0 || quoted));
+    for (size_t i = 0; i < size; i++) {
+        bool kept = in->json.text[i] == '\n' || (i >= found.offset && i < end);
+        text[i] = ' ';
+        if (kept) {
+            text[i] = in->json.text[i];
+        }
+    }
+    in->status = aegis_taskset_parse(text, size, in->origin, in->allocator, ret_set, in->err);
+    aegis_deallocate(in->allocator, text, size + 1, 1);
+    if (in->status == AEGIS_OK) {
+        in->c->tasks = aegis_taskset_tasks(*ret_set, &in->c->count);
+        in->c->policy = aegis_taskset_policy(*ret_set);
+    }
+}
+
+static void read_root(reader *in, json_t *value, aegis_taskset **ret_set)
+{
+    static const char *const keys[] = {"schema_version", "what", "taskset", "verdict", "proof"};
+    static const char *const what[] = {"aegisrt-certificate"};
+    spot root = {value, aegis_json_root(in->json)};
+    if (!json_is_object(value)) {
+        complain(in, root.offset,
+                 "a certificate must be an object: have `aegisrt admit "
+                 "--certificate` write it");
+        return;
+    }
+    check_keys(in, root, keys, AEGIS_ARRAY_LENGTH(keys));
+    read_number(in, root, "schema_version", 1, 1);
+    read_word(in, root, "what", what, AEGIS_ARRAY_LENGTH(what));
+    read_taskset(in, root, ret_set);
+    if (in->status == AEGIS_OK) {
+        read_proof(in, root);
+    }
+}
+
+aegis_status aegis_certificate_verify(const char *text,
+                                      size_t size,
+                                      const char *origin,
+                                      uint64_t steps,
+                                      const aegis_allocator *allocator,
+                                      aegis_certificate_report *ret_report,
+                                      aegis_error *err)
+{
+    json_error_t problem;
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+    if (root == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_PARSE,
+                               "%s:%d:%d: not JSON: %s", origin,
+                               problem.line < 1 ? 1 : problem.line,
+                               problem.column < 1 ? 1 : problem.column, problem.text);
+    }
+    aegis_certificate certificate = {.count = 0};
+    aegis_taskset *set = NULL;
+    reader in = {.json = {text, size},
+                 .origin = origin,
+                 .allocator = allocator,
+                 .c = &certificate,
+                 .err = err};
+    aegis_certificate_report report;
+    read_root(&in, root, &set);
+    json_decref(root);
+    if (in.status == AEGIS_OK) {
+        in.status = aegis_certificate_check(
+            &certificate, steps == 0 ? AEGIS_CERTIFICATE_STEPS : steps, allocator, &report, err);
+    }
+    if (in.status == AEGIS_OK) {
+        report.kind = kinds[certificate.kind];
+        report.task_count = certificate.count;
+        report.schedulable = aegis_proof_accepts(certificate.kind);
+        if (report.holds) {
+            snprintf(report.statement, sizeof report.statement, "%s", statements[certificate.kind]);
+        }
+        *ret_report = report;
+    }
+    aegis_certificate_finish(&certificate, allocator);
+    aegis_taskset_destroy(set);
+    return in.status;
+}
+
+aegis_status aegis_certificate_verify_file(const char *path,
+                                           uint64_t steps,
+                                           const aegis_allocator *allocator,
+                                           aegis_certificate_report *ret_report,
+                                           aegis_error *err)
+{
+    char *bytes;
+    size_t size;
+    aegis_status status = aegis_file_read(path, LARGEST_FILE, allocator, &bytes, &size, err);
+    if (status == AEGIS_OK) {
+        status = aegis_certificate_verify(bytes, size, path, steps, allocator, ret_report, err);
+        aegis_file_free(allocator, bytes, size);
+    }
+    return status;
+}

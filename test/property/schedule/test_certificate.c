@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Certificates of random sets: each verdict under each policy has one that verifies; whatever is
+ * changed in it is noticed, or what it says then is true all the same.
+ *
+ * AEGISRT_PROPERTY_SCALE multiplies the number of sets.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "admission_tasks.h"
+
+#include <aegisrt/certificate.h>
+
+#include <jansson.h>
+#include <string.h>
+
+#define SETS 1500
+#define MUTATIONS 40
+
+typedef struct tally {
+    int accepted, refused, misses, caught, still_true, malformed;
+} tally;
+
+static const aegis_allocator *host(void)
+{
+    static aegis_allocator allocator;
+    allocator = aegis_allocator_default();
+    return &allocator;
+}
+
+/* As draw_set, but some sets are overloaded. */
+static void draw(uint64_t *seed, const small_shape *shape, small_set *set)
+{
+    draw_set(seed, shape, true, set);
+    if (aegis_random_next(seed) % 8 == 0) {
+        set->tasks[0].period = 1 + set->tasks[0].period / 3;
+    }
+}
+
+/* The certificate, NULL when the verdict is undecided. */
+static char *build(aegis_analysis policy, uint64_t seed, const small_set *set, size_t *ret_size)
+{
+    aegis_admission_result result;
+    aegis_error err = {0};
+    char *text = NULL;
+    assert_int_equal(
+        aegis_admission_test(policy, set->tasks, (size_t)set->count, NULL, host(), &result, &err),
+        AEGIS_OK);
+    if (result.verdict != AEGIS_ADMISSION_UNDECIDED &&
+        aegis_certificate_build(policy, set->tasks, (size_t)set->count, &result, NULL, host(),
+                                &text, ret_size, &err) != AEGIS_OK) {
+        print_set(aegis_analysis_name(policy), seed, set);
+        fail_msg("no certificate of the verdict %d: %s", (int)result.verdict, err.message);
+    }
+    aegis_admission_result_finish(&result, host());
+    return text;
+}
+
+/* ---- mutations ---- */
+
+static int64_t changed(uint64_t *seed, int64_t value)
+{
+    switch (aegis_random_next(seed) % 5) {
+    case 0:
+        return value - 1;
+    case 1:
+        return value + 1;
+    case 2:
+        return value + pick(seed, 2, 9);
+    case 3:
+        return value - pick(seed, 2, 9);
+    default:
+        return value * 2;
+    }
+}
+
+/* Counts the places that can be changed, and changes number `target` of them. */
+static void visit(json_t *value, uint64_t *seed, int64_t *count, int64_t target)
+{
+    const char *key;
+    json_t *inner;
+    size_t index;
+    if (json_is_integer(value)) {
+        if ((*count)++ == target) {
+            json_integer_set(value, changed(seed, json_integer_value(value)));
+        }
+    } else if (json_is_array(value)) {
+        json_array_foreach(value, index, inner)
+        {
+            visit(inner, seed, count, target);
+        }
+        if (json_array_size(value) > 0 && (*count)++ == target) {
+            json_array_remove(value, aegis_random_next(seed) % json_array_size(value));
+        }
+    } else if (json_is_object(value)) {
+        json_object_foreach(value, key, inner)
+        {
+            visit(inner, seed, count, target);
+        }
+    }
+}
+
+/* What a certificate that verifies says must be so. */
+static void check_truth(const json_t *root, const aegis_certificate_report *report)
+{
+    aegis_taskset *set = NULL;
+    aegis_error err = {0};
+    aegis_admission_result result;
+    size_t count;
+    char *text = json_dumps(json_object_get(root, "taskset"), 0);
+    assert_int_equal(aegis_taskset_parse(text, strlen(text), "mutant", host(), &set, &err),
+                     AEGIS_OK);
+    const aegis_task *tasks = aegis_taskset_tasks(set, &count);
+    assert_int_equal(
+        aegis_admission_test(report->policy, tasks, count, NULL, host(), &result, &err), AEGIS_OK);
+    if (report->schedulable != (result.verdict == AEGIS_SCHEDULABLE)) {
+        fail_msg("a wrong certificate verifies: %s", json_dumps(root, 0));
+    }
+    json_t *levels = json_object_get(json_object_get(root, "proof"), "tasks");
+    for (size_t i = 0; json_is_array(levels) && i < count; i++) {
+        json_t *response = json_object_get(json_array_get(levels, i), "response");
+        assert_true(json_integer_value(response) >= result.tasks[i].response);
+    }
+    aegis_admission_result_finish(&result, host());
+    aegis_taskset_destroy(set);
+    free(text);
+}
+
+static void check_mutant(const json_t *root, bool in_list, tally *sum)
+{
+    aegis_certificate_report report;
+    aegis_error err = {0};
+    char *text = json_dumps(root, 0);
+    aegis_status status =
+        aegis_certificate_verify(text, strlen(text), "mutant", 1000000, host(), &report, &err);
+    free(text);
+    if (status != AEGIS_OK) {
+        assert_true(status == AEGIS_ERROR_CONFIG || status == AEGIS_ERROR_UNDECIDED);
+        assert_true(status != AEGIS_ERROR_CONFIG || strncmp(err.message, "mutant:1:", 9) == 0);
+        sum->malformed++;
+    } else if (report.holds) {
+        assert_false(in_list);
+        check_truth(root, &report);
+        sum->still_true++;
+    } else {
+        assert_true(report.statement[0] != '\0');
+        sum->caught++;
+    }
+}
+
+static void mutate(const json_t *root, uint64_t *seed, const char *part, tally *sum)
+{
+    int64_t count = 0;
+    json_t *copy = json_deep_copy(root);
+    visit(json_object_get(copy, part), seed, &count, -1);
+    json_decref(copy);
+    for (int m = 0; m < MUTATIONS && count > 0; m++) {
+        copy = json_deep_copy(root);
+        int64_t seen = 0;
+        visit(json_object_get(copy, part), seed, &seen,
+              (int64_t)(aegis_random_next(seed) % (uint64_t)count));
+        check_mutant(copy, false, sum);
+        json_decref(copy);
+    }
+}
+
+/* Every number of the list of demands, and every entry of it, counts. */
+static void mutate_demand(const json_t *root, tally *sum)
+{
+    size_t size = json_array_size(json_object_get(json_object_get(root, "proof"), "demand"));
+    for (size_t n = 0; n < size && n < 30; n++) {
+        json_t *copy = json_deep_copy(root);
+        json_t *list = json_object_get(json_object_get(copy, "proof"), "demand");
+        json_t *entry = json_array_get(json_array_get(list, n), n % 2);
+        json_integer_set(entry, json_integer_value(entry) - 1);
+        check_mutant(copy, true, sum);
+        json_decref(copy);
+        copy = json_deep_copy(root);
+        list = json_object_get(json_object_get(copy, "proof"), "demand");
+        json_array_remove(list, n);
+        check_mutant(copy, size > 1, sum);
+        json_decref(copy);
+    }
+}
+
+static void check_set(aegis_analysis policy, uint64_t *seed, const small_shape *shape, tally *sum)
+{
+    uint64_t first = *seed;
+    small_set set;
+    size_t size = 0;
+    aegis_certificate_report report;
+    aegis_error err = {0};
+    draw(seed, shape, &set);
+    char *text = build(policy, first, &set, &size);
+    if (text == NULL) {
+        return;
+    }
+    if (aegis_certificate_verify(text, size, "certificate", 0, host(), &report, &err) != AEGIS_OK ||
+        !report.holds) {
+        print_set(aegis_analysis_name(policy), first, &set);
+        fail_msg("%s%s", err.message, report.statement);
+    }
+    sum->accepted += report.schedulable;
+    sum->refused += !report.schedulable;
+    sum->misses += strcmp(report.kind, "miss") == 0;
+    json_t *root = json_loadb(text, size, 0, NULL);
+    mutate(root, seed, "proof", sum);
+    mutate(root, seed, "taskset", sum);
+    mutate_demand(root, sum);
+    json_decref(root);
+    aegis_certificate_free(text, size, host());
+}
+
+static void check_policy(aegis_analysis policy)
+{
+    static const small_shape shapes[] = {
+        {2, 4, 3, 20, 6, 0, -1, false, false}, {2, 4, 3, 20, 6, 0, 8, false, false},
+        {2, 4, 3, 20, 6, 3, 8, false, false},  {2, 4, 3, 20, 8, 0, 8, false, true},
+        {2, 3, 3, 12, 8, 3, 8, true, true},
+    };
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        tally sum = {0};
+        uint64_t seed = UINT64_C(0x9d2c5680) + s + 64 * (uint64_t)policy;
+        for (int n = 0; n < scaled(SETS) / 5; n++) {
+            check_set(policy, &seed, &shapes[s], &sum);
+        }
+        print_message("%-6s shape %zu: %d accepted, %d refused, %d by a miss; mutants: %d caught, "
+                      "%d malformed, %d still true\n",
+                      aegis_analysis_name(policy), s, sum.accepted, sum.refused, sum.misses,
+                      sum.caught, sum.malformed, sum.still_true);
+        assert_true(sum.accepted > 0 && sum.refused > 0 && sum.misses > 0);
+        assert_true(sum.caught > 0 && sum.malformed > 0 && sum.still_true > 0);
+    }
+}
+
+static void np_fp_certificates(void **state)
+{
+    (void)state;
+    check_policy(AEGIS_ANALYSIS_NP_FP);
+}
+
+static void fp_certificates(void **state)
+{
+    (void)state;
+    check_policy(AEGIS_ANALYSIS_FP);
+}
+
+static void fpp_certificates(void **state)
+{
+    (void)state;
+    check_policy(AEGIS_ANALYSIS_FPP);
+}
+
+static void np_edf_certificates(void **state)
+{
+    (void)state;
+    check_policy(AEGIS_ANALYSIS_NP_EDF);
+}
+
+static void edf_certificates(void **state)
+{
+    (void)state;
+    check_policy(AEGIS_ANALYSIS_EDF);
+}
+
+static void fifo_certificates(void **state)
+{
+    (void)state;
+    check_policy(AEGIS_ANALYSIS_FIFO);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(np_fp_certificates), cmocka_unit_test(fp_certificates),
+        cmocka_unit_test(fpp_certificates),   cmocka_unit_test(np_edf_certificates),
+        cmocka_unit_test(edf_certificates),   cmocka_unit_test(fifo_certificates),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
