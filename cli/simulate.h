@@ -50,7 +50,7 @@ typedef struct sim_set {
     aegis_simulator_model *models; /* as many; number = index */
     size_t count;
     uint16_t lanes;
-    uint64_t wake_bound;
+    uint64_t wake_bound, overhead_bound;
     aegis_policy policy;
     bool ticks;
     int schedulable; /* by the policy's proof; -1: there is none */

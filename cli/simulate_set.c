@@ -210,11 +210,18 @@ static void take_model(sim_set *set, size_t i, const aegis_system_model *model)
                        .profile = &model->profile,
                        .bound = -1,
                        .segments = {(int64_t)answer->enforceable_ns}};
+    uint32_t segments = aegis_profile_segments(&model->profile);
+    for (uint32_t k = 0; segments > 1 && k < segments; k++) {
+        /* C^E of a segment, as admission counts it. */
+        aegis_profile_segment one = aegis_profile_segment_at(&model->profile, k);
+        uint64_t stretch = wanted->overrun == AEGIS_OVERRUN_ABORT ? one.stretch_ns : 0;
+        task->segments[k] = (int64_t)(one.bound_ns + stretch + set->overhead_bound);
+    }
     task->policy = (aegis_policy_model){.lane = answer->lane,
                                         .period_ns = wanted->period_ns,
                                         .deadline_ns = wanted->deadline_ns,
                                         .priority = wanted->priority,
-                                        .segment_count = 1};
+                                        .segment_count = segments};
     aegis_core_model rules = {.overrun = wanted->overrun, .early = wanted->early, .weight = 1};
     rules.weight = wanted->background ? wanted->weight : 1;
     make_model(set, i, &rules);
@@ -229,6 +236,7 @@ static int load_models(sim_set *set, const sim_options *options, const cli_commo
         return no_memory(common);
     }
     set->wake_bound = aegis_scheduler_wake_bound_ns(scheduler);
+    set->overhead_bound = aegis_scheduler_overhead_bound_ns(scheduler);
     for (size_t i = 0; i < count; i++) {
         if (models[i].admitted || (options->refused && refused_for_time(&models[i]))) {
             take_model(set, taken++, &models[i]);

@@ -191,9 +191,12 @@ typedef struct aegis_drift {
     bool stale; /**< evidence >= 1000: profile again */
 } aegis_drift;
 
-/** What a profile claims. False when nothing. */
+/** What a profile claims of the whole job. False when nothing. */
 bool aegis_profile_claim(const aegis_profile *profile, uint64_t *ret_level_ns, double *ret_share);
-/** The evidence against that claim from counts. Any thread; not for the dispatch path. */
+/** The level of one segment, of which the share is the same; UINT64_MAX when nothing is claimed. */
+uint64_t aegis_profile_claimed_ns(const aegis_profile *profile, uint32_t segment);
+/** The evidence against that claim from counts; of a cut model executions are those of segments.
+ * Any thread; not for the dispatch path. */
 aegis_drift aegis_profile_drift(const aegis_profile *profile, uint64_t executions, uint64_t past);
 
 /** Fills in best, median, average, quantile, worst and cv. Sorts `samples` in place. */

@@ -46,6 +46,36 @@ static aegis_status view_init(lane_view *view, aegis_error *err)
     return AEGIS_OK;
 }
 
+static bool on_lane(const lane_view *view, size_t candidate, uint16_t lane)
+{
+    return candidate + 1 == view->set->count ||
+           view->set->candidates[candidate].policy.lane == lane;
+}
+
+/* Behind the foreground: the background model that blocks longest. False when the test has no place
+ * for one. */
+static bool add_background(lane_view *view, uint16_t lane)
+{
+    const aegis_candidate *candidates = view->set->candidates, *longest = NULL;
+    size_t count = view->count;
+    for (size_t i = 0; i < view->set->count; i++) {
+        if (on_lane(view, i, lane) && candidates[i].background &&
+            (longest == NULL ||
+             aegis_candidate_longest_ns(&candidates[i]) > aegis_candidate_longest_ns(longest))) {
+            longest = &candidates[i];
+            view->members[count] = i;
+        }
+    }
+    if (longest == NULL) {
+        return true;
+    }
+    view->order[count] = count;
+    view->count++;
+    return aegis_policy_background_task(view->analysis, view->tasks, count,
+                                        (int64_t)aegis_candidate_longest_ns(longest),
+                                        &view->tasks[count]);
+}
+
 /* The members of the lane, the new model among them, in the order that the proof wants. False
  * without a proof. */
 static bool view_lane(lane_view *view, uint16_t lane)
@@ -53,7 +83,7 @@ static bool view_lane(lane_view *view, uint16_t lane)
     const aegis_policy *policy = &view->scheduler->config.policy;
     const aegis_candidate *candidates = view->set->candidates;
     for (size_t i = 0; i < view->set->count; i++) {
-        if (i + 1 == view->set->count || candidates[i].policy.lane == lane) {
+        if (on_lane(view, i, lane) && !candidates[i].background) {
             view->members[view->count] = i;
             view->models[view->count] = candidates[i].policy;
             view->models[view->count++].lane = lane;
@@ -68,7 +98,7 @@ static bool view_lane(lane_view *view, uint16_t lane)
         view->order[i] = ordered ? view->order[i] : i;
         view->tasks[i] = aegis_candidate_task(&candidates[view->members[view->order[i]]]);
     }
-    return true;
+    return view->count == 0 || add_background(view, lane);
 }
 
 static const aegis_candidate *member(const lane_view *view, size_t task)

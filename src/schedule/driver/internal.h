@@ -58,7 +58,8 @@ typedef struct aegis_entry {
     uint32_t record_count;
 
     aegis_histogram response, execution, start;
-    uint64_t claimed_ns;         /* what the profile says that few executions pass */
+    /* What the profile says that few executions of each segment pass. */
+    uint64_t claimed_ns[AEGIS_MAX_SEGMENTS];
     _Atomic uint64_t past_claim; /* executions that did */
 } aegis_entry;
 

@@ -115,6 +115,7 @@ void aegis_entry_set_profile(aegis_entry *entry, const aegis_profile *profile)
         entry->core.segment_bound_ns[i] = aegis_profile_segment_at(profile, i).bound_ns;
         entry->core.segment_enforceable_ns[i] =
             aegis_admit_segment_ns(entry->scheduler, &entry->request, profile, i);
+        entry->claimed_ns[i] = aegis_profile_claimed_ns(profile, i);
     }
 }
 
@@ -140,10 +141,6 @@ aegis_status aegis_entry_create(aegis_scheduler *scheduler,
     entry->request.change_count = 0;
     if (entry->request.slots == 0) {
         entry->request.slots = 1;
-    }
-    double share;
-    if (!aegis_profile_claim(&entry->profile, &entry->claimed_ns, &share)) {
-        entry->claimed_ns = UINT64_MAX; /* nothing is claimed */
     }
     fill_core_model(entry);
     aegis_entry_set_profile(entry, request->profile);

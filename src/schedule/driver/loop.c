@@ -211,7 +211,7 @@ static bool collect_lanes(aegis_scheduler *scheduler)
         if (lane->status == AEGIS_OK) {
             uint64_t execution = lane->end_ns - lane->start_ns;
             aegis_histogram_add(&entry->execution, execution);
-            if (execution > entry->claimed_ns) {
+            if (execution > entry->claimed_ns[lane->segment]) {
                 atomic_fetch_add_explicit(&entry->past_claim, 1, memory_order_relaxed);
             }
         }

@@ -34,6 +34,20 @@ bool aegis_profile_claim(const aegis_profile *profile, uint64_t *ret_level_ns, d
     return *ret_level_ns > 0 && *ret_share > 0 && *ret_share < 1;
 }
 
+uint64_t aegis_profile_claimed_ns(const aegis_profile *profile, uint32_t segment)
+{
+    uint64_t level;
+    double share;
+    if (!aegis_profile_claim(profile, &level, &share)) {
+        return UINT64_MAX;
+    }
+    if (aegis_profile_segments(profile) == 1) {
+        return level;
+    }
+    const aegis_profile_segment *one = &profile->segments[segment];
+    return profile->method == AEGIS_BOUND_EXTREME_VALUE ? one->bound_ns : one->series.quantile_ns;
+}
+
 static double log_ratio(double p, double p0, double n, double k)
 {
     return k * log(p / p0) + (n - k) * (log1p(-p) - log1p(-p0));
