@@ -41,6 +41,7 @@ PUBLIC = {
     "ext/clock_ops.h": "base",
     "device.h": "device",
     "doctor.h": "device",
+    "monitor.h": "device",
     "ext/cuda.h": "device",
     "ext/device_ops.h": "device",
     "trace.h": "trace",
@@ -49,6 +50,8 @@ PUBLIC = {
     "ext/planner_ops.h": "resource",
     "backend.h": "backend",
     "ext/backend_ops.h": "backend",
+    "transformer.h": "backend",
+    "ext/partition_ops.h": "backend",
     "admission.h": "schedule",
     "policy.h": "schedule",
     "profile.h": "schedule",
@@ -73,6 +76,7 @@ THIRD_PARTY = {
     "cuda*": ("src/device/cuda/*",),
     "openssl/*": ("src/base/sha256.c",),
     "toml++/*": ("src/base/toml.cpp",),
+    "pcre2.h": ("src/backend/transformer/tokenizer/words.c",),
     "jansson.h": ("src/base/*", "src/trace/*", "src/backend/*", "src/schedule/*", "src/system/*", "cli/*"),
 }
 
