@@ -13,7 +13,7 @@ SOURCES = $(shell find include src sim cli test fuzz bench examples \
 	\( -name '*.c' -o -name '*.h' -o -name '*.cpp' \) -not -path '*/corpus/*' 2>/dev/null)
 
 .NOTPARALLEL:
-.PHONY: all help setup setup-dev check-setup models build demo test test-fast test-all test-asan test-tsan \
+.PHONY: all help setup setup-dev check-setup models build demo demo-llm test test-fast test-all test-asan test-tsan \
 	test-minimal test-install coverage coverage-all format format-check lint bench bench-instructions fuzz \
 	install doctor clean distclean
 
@@ -45,6 +45,9 @@ build: check-setup
 
 demo: models build ## run the kiosk example, export its trace and replay it
 	@scripts/demo.sh
+
+demo-llm: models build ## a language model under a 128 MiB budget and fully resident: the same tokens
+	@scripts/demo-llm.sh
 
 # `test` is what a change must pass: everything once, and the layers with the most pointer and thread work
 # again under sanitizers. `test-all` runs everything under each sanitizer.

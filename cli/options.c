@@ -77,7 +77,7 @@ static void print_option(const char *name, const char *argument, const char *hel
 
 static void print_help(const cli_command *command)
 {
-    printf("Usage: aegisrt %s [OPTIONS] %s\n\n%s\n", command->name, command->operands,
+    printf("Usage: " CLI_PROGRAM " %s [OPTIONS] %s\n\n%s\n", command->name, command->operands,
            command->about);
     if (command->option_count > 0) {
         printf("\nOptions:\n");
@@ -119,7 +119,7 @@ static int say_unknown(const cli_command *command, const char *given)
         return cli_usage("%s: unknown option %s; did you mean --%s?", command->name, given,
                          nearest);
     }
-    return cli_usage("%s: unknown option %s; see aegisrt %s --help", command->name, given,
+    return cli_usage("%s: unknown option %s; see " CLI_PROGRAM " %s --help", command->name, given,
                      command->name);
 }
 
@@ -194,6 +194,13 @@ static int widen(const cli_command *command, int letter)
         return OPTION_QUIET;
     case 'v':
         return OPTION_VERBOSE;
+    case 'c': /* --config, of the commands that have one */
+        for (size_t i = 0; i < command->option_count; i++) {
+            if (strcmp(command->options[i].name, "config") == 0) {
+                return (int)i;
+            }
+        }
+        return letter;
     case 'o':
         for (size_t i = 0; command->output_is_file && i < command->option_count; i++) {
             if (strcmp(command->options[i].name, "output") == 0) {
@@ -223,7 +230,7 @@ int cli_parse(const cli_command *command,
     optind = 0; /* GNU: begins anew, permuting operands to the end */
     for (;;) {
         /* getopt leaves optind behind the argument that it complains about. */
-        int option = getopt_long(argc, argv, ":ho:qv", table, NULL);
+        int option = getopt_long(argc, argv, ":c:ho:qv", table, NULL);
         if (option == -1) {
             break;
         }
@@ -234,6 +241,9 @@ int cli_parse(const cli_command *command,
             return say_unknown(command, argv[optind - 1]);
         }
         option = option > 'A' && option < OPTION_HELP ? widen(command, option) : option;
+        if (option == 'c') {
+            return say_unknown(command, "-c");
+        }
         if (option == OPTION_HELP) {
             print_help(command);
             return CLI_EXIT_OK;
@@ -247,8 +257,8 @@ int cli_parse(const cli_command *command,
     }
     int operands = argc - optind;
     if (operands < least) {
-        return cli_usage("%s: wants %s; see aegisrt %s --help", command->name, command->operands,
-                         command->name);
+        return cli_usage("%s: wants %s; see " CLI_PROGRAM " %s --help", command->name,
+                         command->operands, command->name);
     }
     if (operands > most) {
         return cli_usage("%s: \"%s\" is one operand too many", command->name, argv[optind + most]);

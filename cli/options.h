@@ -8,6 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The name of the program; the same files make both. */
+#ifndef CLI_PROGRAM
+#define CLI_PROGRAM "aegisrt"
+#endif
+
 typedef enum cli_format {
     CLI_TABLE = 0,
     CLI_JSON,

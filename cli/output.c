@@ -62,7 +62,7 @@ int cli_exit_code(const aegis_error *error)
 
 int cli_fail(const cli_common *common, const aegis_error *error)
 {
-    fprintf(stderr, "aegisrt: error: %s\n", error->message);
+    fprintf(stderr, CLI_PROGRAM ": error: %s\n", error->message);
     if (common != NULL && common->verbose) {
         fprintf(stderr, "  (%s, %s:%d %s, %s, %s)\n", error->component, error->file, error->line,
                 error->function, aegis_status_name(error->status),
@@ -74,7 +74,7 @@ int cli_fail(const cli_common *common, const aegis_error *error)
 int cli_usage(const char *format, ...)
 {
     va_list arguments;
-    fputs("aegisrt: error: ", stderr);
+    fputs(CLI_PROGRAM ": error: ", stderr);
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
@@ -88,7 +88,7 @@ void cli_remark(const cli_common *common, const char *format, ...)
     if (common->quiet) {
         return;
     }
-    fputs("aegisrt: ", stderr);
+    fputs(CLI_PROGRAM ": ", stderr);
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
@@ -210,7 +210,7 @@ void cli_progress_step(
     }
     if (!progress->terminal) {
         if (fresh) {
-            fprintf(stderr, "aegisrt: %s\n", name);
+            fprintf(stderr, CLI_PROGRAM ": %s\n", name);
         }
         return;
     }
@@ -256,7 +256,7 @@ void cli_progress_clear(cli_progress *progress)
 int cli_finish(int code)
 {
     if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE) {
-        fprintf(stderr, "aegisrt: error: cannot write to stdout: %s\n", strerror(errno));
+        fprintf(stderr, CLI_PROGRAM ": error: cannot write to stdout: %s\n", strerror(errno));
         return code == CLI_EXIT_OK ? CLI_EXIT_UNAVAILABLE : code;
     }
     return code;

@@ -267,4 +267,5 @@ def main():
             out.write(archive.read(LICENCE))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -48,3 +48,23 @@ if(TARGET test_unit_schedule_extreme)
     set_tests_properties(unit.schedule.profile_oracle PROPERTIES LABELS unit TIMEOUT 300)
   endif()
 endif()
+
+# The tokenizer against the Python package `tokenizers`, on 10,000 made texts and all of Unicode.
+include(AegisDeps)
+add_executable(tokenize_lines ${CMAKE_CURRENT_SOURCE_DIR}/python/tokenize_lines.c)
+target_link_libraries(tokenize_lines PRIVATE aegis_backend)
+add_test(NAME integration.tokenizer COMMAND sh -c
+  "python=\"$1/venv/bin/python\"; test -x \"$python\" || python=python3; exec \"$python\" \"$2\" \"$3\" \"$4\" \"$5\""
+  sh "${AEGISRT_DEPS_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}/python/check_tokenizer.py" $<TARGET_FILE:tokenize_lines>
+  "${PROJECT_SOURCE_DIR}/models" "${PROJECT_BINARY_DIR}/tokenizer_test")
+set_tests_properties(integration.tokenizer PROPERTIES LABELS integration SKIP_RETURN_CODE 77 TIMEOUT 600)
+
+# The converter from GGUF: a made file, through every form, read back where the graph says it lies.
+add_executable(describe_model ${CMAKE_CURRENT_SOURCE_DIR}/python/describe_model.c)
+target_link_libraries(describe_model PRIVATE aegis_backend)
+add_test(NAME integration.converter COMMAND sh -c
+  "python=\"$1/venv/bin/python\"; test -x \"$python\" || python=python3; exec \"$python\" \"$2\" \"$3\" \"$4\" \"$5\""
+  sh "${AEGISRT_DEPS_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}/python/check_converter.py"
+  "${PROJECT_SOURCE_DIR}/tools/gguf_to_safetensors.py" $<TARGET_FILE:describe_model>
+  "${PROJECT_BINARY_DIR}/converter_test")
+set_tests_properties(integration.converter PROPERTIES LABELS integration SKIP_RETURN_CODE 77 TIMEOUT 300)

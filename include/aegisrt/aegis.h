@@ -15,6 +15,7 @@
 #include <aegisrt/doctor.h>
 #include <aegisrt/error.h>
 #include <aegisrt/memory_plan.h>
+#include <aegisrt/monitor.h>
 #include <aegisrt/policy.h>
 #include <aegisrt/pool.h>
 #include <aegisrt/profile.h>
@@ -24,6 +25,7 @@
 #include <aegisrt/status.h>
 #include <aegisrt/system.h>
 #include <aegisrt/trace.h>
+#include <aegisrt/transformer.h>
 #include <aegisrt/version.h>
 #include <aegisrt/workload.h>
 

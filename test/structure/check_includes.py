@@ -41,6 +41,7 @@ PUBLIC = {
     "ext/clock_ops.h": "base",
     "device.h": "device",
     "doctor.h": "device",
+    "monitor.h": "device",
     "ext/cuda.h": "device",
     "ext/device_ops.h": "device",
     "trace.h": "trace",
@@ -50,6 +51,8 @@ PUBLIC = {
     "ext/planner_ops.h": "resource",
     "backend.h": "backend",
     "ext/backend_ops.h": "backend",
+    "transformer.h": "backend",
+    "ext/partition_ops.h": "backend",
     "admission.h": "schedule",
     "cuts.h": "schedule",
     "certificate.h": "schedule",
@@ -76,6 +79,7 @@ THIRD_PARTY = {
     "cuda*": ("src/device/cuda/*",),
     "openssl/*": ("src/base/sha256.c",),
     "toml++/*": ("src/base/toml.cpp",),
+    "pcre2.h": ("src/backend/transformer/tokenizer/words.c",),
     "jansson.h": ("src/base/*", "src/trace/*", "src/backend/*", "src/schedule/*", "src/system/*", "cli/*"),
 }
 

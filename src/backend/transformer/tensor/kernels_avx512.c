@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#if defined(__x86_64__)
+#include "backend/transformer/tensor/kernel_sets.h"
+#include "backend/transformer/tensor/lanes_avx512.h"
+
+/* The body needs the lanes above it. */
+#include "backend/transformer/tensor/kernels.inc"
+#else
+typedef int aegis_no_such_set;
+#endif
