@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `run` and `check`: from a workload to a report. */
 #include "commands.h"
+#include "memory_picture.h"
 #include "report.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@ typedef struct run_options {
     cli_common common;
     bool timed;
     uint64_t duration_ns;
-    const char *trace, *perfetto, *policy, *wait;
+    const char *trace, *perfetto, *policy, *wait, *picture;
     bool fresh_profiles, allow_refused, cuts_given, reprofile;
     aegis_workload_cuts cuts;
 } run_options;
@@ -46,6 +47,7 @@ enum {
     RUN_FRESH,
     RUN_CUTS,
     RUN_ALLOW,
+    RUN_PICTURE,
     RUN_REPROFILE
 };
 
@@ -55,6 +57,7 @@ enum {
 #define OPTION_FRESH {"fresh-profiles", NULL, "measure again, also what the cache has"}
 #define OPTION_CUTS \
     {"cuts", "HOW", "auto, none or a number of segments, instead of what the workload says"}
+#define OPTION_PICTURE {"svg", "FILE", "draw the memory plan"}
 #define OPTION_ALLOW {"allow-refused", NULL, "exit 0 also when a model was refused unexpectedly"}
 
 static const cli_option run_list[] = {
@@ -66,6 +69,7 @@ static const cli_option run_list[] = {
     [RUN_FRESH] = OPTION_FRESH,
     [RUN_CUTS] = OPTION_CUTS,
     [RUN_ALLOW] = OPTION_ALLOW,
+    [RUN_PICTURE] = OPTION_PICTURE,
     [RUN_REPROFILE] = {"reprofile-on-drift", NULL,
                        "remove profiles that the run broke: the next run measures again"},
 };
@@ -140,6 +144,9 @@ static int take_run(void *self, size_t option, const char *argument)
         return 0;
     case RUN_CUTS:
         return take_cuts(argument, options);
+    case RUN_PICTURE:
+        options->picture = argument;
+        return 0;
     case RUN_REPROFILE:
         options->reprofile = true;
         return 0;
@@ -154,12 +161,13 @@ enum {
     CHECK_WAIT,
     CHECK_FRESH,
     CHECK_CUTS,
+    CHECK_PICTURE,
     CHECK_ALLOW
 };
 
 static const cli_option check_list[] = {
-    [CHECK_POLICY] = OPTION_POLICY, [CHECK_WAIT] = OPTION_WAIT,   [CHECK_FRESH] = OPTION_FRESH,
-    [CHECK_CUTS] = OPTION_CUTS,     [CHECK_ALLOW] = OPTION_ALLOW,
+    [CHECK_POLICY] = OPTION_POLICY, [CHECK_WAIT] = OPTION_WAIT,       [CHECK_FRESH] = OPTION_FRESH,
+    [CHECK_CUTS] = OPTION_CUTS,     [CHECK_PICTURE] = OPTION_PICTURE, [CHECK_ALLOW] = OPTION_ALLOW,
 };
 
 static const cli_command check_command = {
@@ -179,11 +187,9 @@ static const cli_command check_command = {
 
 static int take_check(void *self, size_t option, const char *argument)
 {
-    static const size_t as_run[] = {[CHECK_POLICY] = RUN_POLICY,
-                                    [CHECK_WAIT] = RUN_WAIT,
-                                    [CHECK_FRESH] = RUN_FRESH,
-                                    [CHECK_CUTS] = RUN_CUTS,
-                                    [CHECK_ALLOW] = RUN_ALLOW};
+    static const size_t as_run[] = {
+        [CHECK_POLICY] = RUN_POLICY, [CHECK_WAIT] = RUN_WAIT,       [CHECK_FRESH] = RUN_FRESH,
+        [CHECK_CUTS] = RUN_CUTS,     [CHECK_PICTURE] = RUN_PICTURE, [CHECK_ALLOW] = RUN_ALLOW};
     return take_run(self, as_run[option], argument);
 }
 
@@ -377,7 +383,11 @@ static int build_and_report(const aegis_workload *workload, const run_options *o
     if (status != AEGIS_OK) {
         return cli_fail(&options->common, &error);
     }
-    int code = report_system(&report, options, &progress, runs);
+    if (options->picture != NULL) {
+        status = cli_memory_picture_write(report.system, options->picture, &error);
+    }
+    int code = status == AEGIS_OK ? report_system(&report, options, &progress, runs)
+                                  : cli_fail(&options->common, &error);
     aegis_system_destroy(report.system);
     return code;
 }

@@ -85,6 +85,14 @@ const aegis_device_capabilities *aegis_system_device(const aegis_system *system)
 void aegis_system_memory(const aegis_system *system,
                          aegis_memory_totals *ret_totals,
                          uint64_t *ret_peak);
+/** Where a placed model lives, and its lifetimes in the order of the binding's placements. Borrowed
+ * until the model leaves. NOT_FOUND when it has no place. */
+aegis_status aegis_system_binding(const aegis_system *system,
+                                  uint32_t model,
+                                  const aegis_memory_binding **ret_binding,
+                                  const aegis_tensor_lifetime **ret_lifetimes,
+                                  size_t *ret_count,
+                                  aegis_error *err);
 aegis_scheduler *aegis_system_scheduler(aegis_system *system);
 aegis_trace_collector *aegis_system_collector(aegis_system *system);
 /** Removes the kept profile of a model, so that the next start measures again. OK also when there

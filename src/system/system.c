@@ -216,6 +216,26 @@ void aegis_system_memory(const aegis_system *system,
     *ret_peak = aegis_memory_orchestrator_peak(system->memory);
 }
 
+aegis_status aegis_system_binding(const aegis_system *system,
+                                  uint32_t model,
+                                  const aegis_memory_binding **ret_binding,
+                                  const aegis_tensor_lifetime **ret_lifetimes,
+                                  size_t *ret_count,
+                                  aegis_error *err)
+{
+    if (model >= system->workload->model_count || !system->entries[model].in_memory) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NOT_FOUND,
+                               "model %u has no place in the plan", model);
+    }
+    const aegis_system_entry *entry = &system->entries[model];
+    aegis_status status = aegis_memory_orchestrator_bind(system->memory, model, ret_binding, err);
+    if (status == AEGIS_OK) {
+        *ret_lifetimes = entry->lifetimes;
+        *ret_count = entry->lifetime_count;
+    }
+    return status;
+}
+
 aegis_scheduler *aegis_system_scheduler(aegis_system *system)
 {
     return system->scheduler;

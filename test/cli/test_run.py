@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+import xml.etree.ElementTree
 
 import support
 
@@ -142,6 +143,16 @@ class Run(support.CommandTest):
             3, "check", self.workload([body + 'memory = "1MiB"\n'], device='memory = "16MiB"'),
             "--json", "-q")
         self.assertEqual(result["rejected"][0]["rationale"], "model-budget")
+
+    def test_the_memory_plan_is_drawn(self):
+        picture = self.path("memory.svg")
+        self.expect(0, "check", self.null_workload(), "-q", "--svg", picture)
+        root = xml.etree.ElementTree.parse(picture).getroot()
+        titles = [node.text for node in root.iter("{http://www.w3.org/2000/svg}title")]
+        self.assertTrue(any(text.startswith("a: activation 0") for text in titles), titles)
+        self.assertTrue(any(text.startswith("a: weights") for text in titles), titles)
+        _, err = self.expect(4, "check", self.null_workload(), "-q", "--svg", "/nowhere/m.svg")
+        self.assertIn("cannot write /nowhere/m.svg", err)
 
     def test_tables_for_people_and_rows_for_programs(self):
         workload = self.null_workload()
