@@ -36,7 +36,7 @@ for run in "$@"; do
     case $run in
         fast) preset=dev select=(-L '^(unit|property)$') ;;
         asan-slice) preset=dev-asan select=(-L '^(unit|property)$') ;;
-        tsan-slice) preset=dev-tsan select=(-L '^unit$' -R 'unit\.(base|device|trace|schedule|system)\.') ;;
+        tsan-slice) preset=dev-tsan select=(-L '^unit$' -R 'unit\.(base|device|trace|resource|backend|schedule|system)\.') ;;
     esac
     say "== $run"
     scripts/build.sh "$preset"
