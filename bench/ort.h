@@ -178,15 +178,22 @@ static inline void ort_make_input(const ort_runtime *ort, ort_session *session, 
               config->name);
 }
 
-/* A session with default settings but for its one thread. */
-static inline void
-ort_load(const ort_runtime *ort, const aegis_model_config *config, ort_session *ret_session)
+/* A session with default settings but for its one thread, and tensors from the allocator that is
+ * registered in the environment when `env_allocator` is set. */
+static inline void ort_load_with(const ort_runtime *ort,
+                                 const aegis_model_config *config,
+                                 bool env_allocator,
+                                 ort_session *ret_session)
 {
     OrtSessionOptions *options;
     memset(ret_session, 0, sizeof *ret_session);
     ret_session->config = config;
     ort_check(ort, ort->api->CreateSessionOptions(&options), config->name);
     ort_check(ort, ort->api->SetIntraOpNumThreads(options, 1), config->name);
+    if (env_allocator) {
+        ort_check(ort, ort->api->AddSessionConfigEntry(options, "session.use_env_allocators", "1"),
+                  config->name);
+    }
     ort_check(ort, ort->api->CreateSession(ort->env, config->path, options, &ret_session->session),
               config->path);
     ort->api->ReleaseSessionOptions(options);
@@ -211,6 +218,12 @@ ort_load(const ort_runtime *ort, const aegis_model_config *config, ort_session *
                   config->name);
         ort_make_input(ort, ret_session, i);
     }
+}
+
+static inline void
+ort_load(const ort_runtime *ort, const aegis_model_config *config, ort_session *ret_session)
+{
+    ort_load_with(ort, config, false, ret_session);
 }
 
 /* Outputs that the next run reads, into their inputs. */

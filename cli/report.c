@@ -153,6 +153,8 @@ static json_t *memory_json(const cli_report *report)
     cli_json_unsigned(object, "sum_of_models", totals.sum_of_models);
     cli_json_unsigned(object, "activations_planned", totals.activations_planned);
     cli_json_unsigned(object, "activations_sum", totals.activations_sum);
+    cli_json_unsigned(object, "shared", totals.shared_bytes);
+    cli_json_unsigned(object, "shared_saved", totals.shared_saved);
     cli_json_unsigned(object, "process_overhead", overhead);
     if (aegis_process_memory(NULL, &resident, &peak, NULL) == AEGIS_OK) {
         cli_json_unsigned(object, "process_resident", resident);

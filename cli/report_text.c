@@ -60,6 +60,10 @@ static void print_memory(const cli_report *report)
            cli_size(totals.planned_bytes, t.a), cli_size(report->workload->memory_bytes, t.b),
            cli_size(totals.sum_of_models, t.c), cli_size(totals.activations_planned, t.d),
            cli_size(totals.activations_sum, t.e), cli_size(peak, t.f));
+    if (totals.shared_saved > 0) {
+        printf("Weights that are equal are there once: %s less.\n",
+               cli_size(totals.shared_saved, t.a));
+    }
     if (aegis_process_memory(NULL, &resident, &resident_peak, NULL) == AEGIS_OK) {
         printf("Process: %s that the runtimes took beside the plan, %s resident, %s at its peak.\n",
                cli_size(overhead, t.a), cli_size(resident, t.b), cli_size(resident_peak, t.c));

@@ -148,9 +148,16 @@ void aegis_plan_buffers_free(const aegis_allocator *allocator,
  * bytes.
  *
  * Layout: [activation region of each lane][spill region of each lane][permanent block of each
- * model]. Before the seal everything is only counted; the seal fixes the first two parts, and from
- * then on models come and go among the permanent blocks, first fit, moving nobody.
+ * model][weights that are told by content]. Before the seal everything is only counted; the seal
+ * fixes the first two parts, and from then on models come and go among the rest, first fit, moving
+ * nobody.
+ *
+ * Weights with a content id are placed once, whichever models hold them and however often: they are
+ * only read once a model is placed. They stay until the last model that holds them is released.
  */
+
+/** SHA-256 of a tensor's bytes. All zeros: none, the bytes are not shared. */
+#define AEGIS_CONTENT_BYTES 32
 
 typedef enum aegis_memory_class {
     AEGIS_MEMORY_WEIGHTS = 0, /**< initialisers; permanent */
@@ -178,6 +185,8 @@ typedef struct aegis_tensor_lifetime {
     int64_t start, end;  /**< [first write, last read) in events of that segment */
     uint64_t size_bytes; /**< 0 is allowed and takes no bytes */
     uint64_t alignment;  /**< power of two; 0 means 64 */
+    uint8_t content[AEGIS_CONTENT_BYTES]; /**< of WEIGHTS that others may read too; zeros: none.
+                                               Equal ids stand for equal bytes */
 } aegis_tensor_lifetime;
 
 /** What the orchestrator must place for one model. Borrowed for the call. */
@@ -195,6 +204,7 @@ typedef struct aegis_memory_placement {
     uint32_t tensor;
     aegis_memory_class memory_class;
     uint32_t segment;
+    bool shared; /**< has a content id: whoever comes first writes the bytes, then all only read */
     uint64_t offset_bytes, size_bytes;
 } aegis_memory_placement;
 
@@ -204,11 +214,13 @@ typedef struct aegis_memory_binding {
     uint16_t lane;
     const aegis_memory_placement *placements; /**< same order as the demand's lifetimes */
     size_t placement_count;
-    uint64_t permanent_bytes;   /**< bytes of its own */
+    uint64_t permanent_bytes;   /**< bytes of its own block */
+    uint64_t shared_bytes;      /**< of its weights with content ids, each id once */
     uint64_t activation_height; /**< what its activations need, planned alone */
     uint64_t activation_lower_bound;
     bool activation_optimal;
-    uint64_t total_bytes; /**< permanent + activation height: what counts against limit */
+    uint64_t total_bytes; /**< permanent + shared + activation height: what it would need alone,
+                               and what counts against its limit, whoever else reads the shared */
 } aegis_memory_binding;
 
 typedef struct aegis_sharing_opportunity {
@@ -227,6 +239,8 @@ typedef struct aegis_memory_totals {
     uint64_t activations_planned; /**< sum over lanes of the lane's region */
     uint64_t activations_sum;     /**< what the models' activations would need each alone */
     uint64_t sum_of_models;       /**< what the models would need each alone, all classes */
+    uint64_t shared_bytes;        /**< of weights with content ids, each counted once */
+    uint64_t shared_saved;        /**< what more these would take if each model had its own */
 } aegis_memory_totals;
 
 typedef struct aegis_memory_orchestrator aegis_memory_orchestrator;
@@ -271,6 +285,8 @@ typedef struct aegis_memory_refusal {
     uint64_t free_bytes;     /**< of that capacity; after the seal the largest hole */
     uint64_t missing_bytes;  /**< need less free */
     uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< of the refused model, planned alone */
+    bool fits_after_moving; /**< no hole is large enough, but together they are: it would fit
+                                 after aegis_memory_orchestrator_compact */
     bool has_model_to_remove;
     uint32_t model_to_remove; /**< the one freeing least whose removal alone makes it fit */
     uint32_t peak_segment;    /**< where its activations peak */
@@ -286,9 +302,23 @@ bool aegis_memory_orchestrator_last_refusal(const aegis_memory_orchestrator *orc
                                             aegis_memory_refusal *ret_refusal);
 
 /** Lays the regions out: lane regions and permanent parts get their final offsets; afterwards lane
- * regions have a fixed size. Call once, before the first bind. STATE the second time; NO_MEMORY. */
+ * regions have a fixed size. Call before the first bind. STATE when sealed; NO_MEMORY. */
 aegis_status aegis_memory_orchestrator_seal(aegis_memory_orchestrator *orchestrator,
                                             aegis_error *err);
+
+/**
+ * Opens a sealed layout again: offsets are given up, lane regions may grow, every binding dies. The
+ * caller has closed (or will place anew) every model that lies there; nothing may run. Models that
+ * are planned stay planned. STATE when not sealed.
+ */
+aegis_status aegis_memory_orchestrator_unseal(aegis_memory_orchestrator *orchestrator,
+                                              aegis_error *err);
+
+/** Unseals and seals: lays everything out anew without holes, with lane regions as large as the
+ * models that are left need. What is said of unseal goes for the models. On failure nothing
+ * changes: STATE when not sealed; NO_MEMORY. */
+aegis_status aegis_memory_orchestrator_compact(aegis_memory_orchestrator *orchestrator,
+                                               aegis_error *err);
 
 /** The model's placements with final offsets, borrowed until its release. NOT_FOUND, STATE before
  * seal. */
@@ -297,8 +327,9 @@ aegis_status aegis_memory_orchestrator_bind(aegis_memory_orchestrator *orchestra
                                             const aegis_memory_binding **ret_binding,
                                             aegis_error *err);
 
-/** Frees a model's permanent bytes; its binding dies. Before the seal its lane's region shrinks to
- * what the others need, afterwards it keeps its size. NOT_FOUND. */
+/** Frees a model's permanent bytes and the shared ones that nobody else holds; its binding dies.
+ * The model is closed before another one may get these bytes. Before the seal its lane's region
+ * shrinks to what the others need, afterwards it keeps its size. NOT_FOUND. */
 aegis_status aegis_memory_orchestrator_release(aegis_memory_orchestrator *orchestrator,
                                                uint32_t model,
                                                aegis_error *err);
@@ -331,8 +362,8 @@ aegis_memory_orchestrator_handle_pressure(const aegis_memory_orchestrator *orche
                                           aegis_pressure_answer *ret_answer,
                                           aegis_error *err);
 
-/** What the removal of one model would free: its permanent block, and before the seal what its
- * lane's region would shrink by. NOT_FOUND. */
+/** What the removal of one model would free: its permanent block, the shared weights that nobody
+ * else holds, and before the seal what its lane's region would shrink by. NOT_FOUND. */
 aegis_status aegis_memory_orchestrator_freeable(const aegis_memory_orchestrator *orchestrator,
                                                 uint32_t model,
                                                 uint64_t *ret_bytes,

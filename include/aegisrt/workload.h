@@ -58,6 +58,7 @@ typedef struct aegis_workload_model {
     double exceedance;                    /**< of that bound; 0: default */
     aegis_workload_place place;           /**< of the [[model]] */
     aegis_workload_place path_place;      /**< of its path: for what is wrong with the file */
+    aegis_workload_place memory_place;    /**< of its memory limit; line 0: it has none */
     aegis_workload_place inputs_place; /**< of its inputs, or of the [[model]] without such a key:
                                             for shapes and names that the model does not have */
 } aegis_workload_model;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <aegisrt/allocator.h>
+#include "base/base.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,4 +48,11 @@ void aegis_deallocate(const aegis_allocator *allocator, void *pointer, size_t co
         size_t bytes = count * size;
         allocator->free(allocator->self, pointer, bytes == 0 ? 1 : bytes);
     }
+}
+
+void aegis_heap_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }

@@ -66,6 +66,10 @@ void aegis_file_free(const aegis_allocator *allocator, char *bytes, size_t size)
 /* Temp file, fsync, rename, fsync of the folder. */
 aegis_status
 aegis_file_write_atomic(const char *path, const void *bytes, size_t size, aegis_error *err);
+/* allocator.c: gives what malloc keeps of freed memory back to the system, where the C library can.
+ * Holds malloc's locks meanwhile: for the time before a start. */
+void aegis_heap_trim(void);
+
 /* mkdir -p. */
 aegis_status aegis_folder_create(const char *path, aegis_error *err);
 
@@ -77,5 +81,16 @@ aegis_status aegis_sha256_bytes(const void *bytes,
                                 aegis_error *err);
 aegis_status
 aegis_sha256_file(const char *path, char ret_hex[AEGIS_SHA256_HEX_BYTES], aegis_error *err);
+/* In pieces: start, add, finish; end in every case, of a zeroed one too. INTERNAL. */
+typedef struct aegis_sha256 {
+    void *context;
+} aegis_sha256;
+aegis_status aegis_sha256_start(aegis_sha256 *hash, aegis_error *err);
+aegis_status aegis_sha256_add(aegis_sha256 *hash, const void *bytes, size_t size, aegis_error *err);
+aegis_status
+aegis_sha256_finish(aegis_sha256 *hash, char ret_hex[AEGIS_SHA256_HEX_BYTES], aegis_error *err);
+void aegis_sha256_end(aegis_sha256 *hash);
+/* The 32 bytes of 64 digits as they are written here; false for anything else. */
+bool aegis_sha256_parse(const char *hex, uint8_t ret_digest[32]);
 
 #endif

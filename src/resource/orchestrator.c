@@ -59,9 +59,11 @@ void aegis_memory_orchestrator_destroy(aegis_memory_orchestrator *o)
     }
     aegis_allocator allocator = o->allocator;
     for (size_t i = 0; i < o->count; i++) {
-        aegis_model_plan_destroy(o->models[i], &allocator);
+        aegis_model_plan_destroy(o, o->models[i]);
     }
     aegis_deallocate(&allocator, o->models, o->room, sizeof(aegis_model_plan *));
+    aegis_deallocate(&allocator, o->shares, o->share_room, sizeof(aegis_memory_share *));
+    aegis_deallocate(&allocator, o->extents, o->extent_room, sizeof *o->extents);
     aegis_deallocate(&allocator, o->lanes, o->config.lanes, sizeof *o->lanes);
     aegis_deallocate(&allocator, o, 1, sizeof *o);
 }
@@ -103,7 +105,7 @@ static aegis_status make_room(aegis_memory_orchestrator *o, aegis_error *err)
     return AEGIS_OK;
 }
 
-/* After the seal: the lane's region is what it is, the block goes to the first hole. */
+/* After the seal: the lane's region is what it is, the rest goes to the first holes. */
 static aegis_status
 admit_sealed(aegis_memory_orchestrator *o, aegis_model_plan *m, aegis_error *err)
 {
@@ -112,11 +114,11 @@ admit_sealed(aegis_memory_orchestrator *o, aegis_model_plan *m, aegis_error *err
         (m->binding.activation_height > 0 && lane->offset % m->activation_alignment != 0)) {
         return aegis_refuse_region(o, m, err);
     }
-    uint64_t offset = o->permanent_base, largest = 0;
-    if (m->binding.permanent_bytes > 0 && !aegis_layout_find_hole(o, NULL, m, &offset, &largest)) {
+    uint64_t largest = 0;
+    if (!aegis_layout_find_holes(o, NULL, m, &largest)) {
         return aegis_refuse_hole(o, m, largest, err);
     }
-    aegis_model_plan_locate(m, lane->offset, offset);
+    aegis_model_plan_locate(m, lane->offset, m->block_offset);
     return aegis_layout_verify(o, m, err);
 }
 
@@ -157,12 +159,16 @@ aegis_status aegis_memory_orchestrator_plan(aegis_memory_orchestrator *o,
                                          fixed ? o->lanes[demand->lane].size : UINT64_MAX, &m, err);
     }
     if (status == AEGIS_OK) {
+        status = aegis_share_reserve(o, m, err);
+    }
+    if (status == AEGIS_OK) {
         status = admit(o, demand, m, err);
     }
     if (status != AEGIS_OK) {
-        aegis_model_plan_destroy(m, &o->allocator);
+        aegis_model_plan_destroy(o, m);
         return status;
     }
+    aegis_share_enter(o, m);
     o->models[o->count++] = m;
     uint64_t planned = aegis_layout_planned(o, NULL);
     o->peak_bytes = planned > o->peak_bytes ? planned : o->peak_bytes;
@@ -194,14 +200,24 @@ aegis_status aegis_memory_orchestrator_seal(aegis_memory_orchestrator *o, aegis_
     }
     if (o->sealed) {
         return aegis_error_set(err, AEGIS_HERE("resource.orchestrator"), AEGIS_ERROR_STATE,
-                               "the layout is sealed already: seal once");
+                               "the layout is sealed already: unseal it first");
     }
-    uint64_t end = o->permanent_base = place_lanes(o);
+    uint64_t end = aegis_layout_end(o, NULL, NULL);
+    if (end > o->config.capacity_bytes) {
+        return aegis_error_set(err, AEGIS_HERE("resource.orchestrator"), AEGIS_ERROR_NO_MEMORY,
+                               "the layout ends at %" PRIu64 ", the arena at %" PRIu64, end,
+                               o->config.capacity_bytes);
+    }
+    end = o->permanent_base = place_lanes(o);
     for (size_t i = 0; i < o->count; i++) {
         aegis_model_plan *m = o->models[i];
         m->block_offset =
             m->binding.permanent_bytes == 0 ? end : aegis_align_up(end, m->block_alignment);
         end = m->block_offset + m->binding.permanent_bytes;
+    }
+    for (size_t i = 0; i < o->share_count; i++) {
+        o->shares[i]->offset = aegis_align_up(end, o->shares[i]->alignment);
+        end = o->shares[i]->offset + aegis_share_size(o->shares[i]);
     }
     aegis_status status = aegis_layout_verify(o, NULL, err);
     if (status != AEGIS_OK) {
@@ -213,6 +229,37 @@ aegis_status aegis_memory_orchestrator_seal(aegis_memory_orchestrator *o, aegis_
     }
     o->sealed = true;
     return AEGIS_OK;
+}
+
+aegis_status aegis_memory_orchestrator_unseal(aegis_memory_orchestrator *o, aegis_error *err)
+{
+    if (o == NULL || !o->sealed) {
+        return aegis_error_set(err, AEGIS_HERE("resource.orchestrator"),
+                               o == NULL ? AEGIS_ERROR_INVALID_ARGUMENT : AEGIS_ERROR_STATE,
+                               "only a sealed layout can be opened again");
+    }
+    for (size_t i = 0; i < o->count; i++) {
+        aegis_model_plan *m = o->models[i];
+        aegis_model_plan_unlocate(m, o->lanes[m->binding.lane].offset);
+    }
+    o->sealed = false;
+    return AEGIS_OK;
+}
+
+aegis_status aegis_memory_orchestrator_compact(aegis_memory_orchestrator *o, aegis_error *err)
+{
+    if (o != NULL && o->sealed) {
+        /* Another order can lose more to large alignments than the holes have. */
+        uint64_t end = aegis_layout_end(o, NULL, NULL);
+        if (end > o->config.capacity_bytes) {
+            return aegis_error_set(err, AEGIS_HERE("resource.orchestrator"), AEGIS_ERROR_NO_MEMORY,
+                                   "laid out anew it would end at %" PRIu64
+                                   ", the arena at %" PRIu64 ": nothing was moved",
+                                   end, o->config.capacity_bytes);
+        }
+    }
+    aegis_status status = aegis_memory_orchestrator_unseal(o, err);
+    return status == AEGIS_OK ? aegis_memory_orchestrator_seal(o, err) : status;
 }
 
 aegis_status aegis_memory_orchestrator_bind(aegis_memory_orchestrator *o,
@@ -249,7 +296,7 @@ aegis_memory_orchestrator_release(aegis_memory_orchestrator *o, uint32_t model, 
     if (i == o->count) {
         return not_found(model, err);
     }
-    aegis_model_plan_destroy(o->models[i], &o->allocator);
+    aegis_model_plan_destroy(o, o->models[i]);
     o->count--;
     memmove(&o->models[i], &o->models[i + 1], (o->count - i) * sizeof(aegis_model_plan *));
     return AEGIS_OK;

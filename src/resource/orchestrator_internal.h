@@ -3,7 +3,8 @@
 #define AEGIS_RESOURCE_ORCHESTRATOR_INTERNAL_H
 
 /* Shared by orchestrator.c (the life of models), orchestrator_model.c (planning one model by
- * itself), orchestrator_layout.c (where regions and blocks lie) and orchestrator_report.c. */
+ * itself), orchestrator_share.c (weights told by content), orchestrator_layout.c (where regions and
+ * blocks lie) and orchestrator_report.c. */
 
 #include <aegisrt/memory_plan.h>
 
@@ -11,8 +12,23 @@
 
 #define AEGIS_MEMORY_GRAIN UINT64_C(64)
 
+/* A range that is taken. */
+typedef struct aegis_extent {
+    uint64_t offset, end;
+} aegis_extent;
+
 /* Sizes above this are refused, so that sums of a few of them cannot wrap. */
 #define AEGIS_MEMORY_MAX_BYTES (UINT64_C(1) << 61)
+
+/* Weights of one content. Belongs to the orchestrator once a model that holds it has entered,
+ * before that to the model. */
+typedef struct aegis_memory_share {
+    uint8_t content[AEGIS_CONTENT_BYTES];
+    uint64_t size, alignment; /* size as asked for; the layout rounds it up */
+    uint64_t offset;          /* after the seal */
+    uint32_t holders;         /* models that have entered */
+    uintptr_t holder_mix;     /* exclusive or of their addresses: with one holder, its address */
+} aegis_memory_share;
 
 /* One planned model. Offsets in the binding count from the lane's region or from the model's block
  * until aegis_model_plan_locate makes them final. */
@@ -23,7 +39,11 @@ typedef struct aegis_model_plan {
     uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /* ACTIVATION, BOUNDARY: the height */
     uint64_t activation_sizes;                   /* sum */
     uint64_t activation_alignment, block_alignment;
-    uint64_t block_offset; /* after the seal */
+    uint64_t block_offset;         /* after the seal */
+    aegis_memory_share **share_of; /* by placement; NULL: in the block, or an activation */
+    aegis_memory_share **shares;   /* the different ones; as long as share_of */
+    size_t share_count;
+    bool entered;
     /* where the activations peak */
     uint32_t peak_segment;
     int64_t peak_at;
@@ -47,6 +67,10 @@ struct aegis_memory_orchestrator {
     uint64_t permanent_base;   /* after the seal */
     aegis_model_plan **models; /* in the order of planning */
     size_t count, room;
+    aegis_memory_share **shares; /* in the order of their first holders */
+    size_t share_count, share_room;
+    aegis_extent *extents; /* scratch of the layout: room + share_room + 1 */
+    size_t extent_room;
     uint64_t peak_bytes;
     bool refused;
     aegis_memory_refusal refusal;
@@ -56,14 +80,43 @@ struct aegis_memory_orchestrator {
 
 /* Plans a model by itself. Activations are planned again to fit `region_bytes` when their least
  * known height is above it and the bound is not; UINT64_MAX: never. */
-aegis_status aegis_model_plan_create(const aegis_memory_orchestrator *o,
+aegis_status aegis_model_plan_create(aegis_memory_orchestrator *o,
                                      const aegis_memory_demand *demand,
                                      uint64_t region_bytes,
                                      aegis_model_plan **ret_model,
                                      aegis_error *err);
-void aegis_model_plan_destroy(aegis_model_plan *model, const aegis_allocator *allocator);
-/* Adds the bases of the lane's region and of the block to every placement. Once. */
+/* Also gives up what it holds of the shares. */
+void aegis_model_plan_destroy(aegis_memory_orchestrator *o, aegis_model_plan *model);
+/* Adds the bases of the lane's region and of the block to every placement; shares are where they
+ * are. Once, or again after unlocate. */
 void aegis_model_plan_locate(aegis_model_plan *model, uint64_t lane_offset, uint64_t block_offset);
+void aegis_model_plan_unlocate(aegis_model_plan *model, uint64_t lane_offset);
+
+/* ---- orchestrator_share.c ---- */
+
+bool aegis_share_wanted(const aegis_tensor_lifetime *lifetime);
+/* Gives placement `index` of a model that has not entered its share: the model's own with that
+ * content, or the orchestrator's, or a new one. NO_MEMORY (host memory). */
+aegis_status aegis_share_join(const aegis_memory_orchestrator *o,
+                              aegis_model_plan *model,
+                              size_t index,
+                              const aegis_tensor_lifetime *lifetime,
+                              aegis_error *err);
+/* Room for what `enter` adds, so that it cannot fail. */
+aegis_status
+aegis_share_reserve(aegis_memory_orchestrator *o, const aegis_model_plan *model, aegis_error *err);
+void aegis_share_enter(aegis_memory_orchestrator *o, aegis_model_plan *model);
+/* Of a model that has entered or not; frees what nobody holds any more. */
+void aegis_share_leave(aegis_memory_orchestrator *o, aegis_model_plan *model);
+/* False when the share goes with `without` and `with` does not need it; both may be NULL. */
+bool aegis_share_stays(const aegis_memory_share *share,
+                       const aegis_model_plan *without,
+                       const aegis_model_plan *with);
+/* Bytes that the shares of these models take; `with` adds its new ones. */
+uint64_t aegis_share_bytes(const aegis_memory_orchestrator *o,
+                           const aegis_model_plan *without,
+                           const aegis_model_plan *with);
+uint64_t aegis_share_size(const aegis_memory_share *share);
 
 /* ---- orchestrator_layout.c; `without` and `with` may be NULL ---- */
 
@@ -77,12 +130,14 @@ uint64_t aegis_layout_lane(const aegis_memory_orchestrator *o,
 uint64_t aegis_layout_end(const aegis_memory_orchestrator *o,
                           const aegis_model_plan *without,
                           const aegis_model_plan *with);
-/* After the seal: the first hole for the block. Returns false when there is none. */
-bool aegis_layout_find_hole(const aegis_memory_orchestrator *o,
-                            const aegis_model_plan *without,
-                            const aegis_model_plan *with,
-                            uint64_t *ret_offset,
-                            uint64_t *ret_largest_hole);
+/* After the seal: holes for the block and the new shares of `with`, which has reserved; their
+ * offsets are written there. Returns false when there are none. */
+bool aegis_layout_find_holes(const aegis_memory_orchestrator *o,
+                             const aegis_model_plan *without,
+                             aegis_model_plan *with,
+                             uint64_t *ret_largest_hole);
+/* What `with` would add to the permanent parts. */
+uint64_t aegis_layout_added(const aegis_memory_orchestrator *o, const aegis_model_plan *with);
 /* Checks by aegis_plan_verify that all regions and blocks are apart and within the capacity. */
 aegis_status aegis_layout_verify(const aegis_memory_orchestrator *o,
                                  const aegis_model_plan *with,
@@ -97,9 +152,9 @@ aegis_status aegis_refuse_budget(aegis_memory_orchestrator *o,
                                  uint64_t limit_bytes,
                                  aegis_error *err);
 aegis_status
-aegis_refuse_arena(aegis_memory_orchestrator *o, const aegis_model_plan *model, aegis_error *err);
+aegis_refuse_arena(aegis_memory_orchestrator *o, aegis_model_plan *model, aegis_error *err);
 aegis_status aegis_refuse_hole(aegis_memory_orchestrator *o,
-                               const aegis_model_plan *model,
+                               aegis_model_plan *model,
                                uint64_t largest_hole,
                                aegis_error *err);
 aegis_status

@@ -4,6 +4,9 @@
 
 #include "orchestrator_internal.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 uint64_t aegis_layout_lane(const aegis_memory_orchestrator *o,
                            uint16_t lane,
                            const aegis_model_plan *without,
@@ -48,47 +51,110 @@ uint64_t aegis_layout_end(const aegis_memory_orchestrator *o,
             end = aegis_align_up(end, m->block_alignment) + m->binding.permanent_bytes;
         }
     }
+    for (size_t i = 0; i < o->share_count; i++) {
+        const aegis_memory_share *s = o->shares[i];
+        if (aegis_share_stays(s, without, with)) {
+            end = aegis_align_up(end, s->alignment) + aegis_share_size(s);
+        }
+    }
+    for (size_t i = 0; with != NULL && i < with->share_count; i++) {
+        const aegis_memory_share *s = with->shares[i];
+        if (s->holders == 0) {
+            end = aegis_align_up(end, s->alignment) + aegis_share_size(s);
+        }
+    }
     return end;
 }
 
-/* The block that starts next at or above `from`, NULL when there is none. */
-static const aegis_model_plan *
-next_block(const aegis_memory_orchestrator *o, const aegis_model_plan *without, uint64_t from)
+uint64_t aegis_layout_added(const aegis_memory_orchestrator *o, const aegis_model_plan *with)
 {
-    const aegis_model_plan *next = NULL;
-    for (size_t i = 0; i < o->count; i++) {
-        const aegis_model_plan *m = o->models[i];
-        if (m != without && m->binding.permanent_bytes > 0 && m->block_offset >= from &&
-            (next == NULL || m->block_offset < next->block_offset)) {
-            next = m;
-        }
-    }
-    return next;
+    return with->binding.permanent_bytes + aegis_share_bytes(o, NULL, with) -
+           aegis_share_bytes(o, NULL, NULL);
 }
 
-bool aegis_layout_find_hole(const aegis_memory_orchestrator *o,
-                            const aegis_model_plan *without,
-                            const aegis_model_plan *with,
-                            uint64_t *ret_offset,
-                            uint64_t *ret_largest_hole)
+/* ---- holes ---- */
+
+static int compare_extents(const void *a, const void *b)
 {
-    uint64_t from = o->permanent_base, largest = 0;
-    bool found = false;
-    for (const aegis_model_plan *next;; from = next->block_offset + next->binding.permanent_bytes) {
-        next = next_block(o, without, from);
-        uint64_t end = next != NULL ? next->block_offset : o->config.capacity_bytes;
-        uint64_t start = aegis_align_up(from, with->block_alignment);
-        uint64_t size = start < end ? end - start : 0;
-        largest = size > largest ? size : largest;
-        if (!found && size >= with->binding.permanent_bytes) {
-            found = true;
-            *ret_offset = start;
-        }
-        if (next == NULL) {
-            break;
+    uint64_t x = ((const aegis_extent *)a)->offset, y = ((const aegis_extent *)b)->offset;
+    return (x > y) - (x < y);
+}
+
+/* What is taken behind the fixed part, ascending, into the scratch. Returns how many. */
+static size_t list_extents(const aegis_memory_orchestrator *o,
+                           const aegis_model_plan *without,
+                           const aegis_model_plan *with)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < o->count; i++) {
+        const aegis_model_plan *m = o->models[i];
+        if (m != without && m->binding.permanent_bytes > 0) {
+            o->extents[count++] =
+                (aegis_extent){m->block_offset, m->block_offset + m->binding.permanent_bytes};
         }
     }
-    *ret_largest_hole = largest;
+    for (size_t i = 0; i < o->share_count; i++) {
+        const aegis_memory_share *s = o->shares[i];
+        if (aegis_share_stays(s, without, with)) {
+            o->extents[count++] = (aegis_extent){s->offset, s->offset + aegis_share_size(s)};
+        }
+    }
+    qsort(o->extents, count, sizeof *o->extents, compare_extents);
+    return count;
+}
+
+static uint64_t largest_hole(const aegis_memory_orchestrator *o, size_t count, uint64_t alignment)
+{
+    uint64_t from = o->permanent_base, largest = 0;
+    for (size_t i = 0; i <= count; i++) {
+        uint64_t end = i < count ? o->extents[i].offset : o->config.capacity_bytes;
+        uint64_t start = aegis_align_up(from, alignment);
+        largest = start < end && end - start > largest ? end - start : largest;
+        from = i < count ? o->extents[i].end : from;
+    }
+    return largest;
+}
+
+/* Takes the first hole of that size. */
+static bool take_hole(const aegis_memory_orchestrator *o,
+                      size_t *count,
+                      uint64_t size,
+                      uint64_t alignment,
+                      uint64_t *ret_offset)
+{
+    uint64_t from = o->permanent_base;
+    for (size_t i = 0; i <= *count; i++) {
+        uint64_t end = i < *count ? o->extents[i].offset : o->config.capacity_bytes;
+        uint64_t start = aegis_align_up(from, alignment);
+        if (start <= end && end - start >= size) {
+            memmove(&o->extents[i + 1], &o->extents[i], (*count - i) * sizeof *o->extents);
+            o->extents[i] = (aegis_extent){start, start + size};
+            ++*count;
+            *ret_offset = start;
+            return true;
+        }
+        from = i < *count ? o->extents[i].end : from;
+    }
+    return false;
+}
+
+bool aegis_layout_find_holes(const aegis_memory_orchestrator *o,
+                             const aegis_model_plan *without,
+                             aegis_model_plan *with,
+                             uint64_t *ret_largest_hole)
+{
+    size_t count = list_extents(o, without, with);
+    *ret_largest_hole = largest_hole(o, count, with->block_alignment);
+    with->block_offset = o->permanent_base;
+    bool found =
+        with->binding.permanent_bytes == 0 || take_hole(o, &count, with->binding.permanent_bytes,
+                                                        with->block_alignment, &with->block_offset);
+    for (size_t i = 0; found && i < with->share_count; i++) {
+        aegis_memory_share *s = with->shares[i];
+        if (s->holders == 0) {
+            found = take_hole(o, &count, aegis_share_size(s), s->alignment, &s->offset);
+        }
+    }
     return found;
 }
 
@@ -102,7 +168,7 @@ uint64_t aegis_layout_planned(const aegis_memory_orchestrator *o, const aegis_mo
     for (size_t i = 0; i < o->count; i++) {
         planned += o->models[i] == without ? 0 : o->models[i]->binding.permanent_bytes;
     }
-    return planned;
+    return planned + aegis_share_bytes(o, without, NULL);
 }
 
 static void add_range(aegis_plan_buffer *buffers,
@@ -124,7 +190,8 @@ aegis_status aegis_layout_verify(const aegis_memory_orchestrator *o,
                                  const aegis_model_plan *with,
                                  aegis_error *err)
 {
-    size_t room = 2u * o->config.lanes + o->count + 1, count = 0;
+    size_t room = 2u * o->config.lanes + o->count + 1 + o->share_count, count = 0;
+    room += with != NULL ? with->share_count : 0;
     aegis_plan_buffer *buffers = aegis_allocate_zeroed(&o->allocator, room, sizeof *buffers);
     uint64_t *offsets = aegis_allocate_zeroed(&o->allocator, room, sizeof *offsets);
     aegis_status status = AEGIS_ERROR_NO_MEMORY;
@@ -144,6 +211,16 @@ aegis_status aegis_layout_verify(const aegis_memory_orchestrator *o,
         if (m != NULL) {
             add_range(buffers, offsets, &count, m->block_offset, m->binding.permanent_bytes,
                       m->block_alignment);
+        }
+    }
+    for (size_t i = 0; i < o->share_count; i++) {
+        const aegis_memory_share *s = o->shares[i];
+        add_range(buffers, offsets, &count, s->offset, aegis_share_size(s), s->alignment);
+    }
+    for (size_t i = 0; with != NULL && i < with->share_count; i++) {
+        const aegis_memory_share *s = with->shares[i];
+        if (s->holders == 0) {
+            add_range(buffers, offsets, &count, s->offset, aegis_share_size(s), s->alignment);
         }
     }
     status =

@@ -46,6 +46,8 @@ static aegis_status check_lifetime(const aegis_memory_demand *d, size_t index, a
         what = "it must start before it ends";
     } else if (l->alignment != 0 && !aegis_is_power_of_two(l->alignment)) {
         what = "its alignment must be a power of two";
+    } else if (l->memory_class != AEGIS_MEMORY_WEIGHTS && aegis_share_wanted(l)) {
+        what = "it has a content id, which only weights can have";
     }
     if (what != NULL) {
         return aegis_error_set(err, AEGIS_HERE("resource.orchestrator"),
@@ -93,15 +95,24 @@ check_demand(const aegis_memory_orchestrator *o, const aegis_memory_demand *d, a
 
 /* ---- the permanent block ---- */
 
-static void lay_out_block(builder *b)
+static aegis_status lay_out_block(builder *b, aegis_error *err)
 {
     aegis_model_plan *m = b->model;
+    aegis_status status = AEGIS_OK;
     uint64_t end = 0;
     m->block_alignment = AEGIS_MEMORY_GRAIN;
     for (int c = 0; c < AEGIS_MEMORY_ACTIVATION; c++) {
         for (size_t i = 0; i < b->demand->lifetime_count; i++) {
             const aegis_tensor_lifetime *l = &b->demand->lifetimes[i];
             if ((int)l->memory_class != c || l->size_bytes == 0) {
+                continue;
+            }
+            if (aegis_share_wanted(l)) {
+                status = aegis_share_join(b->o, m, i, l, err);
+                if (status != AEGIS_OK) {
+                    return status;
+                }
+                m->placements[i].shared = true;
                 continue;
             }
             uint64_t alignment = alignment_of(l);
@@ -112,6 +123,7 @@ static void lay_out_block(builder *b)
         }
     }
     m->binding.permanent_bytes = aegis_align_up(end, AEGIS_MEMORY_GRAIN);
+    return AEGIS_OK;
 }
 
 /* ---- boundary tensors ---- */
@@ -309,8 +321,10 @@ static aegis_status build(builder *b, aegis_error *err)
                                                     .segment = l->segment,
                                                     .size_bytes = l->size_bytes};
     }
-    lay_out_block(b);
-    aegis_status status = plan_boundaries(b, err);
+    aegis_status status = lay_out_block(b, err);
+    if (status == AEGIS_OK) {
+        status = plan_boundaries(b, err);
+    }
     if (status == AEGIS_OK) {
         status = plan_activations(b, err);
     }
@@ -324,12 +338,13 @@ static aegis_status build(builder *b, aegis_error *err)
     binding->placement_count = d->lifetime_count;
     binding->activation_lower_bound = b->lower_bound;
     binding->activation_optimal = binding->activation_height == b->lower_bound;
-    binding->total_bytes = binding->permanent_bytes + binding->activation_height;
+    binding->total_bytes =
+        binding->permanent_bytes + binding->shared_bytes + binding->activation_height;
     m->by_class[AEGIS_MEMORY_ACTIVATION] = binding->activation_height;
     return AEGIS_OK;
 }
 
-aegis_status aegis_model_plan_create(const aegis_memory_orchestrator *o,
+aegis_status aegis_model_plan_create(aegis_memory_orchestrator *o,
                                      const aegis_memory_demand *demand,
                                      uint64_t region_bytes,
                                      aegis_model_plan **ret_model,
@@ -349,10 +364,13 @@ aegis_status aegis_model_plan_create(const aegis_memory_orchestrator *o,
     if (b.model != NULL) {
         b.model->name = aegis_copy_text(a, demand->name);
         b.model->placements = aegis_allocate_zeroed(a, n, sizeof *b.model->placements);
+        b.model->share_of = aegis_allocate_zeroed(a, n, sizeof(aegis_memory_share *));
+        b.model->shares = aegis_allocate_zeroed(a, n, sizeof(aegis_memory_share *));
         b.model->binding.placement_count = n; /* destroy needs it */
     }
     if (b.model == NULL || b.activations == NULL || b.buffers == NULL || b.offsets == NULL ||
-        b.model->name == NULL || b.model->placements == NULL) {
+        b.model->name == NULL || b.model->placements == NULL || b.model->share_of == NULL ||
+        b.model->shares == NULL) {
         status = aegis_error_set(err, AEGIS_HERE("resource.orchestrator"), AEGIS_ERROR_NO_MEMORY,
                                  "no host memory to plan model '%s' with %zu lifetimes",
                                  demand->name, n);
@@ -363,19 +381,23 @@ aegis_status aegis_model_plan_create(const aegis_memory_orchestrator *o,
     aegis_deallocate(a, b.buffers, n, sizeof *b.buffers);
     aegis_deallocate(a, b.offsets, n, sizeof *b.offsets);
     if (status != AEGIS_OK) {
-        aegis_model_plan_destroy(b.model, a);
+        aegis_model_plan_destroy(o, b.model);
         return status;
     }
     *ret_model = b.model;
     return AEGIS_OK;
 }
 
-void aegis_model_plan_destroy(aegis_model_plan *model, const aegis_allocator *allocator)
+void aegis_model_plan_destroy(aegis_memory_orchestrator *o, aegis_model_plan *model)
 {
+    const aegis_allocator *allocator = &o->allocator;
     if (model != NULL) {
+        size_t n = model->binding.placement_count;
+        aegis_share_leave(o, model);
         aegis_free_text(allocator, model->name);
-        aegis_deallocate(allocator, model->placements, model->binding.placement_count,
-                         sizeof *model->placements);
+        aegis_deallocate(allocator, model->placements, n, sizeof *model->placements);
+        aegis_deallocate(allocator, model->share_of, n, sizeof(aegis_memory_share *));
+        aegis_deallocate(allocator, model->shares, n, sizeof(aegis_memory_share *));
         aegis_deallocate(allocator, model, 1, sizeof *model);
     }
 }
@@ -385,6 +407,22 @@ void aegis_model_plan_locate(aegis_model_plan *model, uint64_t lane_offset, uint
     model->block_offset = block_offset;
     for (size_t i = 0; i < model->binding.placement_count; i++) {
         aegis_memory_placement *p = &model->placements[i];
-        p->offset_bytes += p->memory_class == AEGIS_MEMORY_ACTIVATION ? lane_offset : block_offset;
+        if (model->share_of[i] != NULL) {
+            p->offset_bytes = model->share_of[i]->offset;
+        } else {
+            p->offset_bytes +=
+                p->memory_class == AEGIS_MEMORY_ACTIVATION ? lane_offset : block_offset;
+        }
+    }
+}
+
+void aegis_model_plan_unlocate(aegis_model_plan *model, uint64_t lane_offset)
+{
+    for (size_t i = 0; i < model->binding.placement_count; i++) {
+        aegis_memory_placement *p = &model->placements[i];
+        if (model->share_of[i] == NULL) {
+            p->offset_bytes -=
+                p->memory_class == AEGIS_MEMORY_ACTIVATION ? lane_offset : model->block_offset;
+        }
     }
 }

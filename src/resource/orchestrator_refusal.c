@@ -96,19 +96,18 @@ aegis_status aegis_refuse_budget(aegis_memory_orchestrator *o,
 }
 
 /* Whether the refused model would fit if `gone` were removed. */
-static bool fits_without(const aegis_memory_orchestrator *o,
-                         const aegis_model_plan *gone,
-                         const aegis_model_plan *m)
+static bool
+fits_without(const aegis_memory_orchestrator *o, const aegis_model_plan *gone, aegis_model_plan *m)
 {
     if (!o->sealed) {
         return aegis_layout_end(o, gone, m) <= o->config.capacity_bytes;
     }
-    uint64_t offset, largest;
-    return aegis_layout_find_hole(o, gone, m, &offset, &largest);
+    uint64_t largest;
+    return aegis_layout_find_holes(o, gone, m, &largest);
 }
 
 static void find_model_to_remove(const aegis_memory_orchestrator *o,
-                                 const aegis_model_plan *m,
+                                 aegis_model_plan *m,
                                  aegis_memory_refusal *r,
                                  sentence *s)
 {
@@ -132,26 +131,36 @@ static void find_model_to_remove(const aegis_memory_orchestrator *o,
 }
 
 static aegis_status refuse_need(aegis_memory_orchestrator *o,
-                                const aegis_model_plan *m,
+                                aegis_model_plan *m,
                                 aegis_memory_refusal *r,
                                 const char *free_name,
                                 aegis_error *err)
 {
     r->capacity_bytes = o->config.capacity_bytes;
-    r->missing_bytes = r->need_bytes - r->free_bytes;
+    /* Alignment can ask for more than the sum. */
+    r->missing_bytes = r->need_bytes > r->free_bytes ? r->need_bytes - r->free_bytes : 1;
+    uint64_t added = aegis_layout_added(o, m), own = m->binding.permanent_bytes;
     sentence s = {.length = 0};
     say(&s,
         "model '%s' is %" PRIu64 " bytes short: it adds %" PRIu64 " (%" PRIu64
         " of its own, activations of height %" PRIu64 " on lane %u), %s %" PRIu64 " of %" PRIu64,
-        m->name, r->missing_bytes, r->need_bytes, m->binding.permanent_bytes,
-        m->binding.activation_height, m->binding.lane, free_name, r->free_bytes, r->capacity_bytes);
+        m->name, r->missing_bytes, r->need_bytes, added, m->binding.activation_height,
+        m->binding.lane, free_name, r->free_bytes, r->capacity_bytes);
+    if (own + m->binding.shared_bytes > added) {
+        say(&s, "; %" PRIu64 " more of its weights are there already",
+            own + m->binding.shared_bytes - added);
+    }
+    r->fits_after_moving = o->sealed && aegis_layout_end(o, NULL, m) <= o->config.capacity_bytes;
+    if (r->fits_after_moving) {
+        say(&s, "; the holes together are large enough: it would fit after compaction, which moves "
+                "models and therefore waits for the caller");
+    }
     find_model_to_remove(o, m, r, &s);
     say_peak(&s, r);
     return finish(o, r, &s, err);
 }
 
-aegis_status
-aegis_refuse_arena(aegis_memory_orchestrator *o, const aegis_model_plan *m, aegis_error *err)
+aegis_status aegis_refuse_arena(aegis_memory_orchestrator *o, aegis_model_plan *m, aegis_error *err)
 {
     aegis_memory_refusal r = start_record(m, AEGIS_ERROR_NO_MEMORY);
     uint64_t end = aegis_layout_end(o, NULL, NULL);
@@ -161,12 +170,12 @@ aegis_refuse_arena(aegis_memory_orchestrator *o, const aegis_model_plan *m, aegi
 }
 
 aegis_status aegis_refuse_hole(aegis_memory_orchestrator *o,
-                               const aegis_model_plan *m,
+                               aegis_model_plan *m,
                                uint64_t largest_hole,
                                aegis_error *err)
 {
     aegis_memory_refusal r = start_record(m, AEGIS_ERROR_NO_MEMORY);
-    r.need_bytes = m->binding.permanent_bytes;
+    r.need_bytes = aegis_layout_added(o, m);
     r.free_bytes = largest_hole;
     return refuse_need(o, m, &r, "the largest hole has", err);
 }

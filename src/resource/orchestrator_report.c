@@ -65,7 +65,16 @@ void aegis_memory_orchestrator_totals(const aegis_memory_orchestrator *o,
         t.by_class[AEGIS_MEMORY_BOUNDARY] += m->by_class[AEGIS_MEMORY_BOUNDARY];
         t.activations_sum += m->binding.activation_height;
         t.sum_of_models += m->binding.total_bytes;
+        t.shared_saved += m->binding.shared_bytes;
+        for (size_t k = 0; k < m->share_count; k++) { /* each once, below */
+            t.by_class[AEGIS_MEMORY_WEIGHTS] -= m->shares[k]->size;
+        }
     }
+    for (size_t i = 0; i < o->share_count; i++) {
+        t.by_class[AEGIS_MEMORY_WEIGHTS] += o->shares[i]->size;
+        t.shared_bytes += aegis_share_size(o->shares[i]);
+    }
+    t.shared_saved -= t.shared_bytes;
     t.activations_planned = lane_bytes(o);
     t.by_class[AEGIS_MEMORY_ACTIVATION] = t.activations_planned;
     t.by_class[AEGIS_MEMORY_SPILL] = o->config.lanes * o->config.spill_bytes_per_lane;
@@ -114,7 +123,7 @@ aegis_status aegis_memory_orchestrator_freeable(const aegis_memory_orchestrator 
 
 static uint64_t freeable_by_all(const aegis_memory_orchestrator *o)
 {
-    uint64_t bytes = o->sealed ? 0 : lane_bytes(o);
+    uint64_t bytes = (o->sealed ? 0 : lane_bytes(o)) + aegis_share_bytes(o, NULL, NULL);
     for (size_t i = 0; i < o->count; i++) {
         bytes += o->models[i]->binding.permanent_bytes;
     }

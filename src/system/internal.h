@@ -128,6 +128,8 @@ void aegis_system_profile_path(const aegis_system *system,
                                const char *key,
                                char *path,
                                size_t size);
+/* The same for a model past its own memory limit: says which key of the workload that is. */
+void aegis_system_refuse_budget(aegis_system *system, size_t index, const char *reason);
 void aegis_system_report(
     aegis_system *system, const char *phase, const char *model, uint32_t done, uint32_t total);
 /* Step `step` (1..9) of a model took `since_ns` until now and ended with `status`. */

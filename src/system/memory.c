@@ -52,9 +52,11 @@ static aegis_status plan_model(aegis_system *system, size_t index, aegis_error *
     aegis_memory_orchestrator_last_refusal(system->memory, &refusal);
     model->memory_missing_bytes = refusal.missing_bytes;
     model->memory_bytes = refusal.need_bytes;
-    aegis_system_refuse(system, index,
-                        status == AEGIS_ERROR_NO_MEMORY ? AEGIS_WHY_MEMORY : AEGIS_WHY_MODEL_BUDGET,
-                        "%s", why.message);
+    if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
+        aegis_system_refuse_budget(system, index, why.message);
+    } else {
+        aegis_system_refuse(system, index, AEGIS_WHY_MEMORY, "%s", why.message);
+    }
     trace_refusal(system, index);
     return aegis_scheduler_evict(system->scheduler, (uint32_t)index, err);
 }
@@ -182,6 +184,7 @@ aegis_status aegis_system_place_models(aegis_system *system, aegis_error *err)
             status = aegis_scheduler_answer(system->scheduler, i, &system->models[i].answer, err);
             if (status == AEGIS_OK) {
                 status = place_model(system, i, err);
+                aegis_heap_trim();
             }
             if (status != AEGIS_OK) {
                 aegis_error_prefix(err, "placing %s", system->models[i].name);

@@ -44,6 +44,16 @@ void aegis_system_refuse(
     model->answer.admitted = false;
 }
 
+void aegis_system_refuse_budget(aegis_system *system, size_t index, const char *reason)
+{
+    const aegis_workload_model *wanted = &system->workload->models[index];
+    aegis_system_refuse(system, index, AEGIS_WHY_MODEL_BUDGET,
+                        "%s:%d:%d: [[model]] \"%s\": memory: %s; raise this limit, or give the "
+                        "model smaller inputs, fewer slots or prepack = false",
+                        system->workload->path, wanted->memory_place.line,
+                        wanted->memory_place.column, wanted->name, reason);
+}
+
 /* Says where in the workload the trouble is, and under which key. */
 static aegis_status
 blame(const aegis_system *system, size_t index, aegis_status status, aegis_error *err)
@@ -266,7 +276,7 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
         aegis_system_report(system, "loading", system->workload->models[i].name, i, count);
         status = trial(system, i, &why);
         if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
-            aegis_system_refuse(system, i, AEGIS_WHY_MODEL_BUDGET, "%s", why.message);
+            aegis_system_refuse_budget(system, i, why.message);
             status = AEGIS_OK;
             continue;
         }

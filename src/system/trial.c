@@ -121,8 +121,10 @@ aegis_status aegis_system_trial_run(aegis_system *system,
         status = measure(system, index, trial, err);
         aegis_system_trace_step(system, index, 3, since, status);
     }
+    /* One trial at a time is in memory; the model is opened again when its place is known. */
     aegis_model_close(entry->model);
     entry->model = NULL;
+    aegis_heap_trim();
     if (status != AEGIS_OK) {
         aegis_system_trial_free(system, trial);
         return status;

@@ -218,6 +218,9 @@ static void read_limits(const aegis_workload_section *section,
 {
     const aegis_toml_node *node =
         aegis_workload_size(section, "memory", PAGE_BYTES, &model->memory_bytes);
+    if (node != NULL) {
+        model->memory_place = (aegis_workload_place){.line = node->line, .column = node->column};
+    }
     if (node != NULL && model->memory_bytes > workload->memory_bytes) {
         aegis_workload_fail(section, node, "memory", AEGIS_ERROR_CONFIG,
                             "%" PRIu64 " bytes is more than [device] memory (%" PRIu64

@@ -19,6 +19,7 @@ int main(void)
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -406,6 +407,111 @@ static void memory_limits_refuse_at_each_stage(void **state)
     aegis_model_close(model);
 }
 
+/* Opens and records under a limit; the model comes back only when it keeps within. */
+static aegis_status record_within(const aegis_model_config *like,
+                                  uint64_t limit,
+                                  aegis_model **ret_model,
+                                  aegis_error *err)
+{
+    aegis_model_config config = *like;
+    aegis_model *model = NULL;
+    config.memory_limit_bytes = limit;
+    aegis_status status = aegis_model_open(backend, &config, &model, err);
+    if (status == AEGIS_OK) {
+        status = aegis_model_record(model, NULL, err);
+    }
+    if (status != AEGIS_OK) {
+        aegis_model_close(model);
+        model = NULL;
+    }
+    *ret_model = model;
+    return status;
+}
+
+/* The limits at which the n-th allocation of a run is the first one too many, for all n for which
+ * there is one: ascending. Returns how many. */
+static size_t limits_by_allocation(aegis_model *model, uint64_t *ret_limits, size_t room)
+{
+    aegis_error err;
+    const aegis_tensor_lifetime *l = NULL;
+    uint64_t permanent = 0, most = 0;
+    size_t count = 0, limits = 0;
+    must(aegis_model_estimate_lifetimes(model, &l, &count, &err), &err);
+    for (size_t i = 0; i < count; i++) {
+        permanent += placed_is_alone(l[i].memory_class) ? placed_round(l[i].size_bytes) : 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint64_t live = 0;
+        for (size_t k = 0; k < count && l[i].memory_class == AEGIS_MEMORY_ACTIVATION; k++) {
+            live += l[k].memory_class == AEGIS_MEMORY_ACTIVATION && l[k].start <= l[i].start &&
+                            l[k].end > l[i].start
+                        ? l[k].size_bytes
+                        : 0;
+        }
+        if (live > most && limits < room) {
+            most = live;
+            ret_limits[limits++] = permanent + live - 1;
+        }
+    }
+    return limits;
+}
+
+/* At every allocation that can be the one that passes the budget: the recording ends there, with
+ * the reason; one byte more, the next one does; at the peak it runs, and gives what it always gave.
+ * Neither memory nor threads stay behind. */
+static void a_raised_budget_lets_it_run_again(void **state)
+{
+    (void)state;
+    aegis_error err;
+    aegis_model *model = NULL;
+    aegis_source sources[4];
+    char path[1200];
+    uint64_t limits[64], peak = 0;
+    need("silero_vad_16k_sequence");
+    need("silero_vad_16k_op15");
+    placed_memory neighbour_memory, memory;
+    aegis_model *neighbour = open_placed("silero_vad_16k_op15", 4096, &neighbour_memory);
+    conformance_run(neighbour, 0);
+    conformance_outputs undisturbed = conformance_read(neighbour, 0);
+    aegis_model_config config =
+        onnx_config(onnx_find("silero_vad_16k_sequence"), sources, path, sizeof path);
+    must(record_within(&config, 0, &model, &err), &err);
+    placed_make(model, 4096, &memory);
+    conformance_run(model, 0);
+    conformance_outputs good = conformance_read(model, 0);
+    aegis_model_close(model);
+    placed_free(&memory);
+    must(record_within(&config, 0, &model, &err), &err);
+    size_t count = limits_by_allocation(model, limits, 64);
+    aegis_model_close(model);
+    assert_true(count >= 3);
+    struct mallinfo2 before = {0}, after;
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(record_within(&config, limits[i], &model, &err),
+                         AEGIS_ERROR_BUDGET_EXCEEDED);
+        assert_null(model);
+        assert_non_null(strstr(err.message, "memory limit"));
+        assert_int_equal(aegis_model_execute(neighbour, 0, 0, NULL, &err), AEGIS_OK);
+        before = i == 0 ? mallinfo2() : before;
+        peak = limits[i] + 1;
+    }
+    after = mallinfo2();
+    assert_true(after.uordblks < before.uordblks + 65536); /* a trial holds a megabyte */
+    must(record_within(&config, peak, &model, &err), &err);
+    placed_make(model, 4096, &memory);
+    conformance_run(model, 0);
+    assert_true(conformance_equal(model, 0, &good));
+    aegis_model_close(model);
+    placed_free(&memory);
+    must(aegis_model_reset(neighbour, &err), &err);
+    conformance_run(neighbour, 0);
+    assert_true(conformance_equal(neighbour, 0, &undisturbed));
+    aegis_model_close(neighbour);
+    placed_free(&neighbour_memory);
+    free(good.bytes);
+    free(undisturbed.bytes);
+}
+
 static void prepacking_changes_bytes_and_hardly_results(void **state)
 {
     (void)state;
@@ -571,6 +677,7 @@ int main(void)
         cmocka_unit_test(wrong_shapes_name_input_and_declaration),
         cmocka_unit_test(wrong_state_pairs_are_refused),
         cmocka_unit_test(memory_limits_refuse_at_each_stage),
+        cmocka_unit_test(a_raised_budget_lets_it_run_again),
         cmocka_unit_test(prepacking_changes_bytes_and_hardly_results),
         cmocka_unit_test(damaged_cache_is_refused_and_made_anew),
         cmocka_unit_test(names_that_repeat_are_optimised_at_load),

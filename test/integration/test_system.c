@@ -229,12 +229,15 @@ static void models_leave_and_come_back_to_a_running_system(void **state)
     tear_down(&r);
 }
 
+/* Of too-big every weight is a learnt one: nothing of it is there already. */
 static const char *const hopeless =
     "[[model]]\nname = \"hopeless\"\npath = \"models/light_squeezenet.onnx\"\n"
     "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"500ms\"\ndeadline = \"100us\"\n"
     "confidence = 0.9\nexpect = \"refuse\"\n"
-    "[[model]]\nname = \"too-big\"\npath = \"models/light_resnet50.onnx\"\n"
-    "inputs = { \"gpu_0/data_0\" = [1, 3, 224, 224] }\nperiod = \"60s\"\n"
+    "[[model]]\nname = \"too-big\"\npath = \"models/all-minilm-l6-v2.onnx\"\n"
+    "inputs = { input_ids = [1, 16], attention_mask = [1, 16], token_type_ids = [1, 16] }\n"
+    "source = { input_ids = \"random(0, 30521)\", attention_mask = 1, token_type_ids = 0 }\n"
+    "period = \"60s\"\n"
     "confidence = 0.9\nexpect = \"refuse\"\n"
     "[[model]]\nname = \"over-budget\"\npath = \"models/light_squeezenet.onnx\"\n"
     "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"60s\"\nmemory = \"2MiB\"\n"
@@ -264,6 +267,10 @@ static void refusals_name_their_reason(void **state)
     assert_true(models[MODELS + 1].memory_missing_bytes > 0);
     assert_false(models[MODELS + 2].admitted);
     assert_int_equal(models[MODELS + 2].rationale, AEGIS_WHY_MODEL_BUDGET);
+    assert_non_null(strstr(models[MODELS + 2].reason, ".toml:"));
+    assert_non_null(strstr(models[MODELS + 2].reason, "[[model]] \"over-budget\": memory: "));
+    assert_non_null(strstr(models[MODELS + 2].reason, "its memory limit is 2097152"));
+    assert_non_null(strstr(models[MODELS + 2].reason, "raise this limit"));
     for (size_t i = MODELS; i < count; i++) {
         print_message("%s: %s\n", models[i].name, models[i].reason);
         assert_true(strlen(models[i].reason) > 20);

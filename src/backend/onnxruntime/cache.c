@@ -45,43 +45,98 @@ static bool write_fully(int fd, const unsigned char *bytes, uint64_t size)
     return true;
 }
 
-/* Copies all ranges to `out`, each at a multiple of 64, and points the graph there. */
-static aegis_status copy_ranges(aegis_onnx_graph *graph,
-                                const aegis_onnx_external *externals,
-                                size_t count,
-                                const unsigned char *data,
-                                uint64_t data_size,
-                                int out,
-                                const char *out_path,
-                                aegis_error *err)
+typedef struct packing {
+    aegis_onnx_graph *graph;
+    const aegis_onnx_external *externals;
+    size_t count;
+    const unsigned char *data; /* of the optimised model */
+    uint64_t data_size;
+    int out;
+    const char *out_path;
+    uint64_t offset;
+    json_t *chunks; /* filled */
+    aegis_sha256 hash;
+} packing;
+
+/* Initialisers of at least this many bytes are chunks of their own. Below, what sharing could save
+ * is less than a page and its place in the plan costs more than it gains. */
+#define SMALLEST_CHUNK 4096u
+
+/* Copies one range to the end of `out` and of the chunk, and points the graph there. */
+static aegis_status copy_range(packing *p, size_t index, aegis_error *err)
 {
     static const unsigned char zeros[ALIGNMENT];
-    uint64_t offset = 0;
-    for (size_t i = 0; i < count; i++) {
-        const aegis_onnx_external *one = &externals[i];
-        if (one->offset > data_size || one->length > data_size - one->offset) {
-            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_BUILD,
-                                   "initialiser '%s' lies outside of the compiled data", one->name);
-        }
-        uint64_t padding = aegis_align_up(one->length, ALIGNMENT) - one->length;
-        aegis_status status =
-            aegis_onnx_graph_move_external(graph, i, AEGIS_CACHE_WEIGHTS, offset, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-        if (!write_fully(out, data + one->offset, one->length) ||
-            !write_fully(out, zeros, padding)) {
-            return io_error("write", out_path, err);
-        }
-        offset += one->length + padding;
+    const aegis_onnx_external *one = &p->externals[index];
+    if (one->offset > p->data_size || one->length > p->data_size - one->offset) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_BUILD,
+                               "initialiser '%s' lies outside of the compiled data", one->name);
     }
-    return fsync(out) == 0 ? AEGIS_OK : io_error("sync", out_path, err);
+    uint64_t padding = aegis_align_up(one->length, ALIGNMENT) - one->length;
+    aegis_status status =
+        aegis_onnx_graph_move_external(p->graph, index, AEGIS_CACHE_WEIGHTS, p->offset, err);
+    if (status == AEGIS_OK) {
+        status = aegis_sha256_add(&p->hash, p->data + one->offset, one->length, err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_sha256_add(&p->hash, zeros, padding, err);
+    }
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    if (!write_fully(p->out, p->data + one->offset, one->length) ||
+        !write_fully(p->out, zeros, padding)) {
+        return io_error("write", p->out_path, err);
+    }
+    p->offset += one->length + padding;
+    return AEGIS_OK;
+}
+
+/* A chunk of one initialiser, or (`only` is SIZE_MAX) of all small ones. */
+static aegis_status write_chunk(packing *p, size_t only, aegis_error *err)
+{
+    char hash[AEGIS_SHA256_HEX_BYTES];
+    uint64_t start = p->offset;
+    aegis_status status = aegis_sha256_start(&p->hash, err);
+    for (size_t i = 0; status == AEGIS_OK && i < p->count; i++) {
+        bool small = p->externals[i].length < SMALLEST_CHUNK;
+        if (only == SIZE_MAX ? small : i == only) {
+            status = copy_range(p, i, err);
+        }
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_sha256_finish(&p->hash, hash, err);
+    }
+    aegis_sha256_end(&p->hash);
+    if (status != AEGIS_OK || p->offset == start) {
+        return status;
+    }
+    json_t *chunk =
+        json_pack("{s:I, s:s}", "bytes", (json_int_t)(p->offset - start), "sha256", hash);
+    return json_array_append_new(p->chunks, chunk) == 0
+               ? AEGIS_OK
+               : aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                 "no memory to pack weights");
+}
+
+static aegis_status copy_ranges(packing *p, aegis_error *err)
+{
+    aegis_status status = write_chunk(p, SIZE_MAX, err);
+    for (size_t i = 0; status == AEGIS_OK && i < p->count; i++) {
+        if (p->externals[i].length >= SMALLEST_CHUNK) {
+            status = write_chunk(p, i, err);
+        }
+    }
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    return fsync(p->out) == 0 ? AEGIS_OK : io_error("sync", p->out_path, err);
 }
 
 static aegis_status pack_weights(const char *folder,
                                  aegis_onnx_graph *graph,
                                  const aegis_onnx_external *externals,
                                  size_t count,
+                                 json_t *chunks,
                                  aegis_error *err)
 {
     char from[1400], to[1400];
@@ -101,7 +156,15 @@ static aegis_status pack_weights(const char *folder,
         status = data == MAP_FAILED ? io_error("map", from, err) : AEGIS_OK;
     }
     if (status == AEGIS_OK) {
-        status = copy_ranges(graph, externals, count, data, (uint64_t)info.st_size, out, to, err);
+        packing p = {.graph = graph,
+                     .externals = externals,
+                     .count = count,
+                     .data = data,
+                     .data_size = (uint64_t)info.st_size,
+                     .out = out,
+                     .out_path = to,
+                     .chunks = chunks};
+        status = copy_ranges(&p, err);
     }
     if (data != NULL && data != MAP_FAILED) {
         munmap(data, (size_t)info.st_size);
@@ -133,21 +196,26 @@ static aegis_status parse_file(const char *path,
 aegis_status aegis_cache_pack(const char *folder,
                               const aegis_allocator *allocator,
                               bool *ret_packed,
+                              json_t **ret_chunks,
                               aegis_error *err)
 {
     char path[1400];
+    json_t *chunks = json_array();
     aegis_onnx_graph *graph = NULL;
     aegis_onnx_external *externals = NULL;
     size_t count = 0, size = 0;
     bool ambiguous = false;
     void *bytes = NULL;
     join(path, sizeof path, folder, "optimised.onnx");
-    aegis_status status = parse_file(path, allocator, &graph, err);
+    aegis_status status = chunks != NULL
+                              ? parse_file(path, allocator, &graph, err)
+                              : aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                                "no memory to pack weights");
     if (status == AEGIS_OK) {
         status = aegis_onnx_graph_externals(graph, &externals, &count, &ambiguous, err);
     }
     if (status == AEGIS_OK && !ambiguous) {
-        status = pack_weights(folder, graph, externals, count, err);
+        status = pack_weights(folder, graph, externals, count, chunks, err);
     }
     if (status == AEGIS_OK && !ambiguous) {
         status = aegis_onnx_graph_serialise(graph, &bytes, &size, err);
@@ -165,6 +233,9 @@ aegis_status aegis_cache_pack(const char *folder,
         join(path, sizeof path, folder, "optimised.data");
         unlink(path);
         *ret_packed = !ambiguous;
+        *ret_chunks = chunks;
+    } else {
+        json_decref(chunks);
     }
     return status;
 }
@@ -191,29 +262,28 @@ static uint64_t size_of(const char *path)
     return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
 }
 
-aegis_status
-aegis_cache_seal(const char *folder, const char *model_hash, bool at_load, aegis_error *err)
+aegis_status aegis_cache_seal(
+    const char *folder, const char *model_hash, bool at_load, json_t *chunks, aegis_error *err)
 {
-    char graph[1400], weights[1400], seal[1400], text[700];
-    char graph_hash[AEGIS_SHA256_HEX_BYTES], weights_hash[AEGIS_SHA256_HEX_BYTES];
+    char graph[1400], weights[1400], seal[1400], graph_hash[AEGIS_SHA256_HEX_BYTES];
     join(graph, sizeof graph, folder, AEGIS_CACHE_GRAPH);
     join(weights, sizeof weights, folder, AEGIS_CACHE_WEIGHTS);
     join(seal, sizeof seal, folder, AEGIS_CACHE_SEAL);
     aegis_status status = aegis_sha256_file(graph, graph_hash, err);
-    if (status == AEGIS_OK) {
-        status = aegis_sha256_file(weights, weights_hash, err);
-    }
     if (status != AEGIS_OK) {
         return status;
     }
-    int length =
-        snprintf(text, sizeof text,
-                 "{\n \"schema_version\": 1,\n \"model_sha256\": \"%s\",\n \"at_load\": %s,\n"
-                 " \"graph_bytes\": %" PRIu64 ",\n \"graph_sha256\": \"%s\",\n"
-                 " \"weights_bytes\": %" PRIu64 ",\n \"weights_sha256\": \"%s\"\n}\n",
-                 model_hash, at_load ? "true" : "false", size_of(graph), graph_hash,
-                 size_of(weights), weights_hash);
-    return aegis_file_write_atomic(seal, text, (size_t)length, err);
+    json_t *root = json_pack("{s:i, s:s, s:b, s:I, s:s, s:I, s:O}", "schema_version", 2,
+                             "model_sha256", model_hash, "at_load", at_load, "graph_bytes",
+                             (json_int_t)size_of(graph), "graph_sha256", graph_hash,
+                             "weights_bytes", (json_int_t)size_of(weights), "weights", chunks);
+    char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+    status = text == NULL ? aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                            "no memory to seal a compiled model")
+                          : aegis_file_write_atomic(seal, text, strlen(text), err);
+    free(text);
+    json_decref(root);
+    return status;
 }
 
 aegis_status aegis_cache_publish(const char *temporary, const char *folder, aegis_error *err)
@@ -253,6 +323,54 @@ aegis_status aegis_cache_damaged(const char *folder, const char *what, aegis_err
         what);
 }
 
+/* Adds the bytes of chunks that differ from all before them. */
+static void count_different(aegis_ort_compiled *compiled)
+{
+    for (size_t i = 0; i < compiled->chunk_count; i++) {
+        const aegis_ort_chunk *one = &compiled->chunks[i];
+        bool seen = false;
+        for (size_t k = 0; k < i && !seen; k++) {
+            seen = memcmp(compiled->chunks[k].content, one->content, sizeof one->content) == 0;
+        }
+        compiled->different_bytes += seen ? 0 : one->length;
+    }
+}
+
+static aegis_status
+read_chunks(const char *folder, json_t *list, aegis_ort_compiled *compiled, aegis_error *err)
+{
+    size_t count = json_array_size(list);
+    uint64_t offset = 0;
+    bool whole = json_is_array(list);
+    compiled->chunks =
+        aegis_allocate_zeroed(&compiled->allocator, count + 1, sizeof *compiled->chunks);
+    compiled->chunk_count = compiled->chunks == NULL ? 0 : count;
+    if (compiled->chunks == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory for weights");
+    }
+    for (size_t i = 0; whole && i < count; i++) {
+        json_t *entry = json_array_get(list, i);
+        json_int_t bytes = json_integer_value(json_object_get(entry, "bytes"));
+        const char *hash = json_string_value(json_object_get(entry, "sha256"));
+        aegis_ort_chunk *one = &compiled->chunks[i];
+        whole = hash != NULL && aegis_sha256_parse(hash, one->content) && bytes > 0 &&
+                bytes % ALIGNMENT == 0 && (uint64_t)bytes <= compiled->weights_bytes - offset;
+        if (whole) {
+            snprintf(one->hash, sizeof one->hash, "%s", hash);
+            one->offset = offset;
+            one->length = (uint64_t)bytes;
+            offset += one->length;
+        }
+    }
+    if (!whole || offset != compiled->weights_bytes) {
+        return aegis_cache_damaged(folder, "its " AEGIS_CACHE_SEAL " does not cover its weights",
+                                   err);
+    }
+    count_different(compiled);
+    return AEGIS_OK;
+}
+
 static aegis_status read_seal(const char *folder, aegis_ort_compiled *compiled, aegis_error *err)
 {
     char path[1400];
@@ -260,37 +378,60 @@ static aegis_status read_seal(const char *folder, aegis_ort_compiled *compiled, 
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
     const char *model = json_string_value(json_object_get(root, "model_sha256"));
     const char *graph = json_string_value(json_object_get(root, "graph_sha256"));
-    const char *weights = json_string_value(json_object_get(root, "weights_sha256"));
+    json_int_t weights_bytes = json_integer_value(json_object_get(root, "weights_bytes"));
     aegis_status status = AEGIS_OK;
-    if (model == NULL || graph == NULL || weights == NULL) {
+    if (model == NULL || graph == NULL || weights_bytes < 0) {
         status = aegis_cache_damaged(folder, "its " AEGIS_CACHE_SEAL " cannot be read", err);
     } else if (strcmp(model, compiled->hash) != 0) {
         status = aegis_cache_damaged(folder, "it was made from another model", err);
     } else {
         snprintf(compiled->graph_hash, sizeof compiled->graph_hash, "%s", graph);
-        snprintf(compiled->weights_hash, sizeof compiled->weights_hash, "%s", weights);
         compiled->at_load = json_is_true(json_object_get(root, "at_load"));
         compiled->graph_bytes = (uint64_t)json_integer_value(json_object_get(root, "graph_bytes"));
-        compiled->weights_bytes =
-            (uint64_t)json_integer_value(json_object_get(root, "weights_bytes"));
+        compiled->weights_bytes = (uint64_t)weights_bytes;
+        status = read_chunks(folder, json_object_get(root, "weights"), compiled, err);
     }
     json_decref(root);
     return status;
 }
 
-/* All but the name. */
-static bool
-read_weight(const aegis_onnx_external *from, uint64_t weights_bytes, aegis_ort_weight *ret_weight)
+/* The chunk that holds a range, or chunk_count. They ascend. */
+static size_t find_chunk(const aegis_ort_compiled *compiled, uint64_t offset, uint64_t length)
 {
+    size_t low = 0, high = compiled->chunk_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const aegis_ort_chunk *one = &compiled->chunks[middle];
+        if (one->offset + one->length <= offset) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low < compiled->chunk_count) {
+        const aegis_ort_chunk *one = &compiled->chunks[low];
+        if (offset < one->offset || length > one->length - (offset - one->offset)) {
+            return compiled->chunk_count;
+        }
+    }
+    return low;
+}
+
+/* All but the name. */
+static bool read_weight(const aegis_onnx_external *from,
+                        const aegis_ort_compiled *compiled,
+                        aegis_ort_weight *ret_weight)
+{
+    size_t chunk = find_chunk(compiled, from->offset, from->length);
     if (from->dim_count > AEGIS_MAX_RANK || strcmp(from->location, AEGIS_CACHE_WEIGHTS) != 0 ||
-        from->offset % ALIGNMENT != 0 || from->offset > weights_bytes ||
-        from->length > weights_bytes - from->offset) {
+        from->offset % ALIGNMENT != 0 || chunk == compiled->chunk_count) {
         return false;
     }
     *ret_weight = (aegis_ort_weight){.onnx_type = from->onnx_type,
                                      .rank = from->dim_count,
                                      .offset = from->offset,
-                                     .length = from->length};
+                                     .length = from->length,
+                                     .chunk = (uint32_t)chunk};
     if (from->dim_count > 0) {
         memcpy(ret_weight->dims, from->dims, from->dim_count * sizeof from->dims[0]);
     }
@@ -317,7 +458,7 @@ static aegis_status read_weights(const char *folder,
                                  "no memory for weights");
     }
     for (size_t i = 0; status == AEGIS_OK && i < count; i++) {
-        if (!read_weight(&externals[i], compiled->weights_bytes, &compiled->weights[i])) {
+        if (!read_weight(&externals[i], compiled, &compiled->weights[i])) {
             status = aegis_cache_damaged(folder, "an initialiser lies outside of its weights", err);
             break;
         }
@@ -385,6 +526,7 @@ aegis_status aegis_cache_open(const char *folder, aegis_ort_compiled *compiled, 
                                         &graph, err);
     }
     aegis_file_free(&compiled->allocator, bytes, size);
+    compiled->control_flow = status == AEGIS_OK && aegis_onnx_graph_has_control_flow(graph);
     if (status == AEGIS_OK && !compiled->at_load) {
         status = read_weights(folder, graph, compiled, err);
     }

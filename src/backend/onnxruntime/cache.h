@@ -6,22 +6,26 @@
 
 #include "backend/onnxruntime/compile.h"
 
+#include <jansson.h>
+
 #define AEGIS_CACHE_GRAPH "graph.onnx"
 #define AEGIS_CACHE_WEIGHTS "weights.bin"
 #define AEGIS_CACHE_SEAL "compiled.json"
 
 /* From optimised.onnx and optimised.data to graph.onnx and weights.bin, initialisers aligned to 64
- * bytes. `ret_packed` is false when names are ambiguous, so that they cannot be handed over. */
+ * bytes. `ret_packed` is false when names are ambiguous, so that they cannot be handed over.
+ * `ret_chunks` says what lies in weights.bin, for the seal: the caller's. */
 aegis_status aegis_cache_pack(const char *folder,
                               const aegis_allocator *allocator,
                               bool *ret_packed,
+                              json_t **ret_chunks,
                               aegis_error *err);
 /* Instead: the graph as it is, to be optimised at load. */
 aegis_status
 aegis_cache_keep_source(const char *folder, const void *bytes, size_t size, aegis_error *err);
 /* Writes compiled.json with sizes and hashes of what is there. */
-aegis_status
-aegis_cache_seal(const char *folder, const char *model_hash, bool at_load, aegis_error *err);
+aegis_status aegis_cache_seal(
+    const char *folder, const char *model_hash, bool at_load, json_t *chunks, aegis_error *err);
 /* Renames `temporary` to `folder`; when another process was faster, its result is taken. */
 aegis_status aegis_cache_publish(const char *temporary, const char *folder, aegis_error *err);
 /* Removes the folder and the files that this module makes. */

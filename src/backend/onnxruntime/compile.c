@@ -270,20 +270,23 @@ static aegis_status build(const aegis_ort *ort,
     void *bytes = NULL;
     size_t size = 0;
     bool packed = false;
+    json_t *chunks = NULL;
     bool control_flow = aegis_onnx_graph_has_control_flow(model->graph);
     aegis_status status = optimise_model(ort, model, model_folder, folder, &bytes, &size, err);
     if (status == AEGIS_OK) {
-        status = aegis_cache_pack(folder, &model->allocator, &packed, err);
+        status = aegis_cache_pack(folder, &model->allocator, &packed, &chunks, err);
     }
     if (status == AEGIS_OK) {
         bool at_load = !packed || (control_flow && !loads_again(ort, folder));
         if (at_load) {
+            json_array_clear(chunks);
             status = aegis_cache_keep_source(folder, bytes, size, err);
         }
         if (status == AEGIS_OK) {
-            status = aegis_cache_seal(folder, hash, at_load, err);
+            status = aegis_cache_seal(folder, hash, at_load, chunks, err);
         }
     }
+    json_decref(chunks);
     free(bytes);
     return status;
 }
@@ -324,7 +327,7 @@ static aegis_status make_key(const aegis_ort *ort,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory to compile");
     }
-    used = (size_t)snprintf(text, size, "format 1\nmodel %s\nonnxruntime %s\nlevel all\n", hash,
+    used = (size_t)snprintf(text, size, "format 2\nmodel %s\nonnxruntime %s\nlevel all\n", hash,
                             ort->version);
     if (used < size) {
         describe_cpu(text + used, size - used);
@@ -453,6 +456,8 @@ void aegis_ort_compiled_finish(aegis_ort_compiled *compiled)
     }
     aegis_deallocate(allocator, compiled->weights, compiled->weight_count + 1,
                      sizeof *compiled->weights);
+    aegis_deallocate(allocator, compiled->chunks, compiled->chunk_count + 1,
+                     sizeof *compiled->chunks);
     aegis_ort_parts_finish(compiled);
     memset(compiled, 0, sizeof *compiled);
 }

@@ -5,10 +5,11 @@
 /*
  * Offline compilation. A model file becomes a folder of the cache:
  *   graph.onnx    the optimised graph, initialisers external
- *   weights.bin   the initialisers, each aligned to 64 bytes
- *   compiled.json how it was made, sizes and hashes
- * made under a temporary name and renamed, so that a crash leaves no half. Graphs with control flow
- * that ONNX Runtime cannot load again from this form are kept unoptimised ("at load").
+ *   weights.bin   the initialisers, each aligned to 64 bytes: small ones first
+ *   compiled.json how it was made, sizes and hashes: weights.bin in chunks, one that holds all
+ * small initialisers and one for each other, so that models share what is equal made under a
+ * temporary name and renamed, so that a crash leaves no half. Graphs with control flow that ONNX
+ * Runtime cannot load again from this form are kept unoptimised ("at load").
  */
 
 #include "backend/onnxruntime/graph.h"
@@ -20,7 +21,15 @@ typedef struct aegis_ort_weight {
     int64_t dims[AEGIS_MAX_RANK];
     size_t rank;
     uint64_t offset, length; /* in weights.bin */
+    uint32_t chunk;
 } aegis_ort_weight;
+
+/* A range of weights.bin that is loaded, checked and shared as one. They follow each other. */
+typedef struct aegis_ort_chunk {
+    uint64_t offset, length; /* multiples of 64 */
+    char hash[AEGIS_SHA256_HEX_BYTES];
+    uint8_t content[AEGIS_CONTENT_BYTES];
+} aegis_ort_chunk;
 
 /* What a session takes or gives: an input or output of the model, or what crosses a cut. */
 typedef enum aegis_ort_role {
@@ -53,12 +62,14 @@ typedef struct aegis_ort_boundary {
 typedef struct aegis_ort_compiled {
     aegis_allocator allocator;
     char hash[AEGIS_SHA256_HEX_BYTES]; /* of the model file with its external data */
-    char weights_hash[AEGIS_SHA256_HEX_BYTES];
     char graph_hash[AEGIS_SHA256_HEX_BYTES];
     char folder[1024], graph_path[1024], weights_path[1024];
     char model_folder[1024]; /* of the model file, for external data of graphs optimised at load */
-    bool at_load;
+    bool at_load, control_flow;
     uint64_t graph_bytes, weights_bytes;
+    uint64_t different_bytes; /* of the weights: equal chunks counted once */
+    aegis_ort_chunk *chunks;
+    size_t chunk_count;
     aegis_ort_weight *weights;
     size_t weight_count;
     aegis_tensor_info *inputs, *outputs; /* names owned; an output may have free dimensions */

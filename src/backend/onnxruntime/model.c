@@ -3,14 +3,11 @@
 
 #include "backend/block.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define COMPONENT "backend.onnxruntime"
 
@@ -41,12 +38,26 @@ static uint64_t kept_bytes(const aegis_tape *loading)
     return total;
 }
 
+/* Weights and packed copies. Originals that only packing reads need no bytes, but which these are
+ * is known after the recording: until then at least the larger of the two. */
+static uint64_t weight_bytes(const aegis_ort_model *model)
+{
+    uint64_t kept = 0, unread = 0, weights = model->compiled.different_bytes;
+    for (size_t i = 0; i < model->segment_count; i++) {
+        kept += kept_bytes(&model->segments[i].loading);
+    }
+    if (!model->recorded) {
+        return kept > weights ? kept : weights;
+    }
+    for (size_t i = 0; i < model->compiled.chunk_count; i++) {
+        unread += model->unread[i] ? model->compiled.chunks[i].length : 0;
+    }
+    return kept + (weights > unread ? weights - unread : 0);
+}
+
 uint64_t aegis_ort_model_permanent_bytes(const aegis_ort_model *model)
 {
-    uint64_t total = model->compiled.weights_bytes + aegis_ort_model_boundary_bytes(model);
-    for (size_t i = 0; i < model->segment_count; i++) {
-        total += kept_bytes(&model->segments[i].loading);
-    }
+    uint64_t total = weight_bytes(model) + aegis_ort_model_boundary_bytes(model);
     for (size_t i = 0; i < model->surface.buffer_count; i++) {
         total += aegis_align_up(model->surface.buffers[i].size_bytes, 64);
     }
@@ -60,42 +71,24 @@ aegis_ort_model_check_limit(const aegis_ort_model *model, uint64_t activations, 
     if (model->memory_limit == 0 || permanent + activations <= model->memory_limit) {
         return AEGIS_OK;
     }
-    return aegis_error_set(
-        err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_BUDGET_EXCEEDED,
-        "needs at least %" PRIu64 " bytes (weights %" PRIu64 ", other permanent %" PRIu64
-        ", activations %" PRIu64 "); its memory limit is %" PRIu64,
-        permanent + activations, model->compiled.weights_bytes,
-        permanent - model->compiled.weights_bytes, activations, model->memory_limit);
+    return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_BUDGET_EXCEEDED,
+                           "needs at least %" PRIu64 " bytes (weights %" PRIu64
+                           ", other permanent %" PRIu64 ", activations %" PRIu64
+                           "); its memory limit is %" PRIu64,
+                           permanent + activations, weight_bytes(model),
+                           permanent - weight_bytes(model), activations, model->memory_limit);
 }
 
-/* The weights file as it lies in the page cache, checked against its hash. */
 static aegis_status map_weights(aegis_ort_model *model, aegis_error *err)
 {
-    char hash[AEGIS_SHA256_HEX_BYTES];
-    const aegis_ort_compiled *compiled = &model->compiled;
-    if (compiled->weights_bytes == 0) {
-        return AEGIS_OK;
+    size_t count = model->compiled.chunk_count;
+    model->chunks = aegis_allocate_zeroed(&model->allocator, count + 1, sizeof *model->chunks);
+    model->unread = aegis_allocate_zeroed(&model->allocator, count + 1, sizeof *model->unread);
+    if (model->chunks == NULL || model->unread == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory for weights");
     }
-    int fd = open(compiled->weights_path, O_RDONLY | O_CLOEXEC);
-    void *bytes =
-        fd < 0 ? MAP_FAILED : mmap(NULL, compiled->weights_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    int code = errno;
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (bytes == MAP_FAILED) {
-        return aegis_error_set_native(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
-                                      code, "cannot map %s: %s", compiled->weights_path,
-                                      strerror(code));
-    }
-    model->trial_weights = bytes;
-    aegis_status status = aegis_sha256_bytes(bytes, compiled->weights_bytes, hash, err);
-    if (status == AEGIS_OK && strcmp(hash, compiled->weights_hash) != 0) {
-        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
-                                 "%s has the hash %s, %s was compiled; remove its folder",
-                                 compiled->weights_path, hash, compiled->weights_hash);
-    }
-    return status;
+    return aegis_ort_weights_map(&model->compiled, &model->mapped_weights, model->chunks, err);
 }
 
 static uint64_t malloc_bytes(void)
@@ -111,7 +104,7 @@ aegis_ort_session_config aegis_ort_model_session(const aegis_ort_model *model, s
         .part = model->compiled.parts != NULL ? &model->compiled.parts[segment] : NULL,
         .threads = model->threads,
         .prepack = model->prepack,
-        .weights = model->trial_weights};
+        .chunks = model->chunks};
 }
 
 /* Creates the trial session of one segment, recording what loading allocates. */
@@ -397,9 +390,19 @@ void aegis_ort_model_close(aegis_ort_model *model)
     }
     aegis_deallocate(&allocator, model->segments, model->segment_count, sizeof *model->segments);
     aegis_ort_gate_finish(&model->gate);
-    if (model->trial_weights != NULL) {
-        munmap(model->trial_weights, model->compiled.weights_bytes);
+    if (model->places != NULL) {
+        aegis_ort_weights_give(&model->backend->residents, model->places,
+                               model->compiled.chunk_count);
     }
+    if (model->mapped_weights != NULL) {
+        munmap(model->mapped_weights, model->compiled.weights_bytes);
+    }
+    aegis_deallocate(&allocator, model->places, model->compiled.chunk_count + 1,
+                     sizeof *model->places);
+    aegis_deallocate(&allocator, model->chunks, model->compiled.chunk_count + 1,
+                     sizeof *model->chunks);
+    aegis_deallocate(&allocator, model->unread, model->compiled.chunk_count + 1,
+                     sizeof *model->unread);
     aegis_block_free(model->trial_boundaries);
     aegis_deallocate(&allocator, model->boundaries, model->compiled.boundary_count + 1,
                      sizeof *model->boundaries);

@@ -4,12 +4,14 @@
 
 #include "backend/onnxruntime/cut.h"
 #include "backend/onnxruntime/gate.h"
+#include "backend/onnxruntime/weights.h"
 
 typedef struct aegis_ort_backend {
     aegis_allocator allocator;
     const aegis_ort *ort;
     char *cache_dir;
     aegis_reserve reserve;
+    aegis_ort_residents residents;
 } aegis_ort_backend;
 
 /* One session with what it allocates: the whole model, or a part between two cuts. */
@@ -44,7 +46,10 @@ typedef struct aegis_ort_model {
     uint32_t reached_slot;
     uint32_t last_segment; /* that ran */
 
-    void *trial_weights; /* mapped file */
+    void *mapped_weights; /* file: for the trial, and later for what the runtime has packed */
+    void **chunks;        /* where compiled.chunks are: there */
+    void **places;        /* or, once placed, in the plan; NULL there: still in the file */
+    bool *unread;         /* chunks that runs do not read, known once it is recorded */
     aegis_tensor_lifetime *lifetimes;
     size_t lifetime_count, lifetime_capacity;
     aegis_cut_candidate *candidates;

@@ -197,6 +197,7 @@ static void ort_destroy(void *self)
     }
     aegis_reserve_finish(&backend->reserve);
     aegis_free_text(&allocator, backend->cache_dir);
+    aegis_ort_residents_finish(&backend->residents);
     aegis_deallocate(&allocator, backend, 1, sizeof *backend);
 }
 
@@ -247,6 +248,7 @@ aegis_status aegis_onnxruntime_backend_create(const aegis_backend_config *config
                                "no memory for a backend");
     }
     backend->allocator = *allocator;
+    backend->residents.allocator = *allocator;
     backend->cache_dir = aegis_copy_text(allocator, config->cache_dir);
     aegis_status status = backend->cache_dir == NULL
                               ? aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,

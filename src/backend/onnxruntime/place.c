@@ -4,12 +4,9 @@
 
 #include "backend/block.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define COMPONENT "backend.onnxruntime"
 
@@ -23,9 +20,9 @@ typedef struct addresses {
 
 typedef struct planned {
     const aegis_model_placement *placement;
-    unsigned char *weights;
-    void **buffers, **boundaries;
-    size_t buffer_count, boundary_count;
+    void **chunks; /* NULL: stays in the file */
+    void **sources, **buffers, **boundaries;
+    size_t chunk_count, buffer_count, boundary_count;
     addresses *segments;
     size_t segment_count;
 } planned;
@@ -38,6 +35,8 @@ static void finish_planned(const aegis_allocator *allocator, planned *p)
         aegis_deallocate(allocator, one->activations, one->activation_count, sizeof(void *));
     }
     aegis_deallocate(allocator, p->segments, p->segment_count, sizeof *p->segments);
+    aegis_deallocate(allocator, p->chunks, p->chunk_count, sizeof(void *));
+    aegis_deallocate(allocator, p->sources, p->chunk_count, sizeof(void *));
     aegis_deallocate(allocator, p->buffers, p->buffer_count, sizeof(void *));
     aegis_deallocate(allocator, p->boundaries, p->boundary_count, sizeof(void *));
     memset(p, 0, sizeof *p);
@@ -46,13 +45,17 @@ static void finish_planned(const aegis_allocator *allocator, planned *p)
 static bool make_planned(const aegis_ort_model *model, planned *p)
 {
     const aegis_allocator *allocator = &model->allocator;
+    p->chunk_count = model->compiled.chunk_count + 1;
     p->buffer_count = model->surface.buffer_count + 1;
     p->boundary_count = model->compiled.boundary_count + 1;
     p->segment_count = model->segment_count;
+    p->chunks = aegis_allocate_zeroed(allocator, p->chunk_count, sizeof(void *));
+    p->sources = aegis_allocate_zeroed(allocator, p->chunk_count, sizeof(void *));
     p->buffers = aegis_allocate_zeroed(allocator, p->buffer_count, sizeof(void *));
     p->boundaries = aegis_allocate_zeroed(allocator, p->boundary_count, sizeof(void *));
     p->segments = aegis_allocate_zeroed(allocator, p->segment_count, sizeof *p->segments);
-    bool whole = p->buffers != NULL && p->boundaries != NULL && p->segments != NULL;
+    bool whole = p->chunks != NULL && p->sources != NULL && p->buffers != NULL &&
+                 p->boundaries != NULL && p->segments != NULL;
     for (size_t i = 0; whole && i < p->segment_count; i++) {
         addresses *one = &p->segments[i];
         one->kept_count = model->segments[i].loading.allocation_count + 1;
@@ -74,7 +77,10 @@ static void resolve(const aegis_ort_model *model, planned *p)
             (unsigned char *)placement->base + placement->binding->placements[i].offset_bytes;
         switch (one->memory_class) {
         case AEGIS_MEMORY_WEIGHTS:
-            p->weights = at;
+            /* As the plan has it: it was made from an earlier recording. */
+            p->chunks[one->tensor] = placement->binding->placements[i].size_bytes == 0 ? NULL : at;
+            p->sources[one->tensor] = p->chunks[one->tensor] != NULL ? p->chunks[one->tensor]
+                                                                     : model->chunks[one->tensor];
             break;
         case AEGIS_MEMORY_PREPACKED:
             p->segments[one->segment].kept[one->tensor] =
@@ -98,44 +104,6 @@ static void resolve(const aegis_ort_model *model, planned *p)
     }
 }
 
-/* Reads the weights file to where the plan wants it; the very bytes that will be used are checked.
- */
-static aegis_status read_weights(const aegis_ort_model *model, unsigned char *to, aegis_error *err)
-{
-    const aegis_ort_compiled *compiled = &model->compiled;
-    uint64_t done = 0;
-    char hash[AEGIS_SHA256_HEX_BYTES];
-    if (compiled->weights_bytes == 0) {
-        return AEGIS_OK;
-    }
-    int fd = open(compiled->weights_path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : 1;
-    while (got > 0 && done < compiled->weights_bytes) {
-        got = pread(fd, to + done, compiled->weights_bytes - done, (off_t)done);
-        if (got < 0 && errno == EINTR) {
-            got = 1;
-            continue;
-        }
-        done += got > 0 ? (uint64_t)got : 0;
-    }
-    int code = errno;
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (done != compiled->weights_bytes) {
-        return aegis_error_set_native(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
-                                      code, "cannot read %s: %" PRIu64 " of %" PRIu64 " bytes",
-                                      compiled->weights_path, done, compiled->weights_bytes);
-    }
-    aegis_status status = aegis_sha256_bytes(to, compiled->weights_bytes, hash, err);
-    if (status == AEGIS_OK && strcmp(hash, compiled->weights_hash) != 0) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
-                               "%s has the hash %s, %s was compiled", compiled->weights_path, hash,
-                               compiled->weights_hash);
-    }
-    return status;
-}
-
 /* Creates a segment's session at planned addresses; a departure from the recorded loading ends it.
  */
 static aegis_status load_placed(aegis_ort_model *model, planned *p, size_t index, aegis_error *err)
@@ -143,7 +111,7 @@ static aegis_status load_placed(aegis_ort_model *model, planned *p, size_t index
     aegis_ort_context *context = &model->segments[index].contexts[1];
     addresses *own = &p->segments[index];
     aegis_ort_session_config config = aegis_ort_model_session(model, index);
-    config.weights = p->weights;
+    config.chunks = p->sources;
     config.context = context;
     context->mode = AEGIS_ORT_LOADING;
     context->places = own->kept;
@@ -187,12 +155,24 @@ static void end_sessions(aegis_ort_model *model, planned *p, int which)
 
 static void end_trial(aegis_ort_model *model)
 {
-    if (model->trial_weights != NULL) {
-        munmap(model->trial_weights, model->compiled.weights_bytes);
-        model->trial_weights = NULL;
-    }
     aegis_block_free(model->trial_boundaries);
     model->trial_boundaries = NULL;
+}
+
+/* The file stays mapped while a session may read of it, however unlikely; none of it resident. */
+static void take_weights(aegis_ort_model *model, planned *p)
+{
+    bool needed = false;
+    for (size_t i = 0; i < model->compiled.chunk_count; i++) {
+        needed = needed || p->chunks[i] == NULL;
+    }
+    if (!needed && model->mapped_weights != NULL) {
+        munmap(model->mapped_weights, model->compiled.weights_bytes);
+        model->mapped_weights = NULL;
+    }
+    aegis_ort_weights_forget(&model->compiled, model->mapped_weights);
+    model->places = p->chunks;
+    p->chunks = NULL;
 }
 
 /* The placed sessions come in, the trial ones go. */
@@ -211,6 +191,7 @@ static void move_in(aegis_ort_model *model, planned *p)
     }
     end_sessions(model, p, 0);
     end_trial(model);
+    take_weights(model, p);
     for (size_t i = 0; i < model->compiled.boundary_count; i++) {
         model->boundaries[i] = p->boundaries[i];
         memset(model->boundaries[i], 0, model->compiled.boundaries[i].info.size_bytes);
@@ -240,7 +221,9 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
                                "no memory to place");
     }
     resolve(model, &p);
-    aegis_status status = read_weights(model, p.weights, err);
+    aegis_ort_residents *residents = &model->backend->residents;
+    aegis_status status = aegis_ort_weights_take(residents, &model->compiled, p.chunks, err);
+    bool taken = status == AEGIS_OK;
     for (size_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
         status = load_placed(model, &p, i, err);
     }
@@ -249,6 +232,7 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
     }
     if (status != AEGIS_OK) {
         end_sessions(model, &p, 1);
+        aegis_ort_weights_give(residents, p.chunks, taken ? model->compiled.chunk_count : 0);
         finish_planned(&model->allocator, &p);
         return status;
     }

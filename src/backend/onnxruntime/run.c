@@ -185,7 +185,8 @@ static size_t list_boundaries(const aegis_ort_compiled *compiled, aegis_tensor_l
 static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
 {
     const aegis_ort_compiled *compiled = &model->compiled;
-    size_t most = 1 + model->surface.buffer_count + compiled->boundary_count, count = 0;
+    size_t most = compiled->chunk_count + 1 + model->surface.buffer_count, count = 0;
+    most += compiled->boundary_count;
     for (size_t i = 0; i < model->segment_count; i++) {
         most +=
             model->segments[i].loading.allocation_count + model->segments[i].run.allocation_count;
@@ -200,11 +201,15 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
     }
     model->lifetime_capacity = most;
     aegis_tensor_lifetime *all = model->lifetimes;
-    if (compiled->weights_bytes > 0) {
-        all[count++] = (aegis_tensor_lifetime){.memory_class = AEGIS_MEMORY_WEIGHTS,
-                                               .end = 1,
-                                               .size_bytes = compiled->weights_bytes,
-                                               .alignment = 64};
+    for (size_t i = 0; i < compiled->chunk_count; i++) {
+        const aegis_ort_chunk *chunk = &compiled->chunks[i];
+        aegis_tensor_lifetime *one = &all[count++];
+        *one = (aegis_tensor_lifetime){.tensor = (uint32_t)i,
+                                       .memory_class = AEGIS_MEMORY_WEIGHTS,
+                                       .end = 1,
+                                       .size_bytes = model->unread[i] ? 0 : chunk->length,
+                                       .alignment = 64};
+        memcpy(one->content, chunk->content, sizeof one->content);
     }
     size_t first = count;
     for (uint32_t i = 0; i < model->segment_count; i++) {
@@ -244,6 +249,7 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
     model->recorded = false;
+    aegis_ort_weights_forget(&model->compiled, model->mapped_weights);
     for (uint32_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
         status = record_twice(model, i, err);
         if (status != AEGIS_OK && model->segment_count > 1) {
@@ -251,8 +257,16 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
         }
     }
     model->surface.written = model->surface.parity;
+    /* Of control flow a run sees one branch only. */
+    if (status == AEGIS_OK && !model->compiled.control_flow) {
+        aegis_ort_weights_find_unread(&model->compiled, model->mapped_weights, model->unread);
+    }
     if (status == AEGIS_OK) {
         status = list_lifetimes(model, err);
+    }
+    model->recorded = status == AEGIS_OK;
+    for (uint32_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
+        status = aegis_ort_model_check_limit(model, model->segments[i].run.peak_bytes, err);
     }
     model->recorded = status == AEGIS_OK;
     return status;

@@ -44,14 +44,15 @@ static OrtStatus *add_weights(aegis_ort_session *session,
                               OrtSessionOptions *options)
 {
     const OrtApi *api = session->ort->api;
-    unsigned char *bytes = config->weights;
     OrtStatus *native = NULL;
     for (size_t i = 0; i < config->part->weight_count && native == NULL; i++) {
         const aegis_ort_weight *weight = &config->compiled->weights[config->part->weights[i]];
+        unsigned char *bytes = (unsigned char *)config->chunks[weight->chunk] +
+                               (weight->offset - config->compiled->chunks[weight->chunk].offset);
         /* ONNX and ONNX Runtime number their element types alike. */
         native = api->CreateTensorWithDataAsOrtValue(
-            session->ort->memory, bytes + weight->offset, weight->length, weight->dims,
-            weight->rank, (ONNXTensorElementDataType)weight->onnx_type, &session->weights[i]);
+            session->ort->memory, bytes, weight->length, weight->dims, weight->rank,
+            (ONNXTensorElementDataType)weight->onnx_type, &session->weights[i]);
         if (native == NULL) {
             native = api->AddInitializer(options, weight->name, session->weights[i]);
         }

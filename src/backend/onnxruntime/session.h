@@ -21,7 +21,7 @@ typedef struct aegis_ort_session_config {
     const aegis_ort_part *part;
     unsigned threads;
     bool prepack;
-    void *weights;              /* compiled->weights_bytes */
+    void *const *chunks;        /* where compiled->chunks are */
     aegis_ort_context *context; /* entered by the caller; NULL: the runtime's own memory */
     const char *profile;        /* prefix of a file to profile into, or NULL */
 } aegis_ort_session_config;

@@ -49,8 +49,8 @@ static aegis_status plan_simple(aegis_memory_orchestrator *o,
                                 aegis_error *err)
 {
     const aegis_tensor_lifetime lifetimes[] = {
-        {0, CLASS(WEIGHTS), 0, 0, 0, weights, 0},
-        {0, CLASS(ACTIVATION), 0, 0, 1, activations, 0},
+        {0, CLASS(WEIGHTS), 0, 0, 0, weights, 0, {0}},
+        {0, CLASS(ACTIVATION), 0, 0, 1, activations, 0, {0}},
     };
     return plan(o, model, lane, lifetimes, 2, err);
 }
@@ -77,12 +77,12 @@ static aegis_memory_totals totals(const aegis_memory_orchestrator *o)
 
 /* Two segments; tensors 0 and 2 of the first share bytes, as do the segments. */
 static const aegis_tensor_lifetime cut_model[] = {
-    {0, CLASS(WEIGHTS), 0, 0, 0, 1000, 0},   {1, CLASS(STATE), 0, 0, 0, 10, 256},
-    {2, CLASS(STATE), 0, 0, 0, 10, 256},     {3, CLASS(INPUT), 0, 0, 0, 64, 0},
-    {4, CLASS(OUTPUT), 0, 0, 0, 1, 0},       {0, CLASS(ACTIVATION), 1, 0, 3, 640, 0},
-    {1, CLASS(ACTIVATION), 0, 0, 4, 128, 0}, {2, CLASS(ACTIVATION), 1, 3, 5, 640, 0},
-    {3, CLASS(ACTIVATION), 1, 2, 4, 64, 0},  {5, CLASS(PREPACKED), 0, 0, 0, 0, 0},
-    {6, CLASS(ACTIVATION), 1, 0, 1, 0, 0},
+    {0, CLASS(WEIGHTS), 0, 0, 0, 1000, 0, {0}},   {1, CLASS(STATE), 0, 0, 0, 10, 256, {0}},
+    {2, CLASS(STATE), 0, 0, 0, 10, 256, {0}},     {3, CLASS(INPUT), 0, 0, 0, 64, 0, {0}},
+    {4, CLASS(OUTPUT), 0, 0, 0, 1, 0, {0}},       {0, CLASS(ACTIVATION), 1, 0, 3, 640, 0, {0}},
+    {1, CLASS(ACTIVATION), 0, 0, 4, 128, 0, {0}}, {2, CLASS(ACTIVATION), 1, 3, 5, 640, 0, {0}},
+    {3, CLASS(ACTIVATION), 1, 2, 4, 64, 0, {0}},  {5, CLASS(PREPACKED), 0, 0, 0, 0, 0, {0}},
+    {6, CLASS(ACTIVATION), 1, 0, 1, 0, 0, {0}},
 };
 
 static void binding_holds_every_tensor(void **state)
@@ -154,9 +154,9 @@ static void boundary_tensors_share_bytes_over_segments(void **state)
 {
     (void)state;
     static const aegis_tensor_lifetime chain[] = {
-        {0, CLASS(WEIGHTS), 0, 0, 1, 64, 0},    {0, CLASS(BOUNDARY), 0, 0, 2, 1000, 0},
-        {1, CLASS(BOUNDARY), 1, 1, 3, 1000, 0}, {2, CLASS(BOUNDARY), 2, 2, 4, 900, 256},
-        {3, CLASS(BOUNDARY), 2, 2, 3, 0, 0},    {0, CLASS(ACTIVATION), 1, 0, 1, 128, 0},
+        {0, CLASS(WEIGHTS), 0, 0, 1, 64, 0, {0}},    {0, CLASS(BOUNDARY), 0, 0, 2, 1000, 0, {0}},
+        {1, CLASS(BOUNDARY), 1, 1, 3, 1000, 0, {0}}, {2, CLASS(BOUNDARY), 2, 2, 4, 900, 256, {0}},
+        {3, CLASS(BOUNDARY), 2, 2, 3, 0, 0, {0}},    {0, CLASS(ACTIVATION), 1, 0, 1, 128, 0, {0}},
     };
     aegis_memory_orchestrator *o = make(1 << 20, 1, 0);
     assert_int_equal(plan(o, 1, 0, chain, 6, NULL), AEGIS_OK);
@@ -184,8 +184,8 @@ static void sharing_lists_the_largest_first(void **state)
 {
     (void)state;
     aegis_memory_orchestrator *o = make(1 << 20, 2, 0);
-    const aegis_tensor_lifetime twice[] = {{0, CLASS(ACTIVATION), 0, 0, 1, 1024, 0},
-                                           {1, CLASS(ACTIVATION), 1, 0, 1, 640, 0}};
+    const aegis_tensor_lifetime twice[] = {{0, CLASS(ACTIVATION), 0, 0, 1, 1024, 0, {0}},
+                                           {1, CLASS(ACTIVATION), 1, 0, 1, 640, 0, {0}}};
     assert_int_equal(plan(o, 1, 0, twice, 2, NULL), AEGIS_OK);
     assert_int_equal(plan_simple(o, 2, 0, 0, 3072, NULL), AEGIS_OK);
     assert_int_equal(plan_simple(o, 3, 1, 0, 512, NULL), AEGIS_OK);
@@ -266,10 +266,10 @@ static void malformed_demands_are_refused(void **state)
     aegis_memory_orchestrator *o = make(1 << 20, 1, 0);
     aegis_error err;
     static const aegis_tensor_lifetime bad[] = {
-        {5, CLASS(SPILL), 0, 0, 1, 10, 0},
-        {5, CLASS(ACTIVATION), 0, 3, 3, 10, 0},
-        {5, CLASS(WEIGHTS), 0, 0, 0, 10, 48},
-        {5, (aegis_memory_class)99, 0, 0, 1, 10, 0},
+        {5, CLASS(SPILL), 0, 0, 1, 10, 0, {0}},
+        {5, CLASS(ACTIVATION), 0, 3, 3, 10, 0, {0}},
+        {5, CLASS(WEIGHTS), 0, 0, 0, 10, 48, {0}},
+        {5, (aegis_memory_class)99, 0, 0, 1, 10, 0, {0}},
     };
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(plan(o, 1, 0, &bad[i], 1, &err), AEGIS_ERROR_INVALID_ARGUMENT);
@@ -278,7 +278,7 @@ static void malformed_demands_are_refused(void **state)
     assert_int_equal(plan(o, 1, 0, NULL, 1, NULL), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(plan(o, 1, 1, cut_model, 11, &err), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "lane 1"));
-    const aegis_tensor_lifetime huge = {0, CLASS(WEIGHTS), 0, 0, 0, UINT64_MAX, 0};
+    const aegis_tensor_lifetime huge = {0, CLASS(WEIGHTS), 0, 0, 0, UINT64_MAX, 0, {0}};
     assert_int_equal(plan(o, 1, 0, &huge, 1, NULL), AEGIS_ERROR_OVERFLOW);
     assert_int_equal(aegis_memory_orchestrator_plan(o, NULL, NULL), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(aegis_memory_orchestrator_current(o), 0);
@@ -359,11 +359,13 @@ static void peak_names_the_largest_tensors(void **state)
     (void)state;
     aegis_memory_orchestrator *o = make(1024, 1, 0);
     aegis_error err;
-    const aegis_tensor_lifetime l[] = {
-        {0, CLASS(ACTIVATION), 0, 0, 1, 512, 0},  {10, CLASS(ACTIVATION), 3, 0, 9, 64, 0},
-        {11, CLASS(ACTIVATION), 3, 4, 6, 256, 0}, {12, CLASS(ACTIVATION), 3, 5, 6, 640, 0},
-        {13, CLASS(ACTIVATION), 3, 5, 7, 128, 0}, {14, CLASS(ACTIVATION), 3, 5, 8, 320, 0},
-        {15, CLASS(ACTIVATION), 3, 6, 9, 1024, 0}};
+    const aegis_tensor_lifetime l[] = {{0, CLASS(ACTIVATION), 0, 0, 1, 512, 0, {0}},
+                                       {10, CLASS(ACTIVATION), 3, 0, 9, 64, 0, {0}},
+                                       {11, CLASS(ACTIVATION), 3, 4, 6, 256, 0, {0}},
+                                       {12, CLASS(ACTIVATION), 3, 5, 6, 640, 0, {0}},
+                                       {13, CLASS(ACTIVATION), 3, 5, 7, 128, 0, {0}},
+                                       {14, CLASS(ACTIVATION), 3, 5, 8, 320, 0, {0}},
+                                       {15, CLASS(ACTIVATION), 3, 6, 9, 1024, 0, {0}}};
     assert_int_equal(plan(o, 1, 0, l, 7, &err), AEGIS_ERROR_NO_MEMORY);
     aegis_memory_refusal r;
     assert_true(aegis_memory_orchestrator_last_refusal(o, &r));
@@ -433,10 +435,10 @@ static void alignment_of_a_sealed_lane_is_kept(void **state)
     assert_int_equal(plan_simple(o, 1, 0, 0, 64, NULL), AEGIS_OK);
     assert_int_equal(plan_simple(o, 2, 1, 0, 8192, NULL), AEGIS_OK);
     assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
-    const aegis_tensor_lifetime page = {0, CLASS(ACTIVATION), 0, 0, 1, 4096, 4096};
+    const aegis_tensor_lifetime page = {0, CLASS(ACTIVATION), 0, 0, 1, 4096, 4096, {0}};
     assert_int_equal(plan(o, 3, 1, &page, 1, &err), AEGIS_ERROR_NO_MEMORY);
     assert_non_null(strstr(err.message, "4096"));
-    const aegis_tensor_lifetime weights = {0, CLASS(WEIGHTS), 0, 0, 0, 100, 4096};
+    const aegis_tensor_lifetime weights = {0, CLASS(WEIGHTS), 0, 0, 0, 100, 4096, {0}};
     assert_int_equal(plan(o, 3, 1, &weights, 1, NULL), AEGIS_OK);
     assert_int_equal(bind(o, 3)->placements[0].offset_bytes % 4096, 0);
     aegis_memory_orchestrator_destroy(o);
@@ -489,6 +491,168 @@ static void pressure_names_but_frees_nothing(void **state)
     aegis_memory_orchestrator_destroy(o);
 }
 
+/* ---- weights by content ---- */
+
+/* Two weights by content and one of its own. */
+static aegis_status plan_contents(aegis_memory_orchestrator *o,
+                                  uint32_t model,
+                                  uint64_t limit_bytes,
+                                  uint8_t first,
+                                  uint8_t second,
+                                  aegis_error *err)
+{
+    const aegis_tensor_lifetime l[] = {{0, CLASS(WEIGHTS), 0, 0, 1, 1000, 0, {first}},
+                                       {1, CLASS(WEIGHTS), 0, 0, 1, 500, 0, {second}},
+                                       {2, CLASS(WEIGHTS), 0, 0, 1, 64, 0, {0}},
+                                       {0, CLASS(ACTIVATION), 0, 0, 1, 128, 0, {0}}};
+    const aegis_memory_demand demand = {.model = model,
+                                        .name = "sharer",
+                                        .lane = 0,
+                                        .limit_bytes = limit_bytes,
+                                        .lifetimes = l,
+                                        .lifetime_count = 4};
+    return aegis_memory_orchestrator_plan(o, &demand, err);
+}
+
+#define ALONE (1024 + 512 + 64 + 128) /* what such a model needs by itself */
+
+static void equal_weights_are_placed_once(void **state)
+{
+    (void)state;
+    aegis_memory_orchestrator *o = make(1 << 20, 1, 0);
+    assert_int_equal(plan_contents(o, 1, 0, 7, 8, NULL), AEGIS_OK);
+    assert_int_equal(plan_contents(o, 2, 0, 7, 9, NULL), AEGIS_OK);
+    assert_int_equal(plan_contents(o, 3, 0, 7, 7, NULL), AEGIS_OK); /* another size: not the same */
+    aegis_memory_totals t = totals(o);
+    assert_int_equal(t.sum_of_models, 3 * ALONE);
+    assert_int_equal(t.shared_bytes, 1024 + 3 * 512);
+    assert_int_equal(t.shared_saved, 2 * 1024);
+    assert_int_equal(t.by_class[CLASS(WEIGHTS)], 1000 + 3 * 500 + 3 * 64);
+    assert_int_equal(t.planned_bytes, 128 + 3 * 64 + 1024 + 3 * 512);
+    assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+    const aegis_memory_binding *one = bind(o, 1), *two = bind(o, 2), *three = bind(o, 3);
+    assert_int_equal(one->permanent_bytes, 64);
+    assert_int_equal(one->shared_bytes, 1024 + 512);
+    assert_int_equal(one->total_bytes, ALONE);
+    assert_true(one->placements[0].shared && !one->placements[2].shared);
+    assert_int_equal(one->placements[0].offset_bytes, two->placements[0].offset_bytes);
+    assert_int_equal(one->placements[0].offset_bytes, three->placements[0].offset_bytes);
+    assert_true(one->placements[1].offset_bytes != two->placements[1].offset_bytes);
+    assert_true(three->placements[0].offset_bytes != three->placements[1].offset_bytes);
+    aegis_memory_orchestrator_destroy(o);
+}
+
+static void a_limit_counts_shared_weights_in_full(void **state)
+{
+    (void)state;
+    aegis_memory_orchestrator *o = make(1 << 20, 1, 0);
+    aegis_error err;
+    assert_int_equal(plan_contents(o, 1, 0, 7, 8, NULL), AEGIS_OK);
+    uint64_t before = aegis_memory_orchestrator_current(o);
+    assert_int_equal(plan_contents(o, 2, ALONE - 1, 7, 8, &err), AEGIS_ERROR_BUDGET_EXCEEDED);
+    assert_non_null(strstr(err.message, "1 too many"));
+    assert_int_equal(aegis_memory_orchestrator_current(o), before);
+    assert_int_equal(plan_contents(o, 2, ALONE, 7, 8, NULL), AEGIS_OK); /* raised, it fits */
+    assert_int_equal(aegis_memory_orchestrator_current(o), before + 64);
+    const aegis_tensor_lifetime state_content = {0, CLASS(STATE), 0, 0, 1, 64, 0, {1}};
+    assert_int_equal(plan(o, 3, 0, &state_content, 1, &err), AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "content id"));
+    aegis_memory_orchestrator_destroy(o);
+}
+
+static void shared_weights_go_with_their_last_holder(void **state)
+{
+    (void)state;
+    for (int sealed = 0; sealed < 2; sealed++) {
+        aegis_memory_orchestrator *o = make(4096, 1, 0);
+        uint64_t bytes;
+        assert_int_equal(plan_contents(o, 1, 0, 7, 8, NULL), AEGIS_OK);
+        assert_int_equal(plan_contents(o, 2, 0, 7, 9, NULL), AEGIS_OK);
+        if (sealed) {
+            assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+        }
+        assert_int_equal(aegis_memory_orchestrator_freeable(o, 1, &bytes, NULL), AEGIS_OK);
+        assert_int_equal(bytes, 64 + 512);
+        assert_int_equal(aegis_memory_orchestrator_release(o, 1, NULL), AEGIS_OK);
+        assert_int_equal(totals(o).shared_bytes, 1024 + 512);
+        assert_int_equal(aegis_memory_orchestrator_freeable(o, 2, &bytes, NULL), AEGIS_OK);
+        assert_int_equal(bytes, 64 + 1024 + 512 + (sealed ? 0 : 128));
+        /* comes back to the bytes that the other one kept */
+        assert_int_equal(plan_contents(o, 1, 0, 7, 8, NULL), AEGIS_OK);
+        if (sealed) {
+            assert_int_equal(bind(o, 1)->placements[0].offset_bytes,
+                             bind(o, 2)->placements[0].offset_bytes);
+        }
+        assert_int_equal(aegis_memory_orchestrator_release(o, 1, NULL), AEGIS_OK);
+        assert_int_equal(aegis_memory_orchestrator_release(o, 2, NULL), AEGIS_OK);
+        assert_int_equal(totals(o).shared_bytes, 0);
+        assert_int_equal(aegis_memory_orchestrator_current(o), sealed ? 128 : 0);
+        aegis_memory_orchestrator_destroy(o);
+    }
+}
+
+static void a_refusal_counts_what_is_there_already(void **state)
+{
+    (void)state;
+    aegis_memory_refusal r;
+    aegis_error err;
+    for (int sealed = 0; sealed < 2; sealed++) {
+        aegis_memory_orchestrator *o = make(2048, 1, 0);
+        assert_int_equal(plan_contents(o, 1, 0, 7, 8, NULL), AEGIS_OK);
+        if (sealed) {
+            assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+        }
+        /* 1728 of 2048 are planned; 576 more come */
+        assert_int_equal(plan_contents(o, 2, 0, 7, 9, &err), AEGIS_ERROR_NO_MEMORY);
+        assert_non_null(strstr(err.message, "256 bytes short: it adds 576"));
+        assert_non_null(strstr(err.message, "1024 more of its weights are there already"));
+        assert_non_null(strstr(err.message, "without model 'sharer' (1)"));
+        assert_true(aegis_memory_orchestrator_last_refusal(o, &r));
+        assert_int_equal(r.missing_bytes, 256);
+        assert_false(r.fits_after_moving);
+        assert_int_equal(plan_contents(o, 2, 0, 7, 8, NULL), AEGIS_OK);
+        aegis_memory_orchestrator_destroy(o);
+    }
+}
+
+static void compaction_closes_holes_when_it_is_asked_for(void **state)
+{
+    (void)state;
+    aegis_memory_orchestrator *o = make(4096, 1, 0);
+    aegis_memory_refusal r;
+    aegis_error err;
+    assert_int_equal(aegis_memory_orchestrator_compact(o, NULL), AEGIS_ERROR_STATE);
+    assert_int_equal(aegis_memory_orchestrator_unseal(o, NULL), AEGIS_ERROR_STATE);
+    assert_int_equal(plan_contents(o, 0, 0, 7, 8, NULL), AEGIS_OK);
+    assert_int_equal(plan_simple(o, 1, 0, 512, 64, NULL), AEGIS_OK);
+    assert_int_equal(plan_contents(o, 2, 0, 7, 9, NULL), AEGIS_OK);
+    assert_int_equal(plan_simple(o, 3, 0, 1024, 256, NULL), AEGIS_OK);
+    assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+    assert_int_equal(aegis_memory_orchestrator_release(o, 1, NULL), AEGIS_OK);
+    assert_int_equal(aegis_memory_orchestrator_release(o, 0, NULL), AEGIS_OK);
+    /* behind the end are 64 bytes; the holes have 576 and 512 */
+    assert_int_equal(plan_simple(o, 4, 0, 1088, 64, &err), AEGIS_ERROR_NO_MEMORY);
+    assert_non_null(strstr(err.message, "after compaction"));
+    assert_true(aegis_memory_orchestrator_last_refusal(o, &r));
+    assert_true(r.fits_after_moving);
+    uint64_t planned = aegis_memory_orchestrator_current(o);
+    assert_int_equal(aegis_memory_orchestrator_compact(o, NULL), AEGIS_OK);
+    assert_int_equal(aegis_memory_orchestrator_current(o), planned);
+    assert_int_equal(bind(o, 2)->placements[2].offset_bytes, 256);
+    assert_int_equal(bind(o, 3)->placements[0].offset_bytes, 256 + 64);
+    assert_int_equal(bind(o, 2)->placements[0].offset_bytes, 256 + 64 + 1024);
+    assert_int_equal(bind(o, 2)->placements[3].offset_bytes, 0);
+    assert_int_equal(plan_simple(o, 4, 0, 1088, 64, NULL), AEGIS_OK);
+    /* opened again, a lane's region can grow as well */
+    assert_int_equal(aegis_memory_orchestrator_release(o, 3, NULL), AEGIS_OK);
+    assert_int_equal(plan_simple(o, 5, 0, 64, 512, NULL), AEGIS_ERROR_NO_MEMORY);
+    assert_int_equal(aegis_memory_orchestrator_unseal(o, NULL), AEGIS_OK);
+    assert_int_equal(plan_simple(o, 5, 0, 64, 512, NULL), AEGIS_OK);
+    assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+    assert_int_equal(bind(o, 2)->placements[2].offset_bytes, 512);
+    aegis_memory_orchestrator_destroy(o);
+}
+
 /* ---- host memory ---- */
 
 static aegis_status scenario(const aegis_allocator *allocator, uint64_t *ret_left)
@@ -505,6 +669,10 @@ static aegis_status scenario(const aegis_allocator *allocator, uint64_t *ret_lef
         before = aegis_memory_orchestrator_current(o);
         status = plan(o, m, 0, cut_model, m == 0 ? 11 : 3, NULL);
     }
+    for (uint32_t m = 50; m < 52 && status == AEGIS_OK; m++) {
+        before = aegis_memory_orchestrator_current(o);
+        status = plan_contents(o, m, 0, 7, (uint8_t)m, NULL);
+    }
     if (status == AEGIS_OK) {
         before = aegis_memory_orchestrator_current(o);
         status = aegis_memory_orchestrator_seal(o, NULL);
@@ -512,6 +680,10 @@ static aegis_status scenario(const aegis_allocator *allocator, uint64_t *ret_lef
     if (status == AEGIS_OK) {
         before = aegis_memory_orchestrator_current(o);
         status = plan(o, 100, 0, cut_model, 11, NULL);
+    }
+    if (status == AEGIS_OK) {
+        before = aegis_memory_orchestrator_current(o);
+        status = plan_contents(o, 101, 0, 7, 99, NULL);
     }
     *ret_left = status == AEGIS_OK ? 0 : aegis_memory_orchestrator_current(o) - before;
     aegis_memory_orchestrator_destroy(o);
@@ -566,6 +738,11 @@ int main(void)
         cmocka_unit_test(after_the_seal_holes_are_filled),
         cmocka_unit_test(alignment_of_a_sealed_lane_is_kept),
         cmocka_unit_test(pressure_names_but_frees_nothing),
+        cmocka_unit_test(equal_weights_are_placed_once),
+        cmocka_unit_test(a_limit_counts_shared_weights_in_full),
+        cmocka_unit_test(shared_weights_go_with_their_last_holder),
+        cmocka_unit_test(a_refusal_counts_what_is_there_already),
+        cmocka_unit_test(compaction_closes_holes_when_it_is_asked_for),
         cmocka_unit_test(every_failed_allocation_changes_nothing),
         cmocka_unit_test(classes_have_names),
     };

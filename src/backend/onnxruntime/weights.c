@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/onnxruntime/weights.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define COMPONENT "backend.weights"
+#define BLOCK_BYTES (UINT64_C(1) << 20) /* hashed while it is in the cache */
+
+static aegis_status differs(const aegis_ort_compiled *compiled, size_t chunk, aegis_error *err)
+{
+    return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
+                           "%s has changed since it was compiled: the %" PRIu64 " bytes at %" PRIu64
+                           " have another hash; remove its folder",
+                           compiled->weights_path, compiled->chunks[chunk].length,
+                           compiled->chunks[chunk].offset);
+}
+
+/* ---- mapped ---- */
+
+aegis_status aegis_ort_weights_map(const aegis_ort_compiled *compiled,
+                                   void **ret_map,
+                                   void **ret_chunks,
+                                   aegis_error *err)
+{
+    if (compiled->weights_bytes == 0) {
+        return AEGIS_OK;
+    }
+    int fd = open(compiled->weights_path, O_RDONLY | O_CLOEXEC);
+    void *bytes =
+        fd < 0 ? MAP_FAILED : mmap(NULL, compiled->weights_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    int code = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (bytes == MAP_FAILED) {
+        return aegis_error_set_native(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
+                                      code, "cannot map %s: %s", compiled->weights_path,
+                                      strerror(code));
+    }
+    *ret_map = bytes;
+    for (size_t i = 0; i < compiled->chunk_count; i++) {
+        const aegis_ort_chunk *chunk = &compiled->chunks[i];
+        char hash[AEGIS_SHA256_HEX_BYTES];
+        ret_chunks[i] = (unsigned char *)bytes + chunk->offset;
+        aegis_status status = aegis_sha256_bytes(ret_chunks[i], chunk->length, hash, err);
+        if (status != AEGIS_OK || strcmp(hash, chunk->hash) != 0) {
+            return status != AEGIS_OK ? status : differs(compiled, i, err);
+        }
+    }
+    aegis_ort_weights_forget(compiled, bytes);
+    return AEGIS_OK;
+}
+
+void aegis_ort_weights_forget(const aegis_ort_compiled *compiled, void *map)
+{
+    if (map != NULL) {
+        madvise(map, compiled->weights_bytes, MADV_DONTNEED);
+    }
+}
+
+/* A fault brings in its surroundings: 64 KiB, aligned, unless the machine is told otherwise. */
+#define FAULT_AROUND_BYTES (UINT64_C(64) << 10)
+#define PAGES_AT_ONCE 512u
+#define PAGE_PRESENT (UINT64_C(1) << 63)
+
+/* Whether a page of [from, to) is mapped to memory; true when it cannot be told. */
+static bool any_present(int pagemap, uintptr_t from, uintptr_t to, uintptr_t page)
+{
+    uint64_t entries[PAGES_AT_ONCE];
+    for (uintptr_t at = from / page; at < to / page;) {
+        size_t count = to / page - at < PAGES_AT_ONCE ? to / page - at : PAGES_AT_ONCE;
+        ssize_t got =
+            pread(pagemap, entries, count * sizeof entries[0], (off_t)(at * sizeof entries[0]));
+        if (got != (ssize_t)(count * sizeof entries[0])) {
+            return true;
+        }
+        for (size_t i = 0; i < count; i++) {
+            if ((entries[i] & PAGE_PRESENT) != 0) {
+                return true;
+            }
+        }
+        at += count;
+    }
+    return false;
+}
+
+void aegis_ort_weights_find_unread(const aegis_ort_compiled *compiled,
+                                   const void *map,
+                                   bool *ret_unread)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), around = FAULT_AROUND_BYTES;
+    int pagemap = map == NULL ? -1 : open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    for (size_t i = 0; i < compiled->chunk_count; i++) {
+        const aegis_ort_chunk *chunk = &compiled->chunks[i];
+        uintptr_t from = (uintptr_t)map + chunk->offset, to = from + chunk->length;
+        ret_unread[i] =
+            pagemap >= 0 && chunk->length >= 4 * around &&
+            !any_present(pagemap, aegis_align_up(from + around, page), to - around, page);
+    }
+    if (pagemap >= 0) {
+        close(pagemap);
+    }
+}
+
+/* ---- at planned places ---- */
+
+void aegis_ort_residents_finish(aegis_ort_residents *residents)
+{
+    aegis_deallocate(&residents->allocator, residents->list, residents->room,
+                     sizeof *residents->list);
+    residents->list = NULL;
+    residents->count = residents->room = 0;
+}
+
+static aegis_ort_resident *find(const aegis_ort_residents *residents, const void *address)
+{
+    for (size_t i = 0; i < residents->count; i++) {
+        if (residents->list[i].address == address) {
+            return &residents->list[i];
+        }
+    }
+    return NULL;
+}
+
+static aegis_status make_room(aegis_ort_residents *residents, size_t more, aegis_error *err)
+{
+    if (residents->room - residents->count >= more) {
+        return AEGIS_OK;
+    }
+    size_t room = 2 * (residents->count + more);
+    aegis_ort_resident *list = aegis_allocate_zeroed(&residents->allocator, room, sizeof *list);
+    if (list == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory for the table of placed weights");
+    }
+    if (residents->count > 0) {
+        memcpy(list, residents->list, residents->count * sizeof *list);
+    }
+    aegis_deallocate(&residents->allocator, residents->list, residents->room, sizeof *list);
+    residents->list = list;
+    residents->room = room;
+    return AEGIS_OK;
+}
+
+/* Reads a chunk to its place; the very bytes that will be used are hashed, block by block. */
+static aegis_status read_chunk(
+    int fd, const aegis_ort_compiled *compiled, size_t index, unsigned char *to, aegis_error *err)
+{
+    const aegis_ort_chunk *chunk = &compiled->chunks[index];
+    char found[AEGIS_SHA256_HEX_BYTES];
+    aegis_sha256 hash = {NULL};
+    aegis_status status = aegis_sha256_start(&hash, err);
+    for (uint64_t done = 0; status == AEGIS_OK && done < chunk->length;) {
+        uint64_t left = chunk->length - done;
+        ssize_t got = pread(fd, to + done, left < BLOCK_BYTES ? left : BLOCK_BYTES,
+                            (off_t)(chunk->offset + done));
+        if (got > 0) {
+            status = aegis_sha256_add(&hash, to + done, (size_t)got, err);
+            done += (uint64_t)got;
+        } else if (got == 0 || errno != EINTR) {
+            int code = got == 0 ? 0 : errno;
+            status = aegis_error_set_native(
+                err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE, code,
+                "cannot read %s at %" PRIu64 ": %s", compiled->weights_path, chunk->offset + done,
+                got == 0 ? "it ends there" : strerror(code));
+        }
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_sha256_finish(&hash, found, err);
+    }
+    aegis_sha256_end(&hash);
+    return status == AEGIS_OK && strcmp(found, chunk->hash) != 0 ? differs(compiled, index, err)
+                                                                 : status;
+}
+
+/* The table has room. */
+static aegis_status take_one(aegis_ort_residents *residents,
+                             int fd,
+                             const aegis_ort_compiled *compiled,
+                             size_t index,
+                             void *place,
+                             aegis_error *err)
+{
+    const aegis_ort_chunk *chunk = &compiled->chunks[index];
+    aegis_ort_resident *there = find(residents, place);
+    if (place == NULL) {
+        return AEGIS_OK;
+    }
+    if (there != NULL) {
+        if (memcmp(there->content, chunk->content, sizeof chunk->content) != 0) {
+            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INTERNAL,
+                                   "the planned place of weights holds others that a model still "
+                                   "uses: close that model first");
+        }
+        there->users++;
+        return AEGIS_OK;
+    }
+    aegis_status status = read_chunk(fd, compiled, index, place, err);
+    if (status == AEGIS_OK) {
+        there = &residents->list[residents->count++];
+        *there = (aegis_ort_resident){.address = place, .users = 1};
+        memcpy(there->content, chunk->content, sizeof chunk->content);
+    }
+    return status;
+}
+
+aegis_status aegis_ort_weights_take(aegis_ort_residents *residents,
+                                    const aegis_ort_compiled *compiled,
+                                    void *const *places,
+                                    aegis_error *err)
+{
+    size_t taken = 0;
+    if (compiled->chunk_count == 0) {
+        return AEGIS_OK;
+    }
+    aegis_status status = make_room(residents, compiled->chunk_count, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    int fd = open(compiled->weights_path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        int code = errno;
+        return aegis_error_set_native(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
+                                      code, "cannot open %s: %s", compiled->weights_path,
+                                      strerror(code));
+    }
+    for (; status == AEGIS_OK && taken < compiled->chunk_count; taken++) {
+        status = take_one(residents, fd, compiled, taken, places[taken], err);
+    }
+    close(fd);
+    if (status != AEGIS_OK) {
+        aegis_ort_weights_give(residents, places, taken - 1);
+    }
+    return status;
+}
+
+void aegis_ort_weights_give(aegis_ort_residents *residents, void *const *places, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        aegis_ort_resident *there = places[i] == NULL ? NULL : find(residents, places[i]);
+        if (there != NULL && --there->users == 0) {
+            *there = residents->list[--residents->count];
+        }
+    }
+}
