@@ -164,6 +164,7 @@ static int print_jobs(const cli_report *report)
 static int print_times(const cli_report *report)
 {
     size_t count;
+    bool any_cut = false;
     const aegis_system_model *models = aegis_system_models(report->system, &count);
     cli_table *table =
         cli_table_create("model|>response p50|>p99|>max|>proved|>deadline|>execution p50|>p99|>"
@@ -191,16 +192,23 @@ static int print_times(const cli_report *report)
         cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(wanted->deadline_ns, t.a));
         cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(run->p50, t.a));
         cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(run->p99, t.a));
-        cli_table_cell(table, run->max > answer.bound_ns ? CLI_YELLOW : CLI_PLAIN, "%s",
+        uint64_t bound = aegis_profile_longest_ns(&models[i].profile);
+        cli_table_cell(table, run->max > bound ? CLI_YELLOW : CLI_PLAIN, "%s",
                        deadline_text(run->max, t.a));
-        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(answer.bound_ns, t.a));
+        cli_table_cell(table, CLI_PLAIN, "%s", deadline_text(bound, t.a));
         if (run->p50 == 0) {
             cli_table_cell(table, CLI_PLAIN, "-");
         } else {
-            cli_table_cell(table, CLI_PLAIN, "%.2f", (double)answer.bound_ns / (double)run->p50);
+            cli_table_cell(table, CLI_PLAIN, "%.2f", (double)bound / (double)run->p50);
         }
+        any_cut = any_cut || models[i].segments > 1;
     }
-    return cli_table_finish(table);
+    int code = cli_table_finish(table);
+    if (any_cut) {
+        puts("Of a cut model every segment is an execution; the bound shown is that of its "
+             "longest.");
+    }
+    return code;
 }
 
 /* Models that are slower than their profiles say, more often than chance allows. */
@@ -217,13 +225,15 @@ static void print_stale(const cli_report *report)
             !metrics.drift.stale) {
             continue;
         }
-        printf(
-            "%s%s has a stale profile%s: %" PRIu64 " of %" PRIu64 " executions passed %s, where "
-            "it allows %.3g %%. Measure again with --fresh-profiles, or let --reprofile-on-drift "
-            "remove it.\n",
-            cli_begin(CLI_RED), models[i].name, cli_end(), metrics.drift.past,
-            metrics.drift.executions, cli_duration((int64_t)metrics.drift.level_ns, text),
-            100 * metrics.drift.share);
+        bool cut = models[i].segments > 1;
+        printf("%s%s has a stale profile%s: %" PRIu64 " of %" PRIu64 " executions passed %s, where "
+               "it allows %.3g %%. Measure again with --fresh-profiles, or let "
+               "--reprofile-on-drift remove it.\n",
+               cli_begin(CLI_RED), models[i].name, cli_end(), metrics.drift.past,
+               metrics.drift.executions,
+               cut ? "what the profile says of their segment"
+                   : cli_duration((int64_t)metrics.drift.level_ns, text),
+               100 * metrics.drift.share);
     }
 }
 

@@ -11,6 +11,8 @@
 
 #define MOST_ROUNDS 32u
 #define MOST_TRIES 6u
+/* Of one model, over all admissions: each measures for seconds. */
+#define MOST_MEASURED 12u
 #define NO_FURTHER UINT32_MAX
 #define PPM UINT32_C(1000000)
 #define LARGEST_SCALE_PPM (8 * PPM)
@@ -36,18 +38,65 @@ static aegis_cut_problem problem_of(const aegis_system *system, size_t index)
     const aegis_profile *whole = &entry->whole;
     uint64_t scale = entry->scale_ppm > 0 ? entry->scale_ppm : PPM;
     bool aborts = system->workload->models[index].overrun == AEGIS_OVERRUN_ABORT;
-    uint64_t elapsed = whole->alone.median_ns;
-    if (entry->candidate_count > 0 &&
-        entry->candidates[entry->candidate_count - 1].elapsed_ns > elapsed) {
-        elapsed = entry->candidates[entry->candidate_count - 1].elapsed_ns;
-    }
     return (aegis_cut_problem){
         .candidates = entry->candidates,
         .candidate_count = entry->candidate_count,
-        .elapsed_ns = elapsed > 0 ? elapsed : 1,
+        .elapsed_ns = entry->elapsed_ns,
         .bound_ns = (uint64_t)((double)whole->bound_ns * (double)scale / PPM),
         .stretch_ns = aborts ? whole->stretch_ns : 0,
         .overhead_ns = aegis_scheduler_overhead_bound_ns(system->scheduler) + entry->excess_ns};
+}
+
+/* The index of a candidate; `candidate_count` when there is none at this position. */
+static size_t find_position(const aegis_system_entry *entry, uint32_t position)
+{
+    size_t at = 0;
+    while (at < entry->candidate_count && entry->candidates[at].position != position) {
+        at++;
+    }
+    return at;
+}
+
+/* Candidates [first, last), timed in a segment that was thought to begin at `from_ns` and to take
+ * `span_ns`, when it begins at `base_ns` and takes `median_ns`. */
+static void stretch(aegis_cut_candidate *first,
+                    const aegis_cut_candidate *last,
+                    uint64_t from_ns,
+                    uint64_t span_ns,
+                    uint64_t base_ns,
+                    uint64_t median_ns)
+{
+    for (; first < last; first++) {
+        uint64_t in = first->elapsed_ns > from_ns ? first->elapsed_ns - from_ns : 0;
+        double share = span_ns > 0 ? (double)in / (double)span_ns : 0;
+        first->elapsed_ns = base_ns + (uint64_t)((share < 1 ? share : 1) * (double)median_ns);
+    }
+}
+
+/* Operators were timed in one go, at another moment, and what comes after the last candidate not
+ * at all: measured segments say better how far a run is at each candidate. */
+static void refit(aegis_system_entry *entry, const aegis_system_trial *trial)
+{
+    size_t at = 0;
+    uint64_t from = 0, base = 0;
+    for (uint32_t k = 0; k <= trial->cut_count; k++) {
+        bool final = k == trial->cut_count;
+        size_t end = final ? entry->candidate_count : find_position(entry, trial->cuts[k]);
+        if (!final && end == entry->candidate_count) {
+            return;
+        }
+        uint64_t to = final ? entry->elapsed_ns : entry->candidates[end].elapsed_ns;
+        uint64_t median = aegis_profile_segment_at(&trial->profile, k).series.median_ns;
+        stretch(entry->candidates + at, entry->candidates + end, from, to > from ? to - from : 0,
+                base, median);
+        base += median;
+        from = to;
+        if (!final) {
+            entry->candidates[end].elapsed_ns = base;
+        }
+        at = end + 1;
+    }
+    entry->elapsed_ns = base > 0 ? base : 1;
 }
 
 /* A segment that turned out longer than expected: most of that is the same for every segment (it
@@ -57,7 +106,11 @@ static void learn(aegis_system *system, size_t index, const aegis_system_trial *
 {
     aegis_system_entry *entry = &system->entries[index];
     uint64_t measured = aegis_system_longest_ns(system, index, &trial->profile);
-    if (measured <= trial->tolerance_ns || trial->expected_ns == 0) {
+    if (measured <= trial->tolerance_ns) {
+        return;
+    }
+    refit(entry, trial);
+    if (trial->expected_ns == 0) { /* not chosen by expectation */
         return;
     }
     if (measured > trial->expected_ns &&
@@ -167,15 +220,22 @@ void aegis_system_cutting_finish(const aegis_system *system, aegis_system_cuttin
     aegis_deallocate(&system->allocator, c->advice, room, sizeof *c->advice);
 }
 
-void aegis_system_cutting_adopt(aegis_system *system, aegis_system_cutting *c)
+aegis_status
+aegis_system_cutting_adopt(aegis_system *system, aegis_system_cutting *c, aegis_error *err)
 {
+    aegis_status status = AEGIS_OK;
     for (size_t i = 0; c->trials != NULL && i < system->workload->model_count; i++) {
+        if (c->trials[i] != NULL && status == AEGIS_OK) {
+            status = aegis_system_remember_cuts(system, i, c->trials[i]->cuts,
+                                                c->trials[i]->cut_count, err);
+        }
         if (c->trials[i] != NULL) {
             system->models[i].cuts.tries += c->tries[i] == NO_FURTHER ? MOST_TRIES : c->tries[i];
             aegis_system_trial_adopt(system, i, c->trials[i]);
             c->trials[i] = NULL;
         }
     }
+    return status;
 }
 
 /* The request as it would be with the trials so far. */
@@ -233,43 +293,73 @@ static bool same_cuts(const aegis_system_entry *entry,
     return count == now_count && memcmp(now, positions, count * sizeof *now) == 0;
 }
 
-/* One more choice for one model, opened and measured. */
-static aegis_status cut_model(aegis_system *system,
-                              aegis_system_cutting *c,
+static uint32_t enlarged(uint32_t scale_ppm)
+{
+    uint32_t scale = scale_ppm > 0 ? scale_ppm : PPM;
+    return scale + scale / 8 > LARGEST_SCALE_PPM ? LARGEST_SCALE_PPM : scale + scale / 8;
+}
+
+/* Where to cut next; `ret_choice->count` is 0 when there is nothing new. A search begins with what
+ * was found last time: its segments are measured already. */
+static aegis_status next_cuts(aegis_system *system,
+                              const aegis_system_cutting *c,
                               const aegis_cut_advice *advice,
+                              uint32_t *ret_positions,
+                              aegis_cut_choice *ret_choice,
                               aegis_error *err)
 {
     size_t index = advice->model, chosen[AEGIS_MAX_SEGMENTS];
+    aegis_system_entry *entry = &system->entries[index];
+    *ret_choice = (aegis_cut_choice){0};
+    if (c->tries[index] == 0 &&
+        aegis_system_recall_cuts(system, index, ret_positions, &ret_choice->count) &&
+        !same_cuts(entry, c->trials[index], ret_positions, ret_choice->count)) {
+        return AEGIS_OK;
+    }
+    bool same = true;
+    while (same && entry->scale_ppm < LARGEST_SCALE_PPM) {
+        aegis_cut_problem problem = problem_of(system, index);
+        aegis_status status =
+            aegis_cuts_choose(&problem, advice->tolerance_ns, AEGIS_MAX_SEGMENTS - 1,
+                              &system->allocator, chosen, ret_choice, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
+        positions_of(entry, chosen, ret_choice->count, ret_positions);
+        same = same_cuts(entry, c->trials[index], ret_positions, ret_choice->count);
+        if (same) { /* what was too long is expected to be longer until that changes something */
+            entry->scale_ppm = enlarged(entry->scale_ppm);
+        }
+    }
+    ret_choice->count = same ? 0 : ret_choice->count;
+    return AEGIS_OK;
+}
+
+/* One more choice for one model, opened and measured. */
+static aegis_status try_cuts(aegis_system *system,
+                             aegis_system_cutting *c,
+                             const aegis_cut_advice *advice,
+                             aegis_error *err)
+{
+    size_t index = advice->model;
     uint32_t positions[AEGIS_MAX_SEGMENTS];
     aegis_system_entry *entry = &system->entries[index];
     aegis_system_trial *trial = NULL;
     aegis_cut_choice choice;
-    aegis_status status = aegis_system_find_candidates(system, index, err);
-    if (status == AEGIS_ERROR_UNSUPPORTED) {
-        c->tries[index] = NO_FURTHER;
-        return AEGIS_OK;
-    }
-    if (status == AEGIS_OK) {
-        aegis_cut_problem problem = problem_of(system, index);
-        status = aegis_cuts_choose(&problem, advice->tolerance_ns, AEGIS_MAX_SEGMENTS - 1,
-                                   &system->allocator, chosen, &choice, err);
-    }
+    aegis_status status = next_cuts(system, c, advice, positions, &choice, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    positions_of(entry, chosen, choice.count, positions);
-    if (choice.count == 0 || same_cuts(entry, c->trials[index], positions, choice.count)) {
+    if (choice.count == 0 || entry->measured >= MOST_MEASURED) {
         c->tries[index] = NO_FURTHER;
         return AEGIS_OK;
     }
+    aegis_system_report(system, "cutting", system->models[index].name, c->tries[index], MOST_TRIES);
     status = aegis_system_trial_run(system, index, positions, choice.count, &trial, err);
-    if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
-        c->tries[index] = NO_FURTHER; /* what crosses the cuts is too much for the model's limit */
-        return AEGIS_OK;
-    }
     if (status != AEGIS_OK) {
         return status;
     }
+    entry->measured += !trial->from_cache;
     trial->expected_ns = choice.longest_ns;
     trial->tolerance_ns = advice->tolerance_ns;
     trial->limited_by = advice->limited_by;
@@ -278,6 +368,23 @@ static aegis_status cut_model(aegis_system *system,
     c->trials[index] = trial;
     c->tries[index] = c->tries[index] + 1 >= MOST_TRIES ? NO_FURTHER : c->tries[index] + 1;
     return AEGIS_OK;
+}
+
+static aegis_status cut_model(aegis_system *system,
+                              aegis_system_cutting *c,
+                              const aegis_cut_advice *advice,
+                              aegis_error *err)
+{
+    aegis_status status = aegis_system_find_candidates(system, advice->model, err);
+    if (status == AEGIS_OK) {
+        status = try_cuts(system, c, advice, err);
+    }
+    /* It cannot be cut, or what crosses the cuts is too much for the model's limit. */
+    if (status == AEGIS_ERROR_UNSUPPORTED || status == AEGIS_ERROR_BUDGET_EXCEEDED) {
+        c->tries[advice->model] = NO_FURTHER;
+        status = AEGIS_OK;
+    }
+    return status;
 }
 
 /* What a refusal says beside its reason. */

@@ -23,10 +23,12 @@ typedef struct aegis_system_entry {
     aegis_profile whole; /* uncut */
     aegis_cut_candidate *candidates;
     size_t candidate_count;
+    uint64_t elapsed_ns; /* of a whole run, by the clock of the candidates */
     /* Learned from measured segments: what each of them takes beyond its operators' share, and the
      * factor (0: 1) on that share. */
     uint64_t excess_ns;
     uint32_t scale_ppm;
+    uint32_t measured; /* trials with cuts that were not in the cache */
 } aegis_system_entry;
 
 /* A model as it was opened, recorded and measured with some cuts. */
@@ -107,9 +109,22 @@ aegis_status aegis_system_cutting_find(aegis_system *system,
                                        aegis_admission_request *request,
                                        aegis_system_cutting *ret_cutting,
                                        aegis_error *err);
-/* After the admission: its cuts hold. */
-void aegis_system_cutting_adopt(aegis_system *system, aegis_system_cutting *cutting);
+/* After the admission: its cuts hold, and are remembered. */
+aegis_status
+aegis_system_cutting_adopt(aegis_system *system, aegis_system_cutting *cutting, aegis_error *err);
 void aegis_system_cutting_finish(const aegis_system *system, aegis_system_cutting *cutting);
+
+/* remember.c: the cuts found last time for the same model measured alike; false when there are
+ * none, or they shall not be used. */
+bool aegis_system_recall_cuts(const aegis_system *system,
+                              size_t index,
+                              uint32_t *ret_positions,
+                              size_t *ret_count);
+aegis_status aegis_system_remember_cuts(const aegis_system *system,
+                                        size_t index,
+                                        const uint32_t *positions,
+                                        size_t count,
+                                        aegis_error *err);
 
 /* memory.c: steps 7 and 8: one plan over all, then every model into the arena. */
 aegis_status aegis_system_place_models(aegis_system *system, aegis_error *err);

@@ -218,7 +218,7 @@ static aegis_status admit(aegis_system *system, size_t index, aegis_error *err)
                                        &model->answer, err);
     }
     if (status == AEGIS_OK) {
-        aegis_system_cutting_adopt(system, &cutting);
+        status = aegis_system_cutting_adopt(system, &cutting, err);
         model->admitted = true;
         model->rationale = AEGIS_WHY_ADMITTED;
     } else if (status == AEGIS_ERROR_NOT_ADMITTED) {
@@ -267,7 +267,7 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
     uint32_t count = (uint32_t)system->workload->model_count;
     aegis_status status = create_profiler(system, err);
     /* Foreground first: what blocks may not cost a model with a deadline its place. */
-    for (uint32_t turn = 0; turn < 2 * count && status == AEGIS_OK; turn++) {
+    for (uint32_t turn = 0; count > 0 && turn < 2 * count && status == AEGIS_OK; turn++) {
         uint32_t i = turn % count;
         if (system->workload->models[i].background != (turn >= count)) {
             continue;

@@ -309,6 +309,53 @@ static void cuts_admit_and_decisions_come_at_segment_ends(void **state)
     }
 }
 
+/* Overwrites every file that remembers cuts. */
+static void damage_memory(const char *text)
+{
+    char command[512];
+    snprintf(command, sizeof command,
+             "for f in %s/cache/cuts-*.json; do printf '%%s' '%s' > $f; done", folder, text);
+    assert_int_equal(system(command), 0);
+}
+
+static aegis_system_cuts find_cuts(void)
+{
+    running r;
+    prepare_admitted(&r, workload_text("np-edf", "cuts = \"auto\"\n", "", "report"));
+    aegis_system_cuts cuts = models_of(&r)[LONG].cuts;
+    tear_down(&r);
+    return cuts;
+}
+
+/* What was found last time is tried first; a file that says nothing sensible is as good as none. */
+static void cuts_are_remembered(void **state)
+{
+    (void)state;
+    use_long_model(NULL);
+    aegis_system_cuts found = find_cuts();
+    assert_true(found.count >= 1);
+    char path[300], command[640];
+    snprintf(command, sizeof command, "ls %s/cache/cuts-*.json > /dev/null", folder);
+    assert_int_equal(system(command), 0);
+    aegis_system_cuts again = find_cuts();
+    assert_int_equal(again.count, found.count);
+    assert_int_equal(again.tries, 1);
+    for (uint32_t i = 0; i < found.count; i++) {
+        assert_int_equal(again.at[i].position, found.at[i].position);
+    }
+    /* All seven places, which are more than needed, show that the file is what was followed. */
+    snprintf(path, sizeof path, "%s/cache", folder);
+    snprintf(command, sizeof command,
+             "sed -i 's/\"cuts\":\\[[0-9,]*\\]/\"cuts\":[1,2,3,4,5,6,7]/' %s/cuts-*.json", path);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(find_cuts().count, OPERATORS - 1);
+    const char *const bad[] = {"", "{", "[]", "{\"schema_version\":1,\"key\":\"x\",\"cuts\":[1]}"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        damage_memory(bad[i]);
+        assert_true(find_cuts().count < OPERATORS - 1);
+    }
+}
+
 static void positions_as_told(void **state)
 {
     (void)state;
@@ -400,6 +447,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_models_are_refused),
         cmocka_unit_test(cuts_admit_and_decisions_come_at_segment_ends),
+        cmocka_unit_test(cuts_are_remembered),
         cmocka_unit_test(positions_as_told),
         cmocka_unit_test(even_cuts_and_options_that_override),
         cmocka_unit_test(job_ended_between_its_segments),

@@ -13,8 +13,8 @@
 #include <string.h>
 
 #define COMPONENT "schedule.profile"
-/* Of the layout. 2: segments. */
-#define LAYOUT 3
+/* Of the layout and of the way of measuring: 4: jobs begin on an idle lane. */
+#define LAYOUT 4
 
 aegis_status aegis_profile_make_key(const aegis_model *model,
                                     const aegis_device_capabilities *capabilities,

@@ -14,6 +14,7 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #define COMPONENT "schedule.profiler"
 /* Instants of one run at which its end is asked for; of a segment at least so many. */
@@ -24,6 +25,7 @@
 #define EXTREME_SAMPLES 1000u
 /* Larger than the caches of a core: 16 MiB. */
 #define SWEEP_WORDS ((size_t)2 << 20)
+#define IDLE_NS 10000000
 
 struct aegis_profiler {
     aegis_allocator allocator;
@@ -37,7 +39,7 @@ typedef struct timed_run {
     const aegis_clock *clock;
     aegis_stream *stream;
     aegis_model *model;
-    uint64_t *sweep;           /* NULL: start with caches as they are */
+    uint64_t *sweep;           /* NULL: start with caches as they are, at once */
     uint32_t first, end;       /* segments [first, end) */
     _Atomic uint64_t start_ns; /* 0 until it starts */
     uint64_t end_ns;
@@ -50,6 +52,9 @@ static void run_job(void *argument)
     timed_run *run = argument;
     for (size_t i = 0; run->sweep != NULL && i < SWEEP_WORDS; i++) {
         run->sweep[i] += i;
+    }
+    if (run->sweep != NULL && run->first == 0) { /* a job begins on a lane that was idle */
+        nanosleep(&(struct timespec){.tv_nsec = IDLE_NS}, NULL);
     }
     atomic_store(&run->start_ns, aegis_clock_now_ns(run->clock));
     run->status = AEGIS_OK;
@@ -348,39 +353,51 @@ typedef struct measurement {
     aegis_profile profile;
 } measurement;
 
+static aegis_status measure_alone(aegis_profiler *profiler, measurement *m, aegis_error *err)
+{
+    uint32_t count = m->count / ALONE_SHARE + 1;
+    aegis_status status =
+        sample_series(profiler, &m->run, "profiling alone", m->samples, count, err);
+    if (status == AEGIS_OK) {
+        aegis_profile_summarise(m->samples, count, m->options.quantile, m->options.assurance,
+                                &m->profile.alone);
+    }
+    return status;
+}
+
+/* Of `samples` of whole jobs. */
+static void summarise_jobs(measurement *m, uint64_t *samples)
+{
+    aegis_profile *profile = &m->profile;
+    aegis_profile_summarise(samples, m->count, m->options.quantile, m->options.assurance,
+                            &profile->loaded);
+    if (profile->alone.samples == 0) {
+        profile->alone = profile->loaded;
+    }
+    profile->contention_factor =
+        (double)profile->loaded.median_ns / (double)(profile->alone.median_ns + 1);
+}
+
 static aegis_status measure_job(aegis_profiler *profiler, measurement *m, aegis_error *err)
 {
     const aegis_profile_options *options = &m->options;
     aegis_profile *profile = &m->profile;
-    uint32_t alone = m->under_load ? m->count / ALONE_SHARE + 1 : m->count;
     aegis_status status =
-        sample_series(profiler, &m->run, "profiling alone", m->samples, alone, err);
+        m->under_load
+            ? sample_loaded(profiler, &m->run, sample_series, m->samples, m->count, err)
+            : sample_series(profiler, &m->run, "profiling alone", m->samples, m->count, err);
+    if (status == AEGIS_OK && options->extreme_value) { /* before the samples lose their order */
+        status = aegis_extreme_fit_samples(m->samples, m->count, options, &profiler->allocator,
+                                           &profile->extreme, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }
-    aegis_profile_summarise(m->samples, alone, options->quantile, options->assurance,
-                            &profile->alone);
-    if (m->under_load) {
-        status = sample_loaded(profiler, &m->run, sample_series, m->samples, m->count, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-    }
-    if (options->extreme_value) { /* before the samples lose their order */
-        status = aegis_extreme_fit_samples(m->samples, m->count, options, &profiler->allocator,
-                                           &profile->extreme, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-    }
-    aegis_profile_summarise(m->samples, m->count, options->quantile, options->assurance,
-                            &profile->loaded);
+    summarise_jobs(m, m->samples);
     profile->bound_ns =
         aegis_profile_compute_wcet(m->samples, m->count, options->quantile, options->assurance,
                                    options->margin, &profile->method);
     aegis_profile_apply_extreme(profile);
-    profile->contention_factor =
-        (double)profile->loaded.median_ns / (double)(profile->alone.median_ns + 1);
     return AEGIS_OK;
 }
 
@@ -413,6 +430,22 @@ bound_segment(aegis_profiler *profiler, measurement *m, uint32_t segment, aegis_
     return AEGIS_OK;
 }
 
+/* A job takes what its segments take; their samples still lie in the order of the jobs. */
+static aegis_status sum_segments(aegis_profiler *profiler, measurement *m, aegis_error *err)
+{
+    uint64_t *jobs = aegis_allocate_zeroed(&profiler->allocator, m->count, sizeof *jobs);
+    if (jobs == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for %u samples", m->count);
+    }
+    for (size_t i = 0; i < (size_t)m->count * m->segments; i++) {
+        jobs[i % m->count] += m->samples[i];
+    }
+    summarise_jobs(m, jobs);
+    aegis_deallocate(&profiler->allocator, jobs, m->count, sizeof *jobs);
+    return AEGIS_OK;
+}
+
 static aegis_status measure_segments(aegis_profiler *profiler, measurement *m, aegis_error *err)
 {
     aegis_profile *profile = &m->profile;
@@ -420,10 +453,9 @@ static aegis_status measure_segments(aegis_profiler *profiler, measurement *m, a
         m->under_load
             ? sample_loaded(profiler, &m->run, sample_segments, m->samples, m->count, err)
             : sample_segments(profiler, &m->run, "profiling segments", m->samples, m->count, err);
-    if (status != AEGIS_OK) {
-        return status;
+    if (status == AEGIS_OK) {
+        status = sum_segments(profiler, m, err);
     }
-    profile->bound_ns = 0;
     profile->segment_count = m->segments;
     for (uint32_t i = 0; i < m->segments && status == AEGIS_OK; i++) {
         status = bound_segment(profiler, m, i, err);
@@ -434,12 +466,13 @@ static aegis_status measure_segments(aegis_profiler *profiler, measurement *m, a
 
 static aegis_status measure(aegis_profiler *profiler, measurement *m, aegis_error *err)
 {
+    bool cut = m->segments > 1;
     aegis_status status = warm_up(&m->run, m->options.warm_up, &m->profile.cold_ns, err);
-    if (status == AEGIS_OK) {
-        status = measure_job(profiler, m, err);
+    if (status == AEGIS_OK && (cut || m->under_load)) {
+        status = measure_alone(profiler, m, err);
     }
-    if (status == AEGIS_OK && m->segments > 1) {
-        status = measure_segments(profiler, m, err);
+    if (status == AEGIS_OK) {
+        status = cut ? measure_segments(profiler, m, err) : measure_job(profiler, m, err);
     }
     if (status == AEGIS_OK) {
         status = measure_stretches(profiler, &m->run, &m->options, &m->profile, err);
