@@ -14,7 +14,7 @@ SOURCES = $(shell find include src sim cli test fuzz bench examples \
 
 .NOTPARALLEL:
 .PHONY: all help setup setup-dev check-setup models build demo demo-llm test test-fast test-all test-asan test-tsan \
-	test-minimal test-install coverage coverage-all format format-check lint bench bench-instructions fuzz \
+	test-minimal test-aarch64 setup-aarch64 test-install coverage coverage-all format format-check lint bench bench-instructions fuzz \
 	install doctor clean distclean
 
 all: build ## release build, leaves bin/aegisrt and bin/edge-rt (default)
@@ -50,9 +50,9 @@ demo-llm: models build ## a language model under a 128 MiB budget and fully resi
 	@scripts/demo-llm.sh
 
 # `test` is what a change must pass: everything once, and the layers with the most pointer and thread work
-# again under sanitizers. `test-all` runs everything under each sanitizer.
+# again under sanitizers, and on aarch64 after `make setup-aarch64`. `test-all` runs everything under each sanitizer.
 test: models ## all tests, and slices under sanitizers
-	@scripts/test.sh dev asan-slice tsan-slice
+	@scripts/test.sh dev asan-slice tsan-slice aarch64
 
 test-fast: check-setup ## unit and property tests, no models, below two minutes
 	@scripts/test.sh fast
@@ -100,6 +100,12 @@ fuzz: check-setup ## every fuzz target for FUZZ_SECONDS (needs clang)
 
 install: build ## into DESTDIR/PREFIX
 	@DESTDIR="$(DESTDIR)" cmake --install $(BUILD)/release --prefix "$(PREFIX)"
+
+setup-aarch64: setup ## cross compiler, emulator and libraries for test-aarch64
+	@scripts/setup-aarch64.sh
+
+test-aarch64: setup-aarch64 ## unit tests under qemu-user, and the runner's bits against this machine
+	@scripts/test.sh aarch64
 
 test-install: check-setup ## install into a scratch folder and build a program against it
 	@scripts/check-packages.sh

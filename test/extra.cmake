@@ -68,3 +68,7 @@ add_test(NAME integration.converter COMMAND sh -c
   "${PROJECT_SOURCE_DIR}/tools/gguf_to_safetensors.py" $<TARGET_FILE:describe_model>
   "${PROJECT_BINARY_DIR}/converter_test")
 set_tests_properties(integration.converter PROPERTIES LABELS integration SKIP_RETURN_CODE 77 TIMEOUT 300)
+
+# Tokens and logits for scripts/test-aarch64.sh to compare.
+add_executable(print_logits ${CMAKE_CURRENT_SOURCE_DIR}/python/print_logits.c)
+target_link_libraries(print_logits PRIVATE aegis_backend)

@@ -28,7 +28,7 @@ typedef struct aegis_model aegis_model;
 
 /** Which runtimes this build holds and whether each can be loaded here. */
 typedef struct aegis_runtime_info {
-    const char *name; /**< "onnxruntime", "null" */
+    const char *name; /**< "onnxruntime", "transformer", "null" */
     bool built;
     bool production;        /**< false: not offered in messages to users */
     const char *build_flag; /**< "AEGISRT_BUILD_ONNXRUNTIME" */
@@ -133,6 +133,10 @@ typedef struct aegis_model_config {
      * ascending; NULL: the model is one segment. Borrowed for the call. */
     const uint32_t *cuts;
     size_t cut_count;
+    uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
+                                  what the model can. Other runtimes pass it over */
+    bool stop_at_end;        /**< of a language model: behind the end of its text or context jobs do
+                                  nothing until reset; else the sequence begins anew */
 } aegis_model_config;
 
 /** A place between two operators of the compiled graph where a model can be cut. */

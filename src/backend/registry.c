@@ -16,6 +16,7 @@
 
 static const aegis_runtime_info RUNTIMES[] = {
     {"onnxruntime", ONNXRUNTIME_BUILT, true, "AEGISRT_BUILD_ONNXRUNTIME"},
+    {"transformer", true, true, ""},
     {"null", true, false, ""},
 };
 
@@ -86,6 +87,9 @@ aegis_status aegis_backend_create(const aegis_backend_config *config,
     }
     if (strcmp(config->runtime, "null") == 0) {
         return aegis_null_backend_create(config, device, allocator, ret_backend, err);
+    }
+    if (strcmp(config->runtime, "transformer") == 0) {
+        return aegis_transformer_backend_create(config, device, allocator, ret_backend, err);
     }
 #ifdef AEGISRT_HAVE_ONNXRUNTIME
     if (strcmp(config->runtime, "onnxruntime") == 0) {

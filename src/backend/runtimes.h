@@ -12,6 +12,12 @@ aegis_status aegis_null_backend_create(const aegis_backend_config *config,
                                        aegis_backend **ret_backend,
                                        aegis_error *err);
 
+aegis_status aegis_transformer_backend_create(const aegis_backend_config *config,
+                                              aegis_device *device,
+                                              const aegis_allocator *allocator,
+                                              aegis_backend **ret_backend,
+                                              aegis_error *err);
+
 /* Only in builds with AEGISRT_BUILD_ONNXRUNTIME. */
 aegis_status aegis_onnxruntime_backend_create(const aegis_backend_config *config,
                                               aegis_device *device,

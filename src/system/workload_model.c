@@ -16,11 +16,11 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",    "path",       "backend",   "inputs", "state",        "source",
-    "period",  "deadline",   "offset",    "jitter", "memory",       "compute",
-    "overrun", "early",      "priority",  "lane",   "class",        "weight",
-    "expect",  "confidence", "assurance", "margin", "samples",      "threads",
-    "slots",   "prepack",    "seed",      "cuts",   "bound_method", "exceedance"};
+    "name",         "path",       "backend", "inputs", "state",   "source",     "period",
+    "deadline",     "offset",     "jitter",  "memory", "compute", "overrun",    "early",
+    "priority",     "lane",       "class",   "weight", "expect",  "confidence", "assurance",
+    "margin",       "samples",    "threads", "slots",  "prepack", "seed",       "cuts",
+    "bound_method", "exceedance", "context", "at_end"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -262,6 +262,27 @@ static void read_profile(const aegis_workload_section *section, aegis_workload_m
     model->config.seed = (uint64_t)seed;
 }
 
+/* Keys of language models alone. */
+static void read_language(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    static const char *const ends[] = {"restart", "stop"};
+    static const char *const keys[] = {"context", "at_end"};
+    int64_t context = 0;
+    int end = 0;
+    aegis_workload_integer(section, "context", 2, UINT32_MAX, &context);
+    aegis_workload_choice(section, "at_end", ends, AEGIS_ARRAY_LENGTH(ends), &end);
+    model->config.context_tokens = (uint32_t)context;
+    model->config.stop_at_end = end == 1;
+    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(keys); i++) {
+        const aegis_toml_node *node = aegis_toml_find(section->table, keys[i]);
+        if (node != NULL && strcmp(model->backend, "transformer") != 0) {
+            aegis_workload_fail(section, node, keys[i], AEGIS_ERROR_CONFIG,
+                                "is for language models; add backend = \"transformer\" or remove "
+                                "it");
+        }
+    }
+}
+
 void aegis_workload_read_model(aegis_workload_reader *reader,
                                const aegis_toml_node *table,
                                const aegis_workload *workload,
@@ -290,6 +311,7 @@ void aegis_workload_read_model(aegis_workload_reader *reader,
     read_place(&section, workload, index, &model);
     read_limits(&section, workload, &model);
     read_profile(&section, &model);
+    read_language(&section, &model);
     model.cuts = workload->cuts;
     model.cuts.place = (aegis_workload_place){0, 0}; /* of its own key only */
     aegis_workload_read_cuts(&section, true, &model.cuts);

@@ -139,6 +139,7 @@ static aegis_status read_component(slot_reader *self, aegis_error *err)
         status = aegis_tokenizer_keys(pull, &self->reader->tokenizer->allocator,
                                       read_component_member, self, err);
     }
+    self->now = NULL;
     if (status == AEGIS_OK && strcmp(now.type, "Sequence") != 0) {
         status = self->accept(self, &now, err);
         if (status == AEGIS_OK && now.strange[0] != '\0') {

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Executing a segment of a step, and what a job leaves. */
+#include "backend/transformer/backend/language_model.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define COMPONENT AEGIS_LANGUAGE
+
+typedef struct cursor {
+    int64_t position, token;
+} cursor;
+
+static bool stopped(language_model *model)
+{
+    return atomic_load(&model->stop) == atomic_load(&model->generation);
+}
+
+void aegis_language_terminate(void *self)
+{
+    language_model *model = self;
+    const uint64_t generation = atomic_load(&model->generation);
+    if ((generation & 1u) != 0) {
+        atomic_store(&model->stop, generation);
+    }
+}
+
+static bool is_measured(const language_model *model)
+{
+    return model->recorded && !model->placed;
+}
+
+static cursor current(const language_model *model)
+{
+    cursor at;
+    memcpy(&at,
+           aegis_surface_input_pointer(&model->surface, LANGUAGE_CURSOR, 0, model->surface.parity),
+           sizeof at);
+    return at;
+}
+
+static int64_t prompt_token(const language_model *model, uint32_t slot, int64_t position)
+{
+    const int64_t *tokens = aegis_surface_input_pointer(&model->surface, LANGUAGE_TOKENS, slot, 0);
+    return tokens[position];
+}
+
+static aegis_status begin(language_model *model, uint32_t slot, aegis_error *err)
+{
+    cursor at = current(model);
+    if (is_measured(model)) {
+        at = (cursor){.position = (int64_t)model->facts->context - 1};
+    }
+    if (at.position < 0 || at.token < 0) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INFERENCE,
+                               "its cursor is at position %" PRId64 " with token %" PRId64
+                               "; reset the model",
+                               at.position, at.token);
+    }
+    model->behind_end = at.position >= (int64_t)model->facts->context;
+    if (model->behind_end) {
+        return AEGIS_OK;
+    }
+    model->position = (uint32_t)at.position;
+    const int64_t token =
+        at.position < (int64_t)model->prompt ? prompt_token(model, slot, at.position) : at.token;
+    if (token < 0 || token >= (int64_t)model->facts->vocabulary) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INFERENCE,
+                               "token %" PRId64 " at position %u; the vocabulary has 0 to %u",
+                               token, model->position, model->facts->vocabulary - 1);
+    }
+    return aegis_runner_begin(model->runner, (uint32_t)token, model->position, err);
+}
+
+/* Pieces up to the segment's end, one at a time. */
+static aegis_status run_pieces(language_model *model, uint32_t segment, aegis_error *err)
+{
+    const uint32_t end = model->segments[segment].end;
+    uint32_t piece = segment > 0 ? model->segments[segment - 1].end : 0;
+    aegis_status status = AEGIS_OK;
+    while (piece < end && status == AEGIS_OK && !stopped(model)) {
+        status = aegis_runner_run(model->runner, ++piece, err);
+    }
+    if (status == AEGIS_OK && stopped(model)) {
+        status =
+            aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_TERMINATED,
+                            "segment %" PRIu32 " was ended before piece %" PRIu32 " of %" PRIu32,
+                            segment, piece, end);
+    }
+    return status;
+}
+
+/* The token behind the position, and where the next job begins. */
+static void finish(language_model *model, uint32_t slot)
+{
+    const aegis_surface *surface = &model->surface;
+    const int64_t behind = (int64_t)model->position + 1;
+    const bool given = behind < (int64_t)model->prompt;
+    int64_t token = -1;
+    cursor next = current(model);
+    if (!model->behind_end) {
+        const uint32_t chosen = aegis_runner_choose(model->runner);
+        token = given ? prompt_token(model, slot, behind) : (int64_t)chosen;
+        next = (cursor){.position = behind, .token = token};
+        const bool ends = behind == (int64_t)model->facts->context ||
+                          (!given && aegis_runner_is_end(model->runner, chosen));
+        if (ends && model->stop_at_end) {
+            next.position = (int64_t)model->facts->context;
+        } else if (ends) {
+            next = (cursor){0};
+        }
+    }
+    memcpy(aegis_surface_output_pointer(surface, LANGUAGE_TOKEN, slot, 0), &token, sizeof token);
+    if (!is_measured(model)) { /* jobs that are measured belong to no sequence */
+        memcpy(aegis_surface_output_pointer(surface, LANGUAGE_NEXT_CURSOR, slot, surface->parity),
+               &next, sizeof next);
+        model->surface.written = model->surface.parity ^ 1u;
+    }
+}
+
+static aegis_status
+check(const language_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
+{
+    if (segment >= model->segment_count || slot >= model->surface.slots) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "there is no segment %" PRIu32 " of %" PRIu32 " or no slot %" PRIu32
+                               " of %" PRIu32,
+                               segment, model->segment_count, slot, model->surface.slots);
+    }
+    if (segment > model->next || segment + 1 < model->next) {
+        if (segment != 0) {
+            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                                   "segment %" PRIu32 " is due, not %" PRIu32, model->next,
+                                   segment);
+        }
+    }
+    return AEGIS_OK;
+}
+
+/* To the segment's start: of a new job, of this segment for the first time, or of it again. */
+static aegis_status start(language_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
+{
+    if (segment == 0) {
+        model->next = 0;
+        model->saved = 0;
+        return begin(model, slot, err);
+    }
+    if (model->behind_end) {
+        return AEGIS_OK;
+    }
+    if (segment == model->saved) {
+        aegis_runner_restore(model->runner);
+    } else {
+        aegis_runner_save(model->runner);
+        model->saved = segment;
+    }
+    return AEGIS_OK;
+}
+
+aegis_status aegis_language_execute(
+    void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    language_model *model = self;
+    (void)stream;
+    aegis_status status = check(model, segment, slot, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    aegis_runner_bind(model->runner, model->crossing, model->segments[segment].working,
+                      aegis_surface_output_pointer(&model->surface, LANGUAGE_LOGITS, slot, 0));
+    status = start(model, segment, slot, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    atomic_fetch_add(&model->generation, 1); /* now odd: it can be stopped */
+    if (!model->behind_end) {
+        status = run_pieces(model, segment, err);
+    }
+    atomic_fetch_add(&model->generation, 1);
+    if (status == AEGIS_OK) {
+        model->next = segment + 1;
+        if (model->next == model->segment_count) {
+            finish(model, slot);
+        }
+    }
+    return status;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening, loading and closing the runner. */
+#include "backend/transformer/backend/runner_internal.h"
+
+#include "base/base.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define HERE AEGIS_HERE("transformer.runner")
+#define STANDARD_CONTEXT 1024u
+#define READ_THREADS 2u
+
+/* Everything stays in memory, in pieces of a bounded size. */
+static aegis_status plan_tiles(void *self,
+                               const aegis_partition_request *request,
+                               aegis_partition_builder *builder,
+                               aegis_error *err)
+{
+    (void)self;
+    aegis_status status = AEGIS_OK;
+    for (uint32_t u = 0; u < request->unit_count && status == AEGIS_OK; u++) {
+        const aegis_partition_unit *unit = &request->units[u];
+        const uint64_t fit = request->tile_bytes / unit->row_bytes;
+        const uint32_t most = fit == 0 ? 1 : fit < unit->rows ? (uint32_t)fit : unit->rows;
+        for (uint32_t at = 0; at < unit->rows && status == AEGIS_OK; at += most) {
+            const uint32_t left = unit->rows - at;
+            status = aegis_partition_pin(builder, left < most ? left : most, err);
+        }
+    }
+    return status;
+}
+
+static aegis_status plan(aegis_runner *runner, aegis_error *err)
+{
+    static const aegis_partition_strategy strategy = {
+        .version = AEGIS_PARTITION_STRATEGY_VERSION, .name = "tiles", .plan = plan_tiles};
+    const aegis_partition_request request = {.units = runner->weights.units,
+                                             .unit_count = runner->weights.unit_count,
+                                             .available_bytes = UINT64_MAX / 2,
+                                             .tile_bytes = AEGIS_RUNNER_TILE_BYTES};
+    return aegis_partition_plan(&strategy, &request, &runner->allocator, &runner->partition, err);
+}
+
+static aegis_status set_context(aegis_runner *runner, uint32_t context, aegis_error *err)
+{
+    const uint32_t positions = runner->weights.config->positions;
+    if (context > positions) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_CONFIG,
+                               "a context of %u tokens; the model was made for %u, write at most "
+                               "that",
+                               context, positions);
+    }
+    const uint32_t standard = positions < STANDARD_CONTEXT ? positions : STANDARD_CONTEXT;
+    runner->limits = (aegis_forward_limits){
+        .sequences = 1, .positions = context != 0 ? context : standard, .rows = 1, .logits = 1};
+    return AEGIS_OK;
+}
+
+/* One hash over those of all files, so that shards count. */
+static aegis_status make_hash(aegis_runner *runner, const char *folder, aegis_error *err)
+{
+    const aegis_safetensors *files = aegis_graph_files(runner->graph);
+    const uint32_t count = aegis_safetensors_file_count(files);
+    const size_t size = ((size_t)count + 1) * 64;
+    char path[4096], *text = aegis_allocate_zeroed(&runner->allocator, size + 1, 1);
+    if (text == NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for a hash");
+    }
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    aegis_status status = aegis_sha256_file(path, text, err);
+    for (uint32_t f = 0; f < count && status == AEGIS_OK; f++) {
+        status = aegis_sha256_file(aegis_safetensors_file_at(files, f)->path,
+                                   text + 64 * ((size_t)f + 1), err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_sha256_bytes(text, size, runner->facts.hash, err);
+    }
+    aegis_deallocate(&runner->allocator, text, size + 1, 1);
+    return status;
+}
+
+static void set_facts(aegis_runner *runner)
+{
+    const aegis_model_config *config = runner->weights.config;
+    const aegis_partition *partition = runner->partition;
+    runner->facts.architecture = aegis_architecture_name(config->architecture);
+    runner->facts.dtype = aegis_dtype_name(runner->weights.head.tensor->source->dtype);
+    runner->facts.instructions = runner->kernels->name;
+    runner->facts.layers = config->layers;
+    runner->facts.vocabulary = config->vocabulary;
+    runner->facts.context = runner->limits.positions;
+    runner->facts.sizes =
+        (aegis_runner_sizes){.weights = partition->pinned_bytes,
+                             .cache = aegis_forward_cache_bytes(config, &runner->limits),
+                             .heap = runner->weights.vector_bytes +
+                                     partition->piece_capacity * sizeof *partition->pieces};
+    aegis_runner_measure(runner, &runner->facts.sizes.crossing, &runner->facts.sizes.working);
+    while (runner->facts.pieces < partition->piece_count &&
+           partition->pieces[runner->facts.pieces].unit <= runner->weights.head.unit) {
+        runner->facts.pieces++;
+    }
+}
+
+aegis_status aegis_runner_open(const char *folder,
+                               uint32_t context,
+                               const aegis_allocator *allocator,
+                               aegis_runner **ret_runner,
+                               aegis_error *err)
+{
+    aegis_runner *runner = aegis_allocate_zeroed(allocator, 1, sizeof *runner);
+    aegis_graph_loaded *loaded = NULL;
+    if (runner == NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for a runner");
+    }
+    runner->allocator = *allocator;
+    runner->kernels = aegis_kernels_choose();
+    aegis_status status = aegis_graph_load(folder, allocator, &loaded, err);
+    if (status == AEGIS_OK) {
+        status = aegis_graph_validate(&loaded, &runner->graph, err);
+        aegis_graph_loaded_free(loaded);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_weights_init(&runner->weights, runner->graph, allocator, err);
+    }
+    if (status == AEGIS_OK) {
+        status = set_context(runner, context, err);
+    }
+    if (status == AEGIS_OK) {
+        status = plan(runner, err);
+    }
+    if (status == AEGIS_OK) {
+        set_facts(runner);
+        status = make_hash(runner, folder, err);
+    }
+    if (status != AEGIS_OK) {
+        aegis_runner_close(runner);
+        return status;
+    }
+    *ret_runner = runner;
+    return AEGIS_OK;
+}
+
+/* What is left of the forward pass's own mapping after the arrays have places of their own: the
+ * frequencies, which are computed once. */
+static aegis_status keep_frequencies(aegis_runner *runner, aegis_error *err)
+{
+    aegis_forward *forward = runner->forward;
+    const uint32_t half = runner->weights.config->head_width / 2 + 1;
+    runner->frequencies = aegis_allocate_zeroed(&runner->allocator, half, sizeof(float));
+    if (runner->frequencies == NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for %u angles", half);
+    }
+    memcpy(runner->frequencies, forward->frequencies, half * sizeof(float));
+    forward->frequencies = runner->frequencies;
+    aegis_pages_unmap(forward->work, forward->work_bytes);
+    forward->work = NULL;
+    return AEGIS_OK;
+}
+
+aegis_status aegis_runner_load(aegis_runner *runner, aegis_error *err)
+{
+    aegis_status status = aegis_weights_load(&runner->weights, runner->partition, READ_THREADS,
+                                             AEGIS_RUNNER_TILE_BYTES, err);
+    if (status == AEGIS_OK) {
+        status = aegis_compute_pool_create(1, &runner->allocator, &runner->pool, err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_forward_create(&runner->weights, runner->kernels, runner->pool,
+                                      &runner->limits, &runner->allocator, &runner->forward, err);
+    }
+    return status == AEGIS_OK ? keep_frequencies(runner, err) : status;
+}
+
+void aegis_runner_close(aegis_runner *runner)
+{
+    if (runner == NULL) {
+        return;
+    }
+    const aegis_allocator allocator = runner->allocator;
+    if (runner->moved) { /* they are somebody else's */
+        runner->weights.pinned = NULL;
+        runner->forward->cache = NULL;
+    }
+    const uint32_t half =
+        runner->weights.config != NULL ? runner->weights.config->head_width / 2 + 1 : 0;
+    aegis_deallocate(&allocator, runner->frequencies, half, sizeof(float));
+    aegis_forward_destroy(runner->forward);
+    aegis_compute_pool_destroy(runner->pool);
+    aegis_weights_finish(&runner->weights);
+    aegis_partition_free(runner->partition);
+    aegis_graph_free(runner->graph);
+    aegis_deallocate(&allocator, runner, 1, sizeof *runner);
+}
+
+const aegis_runner_facts *aegis_runner_about(const aegis_runner *runner)
+{
+    return &runner->facts;
+}
+
+bool aegis_runner_is_end(const aegis_runner *runner, uint32_t token)
+{
+    const aegis_model_config *config = runner->weights.config;
+    for (uint32_t e = 0; e < config->eos_count; e++) {
+        if (config->eos_tokens[e] == token) {
+            return true;
+        }
+    }
+    return false;
+}

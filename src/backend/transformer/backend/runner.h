@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_TRANSFORMER_RUNNER_H
+#define AEGIS_TRANSFORMER_RUNNER_H
+
+/*
+ * One sequence of one resident model, a token at a time, on the calling thread alone, in memory
+ * that can be moved to planned addresses. A step is cut into pieces (runs of rows of a matrix) of
+ * at most AEGIS_RUNNER_TILE_BYTES; what lies between two of them is the unit of ending it part-way.
+ *
+ * The bits are those of the engine: sums do not depend on the pieces.
+ *
+ * Beside aegisrt/backend.h there is a second aegis_model_config (model/config.h); only runner*.c
+ * see that one.
+ */
+
+#include <aegisrt/allocator.h>
+#include <aegisrt/error.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define AEGIS_RUNNER_TILE_BYTES ((uint64_t)512 << 10)
+
+typedef struct aegis_runner aegis_runner;
+
+/* What the memory limit of a model is held against before any weights are read. */
+typedef struct aegis_runner_sizes {
+    uint64_t weights;  /* matrices */
+    uint64_t cache;    /* keys and values of the whole context */
+    uint64_t crossing; /* read behind a cut that it was written before */
+    uint64_t working;  /* dead at every cut */
+    uint64_t heap;     /* norms, biases, scales, tables */
+} aegis_runner_sizes;
+
+typedef struct aegis_runner_facts {
+    const char *architecture; /* "llama"; static */
+    const char *dtype;        /* of the head; static */
+    const char *instructions; /* static */
+    uint32_t layers, vocabulary, context;
+    uint32_t pieces; /* of a step */
+    char hash[65];   /* over config.json and the files of the weights */
+    aegis_runner_sizes sizes;
+} aegis_runner_facts;
+
+/*
+ * Reads and checks the headers in `folder`. `context` 0: 1024 positions, or what the model can.
+ * NOT_FOUND, PARSE, CONFIG (a context that the model cannot), UNSUPPORTED, IO, PERMISSION,
+ * NO_MEMORY.
+ */
+aegis_status aegis_runner_open(const char *folder,
+                               uint32_t context,
+                               const aegis_allocator *allocator,
+                               aegis_runner **ret_runner,
+                               aegis_error *err);
+/* Reads the weights into memory of its own; the cache and the rest lie there too. IO, NO_MEMORY. */
+aegis_status aegis_runner_load(aegis_runner *runner, aegis_error *err);
+/* NULL is fine. */
+void aegis_runner_close(aegis_runner *runner);
+
+const aegis_runner_facts *aegis_runner_about(const aegis_runner *runner);
+/* Whether the model ends a text with this token. */
+bool aegis_runner_is_end(const aegis_runner *runner, uint32_t token);
+/* Whether a step can be cut before piece `piece`: between two blocks, before the head, and between
+ * two pieces of the head. Tensors that cross there, and their bytes. */
+bool aegis_runner_can_cut(const aegis_runner *runner,
+                          uint32_t piece,
+                          uint32_t *ret_tensors,
+                          uint64_t *ret_bytes);
+/* The block that `piece` belongs to; the number of layers for the head. */
+uint32_t aegis_runner_block_of(const aegis_runner *runner, uint32_t piece);
+
+/* Moves the weights to `weights` and the cache, without its contents, to `cache`, both aligned to
+ * 64; memory of its own goes back as it is copied, so that hardly anything is there twice. */
+void aegis_runner_move(aegis_runner *runner, void *weights, void *cache);
+/* Where the next piece computes: areas of sizes.crossing and sizes.working, aligned to 64, and
+ * room for `vocabulary` logits. */
+void aegis_runner_bind(aegis_runner *runner, void *crossing, void *working, float *logits);
+/* Touches the whole cache, with small numbers. */
+void aegis_runner_fill_cache(aegis_runner *runner);
+
+/* Begins the step of `token` at `position`; a step that was begun before is given up.
+ * INVALID_ARGUMENT (outside of the vocabulary or the context). */
+aegis_status
+aegis_runner_begin(aegis_runner *runner, uint32_t token, uint32_t position, aegis_error *err);
+/* Goes on up to piece `until`. */
+aegis_status aegis_runner_run(aegis_runner *runner, uint32_t until, aegis_error *err);
+/* At a cut: keeps where the step stands, and goes back to where it stood. */
+void aegis_runner_save(aegis_runner *runner);
+void aegis_runner_restore(aegis_runner *runner);
+/* The token with the largest logit. After the last piece. */
+uint32_t aegis_runner_choose(const aegis_runner *runner);
+
+#endif

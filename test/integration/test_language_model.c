@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A made-up transformer that generates in the background beside a model with a deadline, admitted
+ * and run; and SmolLM2, when it is there, against the tokens of the reference. */
+#include "system_test.h"
+
+#include <aegisrt/transformer.h>
+
+static char folder[] = "/tmp/aegisrt-language-run-XXXXXX";
+static char spinner[64], made[64];
+
+static const char spinner_text[] =
+    "{\"inputs\":[{\"name\":\"x\",\"dtype\":\"f32\",\"shape\":[4]}],"
+    "\"outputs\":[{\"name\":\"y\",\"dtype\":\"f32\",\"shape\":[4]}],"
+    "\"segments\":[[{\"alloc\":1024},{\"spin\":\"2ms\"},{\"free\":0}]]}";
+
+static void workload_text(char *text, size_t size, const char *cuts, const char *more)
+{
+    snprintf(text, size,
+             "[device]\nkind = \"host\"\nmemory = \"64MiB\"\nlanes = 1\n"
+             "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 4\n"
+             "[[model]]\nname = \"detector\"\npath = \"%s\"\nbackend = \"null\"\n"
+             "period = \"200ms\"\nmargin = 2.0\nconfidence = 0.9\noverrun = \"report\"\n"
+             "[[model]]\nname = \"writer\"\npath = \"%s\"\nbackend = \"transformer\"\n"
+             "inputs = { tokens = [5] }\nsource = \"random(0, 300)\"\ncontext = 64\n"
+             "class = \"background\"\nmargin = 2.0\nconfidence = 0.9\noverrun = \"report\"\n"
+             "cuts = %s\n%s",
+             spinner, made, cuts, more);
+}
+
+static void a_writer_uses_the_slack(void **state)
+{
+    (void)state;
+    static const char *const cuts[] = {"\"none\"", "4"};
+    for (size_t c = 0; c < 2; c++) {
+        char text[2048];
+        running r;
+        aegis_error err = {0};
+        size_t count;
+        workload_text(text, sizeof text, cuts[c], "at_end = \"restart\"\n");
+        prepare(&r, text, (aegis_system_options){0});
+        const aegis_system_model *models = aegis_system_models(r.system, &count);
+        assert_int_equal(count, 2);
+        assert_true(models[0].admitted && models[1].admitted);
+        assert_true(c == 0 ? models[1].segments == 1 : models[1].segments > 1);
+        check(aegis_system_start(r.system, &err), &err);
+        for (int turn = 0; turn < 60 && metrics_of(&r, 1).counters.completed < 200; turn++) {
+            let_run(0.25);
+        }
+        check(aegis_system_stop(r.system, &err), &err);
+        const aegis_model_metrics detector = metrics_of(&r, 0), writer = metrics_of(&r, 1);
+        numbers_add_up(&detector.counters);
+        numbers_add_up(&writer.counters);
+        assert_int_equal(detector.counters.unexcused, 0);
+        assert_true(writer.counters.completed >= 200); /* past the end of its context */
+        const aegis_replay_result result = replay(&r);
+        assert_int_equal(result.identical, result.decisions);
+        tear_down(&r);
+    }
+}
+
+static void keys_of_language_models_are_theirs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more, *words;
+    } cases[] = {
+        {"at_end = \"stop\"\nseed = 1\n[[model]]\nname = \"b\"\npath = \"/\"\nbackend = \"null\"\n"
+         "period = \"1s\"\ncontext = 8\n",
+         "is for language models"},
+        {"at_end = \"never\"\n", "at_end"},
+    };
+    const aegis_allocator allocator = aegis_allocator_default();
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        char text[2048];
+        aegis_error err = {0};
+        aegis_workload *workload = NULL;
+        workload_text(text, sizeof text, "2", cases[c].more);
+        assert_int_equal(
+            aegis_workload_parse(text, strlen(text), "test.toml", &allocator, &workload, &err),
+            AEGIS_ERROR_CONFIG);
+        assert_non_null(strstr(err.message, cases[c].words));
+    }
+}
+
+static void smollm2_makes_the_tokens_of_the_reference(void **state)
+{
+    (void)state;
+    static const int64_t prompt[] = {504, 5575, 7999, 260, 2399, 282};
+    /* test/fixtures/smollm2_greedy.json */
+    static const int64_t wanted[] = {260, 2240, 282, 1315, 17236, 28,    837, 357,
+                                     436, 1137, 288, 325,  253,   10364, 282, 1109};
+    char path[512];
+    snprintf(path, sizeof path, "%s/models/smollm2-135m", source_dir());
+    if (access(path, R_OK) != 0) {
+        printf("skipped: %s is not there; run make models\n", path);
+        skip();
+    }
+    const aegis_allocator allocator = aegis_allocator_default();
+    const aegis_backend_config runtime = {.runtime = "transformer", .consumer = "test"};
+    const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {6}};
+    const aegis_model_config config = {
+        .name = "writer", .path = path, .inputs = &shape, .input_count = 1, .context_tokens = 64};
+    aegis_backend *backend = NULL;
+    aegis_model *model = NULL;
+    aegis_error err = {0};
+    void *data = NULL;
+    uint64_t size;
+    check(aegis_backend_create(&runtime, NULL, &allocator, &backend, &err), &err);
+    check(aegis_model_open(backend, &config, &model, &err), &err);
+    check(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
+    memcpy(data, prompt, sizeof prompt);
+    for (int i = 0; i < 6 + 15; i++) {
+        check(aegis_model_execute(model, 0, 0, NULL, &err), &err);
+        aegis_model_commit(model);
+        check(aegis_model_output(model, 0, "token", &data, &size, &err), &err);
+        assert_int_equal(*(int64_t *)data, i < 5 ? prompt[i + 1] : wanted[i - 5]);
+    }
+    aegis_model_close(model);
+    aegis_backend_destroy(backend);
+}
+
+static int make_models(void **state)
+{
+    (void)state;
+    aegis_error err = {0};
+    if (mkdtemp(folder) == NULL) {
+        return -1;
+    }
+    snprintf(spinner, sizeof spinner, "%s/spinner.null", folder);
+    snprintf(made, sizeof made, "%s/made", folder);
+    FILE *file = fopen(spinner, "w");
+    if (file == NULL || fputs(spinner_text, file) < 0 || fclose(file) != 0) {
+        return -1;
+    }
+    return aegis_transformer_synthesize(made, "llama-tiny", "f16", 5, &err) == AEGIS_OK ? 0 : -1;
+}
+
+static int remove_models(void **state)
+{
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_writer_uses_the_slack),
+        cmocka_unit_test(keys_of_language_models_are_theirs),
+        cmocka_unit_test(smollm2_makes_the_tokens_of_the_reference),
+    };
+    return cmocka_run_group_tests(tests, make_models, remove_models);
+}
