@@ -43,8 +43,9 @@ static void multiply(const bed *all, const product *one, const uint8_t *weights,
                                   .outputs = one->outputs,
                                   .count = by_rows ? one->outputs : one->inputs};
     const aegis_rows x = {all->x, one->inputs}, y = {all->y, one->outputs};
-    for (uint32_t at = 0; at < one->outputs; at += 64) {
-        const uint32_t end = at + 64 < one->outputs ? at + 64 : one->outputs;
+    const uint32_t step = by_rows || rows > 1 ? 64 : 256; /* a claim, as in product.c */
+    for (uint32_t at = 0; at < one->outputs; at += step) {
+        const uint32_t end = at + step < one->outputs ? at + step : one->outputs;
         if (by_rows) {
             all->kernels->rows(&run, at, end, x, rows, y);
         } else {

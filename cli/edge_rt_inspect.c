@@ -143,6 +143,23 @@ static json_t *survey_json(const survey *all)
     return root;
 }
 
+/* Blocks behind `first` that are as it is, itself included; 1 for other layers. */
+static uint32_t alike(const survey *all, uint32_t first)
+{
+    aegis_transformer_layer one, other;
+    const uint32_t layers = aegis_transformer_planned_layers(all->engine);
+    uint32_t count = 1;
+    aegis_transformer_planned_layer(all->engine, first, &one);
+    for (; strcmp(one.kind, "block") == 0 && first + count < layers; count++) {
+        aegis_transformer_planned_layer(all->engine, first + count, &other);
+        if (strcmp(other.kind, one.kind) != 0 || strcmp(other.dtype, one.dtype) != 0 ||
+            other.bytes != one.bytes || other.tensors != one.tensors) {
+            break;
+        }
+    }
+    return count;
+}
+
 static int print_layers(const survey *all)
 {
     char bytes[CLI_TEXT_BYTES], whole[CLI_TEXT_BYTES], cache[CLI_TEXT_BYTES], least[CLI_TEXT_BYTES];
@@ -156,10 +173,14 @@ static int print_layers(const survey *all)
            info->vocabulary, info->context_tokens, cli_size(info->memory.cache, cache),
            cli_size(info->memory.least, least));
     cli_table *table = cli_table_create("layer|dtype|>tensors|>bytes");
-    for (uint32_t l = 0; l < aegis_transformer_planned_layers(all->engine); l++) {
+    for (uint32_t l = 0, count; l < aegis_transformer_planned_layers(all->engine); l += count) {
         aegis_transformer_layer layer;
         aegis_transformer_planned_layer(all->engine, l, &layer);
-        if (strcmp(layer.kind, "block") == 0) {
+        count = alike(all, l);
+        if (count > 1) {
+            cli_table_cell(table, CLI_PLAIN, "blocks %u to %u, each", layer.block,
+                           layer.block + count - 1);
+        } else if (strcmp(layer.kind, "block") == 0) {
             cli_table_cell(table, CLI_PLAIN, "%s %u", layer.kind, layer.block);
         } else {
             cli_table_cell(table, CLI_PLAIN, "%s%s", layer.kind,

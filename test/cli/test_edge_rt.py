@@ -208,7 +208,7 @@ class EdgeRt(support.CommandTest):
         self.assertTrue(picture.startswith("<svg") and picture.endswith("</svg>\n"))
         self.assertIn("refused", picture)
         out, _ = self.expect(0, "inspect", "--synthetic", "llama-tiny")
-        for word in STRATEGIES + ("block 2", "least budget"):
+        for word in STRATEGIES + ("blocks 0 to 2, each", "least budget"):
             self.assertIn(word, out)
 
     def test_status_contract(self):

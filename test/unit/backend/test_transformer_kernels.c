@@ -76,10 +76,9 @@ static void run_set(
     }
 }
 
-static void check_product(aegis_dtype type, aegis_matrix_layout layout, shape s)
+static void check_product(aegis_dtype type, aegis_matrix_layout layout, shape s, uint32_t rows)
 {
     const size_t count = (size_t)s.inputs * s.outputs;
-    const uint32_t rows = 37;
     float *values = malloc(count * sizeof *values), *x = malloc(rows * s.inputs * sizeof *x);
     float *scale = malloc(s.outputs * sizeof *scale), *wide = malloc(count * sizeof *wide);
     float *y = malloc(rows * s.outputs * sizeof *y), *one = malloc(rows * s.outputs * sizeof *one);
@@ -139,8 +138,22 @@ static void products_are_right_and_equal_in_every_set(void **state)
     (void)state;
     for (size_t t = 0; t < AEGIS_ARRAY_LENGTH(types); t++) {
         for (size_t s = 0; s < AEGIS_ARRAY_LENGTH(shapes); s++) {
-            check_product(types[t], AEGIS_LAYOUT_ROWS, shapes[s]);
-            check_product(types[t], AEGIS_LAYOUT_COLUMNS, shapes[s]);
+            check_product(types[t], AEGIS_LAYOUT_ROWS, shapes[s], 37);
+            check_product(types[t], AEGIS_LAYOUT_COLUMNS, shapes[s], 37);
+        }
+    }
+}
+
+/* Each number of rows is made up of other tiles; more inputs than a widened block has, and several
+ * blocks of outputs with a rest. */
+static void any_number_of_rows_gives_equal_bits(void **state)
+{
+    (void)state;
+    const shape wide = {150, 213};
+    for (uint32_t rows = 1; rows <= 14; rows++) {
+        for (size_t t = 0; t < AEGIS_ARRAY_LENGTH(types); t++) {
+            check_product(types[t], AEGIS_LAYOUT_ROWS, wide, rows);
+            check_product(types[t], AEGIS_LAYOUT_COLUMNS, wide, rows);
         }
     }
 }
@@ -345,6 +358,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_right_and_equal_in_every_set),
+        cmocka_unit_test(any_number_of_rows_gives_equal_bits),
         cmocka_unit_test(runs_join_to_the_whole),
         cmocka_unit_test(halves_round_as_the_hardware_does),
         cmocka_unit_test(vectors_agree),

@@ -15,6 +15,7 @@
 #define TILE_OUTPUTS 2
 #define TILE_ROWS 2
 #define TILE_VECTORS 2
+#define COLUMN_ROWS 2
 
 typedef struct lanes {
     __m256 low, high;

@@ -15,6 +15,7 @@
 #define TILE_OUTPUTS 4
 #define TILE_ROWS 4
 #define TILE_VECTORS 4
+#define COLUMN_ROWS 6
 
 typedef __m512 lanes;
 

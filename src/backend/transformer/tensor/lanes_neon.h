@@ -15,6 +15,7 @@
 #define TILE_OUTPUTS 2
 #define TILE_ROWS 2
 #define TILE_VECTORS 1
+#define COLUMN_ROWS 4
 
 typedef struct lanes {
     float32x4_t a, b, c, d;

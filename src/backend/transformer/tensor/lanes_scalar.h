@@ -14,6 +14,7 @@
 #define TILE_OUTPUTS 1
 #define TILE_ROWS 1
 #define TILE_VECTORS 1
+#define COLUMN_ROWS 1
 
 typedef struct lanes {
     float at[16];

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/transformer/tensor/product.h"
 
+#include "base/base.h"
+
 #include <assert.h>
 
 /* Weights of one claim: a few microseconds of memory traffic. */
@@ -8,6 +10,11 @@
 /* Outputs of one claim in the COLUMNS layout, in bytes of a stored row: whole cache lines, few
  * enough that small matrices still give every thread several claims. */
 #define CLAIM_COLUMN_BYTES 256
+/* With one row of x there is no more work than reading: longer pieces of stored rows, which the
+ * processor fetches ahead of, but still a few claims for every thread. */
+#define STREAM_COLUMN_BYTES 1024
+#define STREAM_CLAIMS 2
+#define CACHE_LINE 64
 #define STEP_OUTPUTS 4 /* tiles stay whole */
 
 typedef struct share {
@@ -28,12 +35,23 @@ static uint32_t end_output(const aegis_weight_run *run)
     return run->layout == AEGIS_LAYOUT_ROWS ? run->first + run->count : run->outputs;
 }
 
-static uint32_t step_of(const aegis_weight_run *run)
+/* Outputs of a claim for one row of x in the COLUMNS layout: equal shares for the threads. */
+static uint32_t stream_step(uint64_t row_bytes, uint64_t element, uint32_t threads)
+{
+    uint64_t claims = (row_bytes + STREAM_COLUMN_BYTES - 1) / STREAM_COLUMN_BYTES;
+    claims = claims < STREAM_CLAIMS * threads ? STREAM_CLAIMS * threads : claims;
+    claims = (claims + threads - 1) / threads * threads;
+    const uint64_t bytes = aegis_align_up((row_bytes + claims - 1) / claims, CACHE_LINE);
+    return (uint32_t)(bytes / element);
+}
+
+static uint32_t step_of(const aegis_weight_run *run, uint32_t rows, uint32_t threads)
 {
     uint64_t element = aegis_dtype_bytes(run->type), step;
     assert(element > 0 && run->inputs > 0); /* a validated graph has nothing else */
     if (run->layout == AEGIS_LAYOUT_COLUMNS) {
-        return (uint32_t)(CLAIM_COLUMN_BYTES / element);
+        return rows == 1 ? stream_step(run->outputs * element, element, threads)
+                         : (uint32_t)(CLAIM_COLUMN_BYTES / element);
     }
     step = CLAIM_BYTES / (run->inputs * element);
     step = step / STEP_OUTPUTS * STEP_OUTPUTS;
@@ -67,10 +85,11 @@ void aegis_products_run(const aegis_kernels *kernels,
                         uint32_t count,
                         uint32_t rows)
 {
+    const uint32_t threads = aegis_compute_pool_threads(pool);
     share all = {.kernels = kernels, .products = products, .count = count, .rows = rows};
     for (uint32_t p = 0; p < count; p++) {
         uint32_t outputs = end_output(&products[p].run) - first_output(&products[p].run);
-        all.step[p] = step_of(&products[p].run);
+        all.step[p] = step_of(&products[p].run, rows, threads);
         all.begin[p + 1] = all.begin[p] + (outputs + all.step[p] - 1) / all.step[p];
     }
     aegis_compute_pool_run(pool, all.begin[count], run_chunk, &all);

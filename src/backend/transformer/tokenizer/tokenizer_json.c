@@ -69,7 +69,6 @@ static aegis_status read_component(slot_reader *self, aegis_error *err);
 static aegis_status read_parts(slot_reader *self, aegis_error *err)
 {
     aegis_json_pull *pull = &self->reader->pull;
-    component *outer = self->now;
     bool more;
     aegis_status status = aegis_json_pull_array(pull, err);
     while (status == AEGIS_OK) {
@@ -79,7 +78,6 @@ static aegis_status read_parts(slot_reader *self, aegis_error *err)
         }
         status = read_component(self, err);
     }
-    self->now = outer;
     return status;
 }
 
@@ -130,6 +128,7 @@ static aegis_status read_component(slot_reader *self, aegis_error *err)
 {
     aegis_json_pull *pull = &self->reader->pull;
     component now = {.prefix_space = false, .use_regex = true};
+    component *outer = self->now;
     aegis_json_kind kind;
     aegis_status status = aegis_json_pull_peek(pull, &kind, err);
     now.line = pull->line;
@@ -139,7 +138,7 @@ static aegis_status read_component(slot_reader *self, aegis_error *err)
         status = aegis_tokenizer_keys(pull, &self->reader->tokenizer->allocator,
                                       read_component_member, self, err);
     }
-    self->now = NULL;
+    self->now = outer; /* `now` ends here; the parts of a Sequence are members of `outer` */
     if (status == AEGIS_OK && strcmp(now.type, "Sequence") != 0) {
         status = self->accept(self, &now, err);
         if (status == AEGIS_OK && now.strange[0] != '\0') {
