@@ -184,7 +184,7 @@ workload_text(const char *policy, const char *schedule, const char *model, const
         "period = \"200ms\"\ndeadline = \"110ms\"\npriority = 1\nconfidence = 0.9\n"
         "samples = 100\noverrun = \"report\"\n"
         "[[model]]\nname = \"long\"\npath = \"%s/long.null\"\nbackend = \"null\"\n"
-        "period = \"600ms\"\noffset = \"192ms\"\npriority = 2\nconfidence = 0.9\nsamples = 100\n"
+        "period = \"600ms\"\noffset = \"199ms\"\npriority = 2\nconfidence = 0.9\nsamples = 100\n"
         "overrun = \"%s\"\n%s",
         policy, schedule, folder, folder, overrun, model);
     return text;
