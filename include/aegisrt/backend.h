@@ -112,6 +112,15 @@ typedef struct aegis_source {
     const char *path;
 } aegis_source;
 
+/** Where the weights are between runs. */
+typedef enum aegis_residency {
+    AEGIS_RESIDENT = 0, /**< in memory as long as the model is open */
+    AEGIS_PAGED         /**< in a file of the cache; read in before a run that does not find them in
+                             the paged region of its lane, which all paged models of the lane share.
+                             Reading is part of the execution, and is measured and bounded with it
+                             as if it were always necessary */
+} aegis_residency;
+
 typedef struct aegis_model_config {
     const char *name;
     const char *path;
@@ -133,6 +142,9 @@ typedef struct aegis_model_config {
      * ascending; NULL: the model is one segment. Borrowed for the call. */
     const uint32_t *cuts;
     size_t cut_count;
+    aegis_residency residency; /**< PAGED: UNSUPPORTED where the backend cannot, and together with
+                                    cuts: another model could overwrite the weights between two
+                                    segments */
     uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
                                   what the model can. Other runtimes pass it over */
     bool stop_at_end;        /**< of a language model: behind the end of its text or context jobs do
@@ -220,6 +232,10 @@ typedef struct aegis_model_placement {
         *binding;     /**< in the order of the model's lifetimes; borrowed until close */
     void *spill_base; /**< of the lane */
     uint64_t spill_bytes;
+    const void **paged_resident; /**< whose weights lie in the lane's paged region: one word for all
+                                      paged models of a lane, NULL at first. They alone write it, on
+                                      the lane or while it rests. NULL: weights are read before
+                                      every run. Borrowed until close */
 } aegis_model_placement;
 
 /** Moves the model into the arena: weights, pre-packed copies, state and inputs at planned
@@ -273,6 +289,10 @@ typedef struct aegis_model_spill {
     uint64_t expected_bytes, asked_bytes;
 } aegis_model_spill;
 void aegis_model_last_spill(const aegis_model *model, aegis_model_spill *ret_spill);
+
+/** Bytes of weights that were read in before the last run; 0: they were there, or the model is not
+ * paged. Of the stream's thread, or when idle. */
+uint64_t aegis_model_last_paged_bytes(const aegis_model *model);
 
 #ifdef __cplusplus
 }

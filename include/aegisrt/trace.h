@@ -80,6 +80,9 @@ typedef enum aegis_trace_kind {
     /* execution, written by lanes */
     /** model, job, lane; a segment, b start, c end, d status */
     AEGIS_TRACE_EXECUTE = 32,
+    /** model, job, lane; weights of a paged model were read in, within the EXECUTE that ends now;
+     * a segment, b bytes */
+    AEGIS_TRACE_PAGE_IN = 33,
     /* admission and life cycle */
     /** model; a step 1..9, b status, c duration ns */
     AEGIS_TRACE_ADMISSION_STEP = 48,

@@ -239,6 +239,28 @@ static aegis_status check_config(const aegis_model_config *config, aegis_error *
     return check_inputs(config, err);
 }
 
+static aegis_status
+check_residency(const aegis_backend *backend, const aegis_model_config *config, aegis_error *err)
+{
+    if (config->residency == AEGIS_RESIDENT) {
+        return AEGIS_OK;
+    }
+    if (backend->ops->last_paged_bytes == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "model '%s': models of backend '%s' cannot be paged; make it "
+                               "resident",
+                               config->name, backend->ops->name);
+    }
+    if (config->cuts != NULL && config->cut_count > 0) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "model '%s' is paged and cannot be cut: between two of its segments "
+                               "another paged model could overwrite its weights; make it resident, "
+                               "or leave it whole",
+                               config->name);
+    }
+    return AEGIS_OK;
+}
+
 aegis_status aegis_model_open(aegis_backend *backend,
                               const aegis_model_config *config,
                               aegis_model **ret_model,
@@ -248,6 +270,9 @@ aegis_status aegis_model_open(aegis_backend *backend,
         return invalid(err, AEGIS_HERE(COMPONENT), "opening a model needs a backend and a result");
     }
     aegis_status status = check_config(config, err);
+    if (status == AEGIS_OK) {
+        status = check_residency(backend, config, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }
@@ -554,4 +579,9 @@ void aegis_model_commit(aegis_model *model)
 void aegis_model_last_spill(const aegis_model *model, aegis_model_spill *ret_spill)
 {
     model->ops->last_spill(model->self, ret_spill);
+}
+
+uint64_t aegis_model_last_paged_bytes(const aegis_model *model)
+{
+    return model->ops->last_paged_bytes != NULL ? model->ops->last_paged_bytes(model->self) : 0;
 }

@@ -63,6 +63,7 @@ static const sentence sentences[] = {
     {AEGIS_TRACE_LANE_WHOLE, AEGIS_WHY_NONE, "the proofs of lane $l hold again since $1t"},
     {AEGIS_TRACE_IDLE_UNTIL, AEGIS_WHY_NONE, "lane $l waits from $t until $1t because $w"},
     {AEGIS_TRACE_EXECUTE, AEGIS_WHY_NONE, "$j segment $1n ran$o from $2t to $3t, status $4s"},
+    {AEGIS_TRACE_PAGE_IN, AEGIS_WHY_NONE, "$j read $2b of its weights in$o before it ran; it ended at $t"},
     {AEGIS_TRACE_ADMISSION_STEP, AEGIS_WHY_NONE,
      "admission of $m, step $1n ($1a), ended at $t after $3d, status $2s"},
     {AEGIS_TRACE_ADMITTED, AEGIS_WHY_BACKGROUND,

@@ -50,6 +50,7 @@ static const kind_info kinds[] = {
     {AEGIS_TRACE_LANE_WHOLE, "lane-whole", {NUMBER("since_ns")}},
     {AEGIS_TRACE_IDLE_UNTIL, "idle-until", {NUMBER("when_ns")}},
     {AEGIS_TRACE_EXECUTE, "execute", {RUN_OPERANDS}},
+    {AEGIS_TRACE_PAGE_IN, "page-in", {NUMBER("segment"), NUMBER("bytes")}},
     {AEGIS_TRACE_ADMISSION_STEP, "admission-step",
      {NUMBER("step"), STATUS, NUMBER("duration_ns")}},
     {AEGIS_TRACE_ADMITTED, "admitted",

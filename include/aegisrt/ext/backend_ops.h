@@ -66,6 +66,8 @@ typedef struct aegis_backend_ops {
                                    const aegis_cut_candidate **ret_candidates,
                                    size_t *ret_count,
                                    aegis_error *err);
+    /** Optional (NULL): models of this backend cannot be paged. */
+    uint64_t (*last_paged_bytes)(void *model);
 } aegis_backend_ops;
 
 /** Wraps an implementation. Takes `self`. INVALID_ARGUMENT when version or entries are missing. */
