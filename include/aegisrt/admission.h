@@ -174,6 +174,15 @@ aegis_status aegis_admission_test(aegis_analysis analysis,
                                   const aegis_allocator *allocator,
                                   aegis_admission_result *ret_result,
                                   aegis_error *err);
+/** The verdict of the same test alone: it stops at the first miss and computes no responses that
+ * the verdict does not need. Statuses as above. */
+aegis_status aegis_admission_decide(aegis_analysis analysis,
+                                    const aegis_task *tasks,
+                                    size_t count,
+                                    const aegis_admission_limits *limits,
+                                    const aegis_allocator *allocator,
+                                    aegis_admission_verdict *ret_verdict,
+                                    aegis_error *err);
 /** Frees what the result owns and clears it. A cleared or zeroed one is fine. */
 void aegis_admission_result_finish(aegis_admission_result *result,
                                    const aegis_allocator *allocator);

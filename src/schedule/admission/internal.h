@@ -323,6 +323,7 @@ aegis_outcome aegis_admission_run_test(aegis_analysis_run *run, aegis_admission_
 /* The jobs of result->violation_at. */
 aegis_outcome aegis_witness_build(const aegis_analysis_run *run, aegis_admission_result *result);
 /* The verdict alone. */
-aegis_outcome aegis_admission_decide(aegis_analysis_run *run, aegis_admission_verdict *ret_verdict);
+aegis_outcome aegis_admission_run_decide(aegis_analysis_run *run,
+                                         aegis_admission_verdict *ret_verdict);
 
 #endif

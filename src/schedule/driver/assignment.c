@@ -75,32 +75,83 @@ static void order_by_use(aegis_assignment *w)
     }
 }
 
-static aegis_status first_fit_decreasing(aegis_assignment *w, bool *ret_fits, aegis_error *err)
+/* Puts candidate i on the first lane that holds with it; leaves it unplaced otherwise. Where the
+ * present lanes are those of first fit, a lane that lost nobody refuses again whom it refused, and
+ * one that gained nobody takes again whom it has. */
+static aegis_status
+place_first_fit(aegis_assignment *w, size_t i, bool *ret_placed, aegis_error *err)
 {
-    aegis_refusal unused = {0};
-    *ret_fits = true;
-    for (size_t i = 0; i < w->count; i++) {
-        bool held = w->candidates[i].fixed || w->candidates[i].pinned >= 0;
-        w->lane_of[i] = !held                          ? -1
-                        : w->candidates[i].pinned >= 0 ? w->candidates[i].pinned
-                                                       : (int)w->candidates[i].policy.lane;
+    bool known = w->stands && i + 1 < w->count;
+    uint16_t present = w->candidates[i].policy.lane;
+    *ret_placed = false;
+    for (uint16_t lane = 0; lane < w->lanes && !*ret_placed; lane++) {
+        aegis_status status = AEGIS_OK;
+        if (known && lane < present && !w->lost[lane]) {
+            continue;
+        }
+        w->lane_of[i] = lane;
+        *ret_placed = known && lane == present && !w->gained[lane];
+        if (!*ret_placed) {
+            status = aegis_lane_decide(w, lane, ret_placed, err);
+        }
+        if (status != AEGIS_OK) {
+            return status;
+        }
+        bool moves = !known || lane != present;
+        w->gained[lane] = w->gained[lane] || (*ret_placed && moves);
+        w->lost[present] = w->lost[present] || (*ret_placed && known && moves);
+        w->lane_of[i] = *ret_placed ? (int)lane : -1;
     }
+    return AEGIS_OK;
+}
+
+/* The responses that the candidates carry are those of the last test of their lane, which may have
+ * been one with fewer models, or none. */
+static aegis_status prove_all(aegis_assignment *w, bool *ret_fits, aegis_error *err)
+{
+    w->steps = ANALYSIS_STEPS;
+    *ret_fits = true;
     for (uint16_t lane = 0; lane < w->lanes && *ret_fits; lane++) {
         aegis_status status = aegis_lane_test(w, lane, ret_fits, NULL, err);
         if (status != AEGIS_OK) {
             return status;
         }
     }
+    return AEGIS_OK;
+}
+
+static aegis_status first_fit_decreasing(aegis_assignment *w, bool *ret_fits, aegis_error *err)
+{
+    *ret_fits = true;
+    memset(w->gained, 0, sizeof w->gained);
+    memset(w->lost, 0, sizeof w->lost);
+    for (size_t i = 0; i < w->count; i++) {
+        bool held = w->candidates[i].fixed || w->candidates[i].pinned >= 0;
+        w->lane_of[i] = !held                          ? -1
+                        : w->candidates[i].pinned >= 0 ? w->candidates[i].pinned
+                                                       : (int)w->candidates[i].policy.lane;
+    }
+    if (w->candidates[w->count - 1].pinned >= 0) {
+        w->gained[w->candidates[w->count - 1].pinned] = true;
+    }
+    for (uint16_t lane = 0; lane < w->lanes && *ret_fits; lane++) {
+        aegis_status status = AEGIS_OK;
+        if (!w->stands || w->gained[lane]) {
+            status = aegis_lane_decide(w, lane, ret_fits, err);
+        }
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
     for (size_t k = 0; k < w->count && *ret_fits; k++) {
-        size_t i = w->by_use[k];
-        if (w->lane_of[i] < 0) {
-            aegis_status status = place(w, i, ret_fits, &unused, err);
+        if (w->lane_of[w->by_use[k]] < 0) {
+            aegis_status status = place_first_fit(w, w->by_use[k], ret_fits, err);
             if (status != AEGIS_OK) {
                 return status;
             }
         }
     }
-    return AEGIS_OK;
+    return *ret_fits ? prove_all(w, ret_fits, err) : AEGIS_OK;
 }
 
 static aegis_status
@@ -149,7 +200,7 @@ static aegis_status search_from(aegis_assignment *w, size_t k, bool *ret_fits, a
         tried_empty = tried_empty || empty;
         w->lane_of[w->by_use[k]] = lane;
         w->tests--;
-        aegis_status status = aegis_lane_test(w, lane, &holds, NULL, err);
+        aegis_status status = aegis_lane_decide(w, lane, &holds, err);
         if (status == AEGIS_OK && holds) {
             status = search_from(w, k + 1, ret_fits, err);
         }
@@ -158,21 +209,6 @@ static aegis_status search_from(aegis_assignment *w, size_t k, bool *ret_fits, a
         }
         if (!*ret_fits) {
             w->lane_of[w->by_use[k]] = -1;
-        }
-    }
-    return AEGIS_OK;
-}
-
-/* The responses that the candidates carry are those of the last test of their lane, which may have
- * been one with fewer models or another branch's. */
-static aegis_status prove_all(aegis_assignment *w, bool *ret_fits, aegis_error *err)
-{
-    w->steps = ANALYSIS_STEPS;
-    *ret_fits = true;
-    for (uint16_t lane = 0; lane < w->lanes && *ret_fits; lane++) {
-        aegis_status status = aegis_lane_test(w, lane, ret_fits, NULL, err);
-        if (status != AEGIS_OK) {
-            return status;
         }
     }
     return AEGIS_OK;
@@ -258,7 +294,7 @@ would_take_last(aegis_assignment *w, uint16_t lane, bool *ret_takes, aegis_error
         fewer = fewer || (!before && w->candidates[i].policy.lane == lane);
     }
     *ret_takes = false; /* the whole lane has refused it already */
-    return fewer ? aegis_lane_test(w, lane, ret_takes, NULL, err) : AEGIS_OK;
+    return fewer ? aegis_lane_decide(w, lane, ret_takes, err) : AEGIS_OK;
 }
 
 /* The outcome of first fit, when it is known without running it; `ret_known` says so. */
@@ -267,7 +303,8 @@ static aegis_status place_into_first_fit(
 {
     const aegis_candidate *last = &w->candidates[w->count - 1];
     *ret_known = false;
-    if (!first_fit_stands(w)) {
+    w->stands = first_fit_stands(w);
+    if (!w->stands) {
         return AEGIS_OK;
     }
     w->undecided = false;

@@ -24,6 +24,9 @@ typedef struct aegis_assignment {
     size_t *by_use;
     uint64_t steps; /* of one test */
     uint32_t tests; /* of lanes that the search may still make */
+    bool stands;    /* the present lanes are those of first fit */
+    /* First fit anew: lanes that have a model more or less than before it. */
+    bool gained[AEGIS_MAX_LANES], lost[AEGIS_MAX_LANES];
     bool undecided; /* one of them was */
 } aegis_assignment;
 
@@ -43,6 +46,9 @@ size_t aegis_lane_collect(aegis_assignment *w,
  * memory->proved[lane] what was found. `refusal` may be NULL. */
 aegis_status aegis_lane_test(
     aegis_assignment *w, uint16_t lane, bool *ret_fits, aegis_refusal *refusal, aegis_error *err);
+/* Its verdict alone, for a search that tests many. */
+aegis_status
+aegis_lane_decide(aegis_assignment *w, uint16_t lane, bool *ret_holds, aegis_error *err);
 /* Whether what is placed on the lane is what stands there since it was proved. */
 bool aegis_lane_stands(aegis_assignment *w, uint16_t lane);
 

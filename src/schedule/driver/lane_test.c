@@ -327,3 +327,22 @@ aegis_status aegis_lane_test(
     aegis_admission_result_finish(&result, w->allocator);
     return AEGIS_OK;
 }
+
+aegis_status
+aegis_lane_decide(aegis_assignment *w, uint16_t lane, bool *ret_holds, aegis_error *err)
+{
+    aegis_analysis analysis = AEGIS_ANALYSIS_NP_EDF;
+    aegis_admission_verdict verdict = AEGIS_NOT_SCHEDULABLE;
+    const aegis_admission_limits limits = {.steps = w->steps};
+    bool proof = false;
+    size_t count = aegis_lane_collect(w, lane, &analysis, &proof);
+    *ret_holds = count == 0;
+    if (count == 0 || !proof) {
+        return AEGIS_OK;
+    }
+    aegis_status status =
+        aegis_admission_decide(analysis, w->tasks, count, &limits, w->allocator, &verdict, err);
+    w->undecided = w->undecided || verdict == AEGIS_ADMISSION_UNDECIDED;
+    *ret_holds = status == AEGIS_OK && verdict == AEGIS_SCHEDULABLE;
+    return status;
+}
