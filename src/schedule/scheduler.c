@@ -198,6 +198,7 @@ void aegis_scheduler_destroy(aegis_scheduler *scheduler)
     for (uint32_t i = 0; scheduler->entries != NULL && i < models; i++) {
         aegis_entry_destroy(scheduler->entries[i]);
     }
+    aegis_lane_memory_finish(&scheduler->lane_memory);
     aegis_core_destroy(scheduler->core);
     aegis_job_table_finish(&scheduler->jobs, &allocator);
     aegis_deallocate(&allocator, scheduler->actions, scheduler->max_actions,

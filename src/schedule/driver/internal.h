@@ -114,6 +114,18 @@ typedef struct aegis_job_table {
     uint64_t mask;
 } aegis_job_table;
 
+/* What the last admissions found out about each lane, so that the next one costs what is new; under
+ * `admin`. A set counts only while it holds the very tasks of its lane, so that it need not be told
+ * of models that leave or move. */
+typedef struct aegis_lane_memory {
+    aegis_admission_set *standing[AEGIS_MAX_LANES]; /* NULL: nothing is known */
+    aegis_admission_set *proved[AEGIS_MAX_LANES];   /* by the last search, where it tested */
+    bool first_fit; /* the standing lanes are those of first fit by decreasing utilisation, */
+    size_t models;  /* of so many models: sets know nothing of background alone on a lane */
+    bool proved_first_fit;
+    size_t proved_models;
+} aegis_lane_memory;
+
 struct aegis_scheduler {
     aegis_allocator allocator;
     aegis_scheduler_config config;
@@ -122,6 +134,7 @@ struct aegis_scheduler {
     aegis_core *core;
     aegis_core_action *actions;
     size_t max_actions;
+    aegis_lane_memory lane_memory;
     aegis_job_table jobs;
     uint32_t *heap; /* periodic models by (next release, number) */
     uint32_t heap_count;
@@ -222,12 +235,20 @@ typedef struct aegis_refusal {
 /* A candidate as the tests take it; borrows the candidate's segments. */
 aegis_task aegis_candidate_task(const aegis_candidate *candidate);
 
-/* True in `ret_fits`: candidates carry lane, response and blocking. Otherwise `ret_refusal` tells
+/* lane_test.c. Finish is fine on zeroes. */
+void aegis_lane_memory_finish(aegis_lane_memory *memory);
+void aegis_lane_memory_forget_proved(aegis_lane_memory *memory);
+/* The assignment found last becomes what stands. */
+void aegis_lane_memory_take_over(aegis_lane_memory *memory);
+
+/* True in `ret_fits`: candidates carry lane, response and blocking, those on lanes where nothing
+ * changes the ones they came with, and `memory` what was proved. Otherwise `ret_refusal` tells
  * about the last candidate (the new one), which no lane could take. */
 aegis_status aegis_assignment_find(const aegis_policy *policy,
                                    aegis_candidate *candidates,
                                    size_t count,
                                    uint16_t lanes,
+                                   aegis_lane_memory *memory,
                                    const aegis_allocator *allocator,
                                    bool *ret_fits,
                                    aegis_refusal *ret_refusal,
