@@ -27,7 +27,7 @@ if(AEGISRT_BUILD_CUDA)
       hung_kernel hung_kernel_waited_for hung_kernel_polled_for slow_kernel_is_no_fault)
     add_test(NAME gpu.fault.${case} COMMAND test_gpu_faults ${case})
     # Shorter than the longest that a kernel hangs.
-    set_tests_properties(gpu.fault.${case} PROPERTIES LABELS gpu SKIP_RETURN_CODE 77 TIMEOUT 15)
+    set_tests_properties(gpu.fault.${case} PROPERTIES LABELS "gpu;gpu-fault" SKIP_RETURN_CODE 77 TIMEOUT 15)
   endforeach()
 endif()
 

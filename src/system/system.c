@@ -14,15 +14,33 @@ static aegis_status create_collector(aegis_system *system, aegis_error *err)
                                         &system->collector, err);
 }
 
+/* Pinned memory that nobody asked for is for GPUs alone. */
+static aegis_status
+pinned_bytes(const aegis_workload *workload, uint64_t *ret_bytes, aegis_error *err)
+{
+    aegis_device_capabilities is;
+    *ret_bytes = workload->pinned_bytes;
+    if (workload->pinned_given) {
+        return AEGIS_OK;
+    }
+    aegis_status status = aegis_device_query(workload->device_kind, 0, false, &is, err);
+    if (status == AEGIS_OK && is.kind == AEGIS_DEVICE_HOST) {
+        *ret_bytes = 0;
+    }
+    return status;
+}
+
 static aegis_status create_device(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
     aegis_device_config config = {.kind = workload->device_kind,
                                   .arena_bytes = workload->memory_bytes,
-                                  .pinned_bytes = workload->pinned_bytes,
                                   .lock_memory = workload->lock_memory,
                                   .huge_pages = workload->huge_pages};
-    aegis_status status = aegis_device_create(&config, &system->allocator, &system->device, err);
+    aegis_status status = pinned_bytes(workload, &config.pinned_bytes, err);
+    if (status == AEGIS_OK) {
+        status = aegis_device_create(&config, &system->allocator, &system->device, err);
+    }
     if (status != AEGIS_OK) {
         aegis_error_prefix(err, "%s: [device]", workload->path);
         return status;

@@ -17,6 +17,7 @@
 #define MAX_QUEUE_DEPTH 1024
 #define DEFAULT_QUEUE_DEPTH 64
 #define DEFAULT_SPILL_BYTES (UINT64_C(1) << 20)
+#define DEFAULT_PINNED_BYTES (UINT64_C(64) << 20) /* of a GPU */
 #define LEAST_DEVICE_BYTES (UINT64_C(1) << 16)
 
 /* The public structure first: free finds the rest behind it. */
@@ -62,7 +63,9 @@ static void read_device_memory(const aegis_workload_section *section, aegis_work
     const aegis_toml_node *memory =
         aegis_workload_size(section, "memory", LEAST_DEVICE_BYTES, &workload->memory_bytes);
     aegis_workload_size(section, "spill", 0, &workload->spill_bytes);
-    aegis_workload_size(section, "pinned", 0, &workload->pinned_bytes);
+    workload->pinned_bytes = DEFAULT_PINNED_BYTES;
+    workload->pinned_given =
+        aegis_workload_size(section, "pinned", 0, &workload->pinned_bytes) != NULL;
     if (memory == NULL) {
         aegis_workload_fail(section, NULL, "memory", AEGIS_ERROR_CONFIG,
                             "is missing; write how much everything that is admitted may use, such "
