@@ -14,7 +14,7 @@ SOURCES = $(shell find include src sim cli test fuzz bench examples \
 
 .NOTPARALLEL:
 .PHONY: all help setup setup-dev check-setup models build demo demo-llm test test-fast test-all test-asan test-tsan \
-	test-minimal test-aarch64 setup-aarch64 test-install coverage coverage-all format format-check lint bench bench-instructions fuzz \
+	test-minimal test-aarch64 setup-aarch64 test-install gpu-bundle test-gpu bench-gpu coverage coverage-all format format-check lint bench bench-instructions fuzz \
 	install doctor clean distclean
 
 all: build ## release build, leaves bin/aegisrt and bin/edge-rt (default)
@@ -68,6 +68,15 @@ test-tsan: models ## all tests under the thread sanitizer
 
 test-minimal: check-setup ## all tests of a build without optional dependencies
 	@scripts/test.sh minimal
+
+gpu-bundle: check-setup ## pack what runs on a GPU machine into build/gpu-bundle, parts of 60 MiB
+	@scripts/gpu-bundle.sh
+
+test-gpu: ## tests that need a GPU, here or in the unpacked bundle (ARGUMENTS="--sanitize memcheck")
+	@scripts/gpu-run.sh test $(ARGUMENTS); rc=$$?; [ $$rc -eq 77 ] || exit $$rc
+
+bench-gpu: ## benchmarks that need a GPU
+	@scripts/gpu-run.sh bench $(ARGUMENTS); rc=$$?; [ $$rc -eq 77 ] || exit $$rc
 
 coverage: check-setup ## line, branch and MC/DC coverage of the admission analysis, 100 % or fail (clang 19)
 	@scripts/coverage.sh

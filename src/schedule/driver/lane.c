@@ -63,12 +63,25 @@ static void execute(void *argument)
                                        lane->stream, &lane->error);
 }
 
+/* What the backend enqueued may have failed after its call returned. */
+static void take_failure(aegis_lane *lane)
+{
+    aegis_error error;
+    aegis_status status = aegis_stream_take_failure(lane->stream, &error);
+    if (status != AEGIS_OK && lane->status == AEGIS_OK) {
+        lane->status = status;
+        lane->error = error;
+        aegis_error_prefix(&lane->error, "segment %u", lane->segment);
+    }
+}
+
 /* After the device has finished the segment. */
 static void finish(void *argument)
 {
     aegis_lane *lane = argument;
     aegis_trace_record record;
     lane->end_ns = aegis_clock_now_ns(&lane->scheduler->config.clock);
+    take_failure(lane);
     atomic_fetch_add_explicit(&lane->busy_ns, lane->end_ns - lane->start_ns, memory_order_relaxed);
     fill_execute_record(lane, &record);
     aegis_trace_record_write(lane->ring, &record);

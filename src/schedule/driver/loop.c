@@ -195,6 +195,18 @@ static aegis_status step(aegis_scheduler *scheduler, const aegis_core_event *eve
     return AEGIS_OK;
 }
 
+/* The device is gone, and with it every later run: stop tells so. The first one told stays. */
+static void keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane)
+{
+    if (lane->status != AEGIS_OK && lane->error.category == AEGIS_CATEGORY_FATAL &&
+        scheduler->loop_status == AEGIS_OK) {
+        scheduler->loop_status = lane->status;
+        scheduler->loop_error = lane->error;
+        aegis_error_prefix(&scheduler->loop_error, "lane %u: model '%s'", lane->index,
+                           aegis_context_name(lane->entry->context));
+    }
+}
+
 static bool collect_lanes(aegis_scheduler *scheduler)
 {
     bool any = false;
@@ -205,6 +217,7 @@ static bool collect_lanes(aegis_scheduler *scheduler)
         }
         any = true;
         lane->running = false;
+        keep_fatal(scheduler, lane);
         aegis_entry *entry = lane->entry;
         aegis_context_release_stream(entry->context);
         aegis_histogram_add(&entry->start, lane->start_ns - lane->dispatched_ns);
