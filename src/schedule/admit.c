@@ -533,8 +533,12 @@ static aegis_status decide(aegis_scheduler *scheduler,
     scheduler->entries[id] = entry;
     take_over(scheduler, request, candidates, count);
     if (scheduler->started) {
-        status = aegis_driver_add(scheduler, entry, err);
+        status = aegis_streaming_watch(scheduler, entry, err);
+        if (status == AEGIS_OK) {
+            status = aegis_driver_add(scheduler, entry, err);
+        }
         if (status != AEGIS_OK) {
+            aegis_streaming_unwatch(entry);
             scheduler->entries[id] = NULL;
             aegis_entry_destroy(entry);
         }
