@@ -217,7 +217,7 @@ aegis_status aegis_forward_begin(aegis_forward *forward,
     }
     if (forward->active) { /* the one before was given up on its way */
         forward->group = NULL;
-        if (forward->weights->stream != NULL) {
+        if (forward->weights->stream != NULL && !forward->never_rewinds) {
             aegis_weight_stream_rewind(forward->weights->stream);
         }
     }
@@ -416,7 +416,10 @@ aegis_forward_run(aegis_forward *forward, uint32_t until, bool *ret_done, aegis_
         status = run_head(forward, until, &done, err);
     }
     if (status != AEGIS_OK) {
-        /* The stream has rewound itself; the next pass begins anew. */
+        /* The next pass begins anew. */
+        if (forward->weights->stream != NULL && !forward->never_rewinds) {
+            aegis_weight_stream_rewind(forward->weights->stream);
+        }
         forward->group = NULL;
         forward->active = false;
         return status;

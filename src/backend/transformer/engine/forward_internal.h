@@ -51,6 +51,7 @@ struct aegis_forward {
     uint32_t piece; /* next piece to compute */
     bool active;
     bool head_begun;
+    bool never_rewinds;   /* its stream goes on forwards only; begin finds it before a pass */
     const uint8_t *group; /* bytes of the group that is held */
     uint32_t group_number;
 };
