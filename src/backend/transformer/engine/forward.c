@@ -51,6 +51,7 @@ static void lay_out(aegis_forward *forward,
     forward->cosines = carve(all, rows * half, sizeof(float));
     forward->sines = carve(all, rows * half, sizeof(float));
     forward->frequencies = carve(all, half, sizeof(float));
+    forward->scratch = carve(all, threads * limits->scratch_bytes, 1);
     forward->rows = carve(all, rows, sizeof *forward->rows);
     forward->logits_row = carve(all, limits->logits, sizeof *forward->logits_row);
 }
@@ -112,6 +113,11 @@ aegis_status aegis_forward_create(aegis_weights *weights,
     set_frequencies(forward);
     *ret_forward = forward;
     return AEGIS_OK;
+}
+
+void aegis_forward_multiply_by(aegis_forward *forward, const aegis_multiplier *multiplier)
+{
+    forward->multiplier = multiplier;
 }
 
 void aegis_forward_destroy(aegis_forward *forward)
