@@ -147,8 +147,11 @@ typedef struct aegis_model_config {
                                     segments */
     uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
                                   what the model can. Other runtimes pass it over */
-    bool stop_at_end;        /**< of a language model: behind the end of its text or context jobs do
-                                  nothing until reset; else the sequence begins anew */
+    /** Of a language model: weights beyond memory_limit_bytes come from its files for every job.
+     * Segments are then what the backend makes them, and `cuts` is refused. */
+    bool stream_weights;
+    bool stop_at_end; /**< of a language model: behind the end of its text or context jobs do
+                           nothing until reset; else the sequence begins anew */
 } aegis_model_config;
 
 /** A place between two operators of the compiled graph where a model can be cut. */
@@ -274,6 +277,26 @@ aegis_status aegis_model_output(aegis_model *model,
  */
 aegis_status aegis_model_execute(
     aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
+/** Called by a model whose bytes come from elsewhere; from a thread of its own, shortly, at any
+ * time. */
+typedef void (*aegis_model_wake)(void *self);
+/**
+ * Segments that can have to wait before they are executed, bit by bit: for weights that come from a
+ * disk. 0: none; such a model is ready at any time. Nothing bounds the wait, so it is no part of
+ * an execution: the one who executes asks aegis_model_is_ready before. Executing a segment that is
+ * not ready waits.
+ */
+uint64_t aegis_model_awaited_segments(const aegis_model *model);
+/** Whether `segment`, which is to be executed next, would not wait; sees to it that what it needs
+ * comes. Also true when it cannot come: executing the segment says why. Takes no lock and makes no
+ * system call but to wake a thread. Not while a segment of the model runs; the thread may change.
+ */
+bool aegis_model_is_ready(aegis_model *model, uint32_t segment);
+/** Comes back when aegis_model_is_ready holds: for measuring; the dispatch path does not wait. */
+void aegis_model_await(aegis_model *model, uint32_t segment);
+/** `wake` is called whenever an answer of aegis_model_is_ready may have changed; NULL: no more, and
+ * not any longer once this has returned. */
+void aegis_model_watch(aegis_model *model, aegis_model_wake wake, void *self);
 /** Makes the run that is going on end at the next point where it can. Any thread; no lock, no
  * allocation. Has no effect on a later run. */
 void aegis_model_terminate(aegis_model *model);

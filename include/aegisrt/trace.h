@@ -47,12 +47,14 @@ typedef enum aegis_trace_kind {
     /** model; a compute budget, b priority, c queue depth, d overrun | early << 8 | background <<
      * 16 | weight << 32 */
     AEGIS_TRACE_EVENT_MODEL_LIMITS = 8,
-    /** model; a index, b bound, c enforceable bound */
+    /** model; a index, b bound, c enforceable bound, d 1: waits for SEGMENT_READY */
     AEGIS_TRACE_EVENT_MODEL_SEGMENT = 9,
     /** model */
     AEGIS_TRACE_EVENT_CLEAR_FAULT = 10,
     /** no more dispatches */
     AEGIS_TRACE_EVENT_STOP = 11,
+    /** model; a segment: what it waited for (bytes from a disk) is there */
+    AEGIS_TRACE_EVENT_SEGMENT_READY = 12,
     /* decisions: what came out of the core, in order */
     /** model, job, lane; a segment, b key of the chosen, c key of the runner-up, d its model or -1
      */

@@ -6,8 +6,11 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #define COMPONENT "backend"
+/* Between two looks of one who measures. */
+#define AWAIT_STEP_NS 50000
 
 struct aegis_backend {
     const aegis_backend_ops *ops;
@@ -115,6 +118,8 @@ static const char *missing_op(const aegis_backend_ops *ops)
         {ops->execute != NULL, "execute"},
         {ops->commit != NULL, "commit"},
         {ops->last_spill != NULL, "last_spill"},
+        {ops->is_ready != NULL || ops->awaited_segments == NULL, "is_ready"},
+        {ops->watch != NULL || ops->awaited_segments == NULL, "watch"},
     };
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(required); i++) {
         if (!required[i].there) {
@@ -557,6 +562,30 @@ aegis_status aegis_model_execute(
         return invalid(err, AEGIS_HERE(COMPONENT), "no model to execute");
     }
     return model->ops->execute(model->self, segment, slot, stream, err);
+}
+
+uint64_t aegis_model_awaited_segments(const aegis_model *model)
+{
+    return model->ops->awaited_segments != NULL ? model->ops->awaited_segments(model->self) : 0;
+}
+
+bool aegis_model_is_ready(aegis_model *model, uint32_t segment)
+{
+    return model->ops->is_ready == NULL || model->ops->is_ready(model->self, segment);
+}
+
+void aegis_model_await(aegis_model *model, uint32_t segment)
+{
+    while (!aegis_model_is_ready(model, segment)) {
+        nanosleep(&(struct timespec){.tv_nsec = AWAIT_STEP_NS}, NULL);
+    }
+}
+
+void aegis_model_watch(aegis_model *model, aegis_model_wake wake, void *self)
+{
+    if (model->ops->watch != NULL) {
+        model->ops->watch(model->self, wake, self);
+    }
 }
 
 void aegis_model_terminate(aegis_model *model)

@@ -546,8 +546,12 @@ static aegis_status decide(aegis_scheduler *scheduler,
     take_over(scheduler, request, candidates, count);
     aegis_lane_memory_take_over(&scheduler->lane_memory);
     if (scheduler->started) {
-        status = aegis_driver_add(scheduler, entry, err);
+        status = aegis_streaming_watch(scheduler, entry, err);
+        if (status == AEGIS_OK) {
+            status = aegis_driver_add(scheduler, entry, err);
+        }
         if (status != AEGIS_OK) {
+            aegis_streaming_unwatch(entry);
             scheduler->entries[id] = NULL;
             aegis_entry_destroy(entry);
         }

@@ -16,11 +16,11 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",         "path",       "backend", "inputs", "state",    "source",     "period",
-    "deadline",     "offset",     "jitter",  "memory", "compute",  "overrun",    "early",
-    "priority",     "lane",       "class",   "weight", "expect",   "confidence", "assurance",
-    "margin",       "samples",    "threads", "slots",  "prepack",  "seed",       "cuts",
-    "bound_method", "exceedance", "context", "at_end", "residency"};
+    "name",         "path",       "backend", "inputs", "state",     "source",     "period",
+    "deadline",     "offset",     "jitter",  "memory", "compute",   "overrun",    "early",
+    "priority",     "lane",       "class",   "weight", "expect",    "confidence", "assurance",
+    "margin",       "samples",    "threads", "slots",  "prepack",   "seed",       "cuts",
+    "bound_method", "exceedance", "context", "at_end", "residency", "weights"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -306,13 +306,26 @@ static void read_residency(const aegis_workload_section *section,
 static void read_language(const aegis_workload_section *section, aegis_workload_model *model)
 {
     static const char *const ends[] = {"restart", "stop"};
-    static const char *const keys[] = {"context", "at_end"};
+    static const char *const places[] = {"resident", "stream"};
+    static const char *const keys[] = {"context", "at_end", "weights"};
     int64_t context = 0;
-    int end = 0;
+    int end = 0, weights = 0;
     aegis_workload_integer(section, "context", 2, UINT32_MAX, &context);
     aegis_workload_choice(section, "at_end", ends, AEGIS_ARRAY_LENGTH(ends), &end);
     model->config.context_tokens = (uint32_t)context;
     model->config.stop_at_end = end == 1;
+    const aegis_toml_node *streamed =
+        aegis_workload_choice(section, "weights", places, AEGIS_ARRAY_LENGTH(places), &weights);
+    model->config.stream_weights = weights == 1;
+    if (weights == 1 && !model->background) {
+        aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
+                            "nothing bounds the wait for a disk, so a model with a deadline keeps "
+                            "its weights in memory; add class = \"background\" or write "
+                            "\"resident\"");
+    } else if (weights == 1 && model->memory_bytes == 0) {
+        aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
+                            "\"stream\" divides the model's memory; add memory");
+    }
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(keys); i++) {
         const aegis_toml_node *node = aegis_toml_find(section->table, keys[i]);
         if (node != NULL && strcmp(model->backend, "transformer") != 0) {

@@ -41,6 +41,8 @@ static const sentence sentences[] = {
      "$m segment $1n declared at $t: bound $2d, enforceable $3d"},
     {AEGIS_TRACE_EVENT_CLEAR_FAULT, AEGIS_WHY_NONE, "the fault of $m cleared at $t"},
     {AEGIS_TRACE_EVENT_STOP, AEGIS_WHY_NONE, "dispatching stopped at $t"},
+    {AEGIS_TRACE_EVENT_SEGMENT_READY, AEGIS_WHY_NONE,
+     "$m segment $1n had what it waited for at $t"},
     {AEGIS_TRACE_DISPATCH, AEGIS_WHY_SMALLER_KEY,
      "$j$g dispatched$o at $t because its key $2n was smaller than $4m's $3n"},
     {AEGIS_TRACE_DISPATCH, AEGIS_WHY_TIE_MODEL,

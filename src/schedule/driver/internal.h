@@ -51,6 +51,9 @@ typedef struct aegis_entry {
     uint64_t next_release_ns; /* of a periodic model */
     uint32_t continuous_jobs; /* of a continuous model: that exist now */
     bool continuous_waits;    /* it stands in the release heap */
+    /* Of a model whose weights come from a disk; orchestration thread only. */
+    uint32_t due_segment; /* comes next */
+    bool is_due;          /* nothing of the model runs, and the core does not know it ready */
 
     aegis_submit_queue queue;
     aegis_call_record *records;
@@ -138,6 +141,8 @@ struct aegis_scheduler {
     aegis_job_table jobs;
     uint32_t *heap; /* periodic models by (next release, number) */
     uint32_t heap_count;
+    uint32_t *streaming; /* models with segments that wait for bytes */
+    uint32_t streaming_count;
 
     aegis_trace_ring *ring;
     aegis_worker *orchestrator, *callbacks;
@@ -195,6 +200,26 @@ uint32_t aegis_release_heap_top(const aegis_scheduler *scheduler); /* heap not e
 /* After the top's next release grew. */
 void aegis_release_heap_sink(aegis_scheduler *scheduler);
 void aegis_release_heap_remove(aegis_scheduler *scheduler, uint32_t model);
+
+/* streaming.c: models whose segments wait for bytes. */
+
+/* Before a placed model joins: what its segments wait for. CONFIG when it has a deadline too. These
+ * three may wait for a lock of the model and are not for the orchestration thread. */
+aegis_status
+aegis_streaming_watch(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err);
+void aegis_streaming_unwatch(aegis_entry *entry);
+void aegis_streaming_unwatch_all(aegis_scheduler *scheduler);
+/* The orchestration thread's. */
+void aegis_streaming_add(aegis_scheduler *scheduler, aegis_entry *entry);
+void aegis_streaming_remove(aegis_scheduler *scheduler, aegis_entry *entry);
+/* `segment` is the next one of the model; what it needs may be brought from now on. */
+static inline void aegis_streaming_expect(aegis_entry *entry, uint32_t segment)
+{
+    entry->due_segment = segment;
+    entry->is_due = true;
+}
+/* The next model whose due segment can be executed by now, NULL: none. It is due no longer. */
+aegis_entry *aegis_streaming_take_ready(aegis_scheduler *scheduler);
 
 /* calibrate.c: bounds of the driver itself, measured with all other lanes loaded. */
 aegis_status aegis_driver_calibrate(aegis_scheduler *scheduler, aegis_error *err);
