@@ -21,8 +21,10 @@ int main(void)
 #define ARENA_BYTES (UINT64_C(1) << 30)
 #define PINNED_BYTES (UINT64_C(64) << 20)
 #define RUNS 200
-/* Of the norm of an output, against the CPU: products there use single precision, here TF32. */
+/* Against the CPU, whose products are in single precision and here in TF32: of the norm of an
+ * output, or, where an output is next to nothing (a text detector on noise), of each value. */
 #define TOLERANCE 1e-2
+#define SMALL 1e-3
 
 static aegis_device *device;
 static aegis_backend *backend, *cpu;
@@ -65,6 +67,16 @@ static void model_with_integers_conforms(void **state)
 
 /* ---- outputs against the CPU ---- */
 
+typedef struct distance {
+    double relative; /* of the norm */
+    double rms;
+} distance;
+
+static bool is_near(distance worst)
+{
+    return worst.relative <= TOLERANCE || worst.rms <= SMALL;
+}
+
 static aegis_model *open_on(aegis_backend *where, const char *stem, bool eager)
 {
     aegis_error err;
@@ -78,11 +90,12 @@ static aegis_model *open_on(aegis_backend *where, const char *stem, bool eager)
     return model;
 }
 
-static double worst_difference(aegis_model *model, aegis_model *reference)
+/* Of the output that is farthest off, as parts of the norm. */
+static distance worst_difference(aegis_model *model, aegis_model *reference)
 {
     aegis_error err;
     size_t count = 0;
-    double worst = 0;
+    distance worst = {0};
     const aegis_tensor_info *outputs = aegis_model_outputs(model, &count);
     for (size_t i = 0; i < count; i++) {
         void *found = NULL, *wanted = NULL;
@@ -98,7 +111,9 @@ static double worst_difference(aegis_model *model, aegis_model *reference)
             norm += b * b;
         }
         double relative = sqrt(difference) / sqrt(norm + 1e-30);
-        worst = relative > worst || isnan(relative) ? relative : worst;
+        if (relative > worst.relative || isnan(relative)) {
+            worst = (distance){relative, sqrt(difference / (double)(size / sizeof(float)))};
+        }
     }
     return worst;
 }
@@ -111,15 +126,15 @@ static void compare_with_cpu(const char *stem)
     must(aegis_model_execute(reference, 0, 0, NULL, &err), &err);
     aegis_model *model = open_on(backend, stem, false);
     conformance_run(model, 0);
-    double trial = worst_difference(model, reference);
+    distance trial = worst_difference(model, reference);
     must(aegis_model_record(model, conformance_stream, &err), &err);
     placed_make_on(model, 4096, device, &memory);
     conformance_run(model, 0);
-    double placed = worst_difference(model, reference);
-    print_message("%-32s against the CPU: %.1e, placed %.1e %s\n", stem, trial, placed,
-                  aegis_model_note(model));
-    assert_true(trial <= TOLERANCE);
-    assert_true(placed <= TOLERANCE);
+    distance placed = worst_difference(model, reference);
+    print_message("%-32s against the CPU: %.1e (rms %.1e), placed %.1e (rms %.1e) %s\n", stem,
+                  trial.relative, trial.rms, placed.relative, placed.rms, aegis_model_note(model));
+    assert_true(is_near(trial));
+    assert_true(is_near(placed));
     placed_check_red_zones(&memory);
     aegis_model_close(model);
     aegis_model_close(reference);
@@ -193,10 +208,10 @@ static void cut_models_give_the_same(void **state)
         placed_make_on(model, 4096, device, &memory);
         assert_string_equal(aegis_model_note(model), "");
         conformance_run(model, 0);
-        double difference = worst_difference(model, reference);
+        distance difference = worst_difference(model, reference);
         print_message("%-32s in %u segments against the CPU: %.1e\n", stems[i], CUTS + 1,
-                      difference);
-        assert_true(difference <= TOLERANCE);
+                      difference.relative);
+        assert_true(is_near(difference));
         placed_check_red_zones(&memory);
         aegis_model_close(model);
         aegis_model_close(reference);
