@@ -258,6 +258,7 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
         }
     }
     aegis_surface_lifetimes(&model->surface, (uint32_t)(count - first), all + count);
+    aegis_ort_model_set_births(model, all + count);
     count += model->surface.buffer_count;
     count += list_boundaries(compiled, all + count);
     for (uint32_t i = 0; i < model->segment_count; i++) {
@@ -297,6 +298,9 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
         if (status != AEGIS_OK && model->segment_count > 1) {
             aegis_error_prefix(err, "segment %" PRIu32, i);
         }
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_ort_model_find_births(model, err);
     }
     model->surface.written = model->surface.parity;
     /* Of control flow a run sees one branch only; of a paged trial none reads the file. */
