@@ -103,6 +103,8 @@ static void keys_of_language_models_are_theirs(void **state)
          "is for language models"},
         {"at_end = \"never\"\n", "at_end"},
         {"weights = \"somewhere\"\n", "weights"},
+        {"prompt = 5\n", "prompt"},
+        {"prompt = \"x\"\n", "remove one of them"},
         {"weights = \"stream\"\n", "add memory"},
         {"weights = \"stream\"\nmemory = \"1MiB\"\n[[model]]\nname = \"b\"\npath = \"/\"\n"
          "backend = \"null\"\nperiod = \"1s\"\nweights = \"resident\"\n",
@@ -124,7 +126,7 @@ static void keys_of_language_models_are_theirs(void **state)
     }
 }
 
-static void expect_reference(uint64_t memory_limit)
+static void expect_reference(uint64_t memory_limit, const char *text)
 {
     static const int64_t prompt[] = {504, 5575, 7999, 260, 2399, 282};
     /* test/fixtures/smollm2_greedy.json */
@@ -141,8 +143,9 @@ static void expect_reference(uint64_t memory_limit)
     const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {6}};
     const aegis_model_config config = {.name = "writer",
                                        .path = path,
-                                       .inputs = &shape,
-                                       .input_count = 1,
+                                       .inputs = text == NULL ? &shape : NULL,
+                                       .input_count = text == NULL ? 1 : 0,
+                                       .prompt = text,
                                        .context_tokens = 64,
                                        .memory_limit_bytes = memory_limit,
                                        .stream_weights = memory_limit > 0};
@@ -154,6 +157,12 @@ static void expect_reference(uint64_t memory_limit)
     check(aegis_backend_create(&runtime, NULL, &allocator, &backend, &err), &err);
     check(aegis_model_open(backend, &config, &model, &err), &err);
     check(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
+    assert_int_equal(size, sizeof prompt);
+    if (text != NULL) {
+        assert_memory_equal(data, prompt, sizeof prompt);
+        check(aegis_model_reset(model, &err), &err);
+        assert_memory_equal(data, prompt, sizeof prompt); /* again after its source */
+    }
     memcpy(data, prompt, sizeof prompt);
     assert_true((aegis_model_awaited_segments(model) != 0) == (memory_limit > 0));
     for (int i = 0; i < 6 + 15; i++) {
@@ -171,15 +180,41 @@ static void expect_reference(uint64_t memory_limit)
 static void smollm2_makes_the_tokens_of_the_reference(void **state)
 {
     (void)state;
-    expect_reference(0);
+    expect_reference(0, NULL);
+}
+
+static void a_text_is_a_prompt(void **state)
+{
+    (void)state;
+    expect_reference(0, "The ship entered the port of");
+    char path[512];
+    const aegis_allocator allocator = aegis_allocator_default();
+    const aegis_backend_config runtime = {.runtime = "transformer", .consumer = "test"};
+    const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {5}};
+    aegis_model_config config = {.name = "writer",
+                                 .path = path,
+                                 .inputs = &shape,
+                                 .input_count = 1,
+                                 .prompt = "The ship entered the port of"};
+    aegis_backend *backend = NULL;
+    aegis_model *model = NULL;
+    aegis_error err = {0};
+    snprintf(path, sizeof path, "%s/models/smollm2-135m", source_dir());
+    check(aegis_backend_create(&runtime, NULL, &allocator, &backend, &err), &err);
+    assert_int_equal(aegis_model_open(backend, &config, &model, &err), AEGIS_ERROR_CONFIG);
+    assert_non_null(strstr(err.message, "[6]"));
+    config.prompt = "";
+    assert_int_equal(aegis_model_open(backend, &config, &model, &err), AEGIS_ERROR_CONFIG);
+    assert_non_null(strstr(err.message, "write a text"));
+    aegis_backend_destroy(backend);
 }
 
 /* 269 MB of weights, most of them from the disk for every token. */
 static void streamed_smollm2_makes_the_same_tokens(void **state)
 {
     (void)state;
-    expect_reference(UINT64_C(96) << 20);
-    expect_reference(UINT64_C(200) << 20);
+    expect_reference(UINT64_C(96) << 20, NULL);
+    expect_reference(UINT64_C(200) << 20, NULL);
 }
 
 static int make_models(void **state)
@@ -213,6 +248,7 @@ int main(void)
         cmocka_unit_test(keys_of_language_models_are_theirs),
         cmocka_unit_test(a_streamed_writer_uses_the_slack),
         cmocka_unit_test(smollm2_makes_the_tokens_of_the_reference),
+        cmocka_unit_test(a_text_is_a_prompt),
         cmocka_unit_test(streamed_smollm2_makes_the_same_tokens),
     };
     return cmocka_run_group_tests(tests, make_models, remove_models);

@@ -631,6 +631,9 @@ static void bad_configurations_are_refused(void **state)
     config.cut_count = 1000;
     expect_refusal(&config, AEGIS_ERROR_CONFIG, "pieces");
     config = good;
+    config.prompt = "a text";
+    expect_refusal(&config, AEGIS_ERROR_NOT_FOUND, "tokenizer.json");
+    config = good;
     config.memory_limit_bytes = 10000;
     expect_refusal(&config, AEGIS_ERROR_BUDGET_EXCEEDED, "weights = \"stream\"");
     config.stream_weights = true;
