@@ -329,6 +329,10 @@ static void read_language(const aegis_workload_section *section, aegis_workload_
                             "nothing bounds the wait for a disk, so a model with a deadline keeps "
                             "its weights in memory; add class = \"background\" or write "
                             "\"resident\"");
+    } else if (weights == 1 && aegis_toml_find(section->table, "cuts") != NULL) {
+        aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
+                            "the segments of a streamed model are what comes from its files "
+                            "together; remove cuts");
     } else if (weights == 1 && model->memory_bytes == 0) {
         aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
                             "\"stream\" divides the model's memory; add memory");

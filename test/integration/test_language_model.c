@@ -23,8 +23,9 @@ static void workload_text(char *text, size_t size, const char *cuts, const char 
              "[[model]]\nname = \"writer\"\npath = \"%s\"\nbackend = \"transformer\"\n"
              "inputs = { tokens = [5] }\nsource = \"random(0, 300)\"\ncontext = 64\n"
              "class = \"background\"\nmargin = 2.0\nconfidence = 0.9\noverrun = \"report\"\n"
-             "cuts = %s\n%s",
-             spinner, made, cuts, more);
+             "%s%s%s%s",
+             spinner, made, cuts != NULL ? "cuts = " : "", cuts != NULL ? cuts : "",
+             cuts != NULL ? "\n" : "", more);
 }
 
 static void a_writer_uses_the_slack(void **state)
@@ -66,7 +67,7 @@ static void a_streamed_writer_uses_the_slack(void **state)
     running r;
     aegis_error err = {0};
     size_t count;
-    workload_text(text, sizeof text, "\"none\"",
+    workload_text(text, sizeof text, NULL,
                   "at_end = \"restart\"\nweights = \"stream\"\nmemory = \"640KiB\"\n");
     prepare(&r, text, (aegis_system_options){0});
     const aegis_system_model *models = aegis_system_models(r.system, &count);
@@ -97,32 +98,56 @@ static void keys_of_language_models_are_theirs(void **state)
     (void)state;
     static const struct {
         const char *more, *words;
+        const char *cuts;
     } cases[] = {
         {"at_end = \"stop\"\nseed = 1\n[[model]]\nname = \"b\"\npath = \"/\"\nbackend = \"null\"\n"
          "period = \"1s\"\ncontext = 8\n",
-         "is for language models"},
-        {"at_end = \"never\"\n", "at_end"},
-        {"weights = \"somewhere\"\n", "weights"},
-        {"prompt = 5\n", "prompt"},
-        {"prompt = \"x\"\n", "remove one of them"},
-        {"weights = \"stream\"\n", "add memory"},
+         "is for language models", NULL},
+        {"at_end = \"never\"\n", "at_end", "2"},
+        {"weights = \"somewhere\"\n", "weights", "2"},
+        {"prompt = 5\n", "prompt", "2"},
+        {"prompt = \"x\"\n", "remove one of them", "2"},
+        {"weights = \"stream\"\n", "add memory", NULL},
+        {"weights = \"stream\"\nmemory = \"1MiB\"\n", "remove cuts", "4"},
         {"weights = \"stream\"\nmemory = \"1MiB\"\n[[model]]\nname = \"b\"\npath = \"/\"\n"
          "backend = \"null\"\nperiod = \"1s\"\nweights = \"resident\"\n",
-         "is for language models"},
+         "is for language models", NULL},
         {"[[model]]\nname = \"b\"\npath = \"/\"\nbackend = \"transformer\"\nperiod = \"1s\"\n"
          "weights = \"stream\"\nmemory = \"1MiB\"\n",
-         "nothing bounds the wait for a disk"},
+         "nothing bounds the wait for a disk", NULL},
     };
     const aegis_allocator allocator = aegis_allocator_default();
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         char text[2048];
         aegis_error err = {0};
         aegis_workload *workload = NULL;
-        workload_text(text, sizeof text, "2", cases[c].more);
+        workload_text(text, sizeof text, cases[c].cuts, cases[c].more);
         assert_int_equal(
             aegis_workload_parse(text, strlen(text), "test.toml", &allocator, &workload, &err),
             AEGIS_ERROR_CONFIG);
         assert_non_null(strstr(err.message, cases[c].words));
+    }
+}
+
+static void the_examples_say_what_they_mean(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llm", "assistant"};
+    const aegis_allocator allocator = aegis_allocator_default();
+    for (int i = 0; i < 2; i++) {
+        char path[512];
+        aegis_error err = {0};
+        aegis_workload *workload = NULL;
+        snprintf(path, sizeof path, "%s/examples/%s.toml", source_dir(), names[i]);
+        check(aegis_workload_load(path, &allocator, &workload, &err), &err);
+        assert_int_equal(workload->model_count, 2);
+        const aegis_workload_model *writer = &workload->models[1];
+        assert_string_equal(writer->config.prompt, "The ship entered the port of");
+        assert_true(writer->background);
+        assert_true(writer->config.stream_weights == (i == 1));
+        assert_true(i == 0 || writer->memory_bytes == UINT64_C(160) << 20);
+        assert_int_equal(workload->models[0].period_ns, 200000000); /* 5 Hz */
+        aegis_workload_free(workload);
     }
 }
 
@@ -247,6 +272,7 @@ int main(void)
         cmocka_unit_test(a_writer_uses_the_slack),
         cmocka_unit_test(keys_of_language_models_are_theirs),
         cmocka_unit_test(a_streamed_writer_uses_the_slack),
+        cmocka_unit_test(the_examples_say_what_they_mean),
         cmocka_unit_test(smollm2_makes_the_tokens_of_the_reference),
         cmocka_unit_test(a_text_is_a_prompt),
         cmocka_unit_test(streamed_smollm2_makes_the_same_tokens),
