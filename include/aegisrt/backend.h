@@ -147,6 +147,10 @@ typedef struct aegis_model_config {
                                     segments */
     uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
                                   what the model can. Other runtimes pass it over */
+    /** Of a language model: UTF-8 text whose tokens are its input `tokens`, by the tokenizer.json
+     * beside the model; the shape follows. NULL: `inputs` and `sources` say. Borrowed for the call.
+     */
+    const char *prompt;
     /** Of a language model: weights beyond memory_limit_bytes come from its files for every job.
      * Segments are then what the backend makes them, and `cuts` is refused. */
     bool stream_weights;
