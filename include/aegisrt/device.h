@@ -82,8 +82,8 @@ uint64_t aegis_device_theoretical_flops(const aegis_device_capabilities *capabil
                                         aegis_figure_source *ret_source);
 
 /** Capabilities without creating the device. `measure` also times bandwidth and FLOP rate (under a
- * second; a figure that cannot be measured, as when memory is too short to leave the caches, or the
- * FLOP rate of a GPU, stays 0). @return DEVICE_NOT_AVAILABLE when there is no such device. Any
+ * second; a figure that cannot be measured, as when memory is too short to leave the caches, stays
+ * 0). @return DEVICE_NOT_AVAILABLE when there is no such device. Any
  * thread. */
 aegis_status aegis_device_query(aegis_device_kind kind,
                                 int index,
