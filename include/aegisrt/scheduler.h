@@ -236,6 +236,8 @@ typedef struct aegis_model_metrics {
     aegis_distribution execution_ns; /**< of executions that ended by themselves */
     aegis_distribution start_ns;     /**< dispatch decision to start of execution */
     aegis_drift drift;               /**< whether executions keep to the profile */
+    uint64_t page_ins;               /**< executions that read weights in first */
+    uint64_t paged_in_bytes;         /**< read by them */
 } aegis_model_metrics;
 
 typedef struct aegis_scheduler_metrics {

@@ -124,6 +124,8 @@ static inline void placed_make(aegis_model *model, uint64_t spill_bytes, placed_
                                                          .segment = lifetimes[i].segment,
                                                          .size_bytes = lifetimes[i].size_bytes};
         if (placed_is_alone(lifetimes[i].memory_class)) {
+            const uint64_t alignment = lifetimes[i].alignment > 64 ? lifetimes[i].alignment : 64;
+            at = (at + alignment - 1) / alignment * alignment;
             memory->placements[i].offset_bytes = at;
             memory->permanent_bytes += lifetimes[i].size_bytes;
             at += placed_round(lifetimes[i].size_bytes) + PLACED_RED_ZONE;
