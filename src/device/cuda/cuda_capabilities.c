@@ -120,6 +120,7 @@ read_current(bool measure, aegis_device_capabilities *capabilities, aegis_error 
     }
     capabilities->free_memory_bytes = free_bytes;
     capabilities->stream_priorities = least - greatest + 1;
+    capabilities->partition_granularity = aegis_cuda_partition_granularity(capabilities->index);
     if (measure) {
         capabilities->measured_bandwidth_bytes_per_second =
             aegis_cuda_measure_bandwidth(capabilities);

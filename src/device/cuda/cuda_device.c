@@ -26,6 +26,7 @@ static void destroy(void *self)
         }
         aegis_cuda_leave(previous);
     }
+    aegis_cuda_partitions_destroy(device->partitions);
     aegis_deallocate(&allocator, device, 1, sizeof *device);
 }
 
@@ -176,6 +177,10 @@ static aegis_status start(aegis_cuda_device *device, aegis_error *err)
     if (status == AEGIS_OK) {
         status = aegis_cuda_check(cudaStreamCreateWithFlags(&device->copies, cudaStreamNonBlocking),
                                   "cudaStreamCreateWithFlags", AEGIS_HERE("device.cuda"), err);
+    }
+    if (status == AEGIS_OK && device->capabilities.partition_granularity > 0) {
+        status = aegis_cuda_partitions_create(device->index, &device->allocator,
+                                              &device->partitions, err);
     }
     if (status == AEGIS_OK) {
         status = check_budget(device, err);

@@ -4,6 +4,8 @@
 
 #include <aegisrt/ext/device_ops.h>
 
+#include "device/cuda/cuda_partition.h"
+
 #include <cuda_runtime_api.h>
 
 typedef struct aegis_cuda_device {
@@ -15,6 +17,7 @@ typedef struct aegis_cuda_device {
     uint64_t size;
     void *pinned;
     uint64_t pinned_size;
+    aegis_cuda_partitions *partitions; /* NULL: the device cannot be divided */
     cudaStream_t copies; /* of set-up: blocking copies and the clearing of the arena */
 } aegis_cuda_device;
 

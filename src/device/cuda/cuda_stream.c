@@ -27,7 +27,8 @@ typedef struct cuda_stream {
     aegis_allocator allocator;
     const aegis_cuda_device *device;
     aegis_worker *worker;
-    int priority;
+    int priority, multiprocessors;
+    aegis_cuda_part part;
     aegis_completion completion;
     cudaStream_t handle;
     cudaEvent_t fence;      /* notifications; worker only */
@@ -108,16 +109,25 @@ static void release_event(cuda_event *event)
 
 /* ---- on the worker thread ---- */
 
+static aegis_status make_handle(cuda_stream *stream, aegis_error *err)
+{
+    int priority = stream->device->lowest_priority - stream->priority;
+    if (stream->multiprocessors > 0) {
+        return aegis_cuda_partition_take(stream->device->partitions, stream->multiprocessors,
+                                         priority, &stream->part, &stream->handle, err);
+    }
+    return aegis_cuda_check(
+        cudaStreamCreateWithPriority(&stream->handle, cudaStreamNonBlocking, priority),
+        "cudaStreamCreateWithPriority", AEGIS_HERE("device.cuda"), err);
+}
+
 static aegis_status begin(void *self, aegis_error *err)
 {
     cuda_stream *stream = self;
     aegis_status status = aegis_cuda_check(cudaSetDevice(stream->device->index), "cudaSetDevice",
                                            AEGIS_HERE("device.cuda"), err);
     if (status == AEGIS_OK) {
-        status = aegis_cuda_check(
-            cudaStreamCreateWithPriority(&stream->handle, cudaStreamNonBlocking,
-                                         stream->device->lowest_priority - stream->priority),
-            "cudaStreamCreateWithPriority", AEGIS_HERE("device.cuda"), err);
+        status = make_handle(stream, err);
     }
     unsigned flags = cudaEventBlockingSync | cudaEventDisableTiming;
     if (status == AEGIS_OK) {
@@ -194,6 +204,9 @@ static void release_stream(cuda_stream *stream)
     if (stream->drain != NULL) {
         (void)cudaEventDestroy(stream->drain);
     }
+    if (stream->part.context != NULL) {
+        aegis_cuda_partition_give(stream->device->partitions, &stream->part);
+    }
     aegis_deallocate(&allocator, stream, 1, sizeof *stream);
 }
 
@@ -212,6 +225,7 @@ aegis_status aegis_cuda_stream_create(void *self,
     stream->device = device;
     stream->priority = config->priority;
     stream->completion = config->completion;
+    stream->multiprocessors = config->multiprocessors;
     aegis_status status =
         aegis_worker_create(config, &worker_ops, stream, &device->allocator, &stream->worker, err);
     if (status != AEGIS_OK) {
