@@ -100,6 +100,7 @@ static const aegis_device_ops cuda_ops = {
     .enqueue_copy = aegis_cuda_enqueue_copy,
     .enqueue_record = aegis_cuda_enqueue_record,
     .enqueue_wait = aegis_cuda_enqueue_wait,
+    .stream_expect = aegis_cuda_stream_expect,
 };
 
 static aegis_status does_not_fit(const aegis_cuda_device *device, aegis_error *err)
