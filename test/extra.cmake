@@ -66,6 +66,14 @@ if(TARGET test_unit_schedule_extreme)
   endif()
 endif()
 
+# The dip test behind statements on determinism, against known cases and an oracle.
+find_program(AEGISRT_PYTHON3 python3)
+if(AEGISRT_PYTHON3)
+  add_test(NAME unit.bench.determinism COMMAND ${AEGISRT_PYTHON3} -B
+    "${CMAKE_CURRENT_SOURCE_DIR}/python/check_determinism.py")
+  set_tests_properties(unit.bench.determinism PROPERTIES LABELS unit TIMEOUT 300)
+endif()
+
 # The tokenizer against the Python package `tokenizers`, on 10,000 made texts and all of Unicode.
 include(AegisDeps)
 add_executable(tokenize_lines ${CMAKE_CURRENT_SOURCE_DIR}/python/tokenize_lines.c)

@@ -118,18 +118,38 @@ static bool has_command(aegis_worker *worker, uint32_t head)
     return atomic_load_explicit(&worker->tail, memory_order_acquire) != head;
 }
 
-/* True when a command came while it spun; a polling worker gives up only to end. */
-static bool spin_for_command(aegis_worker *worker, uint32_t head)
+static bool spin_briefly(aegis_worker *worker, uint32_t head)
 {
-    bool polls = worker->completion == AEGIS_COMPLETION_POLL;
-    uint32_t rounds = worker->completion == AEGIS_COMPLETION_ADAPTIVE ? SPIN_ROUNDS : 0;
-    for (; polls ? !atomic_load(&worker->stopping) : rounds > 0; rounds--) {
+    for (uint32_t i = 0; i < SPIN_ROUNDS; i++) {
         if (has_command(worker, head)) {
             return true;
         }
         relax();
     }
     return false;
+}
+
+/* True when a command came while it spun; a polling worker gives up only to end. */
+static bool spin_for_command(aegis_worker *worker, uint32_t head)
+{
+    bool found = false;
+    switch (worker->completion) {
+    case AEGIS_COMPLETION_BLOCK:
+        break;
+    case AEGIS_COMPLETION_POLL:
+        while (!found && !atomic_load(&worker->stopping)) {
+            found = spin_briefly(worker, head);
+        }
+        break;
+    case AEGIS_COMPLETION_ADAPTIVE: {
+        uint64_t end = worker->ops.spin_ns > 0 ? aegis_counter_now_ns() + worker->ops.spin_ns : 0;
+        do {
+            found = spin_briefly(worker, head);
+        } while (!found && end > 0 && aegis_counter_now_ns() < end);
+        break;
+    }
+    }
+    return found;
 }
 
 /* Returns false when the worker is to end and nothing is left. */
