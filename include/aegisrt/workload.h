@@ -71,6 +71,8 @@ typedef struct aegis_workload {
                                 which stages inputs and outputs there, and none on a host */
     bool pinned_given;     /**< the key stands in the file */
     aegis_completion completion; /**< how the lanes' threads wait */
+    bool graphs; /**< on a CUDA device: models run as captured graphs where they can be; true when
+                      the key is missing */
     uint16_t lanes;
     uint64_t spill_bytes; /**< per lane; default 1 MiB */
     bool lock_memory;

@@ -68,6 +68,17 @@ static aegis_status refuse(const aegis_backend_config *config, aegis_error *err)
                            nearest != NULL ? nearest : "", nearest != NULL ? "\"?" : "", usable);
 }
 
+/* Runtimes that keep what the device reads in its own memory. */
+static bool works_on_cuda(const char *runtime, const aegis_device *device)
+{
+    static const char *const names[] = {"onnxruntime"};
+    bool works = false;
+    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(names); i++) {
+        works = works || strcmp(runtime, names[i]) == 0;
+    }
+    return works && aegis_device_get_capabilities(device)->kind == AEGIS_DEVICE_CUDA;
+}
+
 aegis_status aegis_backend_create(const aegis_backend_config *config,
                                   aegis_device *device,
                                   const aegis_allocator *allocator,
@@ -79,7 +90,8 @@ aegis_status aegis_backend_create(const aegis_backend_config *config,
             err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
             "a backend needs a config with a runtime, an allocator and a result");
     }
-    if (device != NULL && !aegis_device_host_addressable(device)) {
+    if (device != NULL && !aegis_device_host_addressable(device) &&
+        !works_on_cuda(config->runtime, device)) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
                                "the runtime \"%s\" works in host memory, and the device's memory "
                                "cannot be reached from the host; use kind = \"host\"",

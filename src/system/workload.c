@@ -82,7 +82,7 @@ static void read_device(const aegis_workload_section *section, aegis_workload *w
 {
     static const char *const keys[] = {"kind",          "memory",     "lanes",      "spill",
                                        "lock_memory",   "huge_pages", "lane_width", "lane_cpu",
-                                       "fifo_priority", "pinned",     "completion"};
+                                       "fifo_priority", "pinned",     "completion", "graphs"};
     static const char *const kinds[] = {"auto", "host", "cuda"};
     static const char *const completions[] = {"adaptive", "poll", "block"};
     int kind = AEGIS_DEVICE_AUTO, completion = AEGIS_COMPLETION_ADAPTIVE;
@@ -96,6 +96,8 @@ static void read_device(const aegis_workload_section *section, aegis_workload *w
     /* 98: the orchestration thread runs one above the lanes, and 99 is the highest. */
     aegis_workload_integer(section, "fifo_priority", 0, 98, &fifo);
     aegis_workload_boolean(section, "lock_memory", &workload->lock_memory);
+    workload->graphs = true;
+    aegis_workload_boolean(section, "graphs", &workload->graphs);
     workload->huge_pages = true;
     aegis_workload_boolean(section, "huge_pages", &workload->huge_pages);
     workload->device_kind = (aegis_device_kind)kind;
@@ -176,6 +178,7 @@ read_models(const aegis_workload_section *top, aegis_workload *workload, aegis_e
             return;
         }
         aegis_workload_read_model(top->reader, &list->children[i], workload, i, early, &models[i]);
+        models[i].config.eager = !workload->graphs;
         workload->model_count = i + 1;
     }
 }

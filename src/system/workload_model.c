@@ -16,11 +16,12 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",         "path",       "backend", "inputs", "state",     "source",     "period",
-    "deadline",     "offset",     "jitter",  "memory", "compute",   "overrun",    "early",
-    "priority",     "lane",       "class",   "weight", "expect",    "confidence", "assurance",
-    "margin",       "samples",    "threads", "slots",  "prepack",   "seed",       "cuts",
-    "bound_method", "exceedance", "context", "at_end", "residency", "weights",    "prompt"};
+    "name",    "path",       "backend",   "inputs",  "state",        "source",
+    "period",  "deadline",   "offset",    "jitter",  "memory",       "compute",
+    "overrun", "early",      "priority",  "lane",    "class",        "weight",
+    "expect",  "confidence", "assurance", "margin",  "samples",      "threads",
+    "slots",   "prepack",    "seed",      "cuts",    "bound_method", "exceedance",
+    "context", "at_end",     "residency", "weights", "prompt",       "cpu_nodes"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -257,6 +258,10 @@ static void read_profile(const aegis_workload_section *section, aegis_workload_m
     /* Packed copies are what the runtime makes by itself: without them last bits differ. */
     model->config.prepack = true;
     aegis_workload_boolean(section, "prepack", &model->config.prepack);
+    static const char *const cpu_nodes[] = {"refuse", "allow"};
+    int allow = 0;
+    aegis_workload_choice(section, "cpu_nodes", cpu_nodes, AEGIS_ARRAY_LENGTH(cpu_nodes), &allow);
+    model->config.allow_cpu_nodes = allow == 1;
     model->samples = (uint32_t)samples;
     model->config.slots = (uint32_t)slots;
     model->config.seed = (uint64_t)seed;

@@ -33,6 +33,12 @@ bool aegis_onnx_graph_has_control_flow(const aegis_onnx_graph *graph);
  */
 void aegis_onnx_graph_drop_initialiser_inputs(aegis_onnx_graph *graph);
 
+/* Inputs that `shapes` names get these shapes. CONFIG for another number of dimensions. */
+aegis_status aegis_onnx_graph_fix_inputs(aegis_onnx_graph *graph,
+                                         const aegis_input_shape *shapes,
+                                         size_t count,
+                                         aegis_error *err);
+
 /* Bytes of the model, from malloc; free() them. */
 aegis_status aegis_onnx_graph_serialise(const aegis_onnx_graph *graph,
                                         void **ret_bytes,

@@ -2,16 +2,22 @@
 #ifndef AEGIS_BACKEND_ORT_MODEL_H
 #define AEGIS_BACKEND_ORT_MODEL_H
 
+#include "backend/onnxruntime/cuda.h"
 #include "backend/onnxruntime/cut.h"
 #include "backend/onnxruntime/gate.h"
 #include "backend/onnxruntime/paging.h"
 #include "backend/onnxruntime/weights.h"
+
+#include <aegisrt/ext/backend_ops.h>
 
 typedef struct aegis_ort_backend {
     aegis_allocator allocator;
     const aegis_ort *ort;
     char *cache_dir;
     aegis_reserve reserve;
+    aegis_device *device;     /* a CUDA device, or NULL: models are on the host */
+    aegis_reserve no_reserve; /* on a device: of no bytes */
+    aegis_backend_ops ops;
     aegis_ort_residents residents;
 } aegis_ort_backend;
 
@@ -64,6 +70,7 @@ typedef struct aegis_ort_model {
     size_t lifetime_count, lifetime_capacity;
     aegis_cut_candidate *candidates;
     size_t candidate_count;
+    aegis_ort_cuda *cuda; /* NULL: on the host */
 } aegis_ort_model;
 
 aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
@@ -73,6 +80,9 @@ aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
 void aegis_ort_model_close(aegis_ort_model *model);
 
 /* run.c */
+/* Runs a segment's session, whatever the job; on a CUDA device it only enqueues its work. */
+aegis_status
+aegis_ort_segment_run(aegis_ort_model *model, uint32_t index, uint32_t slot, aegis_error *err);
 /* One segment of the job in `slot`. STATE when it is not the next one of that job, nor the last one
  * again: what it would read is not there. */
 aegis_status
