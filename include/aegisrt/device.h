@@ -6,10 +6,11 @@
  * @file device.h A device: its capabilities, its one arena, streams, events and buffers.
  *
  * A device reserves and touches one arena when it is created; every buffer lies in it and its
- * size is a hard limit. A stream runs what is put into it in order. Each stream has a host thread
- * of its own (its submission thread): on the host device that thread does the work, on a GPU it
- * enqueues kernels and completion is asynchronous. The same conformance suite runs over all
- * devices.
+ * size is a hard limit. Beside it lies one region of pinned host memory, from which and into which
+ * the device copies at full speed. A stream runs what is put into it in order. Each stream has a
+ * host thread of its own (its submission thread): on the host device that thread does the work, on
+ * a GPU it enqueues kernels and completion is asynchronous. The same conformance suite runs over
+ * all devices.
  */
 
 #include <aegisrt/allocator.h>
@@ -61,7 +62,10 @@ typedef struct aegis_device_capabilities {
     bool integrated;                   /**< one memory pool with the host */
     int stream_priorities;             /**< number of distinct stream priorities */
     uint64_t measured_bandwidth_bytes_per_second; /**< 0 until measured */
-    uint64_t measured_flops; /**< single precision, all cores; 0 until measured */
+    uint64_t measured_flops;   /**< single precision, all cores; 0 until measured */
+    int copy_engines;          /**< copies that run beside execution and one another; 0 on a host */
+    int partition_granularity; /**< multiprocessors that streams can have for themselves come in
+                                    multiples of this; 0: they cannot (driver or device) */
 } aegis_device_capabilities;
 
 /**
@@ -96,18 +100,22 @@ aegis_status aegis_device_query_all(aegis_device_capabilities *capabilities,
 
 typedef struct aegis_device_config {
     aegis_device_kind kind;
-    int index;            /**< which one of that kind */
-    uint64_t arena_bytes; /**< hard limit of everything on the device */
-    bool lock_memory;     /**< mlock the arena; PERMISSION when refused (host) */
-    bool measure;         /**< measure bandwidth and FLOP rate at create */
-    bool huge_pages;      /**< ask for transparent huge pages (host) */
+    int index;             /**< which one of that kind */
+    uint64_t arena_bytes;  /**< hard limit of everything on the device */
+    bool lock_memory;      /**< mlock the arena; PERMISSION when refused (host) */
+    bool measure;          /**< measure bandwidth and FLOP rate at create */
+    bool huge_pages;       /**< ask for transparent huge pages (host) */
+    uint64_t pinned_bytes; /**< pinned host memory beside the arena, a hard limit too; 0: none. On a
+                                host it is ordinary memory, locked with lock_memory */
 } aegis_device_config;
 
 /**
- * Creates a device with its arena reserved and touched. Before touching, the host device compares
- * `arena_bytes` with what the machine and its control groups have available, so that the process
- * is refused here and not killed later. @return owned by the caller, destroy after its streams and
- * events. NO_MEMORY, DEVICE_NOT_AVAILABLE, PERMISSION, INVALID_ARGUMENT.
+ * Creates a device with arena and pinned memory reserved and touched; nothing is reserved later.
+ * Before touching, both together are compared with what the machine and its control groups have
+ * available where they come from one pool (host, integrated GPU), and pinned memory alone
+ * elsewhere, so that the process is refused here and not killed later. @return owned by the caller,
+ * destroy after its streams and events. NO_MEMORY, DEVICE_NOT_AVAILABLE, PERMISSION,
+ * INVALID_ARGUMENT.
  */
 aegis_status aegis_device_create(const aegis_device_config *config,
                                  const aegis_allocator *allocator,
@@ -146,6 +154,22 @@ aegis_status aegis_device_free(aegis_device *device, const aegis_buffer *buffer,
 /** Bytes taken now and at most since create. Lock-free, any thread. */
 void aegis_device_usage(const aegis_device *device, uint64_t *ret_used, uint64_t *ret_peak);
 
+/** First byte and size of the pinned host memory; NULL and 0 when the device has none. Host code
+ * reads and writes it; kernels of a CUDA device reach it at the same address. */
+void aegis_device_get_pinned(const aegis_device *device, void **ret_base, uint64_t *ret_size_bytes);
+
+/** As aegis_device_alloc, of the pinned host memory. Any thread. */
+aegis_status aegis_device_pinned_alloc(aegis_device *device,
+                                       uint64_t size_bytes,
+                                       uint64_t alignment,
+                                       aegis_buffer *ret_buffer,
+                                       aegis_error *err);
+/** As aegis_device_free, of the pinned host memory. */
+aegis_status
+aegis_device_pinned_free(aegis_device *device, const aegis_buffer *buffer, aegis_error *err);
+/** As aegis_device_usage, of the pinned host memory. */
+void aegis_device_pinned_usage(const aegis_device *device, uint64_t *ret_used, uint64_t *ret_peak);
+
 /** Blocking copy between host memory and the arena (either may be either). For set-up, not for the
  * dispatch path. INVALID_ARGUMENT when a range starts in the arena and ends outside. Any thread. */
 aegis_status aegis_device_copy(aegis_device *device,
@@ -156,6 +180,14 @@ aegis_status aegis_device_copy(aegis_device *device,
 
 /* ---- streams ---- */
 
+/** How a stream's thread waits, for its next command and for the device to complete its work. */
+typedef enum aegis_completion {
+    AEGIS_COMPLETION_ADAPTIVE = 0, /**< polls briefly (2 us for a command, 50 us for the device),
+                                        then sleeps */
+    AEGIS_COMPLETION_POLL,         /**< never sleeps: quickest, and takes a whole core */
+    AEGIS_COMPLETION_BLOCK         /**< sleeps at once: least load, latest to see the end */
+} aegis_completion;
+
 typedef struct aegis_stream_config {
     const char *name;  /**< thread name, at most 15 characters are used; borrowed for the call */
     int priority;      /**< 0 is the lowest; at most stream_priorities - 1 */
@@ -165,17 +197,22 @@ typedef struct aegis_stream_config {
                             on the host device at most its multiprocessor_count */
     size_t depth;      /**< commands that may wait behind the one that runs; 0 means 64, at
                             most 65536 */
+    aegis_completion completion;
+    int multiprocessors; /**< this many SMs, which no other stream with such a wish has, run its
+                              kernels; rounded up to partition_granularity. 0: all, shared */
 } aegis_stream_config;
 
-/** Lowest priority, not pinned, ordinary scheduling, one core, default depth. `name` may be NULL.
- */
+/** Lowest priority, not pinned, ordinary scheduling, one core, default depth, adaptive completion,
+ * all multiprocessors. `name` may be NULL. */
 aegis_stream_config aegis_stream_config_default(const char *name);
 
 /** A function run on the stream's thread. Must not call back into the same stream's synchronize. */
 typedef void (*aegis_stream_function)(void *argument);
 
 /** @return PERMISSION when pinning or SCHED_FIFO was asked for and is refused (no silent fallback,
- * message with the cure). The caller owns the stream and destroys it before the device. */
+ * message with the cure); UNSUPPORTED for multiprocessors where partition_granularity is 0,
+ * NO_MEMORY when as many are not left; DEVICE_LOST after a stream was abandoned. The caller owns
+ * the stream and destroys it before the device. */
 aegis_status aegis_stream_create(aegis_device *device,
                                  const aegis_stream_config *config,
                                  aegis_stream **ret_stream,
@@ -209,9 +246,44 @@ aegis_status aegis_stream_copy(aegis_stream *stream,
  * and, unless it is fatal, forgets it. STATE from the stream's own thread. */
 aegis_status aegis_stream_synchronize(aegis_stream *stream, aegis_error *err);
 
+/** As synchronize, and gives up at the CLOCK_MONOTONIC instant `until_ns`: TIMEOUT, with what was
+ * waited for in the message and nothing changed, so that it can be called again. UNSUPPORTED when
+ * the device cannot. This is how a hung kernel is found without hanging. */
+aegis_status
+aegis_stream_synchronize_until(aegis_stream *stream, uint64_t until_ns, aegis_error *err);
+
+/** In place of destroy, for a stream whose work does not end. OK when it ended after all within 0.1
+ * s and the stream is destroyed. Else DEVICE_LOST, fatal, which is the report: the thread and all
+ * that the work may still touch (stream, arena, pinned memory) stay until the process ends, the
+ * device takes no new stream and can be destroyed without waiting. UNSUPPORTED, with nothing
+ * changed, when the device cannot. */
+aegis_status aegis_stream_abandon(aegis_stream *stream, aegis_error *err);
+
 /** The failure of the work, also while some is left; else BUSY when work is left; OK when idle.
  * Never blocks and forgets nothing. Any thread, from within a stream function too. */
 aegis_status aegis_stream_query(aegis_stream *stream, aegis_error *err);
+
+/** The first failure of the work since one was last reported by this or by synchronize; forgets it
+ * unless it is fatal. OK when there was none, also while work is left. Never blocks. Meant for
+ * functions of aegis_stream_notify, which learn so how the work before them ended. Any thread. */
+aegis_status aegis_stream_take_failure(aegis_stream *stream, aegis_error *err);
+
+/* From within a function that runs on the stream's own thread (aegis_stream_call), the following
+ * three put work behind what that function has enqueued so far, at once and past the commands that
+ * wait: with them a backend copies its inputs in and its outputs out in the order of its kernels.
+ * STATE on another thread; UNSUPPORTED when the device cannot. They allocate nothing. */
+
+/** As aegis_stream_copy. From pageable memory it may wait for the copy, from pinned it does not. */
+aegis_status aegis_stream_enqueue_copy(aegis_stream *stream,
+                                       void *destination,
+                                       const void *source,
+                                       size_t size_bytes,
+                                       aegis_error *err);
+/** As aegis_event_record. */
+aegis_status
+aegis_stream_enqueue_record(aegis_stream *stream, aegis_event *event, aegis_error *err);
+/** As aegis_stream_wait_event. */
+aegis_status aegis_stream_enqueue_wait(aegis_stream *stream, aegis_event *event, aegis_error *err);
 
 int aegis_stream_width(const aegis_stream *stream);
 aegis_device *aegis_stream_device(const aegis_stream *stream);

@@ -18,6 +18,7 @@ typedef struct part {
 struct aegis_arena_list {
     aegis_allocator allocator;
     char *base; /* an address to compute with; it may be a device's */
+    const char *limit;
     uint64_t size;
     pthread_mutex_t mutex; /* guards the list of parts */
     part *first;
@@ -41,6 +42,7 @@ static void free_part(aegis_arena_list *list, part *node)
 
 aegis_status aegis_arena_list_create(void *base,
                                      uint64_t size_bytes,
+                                     const char *limit,
                                      const aegis_allocator *allocator,
                                      aegis_arena_list **ret_list,
                                      aegis_error *err)
@@ -52,6 +54,7 @@ aegis_status aegis_arena_list_create(void *base,
     list->allocator = *allocator;
     list->base = base;
     list->size = size_bytes;
+    list->limit = limit;
     list->first = new_part(list, 0, size_bytes);
     if (list->first == NULL) {
         goto fail;
@@ -187,8 +190,8 @@ aegis_status aegis_arena_list_take(aegis_arena_list *list,
         status = aegis_error_set(
             err, AEGIS_HERE("device.arena"), AEGIS_ERROR_NO_MEMORY,
             "need %" PRIu64 " bytes aligned to %" PRIu64 ", largest hole %" PRIu64 ", free %" PRIu64
-            " of %" PRIu64 " bytes: enlarge arena_bytes ([device] memory) or free buffers first",
-            size_bytes, alignment, largest_hole(list), list->size - used, list->size);
+            " of %" PRIu64 " bytes: enlarge %s or free buffers first",
+            size_bytes, alignment, largest_hole(list), list->size - used, list->size, list->limit);
         goto done;
     }
     node = carve(list, node, padding_of(list, node, alignment), size_bytes);

@@ -9,9 +9,11 @@
 
 typedef struct aegis_arena_list aegis_arena_list;
 
-/* `base` is an address that is only computed with. NO_MEMORY when host memory is short. */
+/* `base` is an address that is only computed with. `limit` names what sets the size, for the cure
+ * in messages; static. NO_MEMORY when host memory is short. */
 aegis_status aegis_arena_list_create(void *base,
                                      uint64_t size_bytes,
+                                     const char *limit,
                                      const aegis_allocator *allocator,
                                      aegis_arena_list **ret_list,
                                      aegis_error *err);

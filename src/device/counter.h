@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef struct aegis_counter {
@@ -25,6 +26,25 @@ static inline void aegis_futex_wait(_Atomic uint32_t *word, uint32_t expected)
     int saved = errno;
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
     errno = saved;
+}
+
+/* As above, at most until CLOCK_MONOTONIC `until_ns`. */
+static inline void
+aegis_futex_wait_until(_Atomic uint32_t *word, uint32_t expected, uint64_t until_ns)
+{
+    int saved = errno;
+    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000u),
+                             .tv_nsec = (long)(until_ns % 1000000000u)};
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, &until, NULL,
+            FUTEX_BITSET_MATCH_ANY);
+    errno = saved;
+}
+
+static inline uint64_t aegis_counter_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static inline void aegis_futex_wake(_Atomic uint32_t *word, int threads)
@@ -65,6 +85,27 @@ static inline void aegis_counter_wait(aegis_counter *counter, uint32_t target)
         aegis_futex_wait(&counter->value, seen);
     }
     atomic_fetch_sub(&counter->waiters, 1);
+}
+
+/* False when the target was not reached by CLOCK_MONOTONIC `until_ns`. */
+static inline bool
+aegis_counter_wait_until(aegis_counter *counter, uint32_t target, uint64_t until_ns)
+{
+    if (aegis_counter_reached(counter, target)) {
+        return true;
+    }
+    bool reached;
+    atomic_fetch_add(&counter->waiters, 1);
+    for (;;) {
+        uint32_t seen = atomic_load(&counter->value);
+        reached = (int32_t)(seen - target) >= 0;
+        if (reached || aegis_counter_now_ns() >= until_ns) {
+            break;
+        }
+        aegis_futex_wait_until(&counter->value, seen, until_ns);
+    }
+    atomic_fetch_sub(&counter->waiters, 1);
+    return reached;
 }
 
 #endif

@@ -10,18 +10,51 @@
 #define MAXIMUM_ALIGNMENT 4096u
 #define DEFAULT_ALIGNMENT 64u
 
+static const aegis_device_ops nothing_newer = {0};
+
 /* ---- create and destroy ---- */
 
 static bool is_complete(const aegis_device_ops *ops)
 {
-    return ops->version == AEGIS_DEVICE_OPS_VERSION && ops->name != NULL && ops->destroy != NULL &&
-           ops->capabilities != NULL && ops->host_addressable != NULL && ops->arena != NULL &&
-           ops->copy != NULL && ops->stream_create != NULL && ops->stream_destroy != NULL &&
-           ops->stream_call != NULL && ops->stream_notify != NULL && ops->stream_copy != NULL &&
+    bool known = ops->version >= 1 && ops->version <= AEGIS_DEVICE_OPS_VERSION;
+    return known && ops->name != NULL && ops->destroy != NULL && ops->capabilities != NULL &&
+           ops->host_addressable != NULL && ops->arena != NULL && ops->copy != NULL &&
+           ops->stream_create != NULL && ops->stream_destroy != NULL && ops->stream_call != NULL &&
+           ops->stream_notify != NULL && ops->stream_copy != NULL &&
            ops->stream_synchronize != NULL && ops->stream_query != NULL &&
            ops->stream_wait_event != NULL && ops->event_create != NULL &&
            ops->event_destroy != NULL && ops->event_record != NULL && ops->event_query != NULL &&
            ops->event_synchronize != NULL && ops->event_elapsed_ns != NULL;
+}
+
+static bool newer_is_complete(const aegis_device_ops *newer)
+{
+    bool enqueues =
+        newer->enqueue_copy != NULL || newer->enqueue_record != NULL || newer->enqueue_wait != NULL;
+    return !enqueues || newer->stream_is_own_thread != NULL;
+}
+
+static aegis_status
+list_arena(aegis_device *device, const aegis_allocator *allocator, aegis_error *err)
+{
+    device->ops->arena(device->self, &device->base, &device->size);
+    return aegis_arena_list_create(device->base, device->size, "arena_bytes ([device] memory)",
+                                   allocator, &device->list, err);
+}
+
+static aegis_status
+list_pinned(aegis_device *device, const aegis_allocator *allocator, aegis_error *err)
+{
+    if (device->newer->pinned == NULL) {
+        return AEGIS_OK;
+    }
+    device->newer->pinned(device->self, &device->pinned_base, &device->pinned_size);
+    if (device->pinned_size == 0) {
+        return AEGIS_OK;
+    }
+    return aegis_arena_list_create(device->pinned_base, device->pinned_size,
+                                   "pinned_bytes ([device] pinned)", allocator,
+                                   &device->pinned_list, err);
 }
 
 aegis_status aegis_device_wrap(const aegis_device_ops *ops,
@@ -32,9 +65,10 @@ aegis_status aegis_device_wrap(const aegis_device_ops *ops,
 {
     aegis_status status;
     aegis_device *device = NULL;
-    if (ops == NULL || allocator == NULL || ret_device == NULL || !is_complete(ops)) {
+    if (ops == NULL || allocator == NULL || ret_device == NULL || !is_complete(ops) ||
+        (ops->version >= 2 && !newer_is_complete(ops))) {
         status = aegis_error_set(err, AEGIS_HERE("device"), AEGIS_ERROR_INVALID_ARGUMENT,
-                                 "a device needs ops of version %u with every required entry",
+                                 "a device needs ops of version 1 to %u with every required entry",
                                  AEGIS_DEVICE_OPS_VERSION);
         goto fail;
     }
@@ -44,22 +78,22 @@ aegis_status aegis_device_wrap(const aegis_device_ops *ops,
                                  "no host memory for device '%s'", ops->name);
         goto fail;
     }
-    void *base = NULL;
-    uint64_t size = 0;
-    ops->arena(self, &base, &size);
-    status = aegis_arena_list_create(base, size, allocator, &device->list, err);
+    device->ops = ops;
+    device->newer = ops->version >= 2 ? ops : &nothing_newer;
+    device->self = self;
+    device->allocator = *allocator;
+    status = list_arena(device, allocator, err);
+    if (status == AEGIS_OK) {
+        status = list_pinned(device, allocator, err);
+    }
     if (status != AEGIS_OK) {
         goto fail;
     }
-    device->ops = ops;
-    device->self = self;
-    device->allocator = *allocator;
-    device->base = base;
-    device->size = size;
     *ret_device = device;
     return AEGIS_OK;
 fail:
     if (device != NULL) {
+        aegis_arena_list_destroy(device->list);
         aegis_deallocate(allocator, device, 1, sizeof *device);
     }
     if (ops != NULL && ops->destroy != NULL) {
@@ -75,7 +109,10 @@ void aegis_device_destroy(aegis_device *device)
     }
     assert(atomic_load(&device->children) == 0 && "a stream or event outlives its device");
     aegis_arena_list_destroy(device->list);
-    device->ops->destroy(device->self);
+    aegis_arena_list_destroy(device->pinned_list);
+    if (!atomic_load(&device->lost)) {
+        device->ops->destroy(device->self);
+    }
     aegis_allocator allocator = device->allocator;
     aegis_deallocate(&allocator, device, 1, sizeof *device);
 }
@@ -112,15 +149,12 @@ static aegis_status null_argument(aegis_place place, const char *name, aegis_err
     return aegis_error_set(err, place, AEGIS_ERROR_INVALID_ARGUMENT, "%s is NULL", name);
 }
 
-aegis_status aegis_device_alloc(aegis_device *device,
-                                uint64_t size_bytes,
-                                uint64_t alignment,
-                                aegis_buffer *ret_buffer,
-                                aegis_error *err)
+static aegis_status take_part(aegis_arena_list *list,
+                              uint64_t size_bytes,
+                              uint64_t alignment,
+                              aegis_buffer *ret_buffer,
+                              aegis_error *err)
 {
-    if (device == NULL || ret_buffer == NULL) {
-        return null_argument(AEGIS_HERE("device"), "device or ret_buffer", err);
-    }
     if (alignment == 0) {
         alignment = DEFAULT_ALIGNMENT;
     }
@@ -130,7 +164,19 @@ aegis_status aegis_device_alloc(aegis_device *device,
                                ": the size must not be 0 and the alignment a power of two up to %u",
                                size_bytes, alignment, MAXIMUM_ALIGNMENT);
     }
-    return aegis_arena_list_take(device->list, size_bytes, alignment, ret_buffer, err);
+    return aegis_arena_list_take(list, size_bytes, alignment, ret_buffer, err);
+}
+
+aegis_status aegis_device_alloc(aegis_device *device,
+                                uint64_t size_bytes,
+                                uint64_t alignment,
+                                aegis_buffer *ret_buffer,
+                                aegis_error *err)
+{
+    if (device == NULL || ret_buffer == NULL) {
+        return null_argument(AEGIS_HERE("device"), "device or ret_buffer", err);
+    }
+    return take_part(device->list, size_bytes, alignment, ret_buffer, err);
 }
 
 aegis_status aegis_device_free(aegis_device *device, const aegis_buffer *buffer, aegis_error *err)
@@ -145,6 +191,71 @@ void aegis_device_usage(const aegis_device *device, uint64_t *ret_used, uint64_t
 {
     aegis_arena_list_usage(device->list, ret_used, ret_peak);
 }
+
+/* ---- pinned host memory ---- */
+
+static aegis_status no_pinned_memory(const aegis_device *device, aegis_error *err)
+{
+    return aegis_error_set(err, AEGIS_HERE("device"), AEGIS_ERROR_NO_MEMORY,
+                           "device '%s' was created without pinned memory: set pinned_bytes "
+                           "([device] pinned)",
+                           device->ops->name);
+}
+
+void aegis_device_get_pinned(const aegis_device *device, void **ret_base, uint64_t *ret_size_bytes)
+{
+    if (ret_base != NULL) {
+        *ret_base = device->pinned_base;
+    }
+    if (ret_size_bytes != NULL) {
+        *ret_size_bytes = device->pinned_size;
+    }
+}
+
+aegis_status aegis_device_pinned_alloc(aegis_device *device,
+                                       uint64_t size_bytes,
+                                       uint64_t alignment,
+                                       aegis_buffer *ret_buffer,
+                                       aegis_error *err)
+{
+    if (device == NULL || ret_buffer == NULL) {
+        return null_argument(AEGIS_HERE("device"), "device or ret_buffer", err);
+    }
+    if (device->pinned_list == NULL) {
+        return no_pinned_memory(device, err);
+    }
+    return take_part(device->pinned_list, size_bytes, alignment, ret_buffer, err);
+}
+
+aegis_status
+aegis_device_pinned_free(aegis_device *device, const aegis_buffer *buffer, aegis_error *err)
+{
+    if (device == NULL || buffer == NULL) {
+        return null_argument(AEGIS_HERE("device"), "device or buffer", err);
+    }
+    if (device->pinned_list == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("device"), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "device '%s' has no pinned memory to give back to",
+                               device->ops->name);
+    }
+    return aegis_arena_list_give(device->pinned_list, buffer, err);
+}
+
+void aegis_device_pinned_usage(const aegis_device *device, uint64_t *ret_used, uint64_t *ret_peak)
+{
+    if (device->pinned_list != NULL) {
+        aegis_arena_list_usage(device->pinned_list, ret_used, ret_peak);
+        return;
+    }
+    if (ret_used != NULL) {
+        *ret_used = 0;
+    }
+    if (ret_peak != NULL) {
+        *ret_peak = 0;
+    }
+}
+
+/* ---- copies ---- */
 
 /* A range outside the arena is host memory, which cannot be checked; one that touches the arena
  * must lie in it. */

@@ -12,12 +12,17 @@
 
 struct aegis_device {
     const aegis_device_ops *ops;
+    const aegis_device_ops *newer; /* entries since version 2; all NULL for an older table */
     void *self;
     aegis_allocator allocator;
     aegis_arena_list *list;
     void *base;
     uint64_t size;
+    aegis_arena_list *pinned_list; /* NULL: no pinned memory */
+    void *pinned_base;
+    uint64_t pinned_size;
     atomic_size_t children; /* streams and events alive: destroyed before their device */
+    atomic_bool lost;       /* a stream was abandoned: `self` stays until the process ends */
 };
 
 /* INVALID_ARGUMENT for NULL pointers and for ranges partly outside the arena. */

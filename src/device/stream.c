@@ -63,6 +63,32 @@ static aegis_status check_config(const aegis_device_capabilities *capabilities,
     if (config->depth > MAXIMUM_DEPTH) {
         return out_of_range(err, "depth", (int64_t)config->depth, 0, MAXIMUM_DEPTH);
     }
+    /* As int: a foreign value is to be found, too. */
+    if ((int)config->completion < 0 || (int)config->completion > AEGIS_COMPLETION_BLOCK) {
+        return out_of_range(err, "completion", (int)config->completion, 0, AEGIS_COMPLETION_BLOCK);
+    }
+    if (config->multiprocessors < 0 ||
+        config->multiprocessors > capabilities->multiprocessor_count) {
+        return out_of_range(err, "multiprocessors", config->multiprocessors, 0,
+                            capabilities->multiprocessor_count);
+    }
+    if (config->multiprocessors > 0 && capabilities->partition_granularity == 0) {
+        return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_UNSUPPORTED,
+                               "stream '%s' wants %d multiprocessors for itself, and '%s' cannot "
+                               "be divided (that needs a GPU and a driver with green contexts)",
+                               config->name, config->multiprocessors, capabilities->name);
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status check_not_lost(const aegis_device *device, aegis_error *err)
+{
+    if (atomic_load(&device->lost)) {
+        return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_DEVICE_LOST,
+                               "a stream of device '%s' was abandoned with work that did not end; "
+                               "end the process",
+                               device->ops->name);
+    }
     return AEGIS_OK;
 }
 
@@ -74,7 +100,13 @@ aegis_status aegis_stream_create(aegis_device *device,
     if (device == NULL || config == NULL || ret_stream == NULL) {
         return invalid(err, "device, config or ret_stream is NULL");
     }
-    aegis_status status = check_config(aegis_device_get_capabilities(device), config, err);
+    aegis_stream_config full = *config;
+    full.name = config->name != NULL ? config->name : "aegis-stream";
+    full.depth = config->depth != 0 ? config->depth : DEFAULT_DEPTH;
+    aegis_status status = check_config(aegis_device_get_capabilities(device), &full, err);
+    if (status == AEGIS_OK) {
+        status = check_not_lost(device, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }
@@ -83,9 +115,6 @@ aegis_status aegis_stream_create(aegis_device *device,
         return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_NO_MEMORY,
                                "no host memory for a stream");
     }
-    aegis_stream_config full = *config;
-    full.name = config->name != NULL ? config->name : "aegis-stream";
-    full.depth = config->depth != 0 ? config->depth : DEFAULT_DEPTH;
     status = device->ops->stream_create(device->self, &full, &stream->self, err);
     if (status != AEGIS_OK) {
         aegis_deallocate(&device->allocator, stream, 1, sizeof *stream);
@@ -162,6 +191,95 @@ aegis_status aegis_stream_query(aegis_stream *stream, aegis_error *err)
         return invalid(err, "stream is NULL");
     }
     return stream->device->ops->stream_query(stream->self, err);
+}
+
+aegis_status aegis_stream_take_failure(aegis_stream *stream, aegis_error *err)
+{
+    if (stream == NULL) {
+        return invalid(err, "stream is NULL");
+    }
+    const aegis_device_ops *newer = stream->device->newer;
+    return newer->stream_take_failure == NULL ? AEGIS_OK
+                                              : newer->stream_take_failure(stream->self, err);
+}
+
+static aegis_status cannot(const aegis_stream *stream, const char *what, aegis_error *err)
+{
+    return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_UNSUPPORTED,
+                           "device '%s' cannot %s", stream->device->ops->name, what);
+}
+
+aegis_status
+aegis_stream_synchronize_until(aegis_stream *stream, uint64_t until_ns, aegis_error *err)
+{
+    if (stream == NULL) {
+        return invalid(err, "stream is NULL");
+    }
+    const aegis_device_ops *newer = stream->device->newer;
+    if (newer->stream_synchronize_until == NULL) {
+        return cannot(stream, "wait for a stream up to an instant", err);
+    }
+    return newer->stream_synchronize_until(stream->self, until_ns, err);
+}
+
+aegis_status aegis_stream_abandon(aegis_stream *stream, aegis_error *err)
+{
+    if (stream == NULL) {
+        return invalid(err, "stream is NULL");
+    }
+    aegis_device *device = stream->device;
+    if (device->newer->stream_abandon == NULL) {
+        return cannot(stream, "leave a stream behind", err);
+    }
+    bool ended = device->newer->stream_abandon(stream->self);
+    if (!ended) {
+        atomic_store(&device->lost, true);
+    }
+    aegis_deallocate(&device->allocator, stream, 1, sizeof *stream);
+    atomic_fetch_sub(&device->children, 1);
+    if (ended) {
+        return AEGIS_OK;
+    }
+    return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_DEVICE_LOST,
+                           "work of a stream of device '%s' does not end; its thread and the "
+                           "device's memory are left behind: end the process",
+                           device->ops->name);
+}
+
+/* ---- from the stream's own thread ---- */
+
+static aegis_status check_own_thread(const aegis_stream *stream, bool possible, aegis_error *err)
+{
+    if (!possible) {
+        return cannot(stream, "enqueue work from within a stream function", err);
+    }
+    if (!stream->device->newer->stream_is_own_thread(stream->self)) {
+        return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_STATE,
+                               "work is enqueued from another thread than the stream's own; use "
+                               "aegis_stream_copy, aegis_event_record or aegis_stream_wait_event");
+    }
+    return AEGIS_OK;
+}
+
+aegis_status aegis_stream_enqueue_copy(aegis_stream *stream,
+                                       void *destination,
+                                       const void *source,
+                                       size_t size_bytes,
+                                       aegis_error *err)
+{
+    if (stream == NULL) {
+        return invalid(err, "stream is NULL");
+    }
+    const aegis_device_ops *newer = stream->device->newer;
+    aegis_status status =
+        aegis_device_check_copy(stream->device, destination, source, size_bytes, err);
+    if (status == AEGIS_OK) {
+        status = check_own_thread(stream, newer->enqueue_copy != NULL, err);
+    }
+    if (status != AEGIS_OK || size_bytes == 0) {
+        return status;
+    }
+    return newer->enqueue_copy(stream->self, destination, source, size_bytes, err);
 }
 
 int aegis_stream_width(const aegis_stream *stream)
@@ -242,24 +360,55 @@ check_pair(const aegis_event *event, const aegis_stream *stream, aegis_error *er
     return AEGIS_OK;
 }
 
-aegis_status aegis_event_record(aegis_event *event, aegis_stream *stream, aegis_error *err)
+/* Two records waiting in two streams could complete in either order, and a wait for the first would
+ * be let go by the second. */
+static aegis_status check_record(aegis_event *event, const aegis_stream *stream, aegis_error *err)
 {
     aegis_status status = check_pair(event, stream, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
-    /* Two records waiting in two streams could complete in either order, and a wait for the first
-     * would be let go by the second. */
-    const aegis_device_ops *ops = event->device->ops;
-    if (atomic_load(&event->recorded_in) != stream &&
-        ops->event_query(event->self, NULL) == AEGIS_ERROR_BUSY) {
+    if (status == AEGIS_OK && atomic_load(&event->recorded_in) != stream &&
+        event->device->ops->event_query(event->self, NULL) == AEGIS_ERROR_BUSY) {
         return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_BUSY,
                                "the event's record still waits in another stream: wait for it, or "
                                "use one event per stream");
     }
-    status = ops->event_record(event->self, stream->self, err);
+    return status;
+}
+
+aegis_status aegis_event_record(aegis_event *event, aegis_stream *stream, aegis_error *err)
+{
+    aegis_status status = check_record(event, stream, err);
+    if (status == AEGIS_OK) {
+        status = event->device->ops->event_record(event->self, stream->self, err);
+    }
     if (status == AEGIS_OK) {
         atomic_store(&event->recorded_in, stream);
+    }
+    return status;
+}
+
+aegis_status aegis_stream_enqueue_record(aegis_stream *stream, aegis_event *event, aegis_error *err)
+{
+    aegis_status status = check_record(event, stream, err);
+    if (status == AEGIS_OK) {
+        status = check_own_thread(stream, stream->device->newer->enqueue_record != NULL, err);
+    }
+    if (status == AEGIS_OK) {
+        status = stream->device->newer->enqueue_record(stream->self, event->self, err);
+    }
+    if (status == AEGIS_OK) {
+        atomic_store(&event->recorded_in, stream);
+    }
+    return status;
+}
+
+aegis_status aegis_stream_enqueue_wait(aegis_stream *stream, aegis_event *event, aegis_error *err)
+{
+    aegis_status status = check_pair(event, stream, err);
+    if (status == AEGIS_OK) {
+        status = check_own_thread(stream, stream->device->newer->enqueue_wait != NULL, err);
+    }
+    if (status == AEGIS_OK) {
+        status = stream->device->newer->enqueue_wait(stream->self, event->self, err);
     }
     return status;
 }

@@ -26,6 +26,7 @@ struct aegis_worker {
     uint32_t slots; /* a power of two >= depth, so that positions may wrap at 2^32 */
     uint32_t depth;
     int cpu, fifo_priority;
+    aegis_completion completion;
     char name[THREAD_NAME_BYTES];
     pthread_t thread;
     sem_t started;
@@ -117,14 +118,25 @@ static bool has_command(aegis_worker *worker, uint32_t head)
     return atomic_load_explicit(&worker->tail, memory_order_acquire) != head;
 }
 
-/* Returns false when the worker is to end and nothing is left. */
-static bool wait_for_command(aegis_worker *worker, uint32_t head)
+/* True when a command came while it spun; a polling worker gives up only to end. */
+static bool spin_for_command(aegis_worker *worker, uint32_t head)
 {
-    for (int i = 0; i < SPIN_ROUNDS; i++) {
+    bool polls = worker->completion == AEGIS_COMPLETION_POLL;
+    int rounds = worker->completion == AEGIS_COMPLETION_BLOCK ? 0 : SPIN_ROUNDS;
+    for (int i = 0; i < rounds || (polls && !atomic_load(&worker->stopping)); i += !polls) {
         if (has_command(worker, head)) {
             return true;
         }
         relax();
+    }
+    return false;
+}
+
+/* Returns false when the worker is to end and nothing is left. */
+static bool wait_for_command(aegis_worker *worker, uint32_t head)
+{
+    if (spin_for_command(worker, head)) {
+        return true;
     }
     for (;;) {
         /* parked before tail here, tail before parked in push, all sequentially consistent: one of
@@ -215,6 +227,7 @@ static aegis_worker *make(const aegis_stream_config *config,
     worker->slots = slots_for(config->depth);
     worker->cpu = config->cpu;
     worker->fifo_priority = config->fifo_priority;
+    worker->completion = config->completion;
     snprintf(worker->name, sizeof worker->name, "%s", config->name);
     sem_init(&worker->started, 0, 0);
     worker->ring = aegis_allocate_zeroed(allocator, worker->slots, sizeof *worker->ring);
@@ -274,6 +287,26 @@ void aegis_worker_destroy(aegis_worker *worker)
     release(worker);
 }
 
+bool aegis_worker_abandon(aegis_worker *worker, uint64_t until_ns)
+{
+    atomic_store(&worker->stopping, true);
+    wake(worker);
+    /* `done` reaches the last command just before the thread ends. */
+    if (!aegis_counter_wait_until(
+            &worker->done, atomic_load_explicit(&worker->tail, memory_order_acquire), until_ns)) {
+        pthread_detach(worker->thread);
+        return false;
+    }
+    pthread_join(worker->thread, NULL);
+    release(worker);
+    return true;
+}
+
+bool aegis_worker_is_own_thread(const aegis_worker *worker)
+{
+    return pthread_equal(pthread_self(), worker->thread) != 0;
+}
+
 aegis_status aegis_worker_push(aegis_worker *worker, const aegis_command *command, aegis_error *err)
 {
     uint32_t tail = atomic_load_explicit(&worker->tail, memory_order_relaxed);
@@ -290,16 +323,39 @@ aegis_status aegis_worker_push(aegis_worker *worker, const aegis_command *comman
     return AEGIS_OK;
 }
 
-aegis_status aegis_worker_synchronize(aegis_worker *worker, aegis_error *err)
+static aegis_status check_may_wait(const aegis_worker *worker, aegis_error *err)
 {
-    if (pthread_equal(pthread_self(), worker->thread)) {
+    if (aegis_worker_is_own_thread(worker)) {
         return aegis_error_set(err, AEGIS_HERE("device.worker"), AEGIS_ERROR_STATE,
                                "stream '%s' is synchronised from its own thread, which would wait "
                                "for itself; use another thread or aegis_stream_notify",
                                worker->name);
     }
-    aegis_counter_wait(&worker->done, atomic_load_explicit(&worker->tail, memory_order_acquire));
     return AEGIS_OK;
+}
+
+aegis_status aegis_worker_synchronize(aegis_worker *worker, aegis_error *err)
+{
+    aegis_status status = check_may_wait(worker, err);
+    if (status == AEGIS_OK) {
+        aegis_counter_wait(&worker->done,
+                           atomic_load_explicit(&worker->tail, memory_order_acquire));
+    }
+    return status;
+}
+
+aegis_status
+aegis_worker_synchronize_until(aegis_worker *worker, uint64_t until_ns, aegis_error *err)
+{
+    aegis_status status = check_may_wait(worker, err);
+    uint32_t tail = atomic_load_explicit(&worker->tail, memory_order_acquire);
+    if (status == AEGIS_OK && !aegis_counter_wait_until(&worker->done, tail, until_ns)) {
+        return aegis_error_set(err, AEGIS_HERE("device.worker"), AEGIS_ERROR_TIMEOUT,
+                               "stream '%s' still has %u commands that have not run; wait longer, "
+                               "or call aegis_stream_abandon when its work cannot end any more",
+                               worker->name, tail - aegis_counter_get(&worker->done));
+    }
+    return status;
 }
 
 bool aegis_worker_idle(aegis_worker *worker)

@@ -4,7 +4,8 @@
 
 /* The thread behind a stream and its bounded ring of commands. One producer thread at a time puts
  * commands in, without a lock or an allocation; the worker takes them out in order and hands each
- * to `execute`. When idle it spins briefly, then sleeps on a futex. */
+ * to `execute`. When idle it spins as the completion mode of its configuration says, then sleeps on
+ * a futex. */
 
 #include <aegisrt/device.h>
 
@@ -62,6 +63,16 @@ aegis_worker_push(aegis_worker *worker, const aegis_command *command, aegis_erro
 
 /* Waits until everything pushed before has run. STATE from the worker's own thread. */
 aegis_status aegis_worker_synchronize(aegis_worker *worker, aegis_error *err);
+
+/* As synchronize; TIMEOUT at CLOCK_MONOTONIC `until_ns`. */
+aegis_status
+aegis_worker_synchronize_until(aegis_worker *worker, uint64_t until_ns, aegis_error *err);
+
+/* In place of destroy, for a worker whose command may never end: waits until CLOCK_MONOTONIC
+ * `until_ns` for what is left. False: the thread is left behind with the worker and all it uses. */
+bool aegis_worker_abandon(aegis_worker *worker, uint64_t until_ns);
+
+bool aegis_worker_is_own_thread(const aegis_worker *worker);
 
 /* True when everything pushed has run. */
 bool aegis_worker_idle(aegis_worker *worker);

@@ -10,7 +10,8 @@
 extern "C" {
 #endif
 
-#define AEGIS_DEVICE_OPS_VERSION 1u
+/** Version 1 ended with event_elapsed_ns. Tables of any version up to this one are taken. */
+#define AEGIS_DEVICE_OPS_VERSION 2u
 
 /** All entries are required unless said otherwise. `self`, `stream` and `event` are the
  * implementation's own objects. Threads and statuses: as the public call of the same name, which
@@ -56,6 +57,21 @@ typedef struct aegis_device_ops {
                                      void *end,
                                      int64_t *ret_elapsed_ns,
                                      aegis_error *err);
+
+    /* Since version 2, all optional: NULL means UNSUPPORTED unless said otherwise. */
+    /** NULL: there is no pinned memory. */
+    void (*pinned)(void *self, void **ret_base, uint64_t *ret_size_bytes);
+    aegis_status (*stream_synchronize_until)(void *stream, uint64_t until_ns, aegis_error *err);
+    /** NULL: work does not fail after its call returned. */
+    aegis_status (*stream_take_failure)(void *stream, aegis_error *err);
+    /** In place of stream_destroy. False: something was left behind, `self` is never destroyed. */
+    bool (*stream_abandon)(void *stream);
+    /** True on the thread that runs the stream's functions; required with any of the next three. */
+    bool (*stream_is_own_thread)(void *stream);
+    aegis_status (*enqueue_copy)(
+        void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
+    aegis_status (*enqueue_record)(void *stream, void *event, aegis_error *err);
+    aegis_status (*enqueue_wait)(void *stream, void *event, aegis_error *err);
 } aegis_device_ops;
 
 /** Wraps an implementation. Takes `self` (destroyed with the device, also when this fails).

@@ -99,6 +99,7 @@ read_properties(int index, aegis_device_capabilities *ret_capabilities, aegis_er
         .memory_bus_width_bits = is.memoryBusWidth,
         .fp32_lanes_per_multiprocessor = fp32_lanes(is.major, is.minor),
         .integrated = is.integrated != 0,
+        .copy_engines = is.asyncEngineCount,
     };
     snprintf(ret_capabilities->name, sizeof ret_capabilities->name, "%.*s",
              (int)sizeof ret_capabilities->name - 1, is.name);

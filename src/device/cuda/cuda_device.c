@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "device/cuda/cuda_device.h"
 
+#include "device/budget.h"
 #include "device/cuda/cuda_error.h"
 #include "device/factories.h"
+#include "device/host/host_capabilities.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define MIB(bytes) ((double)(bytes) / 1048576.0)
 
@@ -18,6 +21,9 @@ static void destroy(void *self)
             (void)cudaStreamDestroy(device->copies);
         }
         (void)cudaFree(device->base);
+        if (device->pinned != NULL) {
+            (void)cudaFreeHost(device->pinned);
+        }
         aegis_cuda_leave(previous);
     }
     aegis_deallocate(&allocator, device, 1, sizeof *device);
@@ -39,6 +45,13 @@ static void arena(void *self, void **ret_base, uint64_t *ret_size_bytes)
     const aegis_cuda_device *device = self;
     *ret_base = device->base;
     *ret_size_bytes = device->size;
+}
+
+static void pinned(void *self, void **ret_base, uint64_t *ret_size_bytes)
+{
+    const aegis_cuda_device *device = self;
+    *ret_base = device->pinned;
+    *ret_size_bytes = device->pinned_size;
 }
 
 static aegis_status
@@ -78,6 +91,14 @@ static const aegis_device_ops cuda_ops = {
     .event_query = aegis_cuda_event_query,
     .event_synchronize = aegis_cuda_event_synchronize,
     .event_elapsed_ns = aegis_cuda_event_elapsed_ns,
+    .pinned = pinned,
+    .stream_synchronize_until = aegis_cuda_stream_synchronize_until,
+    .stream_take_failure = aegis_cuda_stream_take_failure,
+    .stream_abandon = aegis_cuda_stream_abandon,
+    .stream_is_own_thread = aegis_cuda_stream_is_own_thread,
+    .enqueue_copy = aegis_cuda_enqueue_copy,
+    .enqueue_record = aegis_cuda_enqueue_record,
+    .enqueue_wait = aegis_cuda_enqueue_wait,
 };
 
 static aegis_status does_not_fit(const aegis_cuda_device *device, aegis_error *err)
@@ -95,9 +116,6 @@ static aegis_status does_not_fit(const aegis_cuda_device *device, aegis_error *e
  * which gives way. */
 static aegis_status reserve_arena(aegis_cuda_device *device, aegis_error *err)
 {
-    if (device->size > device->capabilities.total_memory_bytes) {
-        return does_not_fit(device, err);
-    }
     cudaError_t code = cudaMalloc(&device->base, device->size);
     if (code != cudaSuccess) {
         device->base = NULL;
@@ -107,6 +125,45 @@ static aegis_status reserve_arena(aegis_cuda_device *device, aegis_error *err)
         return does_not_fit(device, err);
     }
     return aegis_cuda_check(code, "cudaMalloc", AEGIS_HERE("device.cuda"), err);
+}
+
+/* Mapped, so that kernels reach it, and for all contexts. */
+static aegis_status reserve_pinned(aegis_cuda_device *device, aegis_error *err)
+{
+    if (device->pinned_size == 0) {
+        return AEGIS_OK;
+    }
+    cudaError_t code = cudaHostAlloc(&device->pinned, device->pinned_size,
+                                     cudaHostAllocPortable | cudaHostAllocMapped);
+    if (code != cudaSuccess) {
+        device->pinned = NULL;
+        (void)cudaGetLastError();
+    }
+    if (code == cudaErrorMemoryAllocation) {
+        return aegis_error_set_native(
+            err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_NO_MEMORY, (int64_t)code,
+            "%" PRIu64 " bytes (%.1f MiB) of host memory cannot be pinned: reduce pinned_bytes "
+            "([device] pinned), or raise the limit of locked memory (ulimit -l)",
+            device->pinned_size, MIB(device->pinned_size));
+    }
+    if (code == cudaSuccess) {
+        memset(device->pinned, 0, device->pinned_size);
+    }
+    return aegis_cuda_check(code, "cudaHostAlloc", AEGIS_HERE("device.cuda"), err);
+}
+
+static aegis_status check_budget(const aegis_cuda_device *device, aegis_error *err)
+{
+    aegis_host_facts host;
+    aegis_status status = aegis_host_facts_read("/", &host, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    aegis_budget budget = {.arena_bytes = device->size,
+                           .pinned_bytes = device->pinned_size,
+                           .available_bytes = host.available_bytes,
+                           .limited_by_cgroup = host.limited_by_cgroup};
+    return aegis_budget_check(&budget, &device->capabilities, err);
 }
 
 /* The device is current. */
@@ -121,7 +178,13 @@ static aegis_status start(aegis_cuda_device *device, aegis_error *err)
                                   "cudaStreamCreateWithFlags", AEGIS_HERE("device.cuda"), err);
     }
     if (status == AEGIS_OK) {
+        status = check_budget(device, err);
+    }
+    if (status == AEGIS_OK) {
         status = reserve_arena(device, err);
+    }
+    if (status == AEGIS_OK) {
+        status = reserve_pinned(device, err);
     }
     if (status == AEGIS_OK) {
         status = aegis_cuda_check(cudaMemsetAsync(device->base, 0, device->size, device->copies),
@@ -153,6 +216,7 @@ aegis_status aegis_cuda_device_create(const aegis_device_config *config,
     device->capabilities = is;
     device->index = config->index;
     device->size = config->arena_bytes;
+    device->pinned_size = config->pinned_bytes;
     int previous = 0;
     status = aegis_cuda_check(aegis_cuda_enter(device->index, &previous), "cudaSetDevice",
                               AEGIS_HERE("device.cuda"), err);

@@ -13,6 +13,8 @@ typedef struct aegis_cuda_device {
     int lowest_priority; /* CUDA counts downwards from here */
     void *base;
     uint64_t size;
+    void *pinned;
+    uint64_t pinned_size;
     cudaStream_t copies; /* of set-up: blocking copies and the clearing of the arena */
 } aegis_cuda_device;
 
@@ -40,6 +42,15 @@ aegis_status aegis_cuda_stream_synchronize(void *self, aegis_error *err);
 aegis_status aegis_cuda_stream_query(void *self, aegis_error *err);
 aegis_status aegis_cuda_stream_wait_event(void *stream, void *self, aegis_error *err);
 void *aegis_cuda_stream_native(void *stream);
+
+aegis_status aegis_cuda_stream_synchronize_until(void *self, uint64_t until_ns, aegis_error *err);
+aegis_status aegis_cuda_stream_take_failure(void *self, aegis_error *err);
+bool aegis_cuda_stream_abandon(void *self);
+bool aegis_cuda_stream_is_own_thread(void *stream);
+aegis_status aegis_cuda_enqueue_copy(
+    void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
+aegis_status aegis_cuda_enqueue_record(void *stream, void *self, aegis_error *err);
+aegis_status aegis_cuda_enqueue_wait(void *stream, void *self, aegis_error *err);
 
 aegis_status aegis_cuda_event_create(void *self, void **ret_event, aegis_error *err);
 void aegis_cuda_event_destroy(void *event);

@@ -14,15 +14,21 @@
 #include <aegisrt/clock.h>
 
 #include <math.h>
+#include <time.h>
 
-/* Short device work is caught by polling; longer work lets the CPU sleep. */
+/* Adaptive completion: short device work is caught by polling; longer work lets the CPU sleep. */
 #define POLL_NS UINT64_C(50000)
+/* Between two looks of a wait that may give up. */
+#define NAP_NS 100000
+/* How long the end of a stream is waited for that is about to be left behind. */
+#define ABANDON_NS UINT64_C(100000000)
 
 typedef struct cuda_stream {
     aegis_allocator allocator;
     const aegis_cuda_device *device;
     aegis_worker *worker;
     int priority;
+    aegis_completion completion;
     cudaStream_t handle;
     cudaEvent_t fence;      /* notifications; worker only */
     cudaEvent_t drain;      /* synchronize */
@@ -37,17 +43,46 @@ typedef struct cuda_event {
     _Atomic uint32_t users;  /* the owner and every command that waits in a ring */
 } cuda_event;
 
-static cudaError_t wait_for(cudaEvent_t event)
+static uint64_t now_ns(void)
 {
     aegis_clock clock = aegis_clock_monotonic();
-    uint64_t end = aegis_clock_now_ns(&clock) + POLL_NS;
+    return aegis_clock_now_ns(&clock);
+}
+
+static cudaError_t poll_until(cudaEvent_t event, uint64_t until_ns)
+{
     cudaError_t code;
     do {
         code = cudaEventQuery(event);
-    } while (code == cudaErrorNotReady && aegis_clock_now_ns(&clock) < end);
+    } while (code == cudaErrorNotReady && (until_ns == UINT64_MAX || now_ns() < until_ns));
     if (code == cudaErrorNotReady) {
-        (void)cudaGetLastError();
-        code = cudaEventSynchronize(event); /* created to block, not to spin */
+        (void)cudaGetLastError(); /* other users of CUDA would stumble on it */
+    }
+    return code;
+}
+
+static cudaError_t wait_for(cudaEvent_t event, aegis_completion completion)
+{
+    cudaError_t code = cudaErrorNotReady;
+    if (completion == AEGIS_COMPLETION_POLL) {
+        return poll_until(event, UINT64_MAX);
+    }
+    if (completion == AEGIS_COMPLETION_ADAPTIVE) {
+        code = poll_until(event, now_ns() + POLL_NS);
+    }
+    /* The event was created to block, not to spin. */
+    return code == cudaErrorNotReady ? cudaEventSynchronize(event) : code;
+}
+
+/* cudaErrorNotReady at `until_ns`. cudaEventSynchronize could not be ended. */
+static cudaError_t wait_until(cudaEvent_t event, uint64_t until_ns)
+{
+    uint64_t start = now_ns();
+    cudaError_t code = poll_until(event, start + POLL_NS < until_ns ? start + POLL_NS : until_ns);
+    while (code == cudaErrorNotReady && now_ns() < until_ns) {
+        struct timespec nap = {.tv_nsec = NAP_NS};
+        nanosleep(&nap, NULL);
+        code = poll_until(event, 0);
     }
     return code;
 }
@@ -99,8 +134,21 @@ static aegis_status begin(void *self, aegis_error *err)
 static void notify(cuda_stream *stream, const aegis_command *command)
 {
     cudaError_t code = cudaEventRecord(stream->fence, stream->handle);
-    note(stream, code == cudaSuccess ? wait_for(stream->fence) : code);
+    note(stream, code == cudaSuccess ? wait_for(stream->fence, stream->completion) : code);
     command->of.call.function(command->of.call.argument);
+}
+
+static cudaError_t put_record(cuda_stream *stream, cuda_event *event, uint32_t generation)
+{
+    cudaError_t code = cudaEventRecord(event->handle, stream->handle);
+    aegis_counter_set(&event->enqueued, generation);
+    return code;
+}
+
+static cudaError_t put_wait(cuda_stream *stream, cuda_event *event, uint32_t generation)
+{
+    aegis_counter_wait(&event->enqueued, generation);
+    return cudaStreamWaitEvent(stream->handle, event->handle, 0);
 }
 
 static void execute(void *self, const aegis_command *command)
@@ -118,20 +166,14 @@ static void execute(void *self, const aegis_command *command)
              cudaMemcpyAsync(command->of.copy.destination, command->of.copy.source,
                              command->of.copy.size_bytes, cudaMemcpyDefault, stream->handle));
         break;
-    case AEGIS_COMMAND_RECORD: {
-        cuda_event *event = command->of.event;
-        note(stream, cudaEventRecord(event->handle, stream->handle));
-        aegis_counter_set(&event->enqueued, command->generation);
-        release_event(event);
+    case AEGIS_COMMAND_RECORD:
+        note(stream, put_record(stream, command->of.event, command->generation));
+        release_event(command->of.event);
         break;
-    }
-    case AEGIS_COMMAND_WAIT: {
-        cuda_event *event = command->of.event;
-        aegis_counter_wait(&event->enqueued, command->generation);
-        note(stream, cudaStreamWaitEvent(stream->handle, event->handle, 0));
-        release_event(event);
+    case AEGIS_COMMAND_WAIT:
+        note(stream, put_wait(stream, command->of.event, command->generation));
+        release_event(command->of.event);
         break;
-    }
     }
 }
 
@@ -169,6 +211,7 @@ aegis_status aegis_cuda_stream_create(void *self,
     stream->allocator = device->allocator;
     stream->device = device;
     stream->priority = config->priority;
+    stream->completion = config->completion;
     aegis_status status =
         aegis_worker_create(config, &worker_ops, stream, &device->allocator, &stream->worker, err);
     if (status != AEGIS_OK) {
@@ -233,13 +276,58 @@ aegis_status aegis_cuda_stream_synchronize(void *self, aegis_error *err)
         return status;
     }
     cudaError_t code = cudaEventRecord(stream->drain, stream->handle);
-    note(stream, code == cudaSuccess ? wait_for(stream->drain) : code);
+    note(stream, code == cudaSuccess ? wait_for(stream->drain, AEGIS_COMPLETION_ADAPTIVE) : code);
+    return aegis_cuda_stream_take_failure(stream, err);
+}
+
+aegis_status aegis_cuda_stream_synchronize_until(void *self, uint64_t until_ns, aegis_error *err)
+{
+    cuda_stream *stream = self;
+    aegis_status status = aegis_worker_synchronize_until(stream->worker, until_ns, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    cudaError_t code = cudaEventRecord(stream->drain, stream->handle);
+    code = code == cudaSuccess ? wait_until(stream->drain, until_ns) : code;
+    if (code == cudaErrorNotReady) {
+        return aegis_error_set(
+            err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_TIMEOUT,
+            "the device has not finished the work of the stream; wait longer, or "
+            "call aegis_stream_abandon when it cannot end any more");
+    }
+    note(stream, code);
+    return aegis_cuda_stream_take_failure(stream, err);
+}
+
+aegis_status aegis_cuda_stream_take_failure(void *self, aegis_error *err)
+{
+    cuda_stream *stream = self;
     int first = atomic_load(&stream->first_code);
     /* A fatal one stays; another is forgotten once it has been told. */
     if (aegis_status_category(aegis_cuda_status((cudaError_t)first)) != AEGIS_CATEGORY_FATAL) {
         atomic_compare_exchange_strong(&stream->first_code, &first, cudaSuccess);
     }
     return report((cudaError_t)first, err);
+}
+
+bool aegis_cuda_stream_abandon(void *self)
+{
+    cuda_stream *stream = self;
+    uint64_t until = now_ns() + ABANDON_NS;
+    if (!aegis_worker_abandon(stream->worker, until)) {
+        return false;
+    }
+    if (cudaEventRecord(stream->drain, stream->handle) == cudaSuccess &&
+        wait_until(stream->drain, until) == cudaErrorNotReady) {
+        return false;
+    }
+    release_stream(stream);
+    return true;
+}
+
+bool aegis_cuda_stream_is_own_thread(void *stream)
+{
+    return aegis_worker_is_own_thread(((cuda_stream *)stream)->worker);
 }
 
 static aegis_status still_busy(const char *what, aegis_error *err)
@@ -264,6 +352,35 @@ aegis_status aegis_cuda_stream_query(void *self, aegis_error *err)
     }
     note(stream, code);
     return report(code, err);
+}
+
+/* ---- on the stream's own thread: past the commands that wait in its ring ---- */
+
+aegis_status aegis_cuda_enqueue_copy(
+    void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err)
+{
+    return aegis_cuda_check(cudaMemcpyAsync(destination, source, size_bytes, cudaMemcpyDefault,
+                                            ((cuda_stream *)stream)->handle),
+                            "cudaMemcpyAsync", AEGIS_HERE("device.cuda"), err);
+}
+
+aegis_status aegis_cuda_enqueue_record(void *stream, void *self, aegis_error *err)
+{
+    cuda_event *event = self;
+    uint32_t issued = atomic_load(&event->issued);
+    if (!aegis_counter_reached(&event->enqueued, issued)) {
+        return still_busy("a record of the event still waits in the stream", err);
+    }
+    atomic_store(&event->issued, issued + 1);
+    return aegis_cuda_check(put_record(stream, event, issued + 1), "cudaEventRecord",
+                            AEGIS_HERE("device.cuda"), err);
+}
+
+aegis_status aegis_cuda_enqueue_wait(void *stream, void *self, aegis_error *err)
+{
+    cuda_event *event = self;
+    return aegis_cuda_check(put_wait(stream, event, atomic_load(&event->issued)),
+                            "cudaStreamWaitEvent", AEGIS_HERE("device.cuda"), err);
 }
 
 void *aegis_cuda_stream_native(void *stream)
@@ -355,8 +472,8 @@ aegis_status aegis_cuda_event_synchronize(void *self, aegis_error *err)
 {
     cuda_event *event = self;
     aegis_counter_wait(&event->enqueued, atomic_load(&event->issued));
-    return aegis_cuda_check(wait_for(event->handle), "cudaEventSynchronize",
-                            AEGIS_HERE("device.cuda"), err);
+    return aegis_cuda_check(wait_for(event->handle, AEGIS_COMPLETION_ADAPTIVE),
+                            "cudaEventSynchronize", AEGIS_HERE("device.cuda"), err);
 }
 
 aegis_status

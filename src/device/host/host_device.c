@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "device/host/host_device.h"
 
+#include "device/budget.h"
 #include "device/factories.h"
 #include "device/host/host_memory.h"
 #include "device/host/measure.h"
@@ -11,7 +12,8 @@ static void destroy(void *self)
 {
     aegis_host_device *host = self;
     aegis_allocator allocator = host->allocator;
-    aegis_host_arena_unmap(host->base, host->size);
+    aegis_host_unmap(host->base, host->size);
+    aegis_host_unmap(host->pinned, host->pinned_size);
     aegis_deallocate(&allocator, host, 1, sizeof *host);
 }
 
@@ -31,6 +33,13 @@ static void arena(void *self, void **ret_base, uint64_t *ret_size_bytes)
     const aegis_host_device *host = self;
     *ret_base = host->base;
     *ret_size_bytes = host->size;
+}
+
+static void pinned(void *self, void **ret_base, uint64_t *ret_size_bytes)
+{
+    const aegis_host_device *host = self;
+    *ret_base = host->pinned;
+    *ret_size_bytes = host->pinned_size;
 }
 
 static aegis_status
@@ -64,7 +73,31 @@ static const aegis_device_ops host_ops = {
     .event_query = aegis_host_event_query,
     .event_synchronize = aegis_host_event_synchronize,
     .event_elapsed_ns = aegis_host_event_elapsed_ns,
+    .pinned = pinned,
+    .stream_synchronize_until = aegis_host_stream_synchronize_until,
+    .stream_abandon = aegis_host_stream_abandon,
+    .stream_is_own_thread = aegis_host_stream_is_own_thread,
+    .enqueue_copy = aegis_host_enqueue_copy,
+    .enqueue_record = aegis_host_enqueue_record,
+    .enqueue_wait = aegis_host_enqueue_wait,
 };
+
+/* Both regions, or neither. */
+static aegis_status
+reserve(aegis_host_device *host, const aegis_device_config *config, aegis_error *err)
+{
+    aegis_status status = aegis_host_map(config, config->arena_bytes, &host->base, err);
+    if (status == AEGIS_OK) {
+        host->size = config->arena_bytes;
+    }
+    if (status == AEGIS_OK && config->pinned_bytes > 0) {
+        status = aegis_host_map(config, config->pinned_bytes, &host->pinned, err);
+    }
+    if (status == AEGIS_OK) {
+        host->pinned_size = config->pinned_bytes;
+    }
+    return status;
+}
 
 aegis_status aegis_host_device_create(const aegis_device_config *config,
                                       const aegis_allocator *allocator,
@@ -86,8 +119,14 @@ aegis_status aegis_host_device_create(const aegis_device_config *config,
     }
     host->allocator = *allocator;
     host->capabilities = facts.capabilities;
-    host->size = config->arena_bytes;
-    status = aegis_host_arena_map(config, &facts, &host->base, err);
+    aegis_budget budget = {.arena_bytes = config->arena_bytes,
+                           .pinned_bytes = config->pinned_bytes,
+                           .available_bytes = facts.available_bytes,
+                           .limited_by_cgroup = facts.limited_by_cgroup};
+    status = aegis_budget_check(&budget, &host->capabilities, err);
+    if (status == AEGIS_OK) {
+        status = reserve(host, config, err);
+    }
     if (status != AEGIS_OK) {
         destroy(host);
         return status;

@@ -9,6 +9,8 @@ typedef struct aegis_host_device {
     aegis_device_capabilities capabilities;
     void *base;
     uint64_t size;
+    void *pinned;
+    uint64_t pinned_size;
 } aegis_host_device;
 
 /* host_stream.c; entries of the ops table. `self` is the aegis_host_device. */
@@ -30,6 +32,13 @@ aegis_status aegis_host_stream_copy(
 aegis_status aegis_host_stream_synchronize(void *stream, aegis_error *err);
 aegis_status aegis_host_stream_query(void *stream, aegis_error *err);
 aegis_status aegis_host_stream_wait_event(void *stream, void *self, aegis_error *err);
+aegis_status aegis_host_stream_synchronize_until(void *stream, uint64_t until_ns, aegis_error *err);
+bool aegis_host_stream_abandon(void *self);
+bool aegis_host_stream_is_own_thread(void *stream);
+aegis_status aegis_host_enqueue_copy(
+    void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
+aegis_status aegis_host_enqueue_record(void *stream, void *self, aegis_error *err);
+aegis_status aegis_host_enqueue_wait(void *stream, void *self, aegis_error *err);
 
 aegis_status aegis_host_event_create(void *self, void **ret_event, aegis_error *err);
 void aegis_host_event_destroy(void *event);

@@ -20,20 +20,6 @@
 
 #define MIB(bytes) ((double)(bytes) / 1048576.0)
 
-static aegis_status check_available(uint64_t size, const aegis_host_facts *facts, aegis_error *err)
-{
-    if (size <= facts->available_bytes) {
-        return AEGIS_OK;
-    }
-    return aegis_error_set(
-        err, AEGIS_HERE("device.host"), AEGIS_ERROR_NO_MEMORY,
-        "an arena of %" PRIu64 " bytes (%.1f MiB) does not fit: %" PRIu64
-        " bytes (%.1f MiB) are available %s; reduce arena_bytes ([device] memory), %s",
-        size, MIB(size), facts->available_bytes, MIB(facts->available_bytes),
-        facts->limited_by_cgroup ? "in this control group" : "on this machine (MemAvailable)",
-        facts->limited_by_cgroup ? "or raise memory.max of the group" : "or end other programs");
-}
-
 static aegis_status lock(void *base, uint64_t size, aegis_error *err)
 {
     /* The call itself: sanitizers replace mlock by nothing. */
@@ -68,7 +54,7 @@ static aegis_status touch(void *base, uint64_t size, aegis_error *err)
     int code = errno;
     if (code != EINVAL && code != ENOSYS) {
         return aegis_error_set_native(err, AEGIS_HERE("device.host"), AEGIS_ERROR_NO_MEMORY, code,
-                                      "touching an arena of %" PRIu64
+                                      "touching %" PRIu64
                                       " bytes (%.1f MiB) failed with errno %d: reduce arena_bytes",
                                       size, MIB(size), code);
     }
@@ -97,28 +83,21 @@ static void *map_aligned(size_t size, size_t alignment)
     return base + head;
 }
 
-aegis_status aegis_host_arena_map(const aegis_device_config *config,
-                                  const aegis_host_facts *facts,
-                                  void **ret_base,
-                                  aegis_error *err)
+aegis_status
+aegis_host_map(const aegis_device_config *config, uint64_t size, void **ret_base, aegis_error *err)
 {
-    uint64_t size = config->arena_bytes;
-    aegis_status status = check_available(size, facts, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
     void *base = size <= SIZE_MAX - HUGE_PAGE ? map_aligned((size_t)size, HUGE_PAGE) : NULL;
     if (base == NULL) {
         int code = errno;
         return aegis_error_set_native(err, AEGIS_HERE("device.host"), AEGIS_ERROR_NO_MEMORY, code,
-                                      "mapping an arena of %" PRIu64
+                                      "mapping %" PRIu64
                                       " bytes (%.1f MiB) failed with errno %d: reduce arena_bytes, "
                                       "or raise ulimit -v or vm.overcommit limits",
                                       size, MIB(size), code);
     }
     /* Advice may be refused where huge pages are off; `doctor` tells. */
     madvise(base, (size_t)size, config->huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-    status = touch(base, size, err);
+    aegis_status status = touch(base, size, err);
     if (status == AEGIS_OK && config->lock_memory) {
         status = lock(base, size, err);
     }
@@ -130,7 +109,7 @@ aegis_status aegis_host_arena_map(const aegis_device_config *config,
     return AEGIS_OK;
 }
 
-void aegis_host_arena_unmap(void *base, uint64_t size_bytes)
+void aegis_host_unmap(void *base, uint64_t size_bytes)
 {
     if (base != NULL) {
         munmap(base, (size_t)size_bytes);

@@ -4,12 +4,12 @@
 
 #include "device/host/host_capabilities.h"
 
-/* Maps and touches the arena that `config` asks for, after comparing its size with what `facts` say
- * is available. Page-aligned. NO_MEMORY, PERMISSION. */
-aegis_status aegis_host_arena_map(const aegis_device_config *config,
-                                  const aegis_host_facts *facts,
-                                  void **ret_base,
-                                  aegis_error *err);
-void aegis_host_arena_unmap(void *base, uint64_t size_bytes);
+/* Maps and touches memory for the arena or the pinned region, locked and with huge pages as
+ * `config` asks. Page-aligned. NO_MEMORY, PERMISSION. */
+aegis_status aegis_host_map(const aegis_device_config *config,
+                            uint64_t size_bytes,
+                            void **ret_base,
+                            aegis_error *err);
+void aegis_host_unmap(void *base, uint64_t size_bytes);
 
 #endif

@@ -10,6 +10,9 @@
 
 #include <string.h>
 
+/* How long the end of a stream is waited for that is about to be left behind. */
+#define ABANDON_NS UINT64_C(100000000)
+
 typedef struct host_stream {
     aegis_allocator allocator;
     aegis_worker *worker;
@@ -31,6 +34,13 @@ static void release_event(host_event *event)
     }
 }
 
+static void complete(host_event *event, uint32_t generation)
+{
+    aegis_clock clock = aegis_clock_monotonic();
+    atomic_store(&event->time_ns, aegis_clock_now_ns(&clock));
+    aegis_counter_set(&event->completed, generation);
+}
+
 static void execute(void *self, const aegis_command *command)
 {
     (void)self;
@@ -44,9 +54,7 @@ static void execute(void *self, const aegis_command *command)
         break;
     case AEGIS_COMMAND_RECORD: {
         host_event *event = command->of.event;
-        aegis_clock clock = aegis_clock_monotonic();
-        atomic_store(&event->time_ns, aegis_clock_now_ns(&clock));
-        aegis_counter_set(&event->completed, command->generation);
+        complete(event, command->generation);
         release_event(event);
         break;
     }
@@ -130,6 +138,27 @@ aegis_status aegis_host_stream_synchronize(void *stream, aegis_error *err)
     return aegis_worker_synchronize(((host_stream *)stream)->worker, err);
 }
 
+aegis_status aegis_host_stream_synchronize_until(void *stream, uint64_t until_ns, aegis_error *err)
+{
+    return aegis_worker_synchronize_until(((host_stream *)stream)->worker, until_ns, err);
+}
+
+bool aegis_host_stream_abandon(void *self)
+{
+    host_stream *stream = self;
+    aegis_allocator allocator = stream->allocator;
+    if (!aegis_worker_abandon(stream->worker, aegis_counter_now_ns() + ABANDON_NS)) {
+        return false;
+    }
+    aegis_deallocate(&allocator, stream, 1, sizeof *stream);
+    return true;
+}
+
+bool aegis_host_stream_is_own_thread(void *stream)
+{
+    return aegis_worker_is_own_thread(((host_stream *)stream)->worker);
+}
+
 aegis_status aegis_host_stream_query(void *stream, aegis_error *err)
 {
     if (aegis_worker_idle(((host_stream *)stream)->worker)) {
@@ -191,6 +220,40 @@ aegis_status aegis_host_stream_wait_event(void *stream, void *self, aegis_error 
 {
     host_event *event = self;
     return push_event(stream, AEGIS_COMMAND_WAIT, event, atomic_load(&event->issued), err);
+}
+
+/* ---- on the stream's own thread ---- */
+
+aegis_status aegis_host_enqueue_copy(
+    void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err)
+{
+    (void)stream;
+    (void)err;
+    memmove(destination, source, size_bytes);
+    return AEGIS_OK;
+}
+
+aegis_status aegis_host_enqueue_record(void *stream, void *self, aegis_error *err)
+{
+    host_event *event = self;
+    uint32_t issued = atomic_load(&event->issued);
+    (void)stream;
+    if (!aegis_counter_reached(&event->completed, issued)) {
+        return aegis_error_set(err, AEGIS_HERE("device.host"), AEGIS_ERROR_BUSY,
+                               "a record of the event still waits in the stream");
+    }
+    atomic_store(&event->issued, issued + 1);
+    complete(event, issued + 1);
+    return AEGIS_OK;
+}
+
+aegis_status aegis_host_enqueue_wait(void *stream, void *self, aegis_error *err)
+{
+    host_event *event = self;
+    (void)stream;
+    (void)err;
+    aegis_counter_wait(&event->completed, atomic_load(&event->issued));
+    return AEGIS_OK;
 }
 
 aegis_status aegis_host_event_query(void *self, aegis_error *err)

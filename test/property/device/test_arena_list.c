@@ -79,7 +79,8 @@ static void run_seed(uint64_t seed)
     printf("seed %llu\n", (unsigned long long)seed);
     map = (model){0};
     assert_int_equal(
-        aegis_arena_list_create((void *)(uintptr_t)BASE, ARENA, &allocator, &list, NULL), AEGIS_OK);
+        aegis_arena_list_create((void *)(uintptr_t)BASE, ARENA, "ARENA", &allocator, &list, NULL),
+        AEGIS_OK);
     for (int step = 0; step < STEPS; step++) {
         bool take = map.count == 0 || (map.count < LIVE && aegis_random_next(&seed) % 2 == 0);
         if (take) {
