@@ -14,6 +14,11 @@ if(AEGISRT_BUILD_CUDA AND TARGET test_unit_device_conformance)
     SKIP_RETURN_CODE 77 TIMEOUT 600 ENVIRONMENT "AEGISRT_TEST_DEVICE=cuda")
 endif()
 
+if(TARGET test_integration_transformer_cuda)
+  target_link_libraries(test_integration_transformer_cuda PRIVATE m)
+  set_tests_properties(integration.transformer_cuda PROPERTIES LABELS "integration;gpu")
+endif()
+
 # The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
 if(TARGET test_unit_trace_export)
   include(AegisDeps)

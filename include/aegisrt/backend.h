@@ -135,6 +135,11 @@ typedef struct aegis_model_config {
     size_t cut_count;
     uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
                                   what the model can. Other runtimes pass it over */
+    aegis_stream *stream;    /**< that runs it: needed on a CUDA device, where models are bound to
+                                  it at load; borrowed until close. Others pass it over */
+    bool eager;              /**< on a CUDA device: launch operator by operator, capture nothing */
+    bool allow_cpu_nodes;    /**< on a CUDA device: nodes without a kernel there may run on the CPU;
+                                  else they are UNSUPPORTED, and the message names them */
     bool stop_at_end;        /**< of a language model: behind the end of its text or context jobs do
                                   nothing until reset; else the sequence begins anew */
 } aegis_model_config;
@@ -232,7 +237,9 @@ bool aegis_model_is_placed(const aegis_model *model);
 /** Refills the state with zeros and the inputs from their sources. Not while a run is going on. */
 aegis_status aegis_model_reset(aegis_model *model, aegis_error *err);
 
-/** Device address and size of an input or output of a slot. NOT_FOUND. */
+/** Address and size of an input or output of a slot, for the host: where the device's memory cannot
+ * be reached from there it is pinned memory, which jobs copy in when they begin and out when they
+ * end. NOT_FOUND. */
 aegis_status aegis_model_input(aegis_model *model,
                                uint32_t slot,
                                const char *name,

@@ -18,28 +18,30 @@ static aegis_decode_share *share_of(const aegis_decode_layout *layout, uint32_t 
     return &layout->shares[(size_t)product * layout->blocks + b];
 }
 
-/* One more tile for those `extra` blocks that have the fewest units so far. */
-static void deal(aegis_decode_layout *layout, uint32_t product, uint32_t *dealt)
+/* As many tiles for each block, or one more for those that have the fewest units so far. The product
+ * that is dealt last evens out what the others left: its tiles go one by one to whoever has least. */
+static void deal(aegis_decode_layout *layout, uint32_t product, bool evens_out, uint32_t *dealt)
 {
     const aegis_decode_product *is = &layout->products[product];
-    const uint32_t blocks = layout->blocks, each = is->tiles / blocks;
+    const uint32_t blocks = layout->blocks, each = evens_out ? 0 : is->tiles / blocks;
     for (uint32_t b = 0; b < blocks; b++) {
         share_of(layout, product, b)->count = each;
+        dealt[b] += each * is->units;
     }
-    for (uint32_t extra = is->tiles % blocks; extra > 0; extra--) {
+    for (uint32_t extra = is->tiles - each * blocks; extra > 0; extra--) {
         uint32_t least = UINT32_MAX;
         for (uint32_t b = 0; b < blocks; b++) {
-            if (share_of(layout, product, b)->count == each &&
-                (least == UINT32_MAX || dealt[b] < dealt[least])) {
+            const bool may = evens_out || share_of(layout, product, b)->count == each;
+            if (may && (least == UINT32_MAX || dealt[b] < dealt[least])) {
                 least = b;
             }
         }
         share_of(layout, product, least)->count++;
+        dealt[least] += is->units;
     }
     for (uint32_t b = 0, first = 0; b < blocks; b++) {
         share_of(layout, product, b)->first = first;
         first += share_of(layout, product, b)->count;
-        dealt[b] += share_of(layout, product, b)->count * is->units;
     }
 }
 
@@ -116,10 +118,10 @@ aegis_status aegis_decode_layout_init(aegis_decode_layout *layout,
                                "no memory for the tables of %u blocks", blocks);
     }
     for (uint32_t i = 0; i < AEGIS_ARRAY_LENGTH(largest_first); i++) {
-        deal(layout, largest_first[i], dealt);
+        deal(layout, largest_first[i], largest_first[i] == AEGIS_DECODE_OUTPUT, dealt);
     }
     memset(dealt, 0, blocks * sizeof *dealt);
-    deal(layout, AEGIS_DECODE_HEAD, dealt);
+    deal(layout, AEGIS_DECODE_HEAD, false, dealt);
     aegis_deallocate(allocator, dealt, blocks, sizeof *dealt);
     place_lanes(layout);
     return AEGIS_OK;

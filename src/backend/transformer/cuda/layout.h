@@ -12,7 +12,8 @@
  *           [16 q, 16 q + 16) of row n.
  *   tile    8 rows whole: `units` units.
  *   share   the tiles of one block, contiguous: as many for each block as for any other, or one more
- *           where it has had fewer bytes so far.
+ *           where it has had fewer bytes so far. The attention's output, the smallest product, is
+ *           dealt so that blocks end with about equal bytes.
  *   item    what one warp does of a share: a part of one tile, or a tile (aegis_decode_item_of).
  *
  * A layer is one stretch of bytes: all units of warp 0 of block 0, in the order of products, then

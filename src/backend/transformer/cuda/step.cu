@@ -23,7 +23,9 @@
 #include "backend/transformer/cuda/layout.h"
 #include "backend/transformer/cuda/step.h"
 
+extern "C" {
 #include "device/cuda/cuda_error.h"
+}
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -260,6 +262,7 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
     float *partial;      /* [2][warps][8] */
     float2 *statistics;  /* [warps] */
     packet *bests;       /* [warps] */
+    uint4 *plans;        /* [product of a layer][warps]: round 0 */
     float *cosines, *sines;
 
     /* weights that are read ahead */
@@ -285,7 +288,8 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         statistics = reinterpret_cast<float2 *>(bests + WARPS);
         cosines = reinterpret_cast<float *>(statistics + WARPS);
         sines = cosines + AEGIS_DECODE_MAX_HEAD_WIDTH / 2;
-        x = sines + AEGIS_DECODE_MAX_HEAD_WIDTH / 2;
+        plans = reinterpret_cast<uint4 *>(sines + AEGIS_DECODE_MAX_HEAD_WIDTH / 2);
+        x = reinterpret_cast<float *>(plans + AEGIS_DECODE_LAYER_PRODUCTS * WARPS);
     }
 
     /* ---- weights ---- */
@@ -370,43 +374,85 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         return value + __shfl_xor_sync(0xffffffffu, value, 2);
     }
 
+    /* ---- products ---- */
+
+    __device__ __forceinline__ aegis_decode_share share_of(uint32_t product) const
+    {
+        return p.shares[product * p.blocks + blockIdx.x];
+    }
+
+    /* Divisions take longer than a small product: those of the first round are done once. */
+    __device__ __forceinline__ void make_plans()
+    {
+        if (lane < AEGIS_DECODE_LAYER_PRODUCTS) {
+            const aegis_decode_share share = share_of(lane);
+            aegis_decode_item item = {0, 1, 0, 0, 0};
+            if (share.count > 0) {
+                item = aegis_decode_item_of(share.count, p.units[lane], 0, warp, WARPS);
+            }
+            plans[lane * WARPS + warp] =
+                make_uint4(share.first * AEGIS_DECODE_TILE_ROWS | (share.count > WARPS ? 0x80000000u : 0),
+                           item.tiles << 16 | item.parts, item.first_unit, item.units);
+        }
+        __syncwarp();
+    }
+
     /*
      * y = W x for this block's rows, plus bias; `finish(row, value)` gets each. In pairs: the even
-     * row's thread gets both, `finish(row / 2, even, odd)`.
+     * row's thread gets both, `finish(row, even, odd)`.
      */
     template <bool PAIRS, class F>
     __device__ __forceinline__ void multiply(uint32_t product, const float *bias, F finish)
     {
-        const aegis_decode_share share = p.shares[product * p.blocks + blockIdx.x];
-        for (uint32_t round = 0; round * WARPS < share.count; round++) {
-            const aegis_decode_item item =
-                aegis_decode_item_of(share.count, p.units[product], round, warp, WARPS);
-            const uint32_t first_row = (share.first + round * WARPS) * AEGIS_DECODE_TILE_ROWS;
-            const bool mine = thread < item.tiles * AEGIS_DECODE_TILE_ROWS;
-            const float added = bias != nullptr && mine ? load_one(bias + first_row + thread) : 0.0f;
-            float *to = partial + half * WARPS * 8;
-            if (item.units > 0) {
-                const float value =
-                    sum_of_row(multiply_units(item.units, x + item.first_unit * unit_columns));
-                if (quarter == 0) {
-                    to[warp * 8 + row_in_tile] = value;
-                }
+        const uint4 plan = plans[product * WARPS + warp];
+        const uint32_t first_row = plan.x & 0x7fffffffu;
+        if (plan.y >> 16 == 0) {
+            return;
+        }
+        multiply_round<PAIRS>(first_row, plan.y >> 16, plan.y & 0xffffu, plan.z, plan.w, bias, finish);
+        if (plan.x >> 31 != 0) {
+            const aegis_decode_share share = share_of(product);
+            for (uint32_t round = 1; round * WARPS < share.count; round++) {
+                const aegis_decode_item item =
+                    aegis_decode_item_of(share.count, p.units[product], round, warp, WARPS);
+                multiply_round<PAIRS>(first_row + round * WARPS * AEGIS_DECODE_TILE_ROWS, item.tiles,
+                                      item.parts, item.first_unit, item.units, bias, finish);
             }
-            __syncthreads();
-            half ^= 1;
-            if (warp * 4 < item.tiles) { /* whole warps: they exchange values */
-                float value = 0;
-                if (mine) {
-                    const float *parts = to + (thread / 8) * item.parts * 8 + thread % 8;
-                    for (uint32_t i = 0; i < item.parts; i++) {
-                        value += parts[i * 8];
-                    }
-                    value += added;
+        }
+    }
+
+    template <bool PAIRS, class F>
+    __device__ __forceinline__ void multiply_round(uint32_t first_row,
+                                                   uint32_t tiles,
+                                                   uint32_t parts,
+                                                   uint32_t first_unit,
+                                                   uint32_t units,
+                                                   const float *bias,
+                                                   F finish)
+    {
+        const bool mine = thread < tiles * AEGIS_DECODE_TILE_ROWS;
+        const float added = bias != nullptr && mine ? load_one(bias + first_row + thread) : 0.0f;
+        float *to = partial + half * WARPS * 8;
+        if (units > 0) {
+            const float value = sum_of_row(multiply_units(units, x + first_unit * unit_columns));
+            if (quarter == 0) {
+                to[warp * 8 + row_in_tile] = value;
+            }
+        }
+        __syncthreads();
+        half ^= 1;
+        if (warp * 4 < tiles) { /* whole warps: they exchange values */
+            float value = 0;
+            if (mine) {
+                const float *of = to + (thread / 8) * parts * 8 + thread % 8;
+                for (uint32_t i = 0; i < parts; i++) {
+                    value += of[i * 8];
                 }
-                const float odd = PAIRS ? __shfl_xor_sync(0xffffffffu, value, 1) : 0.0f;
-                if (mine && (!PAIRS || thread % 2 == 0)) {
-                    finish(first_row + thread, value, odd);
-                }
+                value += added;
+            }
+            const float odd = PAIRS ? __shfl_xor_sync(0xffffffffu, value, 1) : 0.0f;
+            if (mine && (!PAIRS || thread % 2 == 0)) {
+                finish(first_row + thread, value, odd);
             }
         }
     }
@@ -842,7 +888,7 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
     __device__ __forceinline__ packet run_head()
     {
         normalise(p.final_norm, last_packets(), epoch + p.last, AEGIS_DECODE_HEAD);
-        const aegis_decode_share share = p.shares[AEGIS_DECODE_HEAD * p.blocks + blockIdx.x];
+        const aegis_decode_share share = share_of(AEGIS_DECODE_HEAD);
         packet best = 0;
         for (uint32_t tile = warp; tile < share.count; tile += WARPS) {
             const float value = sum_of_row(multiply_units(p.units[AEGIS_DECODE_HEAD], x));
@@ -1016,6 +1062,7 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
     {
         uint32_t token = 0;
         start_reading();
+        make_plans();
         epoch = *(volatile uint32_t *)&p.control->epoch;
         if (!find_position(&token)) {
             await<0>();
@@ -1099,7 +1146,7 @@ extern "C" uint32_t aegis_decode_shared_bytes(const aegis_decode_step *step,
                                               const aegis_decode_form *form)
 {
     return form->warps * form->depth * AEGIS_DECODE_UNIT_BYTES +
-           form->warps * (2 * 8 * 4 + 8 + 8) + AEGIS_DECODE_MAX_HEAD_WIDTH * 4 +
+           form->warps * (2 * 8 * 4 + 8 + 8 + 16 * AEGIS_DECODE_LAYER_PRODUCTS) + AEGIS_DECODE_MAX_HEAD_WIDTH * 4 +
            floats_of_inputs(step) * 4;
 }
 
