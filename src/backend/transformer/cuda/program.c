@@ -299,6 +299,11 @@ const aegis_program_facts *aegis_program_about(const aegis_program *program)
     return &program->facts;
 }
 
+void aegis_program_keep_in_cache(aegis_program *program, bool keep)
+{
+    program->step.keep_in_cache = keep;
+}
+
 /* ---- launching ---- */
 
 static const void *behind(const void *base, uint64_t bytes)

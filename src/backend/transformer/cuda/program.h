@@ -51,6 +51,10 @@ const aegis_program_facts *aegis_program_about(const aegis_program *program);
 aegis_status aegis_program_pack_layer(aegis_program *program, uint32_t layer, void *to, aegis_error *err);
 aegis_status aegis_program_pack_fixed(aegis_program *program, void *to, aegis_error *err);
 
+/* Whether the weights stay in the L2 cache as long as there is room (not, at first): they then push
+ * out what other models have there. */
+void aegis_program_keep_in_cache(aegis_program *program, bool keep);
+
 /* Device addresses, aligned to 256. */
 typedef struct aegis_program_memory {
     const void *layers; /* of the segment's first layer on */
