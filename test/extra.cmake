@@ -33,6 +33,10 @@ endif()
 if(TARGET test_integration_onnx_cuda)
   set_tests_properties(integration.onnx_cuda PROPERTIES LABELS "integration;gpu")
 endif()
+if(TARGET test_integration_transformer_cuda)
+  target_link_libraries(test_integration_transformer_cuda PRIVATE m)
+  set_tests_properties(integration.transformer_cuda PROPERTIES LABELS "integration;gpu")
+endif()
 
 # The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
 if(TARGET test_unit_trace_export)
