@@ -165,6 +165,8 @@ typedef struct aegis_stream_config {
                             on the host device at most its multiprocessor_count */
     size_t depth;      /**< commands that may wait behind the one that runs; 0 means 64, at
                             most 65536 */
+    uint64_t spin_ns;  /**< after a command the thread looks so long for the next one before it
+                            sleeps, so that it need not be woken; 0: some microseconds (host) */
 } aegis_stream_config;
 
 /** Lowest priority, not pinned, ordinary scheduling, one core, default depth. `name` may be NULL.

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "device/worker.h"
 
+#include <aegisrt/clock.h>
+
 #include "base/base.h"
 #include "device/counter.h"
 
@@ -26,6 +28,7 @@ struct aegis_worker {
     uint32_t slots; /* a power of two >= depth, so that positions may wrap at 2^32 */
     uint32_t depth;
     int cpu, fifo_priority;
+    uint64_t spin_ns;
     char name[THREAD_NAME_BYTES];
     pthread_t thread;
     sem_t started;
@@ -117,14 +120,38 @@ static bool has_command(aegis_worker *worker, uint32_t head)
     return atomic_load_explicit(&worker->tail, memory_order_acquire) != head;
 }
 
-/* Returns false when the worker is to end and nothing is left. */
-static bool wait_for_command(aegis_worker *worker, uint32_t head)
+static bool spin_rounds(aegis_worker *worker, uint32_t head)
 {
     for (int i = 0; i < SPIN_ROUNDS; i++) {
         if (has_command(worker, head)) {
             return true;
         }
         relax();
+    }
+    return false;
+}
+
+/* A bounded time after a command: who feeds this thread one at a time gives the next one soon. */
+static bool spin(aegis_worker *worker, uint32_t head)
+{
+    bool found = spin_rounds(worker, head);
+    if (found || head == 0 || worker->spin_ns == 0) {
+        return found;
+    }
+    const aegis_clock clock = aegis_clock_monotonic();
+    uint64_t until = aegis_clock_now_ns(&clock) + worker->spin_ns;
+    while (!found && !atomic_load_explicit(&worker->stopping, memory_order_relaxed) &&
+           aegis_clock_now_ns(&clock) < until) {
+        found = spin_rounds(worker, head);
+    }
+    return found;
+}
+
+/* Returns false when the worker is to end and nothing is left. */
+static bool wait_for_command(aegis_worker *worker, uint32_t head)
+{
+    if (spin(worker, head)) {
+        return true;
     }
     for (;;) {
         /* parked before tail here, tail before parked in push, all sequentially consistent: one of
@@ -215,6 +242,7 @@ static aegis_worker *make(const aegis_stream_config *config,
     worker->slots = slots_for(config->depth);
     worker->cpu = config->cpu;
     worker->fifo_priority = config->fifo_priority;
+    worker->spin_ns = config->spin_ns;
     snprintf(worker->name, sizeof worker->name, "%s", config->name);
     sem_init(&worker->started, 0, 0);
     worker->ring = aegis_allocate_zeroed(allocator, worker->slots, sizeof *worker->ring);

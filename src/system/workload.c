@@ -17,6 +17,7 @@
 #define MAX_QUEUE_DEPTH 1024
 #define DEFAULT_QUEUE_DEPTH 64
 #define DEFAULT_SPILL_BYTES (UINT64_C(1) << 20)
+#define MOST_SPIN_NS (10 * AEGIS_NS_PER_MS)
 #define LEAST_DEVICE_BYTES (UINT64_C(1) << 16)
 
 /* The public structure first: free finds the rest behind it. */
@@ -74,11 +75,23 @@ static void read_device_memory(const aegis_workload_section *section, aegis_work
     }
 }
 
+static void read_lane_spin(const aegis_workload_section *section, aegis_workload *workload)
+{
+    const aegis_toml_node *node =
+        aegis_workload_duration(section, "lane_spin", true, &workload->lane_spin_ns);
+    workload->has_lane_spin = node != NULL;
+    if (node != NULL && workload->lane_spin_ns > MOST_SPIN_NS) {
+        aegis_workload_fail(section, node, "lane_spin", AEGIS_ERROR_CONFIG,
+                            "a lane that spins for longer than 10ms is a busy core; write at most "
+                            "\"10ms\", or \"0us\" to let it sleep at once");
+    }
+}
+
 static void read_device(const aegis_workload_section *section, aegis_workload *workload)
 {
-    static const char *const keys[] = {"kind",       "memory",      "lanes",
-                                       "spill",      "lock_memory", "huge_pages",
-                                       "lane_width", "lane_cpu",    "fifo_priority"};
+    static const char *const keys[] = {"kind",        "memory",       "lanes",      "spill",
+                                       "lock_memory", "huge_pages",   "lane_width", "lane_cpu",
+                                       "lane_spin",   "fifo_priority"};
     static const char *const kinds[] = {"auto", "host", "cuda"};
     int kind = AEGIS_DEVICE_AUTO;
     int64_t lanes = 1, width = 1, fifo = 0;
@@ -91,6 +104,7 @@ static void read_device(const aegis_workload_section *section, aegis_workload *w
     aegis_workload_boolean(section, "lock_memory", &workload->lock_memory);
     workload->huge_pages = true;
     aegis_workload_boolean(section, "huge_pages", &workload->huge_pages);
+    read_lane_spin(section, workload);
     workload->device_kind = (aegis_device_kind)kind;
     workload->lanes = (uint16_t)lanes;
     workload->lane_width = (unsigned)width;
