@@ -33,6 +33,10 @@ endif()
 if(TARGET test_integration_onnx_cuda)
   set_tests_properties(integration.onnx_cuda PROPERTIES LABELS "integration;gpu")
 endif()
+if(TARGET test_integration_transformer_cuda)
+  target_link_libraries(test_integration_transformer_cuda PRIVATE m)
+  set_tests_properties(integration.transformer_cuda PROPERTIES LABELS "integration;gpu")
+endif()
 
 # The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
 if(TARGET test_unit_trace_export)
@@ -67,6 +71,14 @@ if(TARGET test_unit_schedule_extreme)
       "$<TARGET_FILE:test_unit_schedule_extreme>")
     set_tests_properties(unit.schedule.profile_oracle PROPERTIES LABELS unit TIMEOUT 300)
   endif()
+endif()
+
+# The dip test behind statements on determinism, against known cases and an oracle.
+find_program(AEGISRT_PYTHON3 python3)
+if(AEGISRT_PYTHON3)
+  add_test(NAME unit.bench.determinism COMMAND ${AEGISRT_PYTHON3} -B
+    "${CMAKE_CURRENT_SOURCE_DIR}/python/check_determinism.py")
+  set_tests_properties(unit.bench.determinism PROPERTIES LABELS unit TIMEOUT 300)
 endif()
 
 # The tokenizer against the Python package `tokenizers`, on 10,000 made texts and all of Unicode.

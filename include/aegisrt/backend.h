@@ -147,6 +147,10 @@ typedef struct aegis_model_config {
                                     segments */
     uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
                                   what the model can. Other runtimes pass it over */
+    /** Of a language model: UTF-8 text whose tokens are its input `tokens`, by the tokenizer.json
+     * beside the model; the shape follows. NULL: `inputs` and `sources` say. Borrowed for the call.
+     */
+    const char *prompt;
     aegis_stream *stream;    /**< that runs it: needed on a CUDA device, where models are bound to
                                   it at load; borrowed until close. Others pass it over */
     bool eager;              /**< on a CUDA device: launch operator by operator, capture nothing */

@@ -68,15 +68,9 @@ static aegis_status refuse(const aegis_backend_config *config, aegis_error *err)
                            nearest != NULL ? nearest : "", nearest != NULL ? "\"?" : "", usable);
 }
 
-/* Runtimes that keep what the device reads in its own memory. */
-static bool works_on_cuda(const char *runtime, const aegis_device *device)
+static bool is_cuda(const aegis_device *device)
 {
-    static const char *const names[] = {"onnxruntime"};
-    bool works = false;
-    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(names); i++) {
-        works = works || strcmp(runtime, names[i]) == 0;
-    }
-    return works && aegis_device_get_capabilities(device)->kind == AEGIS_DEVICE_CUDA;
+    return device != NULL && aegis_device_get_capabilities(device)->kind == AEGIS_DEVICE_CUDA;
 }
 
 aegis_status aegis_backend_create(const aegis_backend_config *config,
@@ -90,8 +84,14 @@ aegis_status aegis_backend_create(const aegis_backend_config *config,
             err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
             "a backend needs a config with a runtime, an allocator and a result");
     }
-    if (device != NULL && !aegis_device_host_addressable(device) &&
-        !works_on_cuda(config->runtime, device)) {
+#ifdef AEGISRT_HAVE_CUDA
+    if (strcmp(config->runtime, "transformer") == 0 && is_cuda(device)) {
+        return aegis_transformer_cuda_backend_create(config, device, allocator, ret_backend, err);
+    }
+#endif
+    /* The backend of ONNX Runtime keeps what the device reads in the device's own memory. */
+    bool knows_cuda = strcmp(config->runtime, "onnxruntime") == 0 && is_cuda(device);
+    if (device != NULL && !aegis_device_host_addressable(device) && !knows_cuda) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
                                "the runtime \"%s\" works in host memory, and the device's memory "
                                "cannot be reached from the host; use kind = \"host\"",

@@ -261,6 +261,13 @@ static aegis_status check_own_thread(const aegis_stream *stream, bool possible, 
     return AEGIS_OK;
 }
 
+void aegis_stream_expect(aegis_stream *stream, uint64_t least_ns)
+{
+    if (stream->device->newer->stream_expect != NULL) {
+        stream->device->newer->stream_expect(stream->self, least_ns);
+    }
+}
+
 aegis_status aegis_stream_enqueue_copy(aegis_stream *stream,
                                        void *destination,
                                        const void *source,

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* About twice what waking a thread takes on a virtual machine. */
+#define LANE_SPIN_NS UINT64_C(50000)
+
 static aegis_status create_collector(aegis_system *system, aegis_error *err)
 {
     aegis_trace_config config = {.ring_records = system->options.trace_ring_records,
@@ -90,6 +93,21 @@ static aegis_status check_lanes(const aegis_system *system, aegis_error *err)
                                  workload->path, workload->lanes);
 }
 
+/* A lane that spins keeps a core from the driver's thread unless one is left. A GPU's lanes know
+ * themselves how long to look. */
+static uint64_t lane_spin_ns(const aegis_system *system)
+{
+    const aegis_workload *workload = system->workload;
+    int used = (int)workload->lanes * (int)workload->lane_width;
+    if (workload->has_lane_spin) {
+        return workload->lane_spin_ns;
+    }
+    return system->capabilities.kind == AEGIS_DEVICE_HOST &&
+                   used < system->capabilities.multiprocessor_count
+               ? LANE_SPIN_NS
+               : 0;
+}
+
 static aegis_status create_lanes(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
@@ -107,7 +125,8 @@ static aegis_status create_lanes(aegis_system *system, aegis_error *err)
                                       .cpu = workload->lane_cpu[i],
                                       .fifo_priority = workload->fifo_priority,
                                       .completion = workload->completion,
-                                      .width = (int)workload->lane_width};
+                                      .width = (int)workload->lane_width,
+                                      .spin_ns = lane_spin_ns(system)};
         aegis_status status = aegis_stream_create(system->device, &config, &system->lanes[i], err);
         if (status != AEGIS_OK) {
             aegis_error_prefix(err, "%s: [device]: lane %u", workload->path, i);

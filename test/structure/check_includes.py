@@ -77,7 +77,7 @@ THIRD_PARTY = {
     "onnxruntime*": ("src/backend/onnxruntime/*",),
     "onnx.pb-c.h": ("src/backend/onnxruntime/*",),
     "protobuf-c/*": ("src/backend/onnxruntime/*",),
-    "cuda*": ("src/device/cuda/*",),
+    "cuda*": ("src/device/cuda/*", "src/backend/transformer/cuda/*"),
     "openssl/*": ("src/base/sha256.c",),
     "toml++/*": ("src/base/toml.cpp",),
     "pcre2.h": ("src/backend/transformer/tokenizer/words.c",),

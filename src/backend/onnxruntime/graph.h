@@ -76,8 +76,8 @@ aegis_status aegis_onnx_graph_fold(aegis_onnx_graph *graph, size_t *ret_folded, 
 
 /* Takes the values from the dimensions of the inputs. ONNX Runtime then knows no sizes before it
  * runs, and gives every tensor a buffer of its own time: where it knows them it lets tensors of one
- * size inherit buffers from each other, which then live, unused, from the first to the last. It also
- * computes less in place; what prevails is to be measured. */
+ * size inherit buffers from each other, which then live, unused, from the first to the last. It
+ * also computes less in place; what prevails is to be measured. */
 void aegis_onnx_graph_forget_sizes(aegis_onnx_graph *graph);
 
 /* In which order ONNX Runtime executes the operators follows from that of the file. Each choice

@@ -450,6 +450,8 @@ void aegis_ort_model_close(aegis_ort_model *model)
                      sizeof *model->boundaries);
     aegis_deallocate(&allocator, model->candidates, model->candidate_count + 1,
                      sizeof *model->candidates);
+    aegis_deallocate(&allocator, model->births, model->surface.output_count + 1,
+                     sizeof *model->births);
     aegis_deallocate(&allocator, model->lifetimes, model->lifetime_capacity,
                      sizeof *model->lifetimes);
     aegis_surface_finish(&model->surface);

@@ -33,6 +33,13 @@ typedef struct aegis_ort_segment {
     size_t kept_count; /* blocks that stay from loading */
 } aegis_ort_segment;
 
+/* When an output is written: within [at, end) of the events of its segment, nobody reads or writes
+ * it before. */
+typedef struct aegis_ort_birth {
+    uint32_t segment;
+    int64_t at, end;
+} aegis_ort_birth;
+
 typedef struct aegis_ort_model {
     aegis_ort_backend *backend;
     aegis_allocator allocator;
@@ -54,10 +61,11 @@ typedef struct aegis_ort_model {
     uint32_t reached_slot;
     uint32_t last_segment; /* that ran */
 
-    void *mapped_weights; /* file: for the trial, and later for what the runtime has packed */
-    void **chunks;        /* where compiled.chunks are: there */
-    void **places;        /* or, once placed, in the plan; NULL there: still in the file */
-    bool *unread;         /* chunks that runs do not read, known once it is recorded */
+    void *mapped_weights;    /* file: for the trial, and later for what the runtime has packed */
+    void **chunks;           /* where compiled.chunks are: there */
+    void **places;           /* or, once placed, in the plan; NULL there: still in the file */
+    bool *unread;            /* chunks that runs do not read, known once it is recorded */
+    aegis_ort_birth *births; /* per output, once it is recorded */
     aegis_tensor_lifetime *lifetimes;
     size_t lifetime_count, lifetime_capacity;
     aegis_cut_candidate *candidates;
@@ -84,6 +92,11 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err);
  * compiled.outputs. Before the surface is made. */
 aegis_status
 aegis_ort_model_probe(aegis_ort_model *model, const aegis_model_config *config, aegis_error *err);
+
+/* births.c: runs each segment once more, with outputs that the runtime makes; fills `births`. */
+aegis_status aegis_ort_model_find_births(aegis_ort_model *model, aegis_error *err);
+/* Into the lifetimes of the surface's buffers. */
+void aegis_ort_model_set_births(const aegis_ort_model *model, aegis_tensor_lifetime *surface);
 
 /* place.c */
 /* Puts a paged model's trial session over an image of its own, so that runs read it in. */

@@ -284,6 +284,7 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
         }
     }
     aegis_surface_lifetimes(&model->surface, (uint32_t)(count - first), all + count);
+    aegis_ort_model_set_births(model, all + count);
     count += model->surface.buffer_count;
     count += list_boundaries(compiled, all + count);
     for (uint32_t i = 0; i < model->segment_count; i++) {
@@ -329,6 +330,9 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
         if (status != AEGIS_OK && model->segment_count > 1) {
             aegis_error_prefix(err, "segment %" PRIu32, i);
         }
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_ort_model_find_births(model, err);
     }
     model->surface.written = model->surface.parity;
     if (model->cuda != NULL) { /* the runtime has copied all of them to the device */

@@ -63,7 +63,8 @@ typedef struct aegis_entry {
     aegis_histogram response, execution, start;
     /* What the profile says that few executions of each segment pass. */
     uint64_t claimed_ns[AEGIS_MAX_SEGMENTS];
-    _Atomic uint64_t past_claim;               /* executions that did */
+    uint64_t least_ns[AEGIS_MAX_SEGMENTS]; /* the shortest that the profile saw of each; 0: none */
+    _Atomic uint64_t past_claim;           /* executions that did */
     _Atomic uint64_t page_ins, paged_in_bytes; /* written by the lane */
 } aegis_entry;
 

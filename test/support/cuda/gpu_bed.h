@@ -97,6 +97,7 @@ static inline aegis_profile gpu_bed_profile(uint32_t segments, uint64_t segment_
 {
     aegis_profile profile = {.margin = 1, .segment_count = segments};
     for (uint32_t i = 0; i < segments; i++) {
+        profile.segments[i].series.best_ns = segment_ns;
         profile.segments[i].bound_ns = segment_ns + GPU_BED_SLACK_NS;
         profile.segments[i].stretch_ns = profile.segments[i].bound_ns;
         profile.bound_ns += profile.segments[i].bound_ns;

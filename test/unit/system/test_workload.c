@@ -72,8 +72,8 @@ static void defaults(void **state)
 
 static const char everything[] =
     "[device]\nkind = \"host\"\nmemory = \"512MiB\"\nlanes = 2\nspill = \"2M\"\n"
-    "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nfifo_priority = "
-    "40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
+    "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nlane_spin = "
+    "\"30us\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
     "inputs = { x = [1, 512], sr = [], h = [2, 1, 128] }\nstate = { h = \"hn\" }\n"
@@ -101,6 +101,8 @@ static void every_key(void **state)
     assert_int_equal(workload->lane_width, 2);
     assert_int_equal(workload->lane_cpu[0], 1);
     assert_int_equal(workload->lane_cpu[1], -1);
+    assert_true(workload->has_lane_spin);
+    assert_int_equal(workload->lane_spin_ns, 30000);
     assert_int_equal(workload->fifo_priority, 40);
     assert_string_equal(workload->policy, "np-fp");
     assert_int_equal(workload->queue_depth, 8);
@@ -123,7 +125,7 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
-    assert_int_equal(vad->inputs_place.line, 22);
+    assert_int_equal(vad->inputs_place.line, 23);
     assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);
@@ -203,6 +205,8 @@ static const refusal refusals[] = {
      "fraction"},
     {DEVICE "lock_memory = 1\n", AEGIS_ERROR_CONFIG, "w.toml:3:15: [device]: lock_memory: expected",
      "true or false"},
+    {DEVICE "lane_spin = \"1s\"\n", AEGIS_ERROR_CONFIG, "w.toml:3:13: [device]: lane_spin",
+     "at most \"10ms\""},
     {DEVICE "fifo_priority = 99\n", AEGIS_ERROR_CONFIG, "w.toml:3:17: [device]: fifo_priority",
      "0 to 98"},
     {DEVICE "lane_cpu = [0, 1]\n", AEGIS_ERROR_CONFIG, "w.toml:3:12: [device]: lane_cpu: has 2",
