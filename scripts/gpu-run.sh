@@ -71,6 +71,8 @@ if [ "$list" = yes ]; then
 fi
 
 mkdir -p "$results"
+results=$(cd "$results" && pwd)
+sed "s|@RESULTS@|$results|g" "$table" > "$log" && cat "$log" > "$table"
 devices=$results/devices.json
 "$program" devices --measure --json > "$devices" 2> "$log" || { cat "$log" >&2; exit 1; }
 if ! grep -q '"kind": *"cuda"' "$devices"; then
@@ -115,7 +117,7 @@ run_one() {
     [ "$environment" != - ] || environment=
     begin=$(date +%s)
     # shellcheck disable=SC2086 # several variables
-    if env $environment timeout -k 5 "$limit" "$@" > "$output" 2> "$errors" < /dev/null; then rc=0; else rc=$?; fi
+    if env -C "$root" $environment timeout -k 5 "$limit" "$@" > "$output" 2> "$errors" < /dev/null; then rc=0; else rc=$?; fi
     seconds=$(($(date +%s) - begin))
 }
 
