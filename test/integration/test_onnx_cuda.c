@@ -163,6 +163,62 @@ static void outputs_are_those_of_the_cpu(void **state)
     }
 }
 
+/* ---- what has no kernel on the device ---- */
+
+/* Relu, Det, Neg: the provider has no determinant. */
+static aegis_status open_determinant(aegis_backend *where, bool allow, aegis_model **ret_model)
+{
+    aegis_error err;
+    char path[1024];
+    aegis_source sources = {.kind = AEGIS_SOURCE_RANDOM};
+    snprintf(path, sizeof path, "%s/test/integration/data/determinant.onnx", onnx_source_dir());
+    if (access(path, R_OK) != 0) {
+        print_message("skipped: no %s\n", path);
+        skip();
+    }
+    aegis_model_config config = {.name = "determinant",
+                                 .path = path,
+                                 .sources = &sources,
+                                 .source_count = 1,
+                                 .seed = 7,
+                                 .stream = where == backend ? conformance_stream : NULL,
+                                 .allow_cpu_nodes = allow};
+    aegis_status status = aegis_model_open(where, &config, ret_model, &err);
+    if (status != AEGIS_OK) {
+        print_message("%s\n", err.message);
+        assert_non_null(strstr(err.message, "Det (on_the_cpu)"));
+        assert_non_null(strstr(err.message, "cpu_nodes"));
+        assert_null(strstr(err.message, "rectify"));
+    }
+    return status;
+}
+
+static void nodes_on_the_cpu_are_refused_or_told(void **state)
+{
+    (void)state;
+    aegis_error err;
+    placed_memory memory;
+    aegis_model *model = NULL, *reference = NULL;
+    assert_int_equal(open_determinant(backend, false, &model), AEGIS_ERROR_UNSUPPORTED);
+    assert_null(model);
+    assert_int_equal(open_determinant(backend, true, &model), AEGIS_OK);
+    assert_int_equal(open_determinant(cpu, false, &reference), AEGIS_OK);
+    must(aegis_model_execute(reference, 0, 0, NULL, &err), &err);
+    must(aegis_model_record(model, conformance_stream, &err), &err);
+    print_message("%s\n", aegis_model_note(model));
+    assert_non_null(strstr(aegis_model_note(model), "Det (on_the_cpu)"));
+    assert_non_null(strstr(aegis_model_note(model), "not captured")); /* the CPU waits in between */
+    placed_make_on(model, 4096, device, &memory);
+    for (int i = 0; i < 20; i++) {
+        conformance_run(model, 0);
+        assert_true(is_near(worst_difference(model, reference)));
+    }
+    placed_check_red_zones(&memory);
+    aegis_model_close(model);
+    aegis_model_close(reference);
+    placed_free(&memory);
+}
+
 /* ---- cuts ---- */
 
 #define CUTS 3u
@@ -315,6 +371,7 @@ int main(void)
         cmocka_unit_test(stateful_model_conforms),
         cmocka_unit_test(model_with_integers_conforms),
         cmocka_unit_test(outputs_are_those_of_the_cpu),
+        cmocka_unit_test(nodes_on_the_cpu_are_refused_or_told),
         cmocka_unit_test(cut_models_give_the_same),
         cmocka_unit_test(placed_models_take_nothing),
         cmocka_unit_test(runs_cannot_be_ended),
