@@ -151,11 +151,11 @@ typedef struct aegis_model_config {
      * beside the model; the shape follows. NULL: `inputs` and `sources` say. Borrowed for the call.
      */
     const char *prompt;
-    aegis_stream *stream;    /**< that runs it: needed on a CUDA device, where models are bound to
-                                  it at load; borrowed until close. Others pass it over */
-    bool eager;              /**< on a CUDA device: launch operator by operator, capture nothing */
-    bool allow_cpu_nodes;    /**< on a CUDA device: nodes without a kernel there may run on the CPU;
-                                  else they are UNSUPPORTED, and the message names them */
+    aegis_stream *stream; /**< that runs it: needed on a CUDA device, where models are bound to
+                               it at load; borrowed until close. Others pass it over */
+    bool eager;           /**< on a CUDA device: launch operator by operator, capture nothing */
+    bool allow_cpu_nodes; /**< on a CUDA device: nodes without a kernel there may run on the CPU;
+                               else they are UNSUPPORTED, and the message names them */
     /** Of a language model: weights beyond memory_limit_bytes come from its files for every job.
      * Segments are then what the backend makes them, and `cuts` is refused. */
     bool stream_weights;
