@@ -44,7 +44,7 @@ typedef struct aegis_ort_cuda {
     char note[384];      /* that, and why it is not captured; "" */
 } aegis_ort_cuda;
 
-/* Runs `step` on the stream's own thread, waits for it and for the device. */
+/* Runs `step` on the stream's own thread, waits for it and for the device. Not from that thread. */
 aegis_status aegis_ort_cuda_on_stream(aegis_stream *stream,
                                       aegis_status (*step)(void *argument, aegis_error *err),
                                       void *argument,
