@@ -76,6 +76,7 @@ static void dispatch(aegis_scheduler *scheduler,
     lane->data_slot = data_slot(scheduler, entry, action->job);
     lane->dispatched_ns = now;
     lane->running = true;
+    aegis_driver_watch(lane, now);
     atomic_store_explicit(&lane->done, false, memory_order_relaxed);
     aegis_status status = aegis_context_acquire_stream(entry->context, &error);
     if (status == AEGIS_OK) {
@@ -197,18 +198,6 @@ static aegis_status step(aegis_scheduler *scheduler, const aegis_core_event *eve
     return AEGIS_OK;
 }
 
-/* The device is gone, and with it every later run: stop tells so. The first one told stays. */
-static void keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane)
-{
-    if (lane->status != AEGIS_OK && lane->error.category == AEGIS_CATEGORY_FATAL &&
-        scheduler->loop_status == AEGIS_OK) {
-        scheduler->loop_status = lane->status;
-        scheduler->loop_error = lane->error;
-        aegis_error_prefix(&scheduler->loop_error, "lane %u: model '%s'", lane->index,
-                           aegis_context_name(lane->entry->context));
-    }
-}
-
 static bool collect_lanes(aegis_scheduler *scheduler)
 {
     bool any = false;
@@ -219,7 +208,7 @@ static bool collect_lanes(aegis_scheduler *scheduler)
         }
         any = true;
         lane->running = false;
-        keep_fatal(scheduler, lane);
+        aegis_driver_keep_fatal(scheduler, lane);
         aegis_entry *entry = lane->entry;
         aegis_context_release_stream(entry->context);
         aegis_histogram_add(&entry->start, lane->start_ns - lane->dispatched_ns);
@@ -447,6 +436,8 @@ static uint64_t next_instant(const aegis_scheduler *scheduler)
         uint64_t release = scheduler->entries[aegis_release_heap_top(scheduler)]->next_release_ns;
         next = release < next ? release : next;
     }
+    uint64_t hang = aegis_driver_next_hang(scheduler);
+    next = hang < next ? hang : next;
     return next;
 }
 
@@ -495,6 +486,7 @@ void aegis_driver_loop(void *argument)
         collect_submissions(scheduler);
         release_periodic(scheduler);
         fire_timers(scheduler);
+        aegis_driver_find_hung(scheduler);
         bool over = scheduler->stopping && !any_lane_runs(scheduler);
         if (any || over || scheduler->config.wait == AEGIS_WAIT_POLL) {
             continue; /* something may have come meanwhile; a poller never sleeps */
