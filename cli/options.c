@@ -17,6 +17,7 @@
 enum common_option {
     OPTION_HELP = 256,
     OPTION_JSON,
+    OPTION_CSV,
     OPTION_OUTPUT,
     OPTION_QUIET,
     OPTION_VERBOSE,
@@ -26,6 +27,7 @@ enum common_option {
 static const struct option common_options[] = {
     {"help", no_argument, NULL, OPTION_HELP},
     {"json", no_argument, NULL, OPTION_JSON},
+    {"csv", no_argument, NULL, OPTION_CSV},
     {"output", required_argument, NULL, OPTION_OUTPUT},
     {"quiet", no_argument, NULL, OPTION_QUIET},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
@@ -94,6 +96,7 @@ static void print_help(const cli_command *command)
     if (!command->output_is_file) {
         print_option("-o, --output", "FORMAT", "table (default), json, jsonl or csv");
         print_option("--json", NULL, "the same as --output json");
+        print_option("--csv", NULL, "the same as --output csv");
     }
     print_option("-q, --quiet", NULL, "no progress and no remarks on stderr");
     print_option("-v, --verbose", NULL, "say where in the program an error was found");
@@ -142,6 +145,9 @@ take_common(const cli_command *command, int option, const char *argument, cli_co
     case OPTION_JSON:
         common->format = CLI_JSON;
         return 0;
+    case OPTION_CSV:
+        common->format = CLI_CSV;
+        return 0;
     case OPTION_OUTPUT:
         return take_format(command, argument, common);
     case OPTION_QUIET:
@@ -175,8 +181,9 @@ static void build_table(const cli_command *command, struct option *table)
             .val = (int)i};
     }
     for (size_t i = 0; i < COMMON_COUNT; i++) {
-        bool formats =
-            common_options[i].val == OPTION_JSON || common_options[i].val == OPTION_OUTPUT;
+        bool formats = common_options[i].val == OPTION_JSON ||
+                       common_options[i].val == OPTION_CSV ||
+                       common_options[i].val == OPTION_OUTPUT;
         if (!(formats && command->output_is_file)) {
             table[count++] = common_options[i];
         }

@@ -30,6 +30,13 @@ if(AEGISRT_BUILD_CUDA)
     set_tests_properties(gpu.fault.${case} PROPERTIES LABELS "gpu;gpu-fault" SKIP_RETURN_CODE 77 TIMEOUT 15)
   endforeach()
 endif()
+if(TARGET test_integration_onnx_cuda)
+  set_tests_properties(integration.onnx_cuda PROPERTIES LABELS "integration;gpu")
+endif()
+if(TARGET test_integration_transformer_cuda)
+  target_link_libraries(test_integration_transformer_cuda PRIVATE m)
+  set_tests_properties(integration.transformer_cuda PROPERTIES LABELS "integration;gpu")
+endif()
 
 # The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
 if(TARGET test_unit_trace_export)

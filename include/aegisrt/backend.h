@@ -147,6 +147,15 @@ typedef struct aegis_model_config {
                                     segments */
     uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
                                   what the model can. Other runtimes pass it over */
+    /** Of a language model: UTF-8 text whose tokens are its input `tokens`, by the tokenizer.json
+     * beside the model; the shape follows. NULL: `inputs` and `sources` say. Borrowed for the call.
+     */
+    const char *prompt;
+    aegis_stream *stream;    /**< that runs it: needed on a CUDA device, where models are bound to
+                                  it at load; borrowed until close. Others pass it over */
+    bool eager;              /**< on a CUDA device: launch operator by operator, capture nothing */
+    bool allow_cpu_nodes;    /**< on a CUDA device: nodes without a kernel there may run on the CPU;
+                                  else they are UNSUPPORTED, and the message names them */
     /** Of a language model: weights beyond memory_limit_bytes come from its files for every job.
      * Segments are then what the backend makes them, and `cuts` is refused. */
     bool stream_weights;
@@ -159,7 +168,8 @@ typedef struct aegis_cut_candidate {
     uint32_t position;     /**< operators before it, in execution order */
     uint32_t live_tensors; /**< that cross it (inputs and outputs of the model not counted) */
     uint64_t live_bytes;   /**< of those */
-    uint64_t elapsed_ns;   /**< median measured time of the operators before it */
+    uint64_t elapsed_ns;   /**< median measured time of the operators before it; for a CUDA device
+                                their share of a run on the CPU, of a whole run on the device */
 } aegis_cut_candidate;
 
 /**
@@ -181,6 +191,9 @@ const char *aegis_model_name(const aegis_model *model);
 const char *aegis_model_hash(const aegis_model *model);
 /** "onnxruntime 1.31.1 on host". */
 const char *aegis_model_label(const aegis_model *model);
+/** What is worth knowing about how it runs: nodes that stay on the CPU, why it could not be
+ * captured; "" when there is nothing. After record. */
+const char *aegis_model_note(const aegis_model *model);
 /** False once the model was lost (its runtime failed in a way that no later run can mend). */
 bool aegis_model_is_valid(const aegis_model *model);
 
@@ -251,7 +264,9 @@ bool aegis_model_is_placed(const aegis_model *model);
 /** Refills the state with zeros and the inputs from their sources. Not while a run is going on. */
 aegis_status aegis_model_reset(aegis_model *model, aegis_error *err);
 
-/** Device address and size of an input or output of a slot. NOT_FOUND. */
+/** Address and size of an input or output of a slot, for the host: where the device's memory cannot
+ * be reached from there it is pinned memory, which jobs copy in when they begin and out when they
+ * end. NOT_FOUND. */
 aegis_status aegis_model_input(aegis_model *model,
                                uint32_t slot,
                                const char *name,

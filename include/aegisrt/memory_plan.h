@@ -180,7 +180,8 @@ typedef enum aegis_memory_class {
 const char *aegis_memory_class_name(aegis_memory_class memory_class);
 
 /** One tensor of one model. Times are positions in the model's own sequence of allocation events,
- * not nanoseconds. Permanent classes ignore them. */
+ * not nanoseconds. Permanent classes ignore them; of an OUTPUT they tell from which event of
+ * `segment` on it is written (0: not known), for who plans a run of one model alone. */
 typedef struct aegis_tensor_lifetime {
     uint32_t tensor; /**< index within the model: for activations the allocation's index */
     aegis_memory_class memory_class;

@@ -65,6 +65,7 @@ typedef struct aegis_system_model {
     uint64_t permanent_bytes, activation_bytes;
     uint64_t paged_bytes;    /**< of memory_bytes: shared with the lane's other paged models */
     uint64_t overhead_bytes; /**< what the runtime took from malloc for it */
+    char note[384];          /**< what is worth knowing about how it runs (aegis_model_note); "" */
     uint32_t segments;
     aegis_system_cuts cuts;
 } aegis_system_model;
@@ -87,6 +88,9 @@ const aegis_device_capabilities *aegis_system_device(const aegis_system *system)
 void aegis_system_memory(const aegis_system *system,
                          aegis_memory_totals *ret_totals,
                          uint64_t *ret_peak);
+/** Bytes in use on a CUDA device beside the arena, by all programs on it (contexts, kernels, what
+ * libraries took); 0 on a host. */
+uint64_t aegis_system_beside_arena(const aegis_system *system);
 /** Where a placed model lives, and its lifetimes in the order of the binding's placements. Borrowed
  * until the model leaves. NOT_FOUND when it has no place. */
 aegis_status aegis_system_binding(const aegis_system *system,

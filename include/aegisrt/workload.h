@@ -71,13 +71,17 @@ typedef struct aegis_workload {
                                 which stages inputs and outputs there, and none on a host */
     bool pinned_given;     /**< the key stands in the file */
     aegis_completion completion; /**< how the lanes' threads wait */
+    bool graphs; /**< on a CUDA device: models run as captured graphs where they can be; true when
+                      the key is missing */
     uint16_t lanes;
     uint64_t spill_bytes; /**< per lane; default 1 MiB */
     bool lock_memory;
-    bool huge_pages;     /**< ask for huge pages for the arena; true when the key is missing */
-    unsigned lane_width; /**< cores per lane; default 1 */
-    int lane_cpu[64];    /**< -1: not pinned */
-    int fifo_priority;   /**< of lanes; the driver gets one more; 0: ordinary scheduling */
+    bool huge_pages;       /**< ask for huge pages for the arena; true when the key is missing */
+    unsigned lane_width;   /**< cores per lane; default 1 */
+    int lane_cpu[64];      /**< -1: not pinned */
+    uint64_t lane_spin_ns; /**< how long a lane looks for its next segment before it sleeps */
+    bool has_lane_spin;    /**< otherwise 50 us where the lanes leave a core free, else 0 */
+    int fifo_priority;     /**< of lanes; the driver gets one more; 0: ordinary scheduling */
     const char *policy;
     uint32_t queue_depth;
     aegis_wait_mode wait;

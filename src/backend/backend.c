@@ -337,6 +337,11 @@ const char *aegis_model_label(const aegis_model *model)
     return model->ops->label(model->self);
 }
 
+const char *aegis_model_note(const aegis_model *model)
+{
+    return model->ops->note == NULL ? "" : model->ops->note(model->self);
+}
+
 bool aegis_model_is_valid(const aegis_model *model)
 {
     return model->ops->is_valid(model->self);

@@ -360,7 +360,7 @@ static void describe_refusal(const aegis_refusal *refusal,
     const aegis_candidate *asked = &candidates[count - 1];
     if (asked->background && refusal->rationale != AEGIS_WHY_NO_PROOF) {
         snprintf(fit, sizeof fit, "it would block for %s, and at most %s is left to be blocked",
-                 aegis_format_duration((int64_t)asked->enforceable_ns, a, sizeof a),
+                 aegis_format_duration((int64_t)aegis_candidate_longest_ns(asked), a, sizeof a),
                  refusal->fit.largest_execution > 0
                      ? aegis_format_duration(refusal->fit.largest_execution, b, sizeof b)
                      : "nothing");

@@ -474,7 +474,7 @@ aegis_status aegis_system_cutting_find(aegis_system *system,
 {
     const aegis_admission_request given = *request;
     bool fits = false;
-    if (!any_auto(system) || given.background) {
+    if (!any_auto(system)) {
         return AEGIS_OK;
     }
     aegis_status status = cutting_init(system, ret_cutting, err);

@@ -113,6 +113,13 @@ find_backend(aegis_system *system, size_t index, aegis_backend **ret_backend, ae
     return status;
 }
 
+/* The lane that was proved for the model; before that, the one on which models are measured. */
+static aegis_stream *lane_of(const aegis_system *system, size_t index)
+{
+    const aegis_system_entry *entry = &system->entries[index];
+    return system->lanes[entry->in_memory ? system->models[index].answer.lane : 0];
+}
+
 aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_error *err)
 {
     const aegis_workload_model *wanted = &system->workload->models[index];
@@ -128,10 +135,15 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
     aegis_model_config config = wanted->config;
     config.cuts = entry->cut_count > 0 ? entry->cuts : NULL;
     config.cut_count = entry->cut_count;
+    config.stream = lane_of(system, index);
     status = aegis_model_open(backend, &config, &entry->model, err);
     aegis_system_trace_step(system, index, 1, since, status);
     if (status == AEGIS_OK) {
-        status = aegis_model_record(entry->model, system->lanes[0], err);
+        status = aegis_model_record(entry->model, config.stream, err);
+    }
+    if (status == AEGIS_OK) {
+        snprintf(system->models[index].note, sizeof system->models[index].note, "%s",
+                 aegis_model_note(entry->model));
     }
     if (status != AEGIS_OK) {
         aegis_model_close(entry->model);

@@ -16,11 +16,12 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",         "path",       "backend", "inputs", "state",     "source",     "period",
-    "deadline",     "offset",     "jitter",  "memory", "compute",   "overrun",    "early",
-    "priority",     "lane",       "class",   "weight", "expect",    "confidence", "assurance",
-    "margin",       "samples",    "threads", "slots",  "prepack",   "seed",       "cuts",
-    "bound_method", "exceedance", "context", "at_end", "residency", "weights"};
+    "name",    "path",       "backend",   "inputs",  "state",        "source",
+    "period",  "deadline",   "offset",    "jitter",  "memory",       "compute",
+    "overrun", "early",      "priority",  "lane",    "class",        "weight",
+    "expect",  "confidence", "assurance", "margin",  "samples",      "threads",
+    "slots",   "prepack",    "seed",      "cuts",    "bound_method", "exceedance",
+    "context", "at_end",     "residency", "weights", "prompt",       "cpu_nodes"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -257,6 +258,10 @@ static void read_profile(const aegis_workload_section *section, aegis_workload_m
     /* Packed copies are what the runtime makes by itself: without them last bits differ. */
     model->config.prepack = true;
     aegis_workload_boolean(section, "prepack", &model->config.prepack);
+    static const char *const cpu_nodes[] = {"refuse", "allow"};
+    int allow = 0;
+    aegis_workload_choice(section, "cpu_nodes", cpu_nodes, AEGIS_ARRAY_LENGTH(cpu_nodes), &allow);
+    model->config.allow_cpu_nodes = allow == 1;
     model->samples = (uint32_t)samples;
     model->config.slots = (uint32_t)slots;
     model->config.seed = (uint64_t)seed;
@@ -307,7 +312,7 @@ static void read_language(const aegis_workload_section *section, aegis_workload_
 {
     static const char *const ends[] = {"restart", "stop"};
     static const char *const places[] = {"resident", "stream"};
-    static const char *const keys[] = {"context", "at_end", "weights"};
+    static const char *const keys[] = {"context", "at_end", "weights", "prompt"};
     int64_t context = 0;
     int end = 0, weights = 0;
     aegis_workload_integer(section, "context", 2, UINT32_MAX, &context);
@@ -317,11 +322,22 @@ static void read_language(const aegis_workload_section *section, aegis_workload_
     const aegis_toml_node *streamed =
         aegis_workload_choice(section, "weights", places, AEGIS_ARRAY_LENGTH(places), &weights);
     model->config.stream_weights = weights == 1;
+    const char *prompt = NULL;
+    const aegis_toml_node *text = aegis_workload_text(section, "prompt", "a text", &prompt);
+    model->config.prompt = text != NULL ? aegis_workload_copy(section, prompt) : NULL;
+    if (text != NULL && aegis_toml_find(section->table, "source") != NULL) {
+        aegis_workload_fail(section, text, "prompt", AEGIS_ERROR_CONFIG,
+                            "fills the input, and so does source; remove one of them");
+    }
     if (weights == 1 && !model->background) {
         aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
                             "nothing bounds the wait for a disk, so a model with a deadline keeps "
                             "its weights in memory; add class = \"background\" or write "
                             "\"resident\"");
+    } else if (weights == 1 && aegis_toml_find(section->table, "cuts") != NULL) {
+        aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
+                            "the segments of a streamed model are what comes from its files "
+                            "together; remove cuts");
     } else if (weights == 1 && model->memory_bytes == 0) {
         aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
                             "\"stream\" divides the model's memory; add memory");

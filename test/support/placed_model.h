@@ -30,6 +30,7 @@ typedef struct placed_memory {
     aegis_memory_placement *placements;
     aegis_memory_binding binding;
     aegis_device *device;
+    bool borrowed; /* the device is the test's, whose memory may be out of the host's reach */
 } placed_memory;
 
 static inline void must(aegis_status status, const aegis_error *err)
@@ -40,9 +41,14 @@ static inline void must(aegis_status status, const aegis_error *err)
     assert_int_equal(status, AEGIS_OK);
 }
 
+static inline uint64_t placed_align(uint64_t bytes, uint64_t alignment)
+{
+    return (bytes + alignment - 1) & ~(alignment - 1);
+}
+
 static inline uint64_t placed_round(uint64_t bytes)
 {
-    return (bytes + 63) & ~UINT64_C(63);
+    return placed_align(bytes, 64);
 }
 
 /* One axis: the activations of a segment, or all boundary tensors (any segment). */
@@ -67,7 +73,7 @@ static inline aegis_plan_result placed_plan_axis(placed_memory *memory,
                                                 .lower = lifetimes[i].start,
                                                 .upper = lifetimes[i].end,
                                                 .size_bytes = lifetimes[i].size_bytes,
-                                                .alignment = 64};
+                                                .alignment = lifetimes[i].alignment};
             used++;
         }
     }
@@ -108,8 +114,36 @@ static inline bool placed_is_alone(aegis_memory_class memory_class)
     return memory_class != AEGIS_MEMORY_ACTIVATION && memory_class != AEGIS_MEMORY_BOUNDARY;
 }
 
-/* Plans and places. `spill_bytes` is the lane's spill region. */
-static inline void placed_make(aegis_model *model, uint64_t spill_bytes, placed_memory *memory)
+/* An arena of its own on the host, or the one of `device`; all of it red. */
+static inline void placed_take_arena(placed_memory *memory, aegis_device *device)
+{
+    aegis_error err;
+    aegis_device_config config = {.kind = AEGIS_DEVICE_HOST,
+                                  .arena_bytes = memory->size_bytes + memory->spill_bytes + 4096};
+    aegis_allocator allocator = aegis_allocator_default();
+    void *base = NULL;
+    uint64_t arena_bytes = 0;
+    memory->device = device;
+    memory->borrowed = device != NULL;
+    if (device == NULL) {
+        must(aegis_device_create(&config, &allocator, &memory->device, &err), &err);
+    }
+    aegis_device_get_arena(memory->device, &base, &arena_bytes);
+    assert_true(memory->size_bytes + memory->spill_bytes + 256 <= arena_bytes);
+    memory->base = base;
+    memory->spill = memory->base + placed_align(memory->size_bytes, 256);
+    unsigned char *red = malloc(memory->size_bytes);
+    assert_non_null(red);
+    memset(red, PLACED_RED, memory->size_bytes);
+    must(aegis_device_copy(memory->device, memory->base, red, memory->size_bytes, &err), &err);
+    free(red);
+}
+
+/* Plans and places. `spill_bytes` is the lane's spill region; `device` may be NULL. */
+static inline void placed_make_on(aegis_model *model,
+                                  uint64_t spill_bytes,
+                                  aegis_device *device,
+                                  placed_memory *memory)
 {
     aegis_error err;
     const aegis_tensor_lifetime *lifetimes = NULL;
@@ -124,34 +158,25 @@ static inline void placed_make(aegis_model *model, uint64_t spill_bytes, placed_
                                                          .segment = lifetimes[i].segment,
                                                          .size_bytes = lifetimes[i].size_bytes};
         if (placed_is_alone(lifetimes[i].memory_class)) {
-            const uint64_t alignment = lifetimes[i].alignment > 64 ? lifetimes[i].alignment : 64;
-            at = (at + alignment - 1) / alignment * alignment;
+            at = placed_align(at, lifetimes[i].alignment > 64 ? lifetimes[i].alignment : 64);
             memory->placements[i].offset_bytes = at;
             memory->permanent_bytes += lifetimes[i].size_bytes;
             at += placed_round(lifetimes[i].size_bytes) + PLACED_RED_ZONE;
         }
     }
+    at = placed_align(at, 256);
     memory->boundary_height = placed_round(
         placed_plan_axis(memory, lifetimes, count, AEGIS_MEMORY_BOUNDARY, 0, at).height_bytes);
     memory->permanent_bytes += memory->boundary_height;
     at += memory->boundary_height;
     memory->boundary_end = at;
-    at += PLACED_RED_ZONE;
+    at = placed_align(at + PLACED_RED_ZONE, 256);
     for (uint32_t segment = 0; segment < aegis_model_segment_count(model); segment++) {
         placed_plan_activations(memory, lifetimes, count, segment, at);
     }
     memory->spill_bytes = spill_bytes;
     memory->size_bytes = at + memory->activation_height + PLACED_RED_ZONE;
-    aegis_device_config config = {.kind = AEGIS_DEVICE_HOST,
-                                  .arena_bytes = memory->size_bytes + spill_bytes + 4096};
-    aegis_allocator allocator = aegis_allocator_default();
-    must(aegis_device_create(&config, &allocator, &memory->device, &err), &err);
-    void *base = NULL;
-    uint64_t arena_bytes = 0;
-    aegis_device_get_arena(memory->device, &base, &arena_bytes);
-    memory->base = base;
-    memory->spill = memory->base + placed_round(memory->size_bytes);
-    memset(memory->base, PLACED_RED, memory->size_bytes);
+    placed_take_arena(memory, device);
     memory->binding =
         (aegis_memory_binding){.placements = memory->placements, .placement_count = count};
     aegis_model_placement placement = {.base = memory->base,
@@ -163,30 +188,42 @@ static inline void placed_make(aegis_model *model, uint64_t spill_bytes, placed_
     assert_true(aegis_model_is_placed(model));
 }
 
+static inline void placed_make(aegis_model *model, uint64_t spill_bytes, placed_memory *memory)
+{
+    placed_make_on(model, spill_bytes, NULL, memory);
+}
+
 /* Nobody wrote between or behind the planned tensors. */
 static inline void placed_check_red_zones(const placed_memory *memory)
 {
+    aegis_error err;
+    unsigned char *base = malloc(memory->size_bytes);
+    assert_non_null(base);
+    must(aegis_device_copy(memory->device, base, memory->base, memory->size_bytes, &err), &err);
     for (size_t i = 0; i < memory->binding.placement_count; i++) {
         const aegis_memory_placement *one = &memory->placements[i];
         if (!placed_is_alone(one->memory_class)) {
             continue;
         }
-        const unsigned char *end = memory->base + one->offset_bytes + one->size_bytes;
+        const unsigned char *end = base + one->offset_bytes + one->size_bytes;
         for (size_t k = 0; k < PLACED_RED_ZONE; k++) {
             assert_int_equal(end[k], PLACED_RED);
         }
     }
     for (size_t k = 0; k < PLACED_RED_ZONE; k++) {
-        assert_int_equal(memory->base[k], PLACED_RED);
-        assert_int_equal(memory->base[memory->boundary_end + k], PLACED_RED);
-        assert_int_equal(memory->base[memory->size_bytes - 1 - k], PLACED_RED);
+        assert_int_equal(base[k], PLACED_RED);
+        assert_int_equal(base[memory->boundary_end + k], PLACED_RED);
+        assert_int_equal(base[memory->size_bytes - 1 - k], PLACED_RED);
     }
+    free(base);
 }
 
 /* After the model was closed. */
 static inline void placed_free(placed_memory *memory)
 {
-    aegis_device_destroy(memory->device);
+    if (!memory->borrowed) {
+        aegis_device_destroy(memory->device);
+    }
     free(memory->placements);
     memset(memory, 0, sizeof *memory);
 }

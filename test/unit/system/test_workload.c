@@ -72,8 +72,8 @@ static void defaults(void **state)
 
 static const char everything[] =
     "[device]\nkind = \"host\"\nmemory = \"512MiB\"\nlanes = 2\nspill = \"2M\"\n"
-    "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nfifo_priority = "
-    "40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
+    "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nlane_spin = "
+    "\"30us\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
     "hang = \"3s\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
@@ -102,6 +102,8 @@ static void every_key(void **state)
     assert_int_equal(workload->lane_width, 2);
     assert_int_equal(workload->lane_cpu[0], 1);
     assert_int_equal(workload->lane_cpu[1], -1);
+    assert_true(workload->has_lane_spin);
+    assert_int_equal(workload->lane_spin_ns, 30000);
     assert_int_equal(workload->fifo_priority, 40);
     assert_string_equal(workload->policy, "np-fp");
     assert_int_equal(workload->queue_depth, 8);
@@ -205,6 +207,8 @@ static const refusal refusals[] = {
      "fraction"},
     {DEVICE "lock_memory = 1\n", AEGIS_ERROR_CONFIG, "w.toml:3:15: [device]: lock_memory: expected",
      "true or false"},
+    {DEVICE "lane_spin = \"1s\"\n", AEGIS_ERROR_CONFIG, "w.toml:3:13: [device]: lane_spin",
+     "at most \"10ms\""},
     {DEVICE "fifo_priority = 99\n", AEGIS_ERROR_CONFIG, "w.toml:3:17: [device]: fifo_priority",
      "0 to 98"},
     {DEVICE "lane_cpu = [0, 1]\n", AEGIS_ERROR_CONFIG, "w.toml:3:12: [device]: lane_cpu: has 2",

@@ -24,6 +24,8 @@ typedef struct shape {
 
 static const shape shapes[] = {
     {"gpt2-small", false, true, 12, 768, 12, 12, 3072, 50257, 1024},
+    {"gpt2-medium", false, true, 24, 1024, 16, 16, 4096, 50257, 1024},
+    {"gpt2-large", false, true, 36, 1280, 20, 20, 5120, 50257, 1024},
     {"gpt2-tiny", false, true, 3, 48, 4, 4, 192, 301, 96},
     {"llama-135m", true, true, 30, 576, 9, 3, 1536, 49152, 2048},
     {"llama-tiny", true, true, 3, 72, 6, 2, 152, 301, 96},
@@ -317,8 +319,8 @@ aegis_status aegis_transformer_synthesize(
     }
     if (model == NULL) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_NOT_FOUND,
-                               "no shape \"%s\"; there are gpt2-small, gpt2-tiny, llama-135m, "
-                               "llama-tiny and llama-tiny-untied",
+                               "no shape \"%s\"; there are gpt2-small, gpt2-medium, gpt2-large, "
+                               "gpt2-tiny, llama-135m, llama-tiny and llama-tiny-untied",
                                name);
     }
     if (out.matrices == AEGIS_DTYPE_OTHER) {

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a language model has in a device's memory: before it is placed, and where it is placed. */
+#include "backend/transformer/cuda/cuda_model.h"
+
+#include "base/base.h"
+#include "device/cuda/cuda_device.h"
+#include "device/cuda/cuda_error.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define HERE AEGIS_HERE(AEGIS_LANGUAGE_CUDA)
+#define ALIGNMENT 256u
+/* f32 0x3c3c3c3c is 0.0115: no subnormals, no infinities. */
+#define CACHE_FILLING 0x3c
+
+/* Numbers of tensors that are not the surface's. */
+enum {
+    TENSOR_LAYERS = 0,
+    TENSOR_FIXED,
+    TENSOR_CACHE,
+    TENSOR_WORK,
+    TENSOR_SURFACE
+};
+
+static uint64_t layers_bytes(const cuda_model *model)
+{
+    return model->facts->layer_bytes * model->facts->layers;
+}
+
+uint64_t aegis_cuda_model_weight_bytes(const cuda_model *model)
+{
+    return layers_bytes(model) + model->facts->fixed_bytes;
+}
+
+size_t aegis_cuda_model_tensors(const cuda_model *model)
+{
+    return TENSOR_SURFACE + model->surface.buffer_count;
+}
+
+size_t aegis_cuda_model_buffer(const cuda_model *model, const void *host)
+{
+    size_t i = 0;
+    while (i < model->surface.buffer_count && model->surface.buffers[i].pointer != host) {
+        i++;
+    }
+    return i;
+}
+
+/* ---- the host's side ---- */
+
+/* Fills the host's copies from their sources and sends them all. */
+aegis_status aegis_cuda_model_fill(cuda_model *model, aegis_error *err)
+{
+    aegis_status status = aegis_surface_reset(&model->surface, err);
+    for (size_t i = 0; i < model->surface.buffer_count && status == AEGIS_OK; i++) {
+        const aegis_surface_buffer *buffer = &model->surface.buffers[i];
+        status = aegis_device_copy(model->device, model->mirrors[i], buffer->pointer,
+                                   buffer->size_bytes, err);
+        atomic_store(&model->dirty[i], false);
+    }
+    return status;
+}
+
+/* The surface's buffers and the fault, in one pinned block. */
+static aegis_status pin_host(cuda_model *model, void **pointers, aegis_error *err)
+{
+    const size_t count = model->surface.buffer_count;
+    uint64_t bytes = aegis_align_up(sizeof *model->fault, 64);
+    for (size_t i = 0; i < count; i++) {
+        bytes += aegis_align_up(model->surface.buffers[i].size_bytes, 64);
+    }
+    aegis_status status = aegis_cuda_check(
+        cudaHostAlloc(&model->pinned, bytes, cudaHostAllocMapped), "cudaHostAlloc", HERE, err);
+    if (status != AEGIS_OK) {
+        model->pinned = NULL;
+        return status;
+    }
+    memset(model->pinned, 0, bytes);
+    model->pinned_bytes = bytes;
+    model->fault = model->pinned;
+    uint8_t *at = (uint8_t *)model->pinned + aegis_align_up(sizeof *model->fault, 64);
+    for (size_t i = 0; i < count; i++) {
+        pointers[i] = at;
+        at += aegis_align_up(model->surface.buffers[i].size_bytes, 64);
+    }
+    return aegis_surface_place(&model->surface, pointers, err);
+}
+
+static aegis_status open_host(cuda_model *model, aegis_error *err)
+{
+    const size_t count = model->surface.buffer_count;
+    aegis_status status = aegis_surface_open_trial(&model->surface, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    model->mirrors = aegis_allocate_zeroed(&model->allocator, count, sizeof *model->mirrors);
+    model->dirty = aegis_allocate_zeroed(&model->allocator, count, sizeof *model->dirty);
+    void **pointers = aegis_allocate_zeroed(&model->allocator, count, sizeof *pointers);
+    if (model->mirrors == NULL || model->dirty == NULL || pointers == NULL) {
+        status =
+            aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for %zu buffers", count);
+    } else {
+        status = pin_host(model, pointers, err);
+    }
+    aegis_deallocate(&model->allocator, pointers, count, sizeof *pointers);
+    return status;
+}
+
+/* ---- the device's side ---- */
+
+static uint8_t *take(uint8_t *base, uint64_t *used, uint64_t bytes)
+{
+    uint8_t *at = base != NULL ? base + *used : NULL;
+    *used = aegis_align_up(*used + bytes, ALIGNMENT);
+    return at;
+}
+
+/* With a NULL base it only counts. */
+static uint64_t lay_out_trial(cuda_model *model, uint8_t *base)
+{
+    uint64_t used = 0;
+    model->layers = take(base, &used, layers_bytes(model));
+    model->fixed = take(base, &used, model->facts->fixed_bytes);
+    model->cache = take(base, &used, model->facts->cache_bytes);
+    model->work = take(base, &used, model->facts->work_bytes);
+    for (size_t i = 0; i < model->surface.buffer_count; i++) {
+        model->mirrors[i] = take(base, &used, model->surface.buffers[i].size_bytes);
+    }
+    return used;
+}
+
+/* Packed on the host, one layer at a time. */
+static aegis_status load_weights(cuda_model *model, aegis_error *err)
+{
+    const aegis_program_facts *facts = model->facts;
+    const uint64_t room =
+        facts->layer_bytes > facts->fixed_bytes ? facts->layer_bytes : facts->fixed_bytes;
+    void *staging = aegis_allocate_zeroed(&model->allocator, room, 1);
+    if (staging == NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY,
+                               "no host memory for %" PRIu64 " bytes of a layer", room);
+    }
+    aegis_status status = aegis_program_pack_fixed(model->program, staging, err);
+    if (status == AEGIS_OK) {
+        status = aegis_device_copy(model->device, model->fixed, staging, facts->fixed_bytes, err);
+    }
+    for (uint32_t l = 0; l < facts->layers && status == AEGIS_OK; l++) {
+        status = aegis_program_pack_layer(model->program, l, staging, err);
+        if (status == AEGIS_OK) {
+            status = aegis_device_copy(model->device, model->layers + l * facts->layer_bytes,
+                                       staging, facts->layer_bytes, err);
+        }
+    }
+    aegis_deallocate(&model->allocator, staging, room, 1);
+    return status;
+}
+
+static aegis_status fill_memory(uint8_t *memory, int value, uint64_t bytes, aegis_error *err)
+{
+    aegis_status status = aegis_cuda_check(cudaMemset(memory, value, bytes), "cudaMemset", HERE, err);
+    if (status == AEGIS_OK) {
+        status = aegis_cuda_check(cudaStreamSynchronize(NULL), "cudaStreamSynchronize", HERE, err);
+    }
+    return status;
+}
+
+static aegis_status open_device(cuda_model *model, aegis_error *err)
+{
+    const uint64_t bytes = lay_out_trial(model, NULL);
+    aegis_status status =
+        aegis_cuda_check(cudaMalloc(&model->trial, bytes), "cudaMalloc", HERE, err);
+    if (status != AEGIS_OK) {
+        model->trial = NULL;
+        aegis_error_prefix(err, "%" PRIu64 " bytes to try the model, beside the arena", bytes);
+        return status;
+    }
+    lay_out_trial(model, model->trial);
+    status = load_weights(model, err);
+    if (status == AEGIS_OK) {
+        status = fill_memory(model->cache, 0, model->facts->cache_bytes, err);
+    }
+    if (status == AEGIS_OK) {
+        status = fill_memory(model->work, 0, model->facts->work_bytes, err);
+    }
+    return status == AEGIS_OK ? aegis_cuda_model_fill(model, err) : status;
+}
+
+aegis_status aegis_cuda_model_open_trial(cuda_model *model, aegis_error *err)
+{
+    int previous = 0;
+    aegis_status status =
+        aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    status = open_host(model, err);
+    if (status == AEGIS_OK) {
+        status = open_device(model, err);
+    }
+    aegis_cuda_leave(previous);
+    return status;
+}
+
+static void free_trial(cuda_model *model)
+{
+    (void)cudaFree(model->trial);
+    model->trial = NULL;
+}
+
+void aegis_cuda_model_free(cuda_model *model)
+{
+    int previous = 0;
+    if (aegis_cuda_enter(model->index, &previous) == cudaSuccess) {
+        free_trial(model);
+        (void)cudaFreeHost(model->pinned);
+        aegis_cuda_leave(previous);
+    }
+    aegis_deallocate(&model->allocator, model->mirrors, model->surface.buffer_count,
+                     sizeof *model->mirrors);
+    aegis_deallocate(&model->allocator, (void *)model->dirty, model->surface.buffer_count,
+                     sizeof *model->dirty);
+}
+
+/* ---- record ---- */
+
+static aegis_tensor_lifetime
+permanent(uint32_t tensor, aegis_memory_class memory_class, uint64_t bytes)
+{
+    return (aegis_tensor_lifetime){.tensor = tensor,
+                                   .memory_class = memory_class,
+                                   .end = 1,
+                                   .size_bytes = bytes,
+                                   .alignment = ALIGNMENT};
+}
+
+/* Packets are state: a kernel knows them by the epochs that the one before has left. */
+static void list_lifetimes(cuda_model *model)
+{
+    aegis_tensor_lifetime *list = model->lifetimes;
+    list[TENSOR_LAYERS] = permanent(TENSOR_LAYERS, AEGIS_MEMORY_WEIGHTS, layers_bytes(model));
+    list[TENSOR_FIXED] = permanent(TENSOR_FIXED, AEGIS_MEMORY_WEIGHTS, model->facts->fixed_bytes);
+    list[TENSOR_CACHE] = permanent(TENSOR_CACHE, AEGIS_MEMORY_STATE, model->facts->cache_bytes);
+    list[TENSOR_WORK] = permanent(TENSOR_WORK, AEGIS_MEMORY_STATE, model->facts->work_bytes);
+    aegis_surface_lifetimes(&model->surface, TENSOR_SURFACE, list + TENSOR_SURFACE);
+    for (size_t i = TENSOR_SURFACE; i < aegis_cuda_model_tensors(model); i++) {
+        list[i].alignment = ALIGNMENT;
+    }
+    model->lifetime_count = aegis_cuda_model_tensors(model);
+}
+
+typedef struct trial_job {
+    cuda_model *model;
+    aegis_stream *stream;
+    aegis_status status;
+    aegis_error error;
+} trial_job;
+
+static void run_trial(void *argument)
+{
+    trial_job *job = argument;
+    for (uint32_t s = 0; s < job->model->segment_count && job->status == AEGIS_OK; s++) {
+        job->status = aegis_cuda_model_execute(job->model, s, 0, job->stream, &job->error);
+    }
+}
+
+/* One job on the stream's thread, to its end. */
+static aegis_status run_job(cuda_model *model, aegis_stream *stream, aegis_error *err)
+{
+    trial_job job = {.model = model, .stream = stream};
+    aegis_status status = aegis_stream_call(stream, run_trial, &job, err);
+    if (status == AEGIS_OK) {
+        status = aegis_stream_synchronize(stream, err);
+    }
+    if (status == AEGIS_OK && job.status != AEGIS_OK) {
+        if (err != NULL) {
+            *err = job.error;
+        }
+        status = job.status;
+    }
+    return status;
+}
+
+aegis_status aegis_cuda_model_record(void *self, aegis_stream *stream, aegis_error *err)
+{
+    cuda_model *model = self;
+    int previous = 0;
+    stream = stream != NULL ? stream : model->stream;
+    if (stream == NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                               "recording on a CUDA device needs a stream of it, here or when the "
+                               "model is opened");
+    }
+    if (model->lifetimes == NULL) {
+        model->lifetimes = aegis_allocate_zeroed(&model->allocator, aegis_cuda_model_tensors(model),
+                                                 sizeof *model->lifetimes);
+        if (model->lifetimes == NULL) {
+            return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for lifetimes");
+        }
+        list_lifetimes(model);
+    }
+    aegis_status status = run_job(model, stream, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    model->surface.written = model->surface.parity; /* of a job that begins no sequence */
+    status = aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
+    if (status == AEGIS_OK) {
+        status = fill_memory(model->cache, CACHE_FILLING, model->facts->cache_bytes, err);
+        aegis_cuda_leave(previous);
+    }
+    model->recorded = status == AEGIS_OK;
+    return status;
+}
+
+aegis_status aegis_cuda_model_lifetimes(void *self,
+                                        const aegis_tensor_lifetime **ret_lifetimes,
+                                        size_t *ret_count,
+                                        aegis_error *err)
+{
+    cuda_model *model = self;
+    if (!model->recorded) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_STATE, "the model was not recorded yet");
+    }
+    *ret_lifetimes = model->lifetimes;
+    *ret_count = model->lifetime_count;
+    return AEGIS_OK;
+}
+
+/* ---- place ---- */
+
+static aegis_status move(cuda_model *model, uint8_t **from, uint8_t *to, uint64_t bytes, aegis_error *err)
+{
+    aegis_status status = aegis_device_copy(model->device, to, *from, bytes, err);
+    if (status == AEGIS_OK) {
+        *from = to;
+    }
+    return status;
+}
+
+static aegis_status move_all(cuda_model *model, const aegis_model_placement *placement, aegis_error *err)
+{
+    const aegis_memory_placement *places = placement->binding->placements;
+    uint8_t *base = placement->base;
+    model->cache = base + places[TENSOR_CACHE].offset_bytes;
+    model->work = base + places[TENSOR_WORK].offset_bytes;
+    for (size_t i = 0; i < model->surface.buffer_count; i++) {
+        model->mirrors[i] = base + places[TENSOR_SURFACE + i].offset_bytes;
+    }
+    aegis_status status = fill_memory(model->cache, 0, model->facts->cache_bytes, err);
+    if (status == AEGIS_OK) {
+        status = fill_memory(model->work, 0, model->facts->work_bytes, err);
+    }
+    if (status == AEGIS_OK) {
+        status = move(model, &model->layers, base + places[TENSOR_LAYERS].offset_bytes,
+                      layers_bytes(model), err);
+    }
+    if (status == AEGIS_OK) {
+        status = move(model, &model->fixed, base + places[TENSOR_FIXED].offset_bytes,
+                      model->facts->fixed_bytes, err);
+    }
+    return status == AEGIS_OK ? aegis_cuda_model_fill(model, err) : status;
+}
+
+/* On failure everything is where it was. */
+aegis_status
+aegis_cuda_model_place(void *self, const aegis_model_placement *placement, aegis_error *err)
+{
+    cuda_model *model = self;
+    int previous = 0;
+    aegis_status status =
+        aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    status = move_all(model, placement, err);
+    if (status == AEGIS_OK) {
+        free_trial(model);
+        model->placed = true;
+        model->next = 0;
+    } else {
+        lay_out_trial(model, model->trial);
+    }
+    aegis_cuda_leave(previous);
+    return status;
+}

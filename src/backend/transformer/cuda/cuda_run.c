@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Enqueueing a segment of a step. */
+#include "backend/transformer/cuda/cuda_model.h"
+
+#include "base/base.h"
+#include "device/cuda/cuda_device.h"
+#include "device/cuda/cuda_error.h"
+
+#include <aegisrt/ext/cuda.h>
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define HERE AEGIS_HERE(AEGIS_LANGUAGE_CUDA)
+#define MEASURED_RUNS 7
+
+static bool is_measured(const cuda_model *model)
+{
+    return model->recorded && !model->placed;
+}
+
+static void *mirror_of(const cuda_model *model, const void *host)
+{
+    return model->mirrors[aegis_cuda_model_buffer(model, host)];
+}
+
+static void *input_at(const cuda_model *model, size_t input, uint32_t slot)
+{
+    return mirror_of(model, aegis_surface_input_pointer(&model->surface, input, slot,
+                                                        model->surface.parity));
+}
+
+static void *output_at(const cuda_model *model, size_t output, uint32_t slot)
+{
+    return mirror_of(model, aegis_surface_output_pointer(&model->surface, output, slot,
+                                                         model->surface.parity));
+}
+
+static aegis_status
+check(const cuda_model *model, uint32_t segment, uint32_t slot, const aegis_stream *stream, aegis_error *err)
+{
+    if (segment >= model->segment_count || slot >= model->surface.slots) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                               "there is no segment %" PRIu32 " of %" PRIu32 " or no slot %" PRIu32
+                               " of %" PRIu32,
+                               segment, model->segment_count, slot, model->surface.slots);
+    }
+    if (stream == NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                               "a job on a CUDA device needs a stream of it");
+    }
+    if (segment != 0 && (segment > model->next || segment + 1 < model->next)) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_STATE,
+                               "segment %" PRIu32 " is due, not %" PRIu32, model->next, segment);
+    }
+    return AEGIS_OK;
+}
+
+/* What an earlier job has found wrong. */
+static aegis_status take_fault(cuda_model *model, aegis_error *err)
+{
+    const uint32_t kind = model->fault->kind;
+    const int64_t position = model->fault->position, token = model->fault->token;
+    if (kind == AEGIS_DECODE_FINE) {
+        return AEGIS_OK;
+    }
+    model->fault->kind = AEGIS_DECODE_FINE;
+    if (kind == AEGIS_DECODE_BAD_CURSOR) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_INFERENCE,
+                               "the job before found its cursor at position %" PRId64
+                               " with token %" PRId64 "; reset the model",
+                               position, token);
+    }
+    return aegis_error_set(err, HERE, AEGIS_ERROR_INFERENCE,
+                           "the job before found token %" PRId64 " at position %" PRId64
+                           "; the vocabulary has 0 to %" PRIu32,
+                           token, position, model->facts->vocabulary - 1);
+}
+
+/* Copies of the slot's inputs, and of the state, that the host has touched. */
+static aegis_status
+send_inputs(cuda_model *model, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    for (size_t input = 0; input < CUDA_INPUTS && status == AEGIS_OK; input++) {
+        void *host =
+            aegis_surface_input_pointer(&model->surface, input, slot, model->surface.parity);
+        const size_t which = aegis_cuda_model_buffer(model, host);
+        if (atomic_exchange(&model->dirty[which], false)) {
+            status = aegis_stream_enqueue_copy(stream, model->mirrors[which], host,
+                                               model->surface.buffers[which].size_bytes, err);
+        }
+    }
+    return status;
+}
+
+static aegis_program_memory memory_of(const cuda_model *model, uint32_t first)
+{
+    return (aegis_program_memory){.layers = model->layers + first * model->facts->layer_bytes,
+                                  .fixed = model->fixed,
+                                  .cache = model->cache,
+                                  .work = model->work};
+}
+
+static aegis_program_job job_of(const cuda_model *model, uint32_t segment, uint32_t slot)
+{
+    return (aegis_program_job){.first = segment > 0 ? model->ends[segment - 1] : 0,
+                               .last = model->ends[segment],
+                               .head = segment + 1 == model->segment_count,
+                               .measured = is_measured(model),
+                               .stop_at_end = model->stop_at_end,
+                               .segment = segment,
+                               .prompt = input_at(model, CUDA_TOKENS, slot),
+                               .prompt_count = model->prompt,
+                               .cursor = input_at(model, CUDA_CURSOR, slot),
+                               .next_cursor = output_at(model, CUDA_NEXT_CURSOR, slot),
+                               .token = output_at(model, CUDA_TOKEN, slot),
+                               .logits = output_at(model, CUDA_LOGITS, slot),
+                               .fault = model->fault};
+}
+
+aegis_status aegis_cuda_model_execute(
+    void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    cuda_model *model = self;
+    struct CUstream_st *handle = NULL;
+    aegis_status status = check(model, segment, slot, stream, err);
+    if (status == AEGIS_OK) {
+        status = aegis_cuda_stream_handle(stream, &handle, err);
+    }
+    if (status == AEGIS_OK) {
+        status = take_fault(model, err);
+    }
+    if (status == AEGIS_OK && segment == 0) {
+        model->next = 0;
+        status = send_inputs(model, slot, stream, err);
+    }
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    const aegis_program_job job = job_of(model, segment, slot);
+    const aegis_program_memory memory = memory_of(model, job.first);
+    status = aegis_program_launch(model->program, &memory, &job, handle, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    model->next = segment + 1;
+    if (job.head && !job.measured) {
+        model->surface.written = model->surface.parity ^ 1u;
+    }
+    return AEGIS_OK;
+}
+
+/* ---- times of parts ---- */
+
+static int compare(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static aegis_status time_once(cuda_model *model,
+                              uint32_t last,
+                              cudaStream_t stream,
+                              const cudaEvent_t *events,
+                              float *ret_ms,
+                              aegis_error *err)
+{
+    aegis_program_job job = job_of(model, 0, 0);
+    const aegis_program_memory memory = memory_of(model, 0);
+    job.last = last;
+    job.head = false;
+    aegis_status status =
+        aegis_cuda_check(cudaEventRecord(events[0], stream), "cudaEventRecord", HERE, err);
+    if (status == AEGIS_OK) {
+        status = aegis_program_launch(model->program, &memory, &job, stream, err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_cuda_check(cudaEventRecord(events[1], stream), "cudaEventRecord", HERE, err);
+    }
+    if (status == AEGIS_OK) {
+        status =
+            aegis_cuda_check(cudaEventSynchronize(events[1]), "cudaEventSynchronize", HERE, err);
+    }
+    return status == AEGIS_OK ? aegis_cuda_check(cudaEventElapsedTime(ret_ms, events[0], events[1]),
+                                                 "cudaEventElapsedTime", HERE, err)
+                              : status;
+}
+
+aegis_status
+aegis_cuda_model_measure(cuda_model *model, uint32_t last, uint64_t *ret_ns, aegis_error *err)
+{
+    float times[MEASURED_RUNS] = {0};
+    cudaStream_t stream = NULL;
+    cudaEvent_t events[2] = {NULL, NULL};
+    int previous = 0;
+    aegis_status status =
+        aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    status = aegis_cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
+                              "cudaStreamCreateWithFlags", HERE, err);
+    for (int i = 0; i < 2 && status == AEGIS_OK; i++) {
+        status = aegis_cuda_check(cudaEventCreate(&events[i]), "cudaEventCreate", HERE, err);
+    }
+    for (int run = 0; run < MEASURED_RUNS && status == AEGIS_OK; run++) {
+        status = time_once(model, last, stream, events, &times[run], err);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (events[i] != NULL) {
+            (void)cudaEventDestroy(events[i]);
+        }
+    }
+    if (stream != NULL) {
+        (void)cudaStreamDestroy(stream);
+    }
+    aegis_cuda_leave(previous);
+    if (status == AEGIS_OK) {
+        qsort(times, MEASURED_RUNS, sizeof *times, compare);
+        *ret_ns = (uint64_t)((double)times[MEASURED_RUNS / 2] * 1e6);
+    }
+    return status;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_TRANSFORMER_CUDA_PROGRAM_H
+#define AEGIS_TRANSFORMER_CUDA_PROGRAM_H
+
+/*
+ * A model made ready for one CUDA device: its weights in the order in which the kernel reads them,
+ * and the kernel's arguments. Owns host memory only; where everything lies on the device its user
+ * says.
+ *
+ * Beside aegisrt/backend.h there is a second aegis_model_config (model/config.h); only program*.c
+ * see that one.
+ */
+
+#include "backend/transformer/cuda/step.h"
+
+#include <aegisrt/allocator.h>
+
+typedef struct aegis_program aegis_program;
+
+typedef struct aegis_program_facts {
+    const char *architecture, *dtype; /* static */
+    uint32_t layers, vocabulary, context;
+    uint32_t blocks, warps, depth;
+    char hash[65]; /* over config.json and the files of the weights */
+    /* Device memory. Packed layers are `layer_bytes` each; `fixed` holds everything else that is
+     * read only: head, tables, vectors. */
+    uint64_t layer_bytes, fixed_bytes;
+    uint64_t cache_bytes;   /* keys and values */
+    uint64_t work_bytes;    /* packets and what crosses segments; zero at first, kept between jobs */
+    uint64_t step_bytes;    /* that a step reads of layers and head, padding included */
+    uint64_t matrix_bytes;  /* of those: what the matrices have in their files */
+    uint64_t crossing_bytes; /* from one segment to the next */
+    uint64_t heap_bytes;
+} aegis_program_facts;
+
+/* `device` is the CUDA device's index. `form`: of aegis_decode_form_at; UINT32_MAX: the first that
+ * fits. As aegis_runner_open, and UNSUPPORTED (matrices of several dtypes or int8, too wide, a
+ * device without cooperative launches), DEVICE and the like. */
+aegis_status aegis_program_open(const char *folder,
+                                uint32_t context,
+                                int device,
+                                uint32_t form,
+                                const aegis_allocator *allocator,
+                                aegis_program **ret_program,
+                                aegis_error *err);
+/* NULL is fine. */
+void aegis_program_close(aegis_program *program);
+const aegis_program_facts *aegis_program_about(const aegis_program *program);
+
+/* Packs one layer, or everything else, into host memory of layer_bytes, fixed_bytes. IO. */
+aegis_status aegis_program_pack_layer(aegis_program *program, uint32_t layer, void *to, aegis_error *err);
+aegis_status aegis_program_pack_fixed(aegis_program *program, void *to, aegis_error *err);
+
+/* Whether the weights stay in the L2 cache as long as there is room (not, at first): they then push
+ * out what other models have there. */
+void aegis_program_keep_in_cache(aegis_program *program, bool keep);
+
+/* Device addresses, aligned to 256. */
+typedef struct aegis_program_memory {
+    const void *layers; /* of the segment's first layer on */
+    const void *fixed;
+    void *cache, *work;
+} aegis_program_memory;
+
+/* One segment of a job. */
+typedef struct aegis_program_job {
+    uint32_t first, last; /* layers */
+    bool head, measured, stop_at_end;
+    uint32_t segment; /* its number: crossing memory is used in turns */
+    const int64_t *prompt, *cursor;
+    uint32_t prompt_count;
+    int64_t *next_cursor, *token;
+    float *logits;
+    aegis_decode_fault *fault;
+} aegis_program_job;
+
+/* Enqueues; allocates nothing. */
+aegis_status aegis_program_launch(const aegis_program *program,
+                                  const aegis_program_memory *memory,
+                                  const aegis_program_job *job,
+                                  struct CUstream_st *stream,
+                                  aegis_error *err);
+
+#endif

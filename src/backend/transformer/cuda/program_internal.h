@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_TRANSFORMER_CUDA_PROGRAM_INTERNAL_H
+#define AEGIS_TRANSFORMER_CUDA_PROGRAM_INTERNAL_H
+
+/* What program.c and program_pack.c share. */
+
+#include "backend/transformer/cuda/layout.h"
+#include "backend/transformer/cuda/program.h"
+#include "backend/transformer/engine/weights.h"
+
+#define AEGIS_PROGRAM_ALIGNMENT 256u
+
+/* Bytes from the begin of the fixed memory. */
+typedef struct program_places {
+    uint64_t head, tokens, positions, vectors, final_norm, frequencies, shares, lanes, head_tiles;
+} program_places;
+
+/* Bytes from the begin of the work memory. */
+typedef struct program_work {
+    uint64_t control, best, exchange, crossing[2];
+} program_work;
+
+struct aegis_program {
+    aegis_allocator allocator;
+    aegis_graph_validated *graph;
+    aegis_weights weights; /* its tables; nothing is loaded through it */
+    aegis_dtype dtype;
+    uint32_t context, type, form;
+    aegis_decode_layout layout;
+    aegis_decode_step step; /* what is the same for every launch */
+    program_places places;
+    program_work work;
+    aegis_program_facts facts;
+};
+
+/* Sizes and places of everything, once the layout is made. */
+void aegis_program_place(aegis_program *program);
+
+#endif

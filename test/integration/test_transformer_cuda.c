@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Language models on a CUDA device against the engine on the host: tokens, logits within 1e-3, equal
+ * bits however a step is cut and wherever it lies; the conformance suite; every status. With
+ * SmolLM2 there, the tokens of the reference. Skipped where there is no CUDA device. */
+#include "support/backend_conformance.h"
+
+#include <aegisrt/transformer.h>
+
+#include <jansson.h>
+#include <unistd.h>
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+#define ARENA_BYTES (UINT64_C(3) << 30)
+#define SKIPPED 77
+#define TOLERANCE 1e-3
+
+static char folder[] = "/tmp/aegisrt-language-cuda-XXXXXX";
+static aegis_device *device;
+static aegis_backend *backend;
+
+typedef struct made {
+    const char *shape;
+    uint32_t vocabulary, context, prompt;
+} made;
+
+static const made tiny[] = {{"gpt2-tiny", 301, 96, 80},
+                            {"llama-tiny", 301, 96, 80},
+                            {"llama-tiny-untied", 301, 96, 80}};
+static const char *const dtypes[] = {"f32", "f16", "bf16"};
+
+static void path_of(char path[256], const char *shape, const char *dtype)
+{
+    aegis_error err;
+    snprintf(path, 256, "%s/%s-%s", folder, shape, dtype);
+    if (access(path, F_OK) != 0) {
+        must(aegis_transformer_synthesize(path, shape, dtype, 5, &err), &err);
+    }
+}
+
+static int64_t text_token(const made *m, uint32_t i)
+{
+    return (int64_t)(((uint64_t)i * 2654435761u >> 7) % m->vocabulary);
+}
+
+static aegis_model *
+open_model(const char *path, const made *m, const uint32_t *cuts, size_t count, const aegis_input_shape *shape)
+{
+    static const aegis_source source = {.kind = AEGIS_SOURCE_CONSTANT, .constant = 42};
+    const aegis_model_config config = {.name = "m",
+                                       .path = path,
+                                       .inputs = shape,
+                                       .input_count = 1,
+                                       .sources = &source,
+                                       .source_count = 1,
+                                       .stream = conformance_stream,
+                                       .cuts = cuts,
+                                       .cut_count = count,
+                                       .context_tokens = m->context};
+    aegis_error err;
+    aegis_model *model = NULL;
+    must(aegis_model_open(backend, &config, &model, &err), &err);
+    return model;
+}
+
+static aegis_input_shape prompt_shape(const made *m)
+{
+    return (aegis_input_shape){.name = "tokens", .rank = 1, .shape = {m->prompt}};
+}
+
+static const void *output(aegis_model *model, const char *name)
+{
+    aegis_error err;
+    void *data = NULL;
+    uint64_t size;
+    must(aegis_model_output(model, 0, name, &data, &size, &err), &err);
+    return data;
+}
+
+static int64_t job(aegis_model *model)
+{
+    conformance_run(model, 0);
+    aegis_model_commit(model);
+    return *(const int64_t *)output(model, "token");
+}
+
+static void give_prompt(aegis_model *model, const made *m)
+{
+    aegis_error err;
+    void *data;
+    uint64_t size;
+    must(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
+    for (uint32_t i = 0; i < m->prompt; i++) {
+        ((int64_t *)data)[i] = text_token(m, i);
+    }
+}
+
+/* The prompt's jobs: each but the last gives the next token of the prompt. */
+static int64_t run_prompt(aegis_model *model, const made *m)
+{
+    give_prompt(model, m);
+    for (uint32_t i = 1; i < m->prompt; i++) {
+        assert_int_equal(job(model), text_token(m, i));
+    }
+    return job(model);
+}
+
+/* What the host's engine has behind the prompt. */
+static float *engine_logits(const char *path, const made *m)
+{
+    const aegis_allocator allocator = aegis_allocator_default();
+    const aegis_transformer_config config = {.model = path,
+                                             .budget_bytes = UINT64_C(8) << 30,
+                                             .context_tokens = m->context,
+                                             .threads = 2,
+                                             .no_tokenizer = true};
+    aegis_transformer_idle *idle = NULL;
+    aegis_transformer_planned *planned = NULL;
+    aegis_transformer_ready *ready = NULL;
+    aegis_error err;
+    uint32_t *text = calloc(m->prompt, sizeof *text);
+    float *logits = calloc(m->vocabulary, sizeof *logits);
+    assert_true(text != NULL && logits != NULL);
+    for (uint32_t i = 0; i < m->prompt; i++) {
+        text[i] = (uint32_t)text_token(m, i);
+    }
+    must(aegis_transformer_create(&config, &allocator, &idle, &err), &err);
+    must(aegis_transformer_load(&idle, &planned, &err), &err);
+    must(aegis_transformer_prepare(&planned, &ready, &err), &err);
+    must(aegis_transformer_evaluate(ready, text, m->prompt, logits, &err), &err);
+    aegis_transformer_ready_destroy(ready);
+    free(text);
+    return logits;
+}
+
+static uint32_t largest(const float *logits, uint32_t count)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < count; i++) {
+        best = logits[i] > logits[best] ? i : best;
+    }
+    return best;
+}
+
+static double distance(const float *a, const float *b, uint32_t count)
+{
+    double most = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const double one = fabs((double)a[i] - b[i]);
+        most = one > most || isnan(one) ? one : most;
+    }
+    return most;
+}
+
+static void check_logits(const char *what, const float *got, const float *wanted, const made *m)
+{
+    const double most = distance(got, wanted, m->vocabulary);
+    print_message("%s: logits differ by at most %.2e of up to %.2f\n", what, most,
+                  (double)wanted[largest(wanted, m->vocabulary)]);
+    assert_true(most < TOLERANCE);
+}
+
+static void check_shape(const made *m, const char *dtype)
+{
+    const aegis_input_shape shape = prompt_shape(m);
+    char path[256], what[300];
+    aegis_error err;
+    placed_memory memory;
+    path_of(path, m->shape, dtype);
+    snprintf(what, sizeof what, "%s %s, %u tokens", m->shape, dtype, m->prompt);
+    float *wanted = engine_logits(path, m);
+    aegis_model *model = open_model(path, m, NULL, 0, &shape);
+    assert_false(aegis_model_can_terminate(model));
+    const int64_t chosen = run_prompt(model, m); /* before it is placed */
+    check_logits(what, output(model, "logits"), wanted, m);
+    assert_int_equal(chosen, largest(output(model, "logits"), m->vocabulary));
+    float *first = malloc(m->vocabulary * sizeof *first);
+    assert_non_null(first);
+    memcpy(first, output(model, "logits"), m->vocabulary * sizeof *first);
+    must(aegis_model_record(model, NULL, &err), &err);
+    placed_make_on(model, 4096, device, &memory);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(run_prompt(model, m), chosen);
+        assert_memory_equal(output(model, "logits"), first, m->vocabulary * sizeof *first);
+        must(aegis_model_reset(model, &err), &err);
+    }
+    placed_check_red_zones(&memory);
+    aegis_model_close(model);
+    placed_free(&memory);
+    free(first);
+    free(wanted);
+}
+
+static void small_models_agree_with_the_engine(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < LENGTH(tiny); k++) {
+        for (size_t d = 0; d < LENGTH(dtypes); d++) {
+            check_shape(&tiny[k], dtypes[d]);
+        }
+    }
+}
+
+/* Heads that several blocks share, and more positions than a block has room for at once. */
+static void large_models_agree_with_the_engine(void **state)
+{
+    (void)state;
+    static const made large[] = {{"llama-135m", 49152, 320, 300}, {"gpt2-small", 50257, 720, 700}};
+    check_shape(&large[0], "f16");
+    check_shape(&large[1], "f16");
+    check_shape(&large[1], "f32");
+}
+
+static void a_cut_changes_no_bit(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < LENGTH(tiny); k++) {
+        made m = tiny[k];
+        char path[256];
+        aegis_error err;
+        m.prompt = 20;
+        const aegis_input_shape shape = prompt_shape(&m);
+        path_of(path, m.shape, "f16");
+        aegis_model *whole = open_model(path, &m, NULL, 0, &shape);
+        const aegis_cut_candidate *candidates = NULL;
+        uint32_t cuts[8];
+        size_t count = 0;
+        run_prompt(whole, &m);
+        float *wanted = malloc(m.vocabulary * sizeof *wanted);
+        assert_non_null(wanted);
+        memcpy(wanted, output(whole, "logits"), m.vocabulary * sizeof *wanted);
+        must(aegis_model_record(whole, NULL, &err), &err);
+        must(aegis_model_cut_candidates(whole, conformance_stream, &candidates, &count, &err), &err);
+        assert_in_range(count, 1, LENGTH(cuts));
+        for (size_t i = 0; i < count; i++) {
+            cuts[i] = candidates[i].position;
+            assert_true(candidates[i].elapsed_ns > 0 && candidates[i].live_bytes > 0);
+        }
+        aegis_model_close(whole);
+        for (size_t used = 1; used <= count; used++) {
+            placed_memory memory;
+            aegis_model *model = open_model(path, &m, cuts, used, &shape);
+            assert_int_equal(aegis_model_segment_count(model), used + 1);
+            must(aegis_model_record(model, NULL, &err), &err);
+            placed_make_on(model, 4096, device, &memory);
+            give_prompt(model, &m);
+            for (uint32_t i = 0; i < m.prompt; i++) {
+                for (uint32_t s = 0; s <= used; s++) { /* a segment may run again */
+                    must(conformance_execute(model, s, 0, &err), &err);
+                    must(conformance_execute(model, s, 0, &err), &err);
+                }
+                aegis_model_commit(model);
+            }
+            assert_memory_equal(output(model, "logits"), wanted, m.vocabulary * sizeof *wanted);
+            assert_int_equal(conformance_execute(model, 1, 0, &err), AEGIS_ERROR_STATE);
+            placed_check_red_zones(&memory);
+            aegis_model_close(model);
+            placed_free(&memory);
+        }
+        free(wanted);
+    }
+}
+
+static uint64_t kept_bytes(const aegis_model_config *config)
+{
+    aegis_error err;
+    const aegis_tensor_lifetime *lifetimes = NULL;
+    size_t count = 0;
+    uint64_t sum = 0;
+    aegis_model *model = NULL;
+    must(aegis_model_open(backend, config, &model, &err), &err);
+    must(aegis_model_record(model, NULL, &err), &err);
+    must(aegis_model_estimate_lifetimes(model, &lifetimes, &count, &err), &err);
+    for (size_t i = 0; i < count; i++) {
+        sum += lifetimes[i].memory_class == AEGIS_MEMORY_STATE ? lifetimes[i].size_bytes : 0;
+    }
+    aegis_model_close(model);
+    return sum - 2 * 16; /* both halves of the cursor */
+}
+
+static void conforms_however_it_is_cut(void **state)
+{
+    (void)state;
+    static const aegis_state_pair pair = {"cursor", "next_cursor"};
+    static const aegis_source source = {.kind = AEGIS_SOURCE_CONSTANT, .constant = 42};
+    static const uint32_t cuts[] = {1, 2};
+    for (size_t k = 0; k < LENGTH(tiny); k++) {
+        char path[256];
+        const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {7}};
+        path_of(path, tiny[k].shape, "f16");
+        aegis_model_config config = {.name = "m",
+                                     .path = path,
+                                     .inputs = &shape,
+                                     .input_count = 1,
+                                     .state = &pair,
+                                     .state_count = 1,
+                                     .sources = &source,
+                                     .source_count = 1,
+                                     .stream = conformance_stream,
+                                     .context_tokens = 24};
+        const uint64_t kept = kept_bytes(&config);
+        for (size_t used = 0; used <= LENGTH(cuts); used++) {
+            config.cuts = used > 0 ? cuts : NULL;
+            config.cut_count = used;
+            conformance_check_keeping(backend, &config, kept);
+        }
+    }
+}
+
+/* A recorded model that is not placed computes at its last position, and starts no sequence. */
+static void measured_jobs_are_the_longest(void **state)
+{
+    (void)state;
+    char path[256];
+    const made m = {"llama-tiny", 301, 96, 7};
+    const aegis_input_shape shape = prompt_shape(&m);
+    aegis_error err;
+    placed_memory memory;
+    path_of(path, m.shape, "f32");
+    aegis_model *model = open_model(path, &m, NULL, 0, &shape);
+    const int64_t chosen = run_prompt(model, &m);
+    must(aegis_model_record(model, NULL, &err), &err);
+    job(model);
+    float first[301];
+    memcpy(first, output(model, "logits"), sizeof first);
+    job(model); /* the same position again */
+    assert_memory_equal(output(model, "logits"), first, sizeof first);
+    placed_make_on(model, 4096, device, &memory);
+    assert_int_equal(run_prompt(model, &m), chosen);
+    aegis_model_close(model);
+    placed_free(&memory);
+}
+
+static void sequences_end_as_configured(void **state)
+{
+    (void)state;
+    static const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {7}};
+    char path[256];
+    path_of(path, "gpt2-tiny", "f32");
+    for (int stops = 0; stops < 2; stops++) {
+        const aegis_model_config config = {.name = "m",
+                                           .path = path,
+                                           .inputs = &shape,
+                                           .input_count = 1,
+                                           .stream = conformance_stream,
+                                           .stop_at_end = stops == 1,
+                                           .context_tokens = 24};
+        aegis_error err;
+        aegis_model *model = NULL;
+        int64_t chosen[24];
+        must(aegis_model_open(backend, &config, &model, &err), &err);
+        for (int i = 0; i < 24; i++) {
+            chosen[i] = job(model);
+        }
+        for (int i = 0; i < 24; i++) {
+            assert_int_equal(job(model), stops ? -1 : chosen[i]);
+        }
+        if (stops) {
+            must(aegis_model_reset(model, &err), &err);
+            assert_int_equal(job(model), chosen[0]);
+        }
+        aegis_model_close(model);
+    }
+}
+
+/* The device finds out; the job after it says so, and the one after that runs. */
+static void wrong_values_fail_the_next_job(void **state)
+{
+    (void)state;
+    char path[256];
+    const made m = {"llama-tiny", 301, 96, 1};
+    const aegis_input_shape shape = prompt_shape(&m);
+    aegis_error err;
+    void *data = NULL;
+    uint64_t size = 0;
+    path_of(path, m.shape, "f32");
+    aegis_model *model = open_model(path, &m, NULL, 0, &shape);
+    must(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
+    *(int64_t *)data = 301;
+    must(conformance_execute(model, 0, 0, &err), &err);
+    assert_int_equal(*(const int64_t *)output(model, "token"), -1);
+    assert_int_equal(conformance_execute(model, 0, 0, &err), AEGIS_ERROR_INFERENCE);
+    assert_non_null(strstr(err.message, "0 to 300"));
+    must(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
+    *(int64_t *)data = 1;
+    must(conformance_execute(model, 0, 0, &err), &err);
+    assert_in_range(*(const int64_t *)output(model, "token"), 0, 300);
+    must(aegis_model_input(model, 0, "cursor", &data, &size, &err), &err);
+    *(int64_t *)data = -1;
+    must(conformance_execute(model, 0, 0, &err), &err);
+    assert_int_equal(conformance_execute(model, 0, 0, &err), AEGIS_ERROR_INFERENCE);
+    assert_non_null(strstr(err.message, "reset"));
+    must(aegis_model_reset(model, &err), &err);
+    must(conformance_execute(model, 0, 0, &err), &err);
+    assert_int_equal(aegis_model_execute(model, 0, 0, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "stream"));
+    aegis_model_close(model);
+}
+
+static void bad_configurations_are_refused(void **state)
+{
+    (void)state;
+    static const uint32_t falling[] = {2, 1}, beyond[] = {4};
+    static const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {7}};
+    char path[256], bytes[256];
+    aegis_error err;
+    path_of(path, "llama-tiny", "f32");
+    path_of(bytes, "llama-tiny", "i8");
+    const aegis_model_config good = {
+        .name = "m", .path = path, .inputs = &shape, .input_count = 1, .context_tokens = 24};
+    struct {
+        aegis_model_config config;
+        aegis_status status;
+        const char *words;
+    } cases[8] = {{good, AEGIS_ERROR_NOT_FOUND, "model folder"},
+                  {good, AEGIS_ERROR_UNSUPPORTED, "threads = 1"},
+                  {good, AEGIS_ERROR_CONFIG, "made for 96"},
+                  {good, AEGIS_ERROR_CONFIG, "no room"},
+                  {good, AEGIS_ERROR_CONFIG, "rising"},
+                  {good, AEGIS_ERROR_CONFIG, "the head, position 3"},
+                  {good, AEGIS_ERROR_BUDGET_EXCEEDED, "raise memory"},
+                  {good, AEGIS_ERROR_UNSUPPORTED, "kind = \"host\""}};
+    cases[0].config.path = "/tmp/no such folder";
+    cases[1].config.threads = 2;
+    cases[2].config.context_tokens = 97;
+    cases[3].config.context_tokens = 7;
+    cases[4].config.cuts = falling;
+    cases[4].config.cut_count = 2;
+    cases[5].config.cuts = beyond;
+    cases[5].config.cut_count = 1;
+    cases[6].config.memory_limit_bytes = 10000;
+    cases[7].config.path = bytes;
+    for (size_t c = 0; c < LENGTH(cases); c++) {
+        aegis_model *model = NULL;
+        assert_int_equal(aegis_model_open(backend, &cases[c].config, &model, &err), cases[c].status);
+        assert_null(model);
+        if (strstr(err.message, cases[c].words) == NULL) {
+            fail_msg("\"%s\" lacks \"%s\"", err.message, cases[c].words);
+        }
+    }
+}
+
+/* ---- SmolLM2, where it has been fetched ---- */
+
+static size_t read_tokens(const json_t *root, const char *key, int64_t tokens[256])
+{
+    const json_t *list = json_object_get(root, key);
+    const size_t count = json_array_size(list);
+    assert_in_range(count, 1, 256);
+    for (size_t i = 0; i < count; i++) {
+        tokens[i] = json_integer_value(json_array_get(list, i));
+    }
+    return count;
+}
+
+static void smollm2_says_what_the_reference_says(void **state)
+{
+    (void)state;
+    const char *root = getenv("AEGISRT_SOURCE_DIR"), *of = getenv("AEGISRT_SMOLLM2");
+    char path[512], fixture[512];
+    int64_t prompt[256], tokens[256];
+    snprintf(path, sizeof path, "%s/models/smollm2-135m", root != NULL ? root : ".");
+    snprintf(fixture, sizeof fixture, "%s/test/fixtures/smollm2_greedy.json", root != NULL ? root : ".");
+    snprintf(path, sizeof path, "%s", of != NULL ? of : path);
+    if (access(path, F_OK) != 0) {
+        print_message("%s is not there: run `make models`\n", path);
+        skip();
+    }
+    json_t *reference = json_load_file(fixture, 0, NULL);
+    assert_non_null(reference);
+    const size_t given = read_tokens(reference, "prompt_tokens", prompt);
+    const size_t count = read_tokens(reference, "tokens", tokens);
+    const made m = {"smollm2", 49152, 256, (uint32_t)given};
+    const aegis_input_shape shape = prompt_shape(&m);
+    aegis_error err;
+    void *data;
+    uint64_t size;
+    aegis_model *model = open_model(path, &m, NULL, 0, &shape);
+    must(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
+    memcpy(data, prompt, given * sizeof *prompt);
+    for (size_t i = 1; i < given; i++) {
+        assert_int_equal(job(model), prompt[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(job(model), tokens[i]);
+    }
+    print_message("SmolLM2: %zu tokens as the reference\n", count);
+    aegis_model_close(model);
+    json_decref(reference);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    const aegis_allocator allocator = aegis_allocator_default();
+    const aegis_backend_config config = {.runtime = "transformer", .consumer = "test"};
+    const aegis_stream_config stream = aegis_stream_config_default("test");
+    aegis_error err;
+    if (mkdtemp(folder) == NULL) {
+        return -1;
+    }
+    must(aegis_stream_create(device, &stream, &conformance_stream, &err), &err);
+    must(aegis_backend_create(&config, device, &allocator, &backend, &err), &err);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    char command[128];
+    aegis_backend_destroy(backend);
+    aegis_stream_destroy(conformance_stream);
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_models_agree_with_the_engine),
+        cmocka_unit_test(a_cut_changes_no_bit),
+        cmocka_unit_test(conforms_however_it_is_cut),
+        cmocka_unit_test(measured_jobs_are_the_longest),
+        cmocka_unit_test(sequences_end_as_configured),
+        cmocka_unit_test(wrong_values_fail_the_next_job),
+        cmocka_unit_test(bad_configurations_are_refused),
+        cmocka_unit_test(large_models_agree_with_the_engine),
+        cmocka_unit_test(smollm2_says_what_the_reference_says),
+    };
+    const aegis_device_config config = {.kind = AEGIS_DEVICE_CUDA, .arena_bytes = ARENA_BYTES};
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_error err;
+    if (aegis_device_create(&config, &allocator, &device, &err) != AEGIS_OK) {
+        print_message("skipped: %s\n", err.message);
+        return SKIPPED;
+    }
+    const int failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    aegis_device_destroy(device);
+    return failed;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How matrices are packed for a GPU's kernel, read back in the order in which the kernel does: each
+ * weight of each row is met once, by the warp that sums the row, and nowhere else. */
+#include "backend/transformer/cuda/layout.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+typedef struct shape {
+    uint32_t width, query, kv, feed_forward, vocabulary, element_bytes, blocks, warps;
+    bool llama;
+} shape;
+
+static const shape shapes[] = {
+    {48, 48, 48, 192, 301, 4, 24, 16, false},    {48, 48, 48, 192, 301, 2, 24, 12, false},
+    {72, 72, 24, 152, 301, 2, 38, 16, true},     {64, 64, 32, 96, 301, 4, 7, 16, true},
+    {576, 576, 192, 1536, 4915, 2, 132, 16, true}, {768, 768, 768, 3072, 5025, 2, 132, 16, false},
+    {768, 768, 768, 3072, 5025, 4, 132, 12, false}, {768, 768, 768, 3072, 1003, 2, 8, 16, false},
+    {40, 40, 40, 24, 9, 2, 1, 16, false},
+};
+
+/* A value that tells where it comes from; exact in 16 bits for these sizes' low parts. */
+static uint32_t value_of(uint32_t source, uint32_t row, uint32_t column)
+{
+    return (source * 1000003u + row * 8191u + column * 17u) | 1u;
+}
+
+static void *make_matrix(const shape *s, uint32_t source, uint32_t rows, uint32_t columns, bool transposed)
+{
+    uint8_t *data = malloc((size_t)rows * columns * s->element_bytes);
+    assert_non_null(data);
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t c = 0; c < columns; c++) {
+            const uint32_t value = value_of(source, r, c);
+            const size_t at = transposed ? (size_t)c * rows + r : (size_t)r * columns + c;
+            memcpy(data + at * s->element_bytes, &value, s->element_bytes);
+        }
+    }
+    return data;
+}
+
+typedef struct packed {
+    const shape *s;
+    aegis_decode_layout layout;
+    uint8_t *layer, *head;
+    uint8_t *met; /* units that were read */
+} packed;
+
+/* Reads unit `unit` of `tile` at the cursor: what its eight rows must be. */
+static void check_unit(const packed *all,
+                       uint32_t product,
+                       uint32_t tile,
+                       uint32_t unit,
+                       const uint8_t *at)
+{
+    const shape *s = all->s;
+    const aegis_decode_product *is = &all->layout.products[product];
+    const uint32_t columns = AEGIS_DECODE_UNIT_ROW_BYTES / s->element_bytes;
+    for (uint32_t i = 0; i < AEGIS_DECODE_TILE_ROWS * columns; i++) {
+        const uint32_t row = tile * AEGIS_DECODE_TILE_ROWS + i / columns;
+        const uint32_t column = unit * columns + i % columns;
+        uint32_t wanted = 0, got = 0;
+        if (row < is->rows && column < is->columns) {
+            uint32_t source = 0, own = row;
+            if (product == AEGIS_DECODE_UP && s->llama) {
+                source = row % 2;
+                own = row / 2;
+            } else if (product == AEGIS_DECODE_QKV && s->llama && row >= s->query) {
+                source = row < s->query + s->kv ? 1 : 2;
+                own = row - s->query - (source - 1) * s->kv;
+            }
+            wanted = value_of(source, own, column);
+        }
+        memcpy(&got, at + (size_t)i * s->element_bytes, s->element_bytes);
+        if (s->element_bytes == 2) {
+            wanted &= 0xffffu;
+        }
+        assert_int_equal(got, wanted);
+    }
+}
+
+/* What a warp reads of a layer, one unit behind the other, as the kernel does. */
+static void read_lane(packed *all, uint32_t block, uint32_t warp)
+{
+    const aegis_decode_layout *layout = &all->layout;
+    const aegis_decode_lane *lane = &layout->lanes[block * layout->warps + warp];
+    uint32_t at = lane->layer_first;
+    for (uint32_t p = 0; p < AEGIS_DECODE_LAYER_PRODUCTS; p++) {
+        const aegis_decode_share *share = &layout->shares[p * layout->blocks + block];
+        const uint32_t units = layout->products[p].units;
+        for (uint32_t round = 0; round * layout->warps < share->count; round++) {
+            const aegis_decode_item item =
+                aegis_decode_item_of(share->count, units, round, warp, layout->warps);
+            for (uint32_t u = item.first_unit; u < item.first_unit + item.units; u++) {
+                assert_int_equal(all->met[at], 0);
+                all->met[at] = 1;
+                check_unit(all, p, share->first + round * layout->warps + item.tile, u,
+                           all->layer + (size_t)at * AEGIS_DECODE_UNIT_BYTES);
+                at++;
+            }
+        }
+    }
+    assert_int_equal(at, lane->layer_first + lane->layer_units);
+}
+
+static void read_head(packed *all, uint32_t block, uint32_t warp)
+{
+    const aegis_decode_layout *layout = &all->layout;
+    const aegis_decode_lane *lane = &layout->lanes[block * layout->warps + warp];
+    const aegis_decode_share *share =
+        &layout->shares[AEGIS_DECODE_HEAD * layout->blocks + block];
+    uint32_t at = lane->head_first;
+    for (uint32_t tile = warp; tile < share->count; tile += layout->warps) {
+        assert_int_equal(layout->head_tiles[share->first + tile], at);
+        for (uint32_t u = 0; u < layout->products[AEGIS_DECODE_HEAD].units; u++) {
+            check_unit(all, AEGIS_DECODE_HEAD, share->first + tile, u,
+                       all->head + (size_t)at * AEGIS_DECODE_UNIT_BYTES);
+            at++;
+        }
+    }
+    assert_int_equal(at, lane->head_first + lane->head_units);
+}
+
+/* Each row's tiles belong to one block; every unit of a tile to one of its `parts` warps. */
+static void check_shares(const aegis_decode_layout *layout)
+{
+    for (uint32_t p = 0; p < AEGIS_DECODE_PRODUCTS; p++) {
+        uint32_t next = 0;
+        for (uint32_t b = 0; b < layout->blocks; b++) {
+            const aegis_decode_share *share = &layout->shares[p * layout->blocks + b];
+            const uint32_t tiles = layout->products[p].tiles;
+            assert_int_equal(share->first, next);
+            assert_true(p == AEGIS_DECODE_OUTPUT ||
+                        (share->count >= tiles / layout->blocks &&
+                         share->count <= (tiles + layout->blocks - 1) / layout->blocks));
+            assert_true(p != AEGIS_DECODE_UP || share->count > 0);
+            next += share->count;
+        }
+        assert_int_equal(next, layout->products[p].tiles);
+    }
+}
+
+static void pack(packed *all, uint32_t product, uint32_t count, const uint32_t *rows, uint8_t *to)
+{
+    const shape *s = all->s;
+    const bool transposed = !s->llama && product != AEGIS_DECODE_HEAD;
+    aegis_decode_source sources[3];
+    void *data[3];
+    for (uint32_t i = 0; i < count; i++) {
+        data[i] = make_matrix(s, i, rows[i], all->layout.products[product].columns, transposed);
+        sources[i] = (aegis_decode_source){data[i], rows[i], transposed};
+    }
+    aegis_decode_pack(&all->layout, product, sources, count, product == AEGIS_DECODE_UP && count > 1,
+                      to);
+    for (uint32_t i = 0; i < count; i++) {
+        free(data[i]);
+    }
+}
+
+static void check_shape(const shape *s)
+{
+    const aegis_allocator allocator = aegis_allocator_default();
+    const uint32_t up = s->llama ? 2 * s->feed_forward : s->feed_forward;
+    const uint32_t rows[] = {s->query + 2 * s->kv, s->width, up, s->width, s->vocabulary};
+    const uint32_t columns[] = {s->width, s->query, s->width, s->feed_forward, s->width};
+    packed all = {.s = s};
+    aegis_error err;
+    assert_int_equal(aegis_decode_most_blocks(up, s->blocks), s->blocks < (up + 7) / 8 ? s->blocks : (up + 7) / 8);
+    const uint32_t blocks = aegis_decode_most_blocks(up, s->blocks);
+    assert_int_equal(aegis_decode_layout_init(&all.layout, rows, columns, s->element_bytes, blocks,
+                                              s->warps, &allocator, &err),
+                     AEGIS_OK);
+    all.layer = calloc(all.layout.layer_units, AEGIS_DECODE_UNIT_BYTES);
+    all.head = calloc(all.layout.head_units, AEGIS_DECODE_UNIT_BYTES);
+    all.met = calloc(all.layout.layer_units, 1);
+    assert_true(all.layer != NULL && all.head != NULL && all.met != NULL);
+    const uint32_t qkv[] = {s->query, s->kv, s->kv}, fused = s->query + 2 * s->kv;
+    const uint32_t gated[] = {s->feed_forward, s->feed_forward};
+    pack(&all, AEGIS_DECODE_QKV, s->llama ? 3 : 1, s->llama ? qkv : &fused, all.layer);
+    pack(&all, AEGIS_DECODE_OUTPUT, 1, &s->width, all.layer);
+    pack(&all, AEGIS_DECODE_UP, s->llama ? 2 : 1, gated, all.layer);
+    pack(&all, AEGIS_DECODE_DOWN, 1, &s->width, all.layer);
+    pack(&all, AEGIS_DECODE_HEAD, 1, &s->vocabulary, all.head);
+    check_shares(&all.layout);
+    for (uint32_t b = 0; b < blocks; b++) {
+        for (uint32_t w = 0; w < s->warps; w++) {
+            read_lane(&all, b, w);
+            read_head(&all, b, w);
+        }
+    }
+    for (uint32_t u = 0; u < all.layout.layer_units; u++) {
+        assert_int_equal(all.met[u], 1);
+    }
+    aegis_decode_layout_finish(&all.layout);
+    free(all.layer);
+    free(all.head);
+    free(all.met);
+}
+
+static void every_weight_is_where_its_warp_reads(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LENGTH(shapes); i++) {
+        check_shape(&shapes[i]);
+    }
+}
+
+/* The block that has most of a layer has hardly more than the mean: it is the one that all wait
+ * for. */
+static void blocks_have_about_equal_bytes(void **state)
+{
+    (void)state;
+    const aegis_allocator allocator = aegis_allocator_default();
+    const uint32_t rows[] = {2304, 768, 3072, 768, 50257}, columns[] = {768, 768, 768, 3072, 768};
+    aegis_decode_layout layout;
+    aegis_error err;
+    uint32_t most = 0;
+    assert_int_equal(
+        aegis_decode_layout_init(&layout, rows, columns, 2, 132, 16, &allocator, &err), AEGIS_OK);
+    for (uint32_t b = 0; b < 132; b++) {
+        uint32_t sum = 0;
+        for (uint32_t w = 0; w < 16; w++) {
+            sum += layout.lanes[b * 16 + w].layer_units;
+        }
+        most = sum > most ? sum : most;
+    }
+    assert_true(most * 132 <= layout.layer_units * 21 / 20);
+    aegis_decode_layout_finish(&layout);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_weight_is_where_its_warp_reads),
+        cmocka_unit_test(blocks_have_about_equal_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
