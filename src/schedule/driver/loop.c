@@ -182,6 +182,10 @@ static aegis_status step(aegis_scheduler *scheduler, const aegis_core_event *eve
         scheduler->loop_error = error;
         return status;
     }
+    /* What was decided is done before it is written down: a lane waits for it. */
+    for (size_t i = 0; i < count; i++) {
+        apply(scheduler, &scheduler->actions[i], now);
+    }
     size_t record_count = aegis_core_event_to_records(event, now, records);
     for (size_t i = 0; i < record_count; i++) {
         aegis_trace_record_write(scheduler->ring, &records[i]);
@@ -189,7 +193,6 @@ static aegis_status step(aegis_scheduler *scheduler, const aegis_core_event *eve
     for (size_t i = 0; i < count; i++) {
         aegis_trace_record record = aegis_core_action_to_record(&scheduler->actions[i], now);
         aegis_trace_record_write(scheduler->ring, &record);
-        apply(scheduler, &scheduler->actions[i], now);
     }
     if (count > 0) {
         aegis_histogram_add(&scheduler->decision_times, after - now);
@@ -310,10 +313,10 @@ static void finish_removal(aegis_scheduler *scheduler)
 
 static void take_command(aegis_scheduler *scheduler)
 {
-    aegis_driver_command *command = atomic_exchange(&scheduler->mailbox, NULL);
-    if (command == NULL) {
-        return;
+    if (atomic_load_explicit(&scheduler->mailbox, memory_order_relaxed) == NULL) {
+        return; /* looked at in every turn: a load is cheaper than an exchange */
     }
+    aegis_driver_command *command = atomic_exchange(&scheduler->mailbox, NULL);
     aegis_status status = AEGIS_OK;
     switch (command->kind) {
     case AEGIS_DRIVER_ADD:
