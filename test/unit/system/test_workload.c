@@ -76,6 +76,7 @@ static const char everything[] =
     "\"30us\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
     "graphs = false\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
+    "hang = \"3s\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
     "inputs = { x = [1, 512], sr = [], h = [2, 1, 128] }\nstate = { h = \"hn\" }\n"
     "period = \"32ms\"\ndeadline = \"20ms\"\noffset = \"1ms\"\njitter = \"500us\"\n"
@@ -113,6 +114,7 @@ static void every_key(void **state)
     assert_string_equal(workload->policy, "np-fp");
     assert_int_equal(workload->queue_depth, 8);
     assert_int_equal(workload->wait, AEGIS_WAIT_POLL);
+    assert_true(workload->hang_given && workload->hang_ns == UINT64_C(3000000000));
     assert_int_equal(workload->model_count, 3);
     const aegis_workload_model *vad = &workload->models[0];
     assert_int_equal(vad->period_ns, 32000000);
