@@ -221,6 +221,9 @@ static json_t *profile_json(const aegis_system_model *model)
     const aegis_profile *profile = &model->profile;
     json_t *object = json_object();
     cli_json_bool(object, "cached", model->profile_from_cache);
+    if (model->profile_stale_bound_ns > 0) {
+        cli_json_unsigned(object, "stale_bound_ns", model->profile_stale_bound_ns);
+    }
     cli_json_unsigned(object, "samples", profile->loaded.samples);
     cli_json_unsigned(object, "median_ns", profile->loaded.median_ns);
     cli_json_unsigned(object, "worst_ns", profile->loaded.worst_ns);

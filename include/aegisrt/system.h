@@ -60,6 +60,9 @@ typedef struct aegis_system_model {
     aegis_admission_answer answer;
     aegis_profile profile;
     bool profile_from_cache;
+    /** Bound of the kept profile that was stale and is replaced by a new measurement; 0: none was.
+     */
+    uint64_t profile_stale_bound_ns;
     uint64_t memory_bytes;         /**< planned, all classes, alone */
     uint64_t memory_missing_bytes; /**< on refusal for memory */
     uint64_t permanent_bytes, activation_bytes;
@@ -100,7 +103,8 @@ aegis_status aegis_system_binding(const aegis_system *system,
                                   aegis_error *err);
 aegis_scheduler *aegis_system_scheduler(aegis_system *system);
 aegis_trace_collector *aegis_system_collector(aegis_system *system);
-/** Removes the kept profile of a model, so that the next start measures again. OK also when there
+/** Puts the kept profile of a model aside as stale: the next start measures again and says so
+ * (profile_stale_bound_ns). OK also when there
  * is none; NOT_FOUND for a foreign number; IO. */
 aegis_status
 aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_error *err);

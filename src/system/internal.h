@@ -37,6 +37,7 @@ typedef struct aegis_system_trial {
     size_t cut_count;
     aegis_profile profile;
     bool from_cache;
+    uint64_t stale_bound_ns; /* of the profile that this one replaces as stale; 0: of none */
     aegis_tensor_lifetime *lifetimes; /* owned */
     size_t lifetime_count;
     uint64_t expected_ns; /* longest segment, as chosen */
@@ -144,6 +145,8 @@ void aegis_system_profile_path(const aegis_system *system,
                                const char *key,
                                char *path,
                                size_t size);
+/* Where a profile is put aside that was found to be stale. */
+void aegis_system_stale_path(const aegis_system *system, const char *key, char *path, size_t size);
 /* The same for a model past its own memory limit: says which key of the workload that is. */
 void aegis_system_refuse_budget(aegis_system *system, size_t index, const char *reason);
 void aegis_system_report(

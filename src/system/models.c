@@ -174,18 +174,25 @@ void aegis_system_profile_path(const aegis_system *system, const char *key, char
     snprintf(path, size, "%s/profile-%.32s.json", system->workload->cache_dir, key);
 }
 
+void aegis_system_stale_path(const aegis_system *system, const char *key, char *path, size_t size)
+{
+    snprintf(path, size, "%s/stale-%.32s.json", system->workload->cache_dir, key);
+}
+
+/* It stays beside the others under another name, so that the next start can say why it measures. */
 aegis_status
 aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_error *err)
 {
-    char path[4096];
+    char path[4096], stale[4096];
     if (model >= system->workload->model_count) {
         return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NOT_FOUND,
                                "the workload has no model %u", model);
     }
     aegis_system_profile_path(system, system->models[model].profile.key, path, sizeof path);
-    if (unlink(path) != 0 && errno != ENOENT) {
+    aegis_system_stale_path(system, system->models[model].profile.key, stale, sizeof stale);
+    if (rename(path, stale) != 0 && errno != ENOENT) {
         return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_IO,
-                               "cannot remove %s: %s", path, strerror(errno));
+                               "cannot put %s aside: %s", path, strerror(errno));
     }
     return AEGIS_OK;
 }

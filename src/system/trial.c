@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static aegis_status copy_lifetimes(const aegis_system *system,
                                    const aegis_model *model,
@@ -56,7 +57,8 @@ measure(aegis_system *system, size_t index, aegis_system_trial *trial, aegis_err
 {
     const aegis_workload_model *wanted = &system->workload->models[index];
     aegis_profile_options options = options_of(wanted);
-    char key[65], path[4096];
+    char key[65], path[4096], stale[4096];
+    aegis_profile before;
     aegis_status status = make_key(system, index, trial, err);
     if (status != AEGIS_OK) {
         return status;
@@ -68,6 +70,8 @@ measure(aegis_system *system, size_t index, aegis_system_trial *trial, aegis_err
         trial->from_cache = true;
         return AEGIS_OK;
     }
+    aegis_system_stale_path(system, key, stale, sizeof stale);
+    bool was_stale = aegis_profile_load(stale, key, &before, NULL) == AEGIS_OK;
     system->progress_model = wanted->name;
     status = aegis_profiler_profile_under_load(system->profiler, system->entries[index].model,
                                                &options, &trial->profile, err);
@@ -75,7 +79,12 @@ measure(aegis_system *system, size_t index, aegis_system_trial *trial, aegis_err
         return status;
     }
     memcpy(trial->profile.key, key, sizeof key);
-    return aegis_profile_save(path, &trial->profile, err);
+    status = aegis_profile_save(path, &trial->profile, err);
+    if (status == AEGIS_OK && was_stale) {
+        trial->stale_bound_ns = before.bound_ns;
+        unlink(stale); /* a second note of it would say the same */
+    }
+    return status;
 }
 
 static aegis_status
@@ -197,6 +206,7 @@ void aegis_system_trial_adopt(aegis_system *system, size_t index, aegis_system_t
     entry->cut_count = trial->cut_count;
     model->profile = trial->profile;
     model->profile_from_cache = trial->from_cache;
+    model->profile_stale_bound_ns = trial->stale_bound_ns;
     model->segments = aegis_profile_segments(&trial->profile);
     describe_cuts(system, index, trial);
     trial->lifetimes = NULL; /* taken */
