@@ -305,6 +305,11 @@ static void sets_check_their_arguments(void **unused)
     assert_int_equal(aegis_admission_set_derive(AEGIS_ANALYSIS_NP_EDF, set, &wrong, 1, &allocator,
                                                 &derived, &err),
                      AEGIS_ERROR_INVALID_ARGUMENT);
+    const aegis_task bad_first[] = {wrong, good};
+    assert_int_equal(aegis_admission_set_derive(AEGIS_ANALYSIS_NP_EDF, NULL, bad_first, 2,
+                                                &allocator, &derived, &err),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "task 0"));
     assert_null(derived);
     assert_int_equal(aegis_admission_set_remove(set, 0, &err), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "no task 0"));
