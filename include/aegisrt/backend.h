@@ -176,7 +176,7 @@ void aegis_model_close(aegis_model *model);
 const char *aegis_model_name(const aegis_model *model);
 /** SHA-256 of the model file (with external data), 64 hex digits. */
 const char *aegis_model_hash(const aegis_model *model);
-/** "onnxruntime 1.31.1 on host". */
+/** "onnxruntime 1.31.1 on host, graph 5f0c3a91": what runs, with all that moves its times. */
 const char *aegis_model_label(const aegis_model *model);
 /** False once the model was lost (its runtime failed in a way that no later run can mend). */
 bool aegis_model_is_valid(const aegis_model *model);

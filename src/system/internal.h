@@ -82,6 +82,8 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err);
 /* Opens a model, cut as its entry says, and records its allocations. */
 aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_error *err);
 aegis_admission_request aegis_system_request(const aegis_system *system, size_t index);
+/* Step 6. */
+aegis_status aegis_system_create_context(aegis_system *system, size_t index, aegis_error *err);
 
 /* trial.c: a model opened, recorded, measured and closed again. */
 aegis_status aegis_system_trial_run(aegis_system *system,
@@ -129,6 +131,12 @@ aegis_status aegis_system_remember_cuts(const aegis_system *system,
 
 /* memory.c: steps 7 and 8: one plan over all, then every model into the arena. */
 aegis_status aegis_system_place_models(aegis_system *system, aegis_error *err);
+/* Step 7: bytes beside those that are planned. False in `ret_fits` when it is refused, with the
+ * reason in its row. */
+aegis_status aegis_system_plan_memory(
+    aegis_system *system, size_t index, uint16_t lane, bool *ret_fits, aegis_error *err);
+aegis_status aegis_system_place_model(aegis_system *system, size_t index, aegis_error *err);
+void aegis_system_trace_plan(aegis_system *system);
 
 /* header.c: the trace header, JSON text to be freed with free(); NULL when memory is short. */
 char *aegis_system_trace_header(const aegis_system *system);

@@ -178,7 +178,7 @@ aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_er
     return AEGIS_OK;
 }
 
-static aegis_status create_context(aegis_system *system, size_t index, aegis_error *err)
+aegis_status aegis_system_create_context(aegis_system *system, size_t index, aegis_error *err)
 {
     const aegis_workload_model *wanted = &system->workload->models[index];
     aegis_resource_budget budget = {.memory_limit_bytes = wanted->memory_bytes,
@@ -237,7 +237,7 @@ static aegis_status admit(aegis_system *system, size_t index, aegis_error *err)
 static aegis_status analyse_model(aegis_system *system, size_t index, aegis_error *err)
 {
     uint64_t since = aegis_clock_now_ns(&system->clock);
-    aegis_status status = create_context(system, index, err);
+    aegis_status status = aegis_system_create_context(system, index, err);
     aegis_system_trace_step(system, index, 6, since, status);
     if (status != AEGIS_OK) {
         return status;

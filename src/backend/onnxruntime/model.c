@@ -366,8 +366,9 @@ aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
         return status;
     }
     /* In the key of profiles: all of it moves times. */
-    snprintf(model->label, sizeof model->label, "onnxruntime %s on host%s%s%s",
-             backend->ort->version, model->compiled.at_load ? " (optimised at load)" : "",
+    snprintf(model->label, sizeof model->label, "onnxruntime %s on host, graph %.8s%s%s%s",
+             backend->ort->version, model->compiled.graph_hash,
+             model->compiled.at_load ? " (optimised at load)" : "",
              model->prepack ? "" : " (not packed)", model->paging.wanted ? " (paged)" : "");
     *ret_model = model;
     return AEGIS_OK;
