@@ -64,8 +64,11 @@ typedef struct aegis_system_model {
     uint64_t memory_missing_bytes; /**< on refusal for memory */
     bool fits_after_moving;        /**< on refusal for memory: with aegis_system_compact it fits */
     uint64_t permanent_bytes, activation_bytes;
-    uint64_t paged_bytes;    /**< of memory_bytes: shared with the lane's other paged models */
-    uint64_t overhead_bytes; /**< what the runtime took from malloc for it */
+    bool prepacked;             /**< it has packed copies of weights */
+    bool unpacked_for_memory;   /**< prepack = "auto": it had none to spare */
+    int64_t unpacking_price_ns; /**< then: C without them less C with them, both measured */
+    uint64_t paged_bytes;       /**< of memory_bytes: shared with the lane's other paged models */
+    uint64_t overhead_bytes;    /**< what the runtime took from malloc for it */
     uint32_t segments;
     aegis_system_cuts cuts;
 } aegis_system_model;

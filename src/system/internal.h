@@ -17,6 +17,7 @@ typedef struct aegis_system_entry {
     aegis_tensor_lifetime *lifetimes; /* copied from the trial */
     size_t lifetime_count;
     bool in_memory;                    /* the orchestrator has it */
+    bool prepack;                      /* as it is opened */
     uint32_t cuts[AEGIS_MAX_SEGMENTS]; /* where it is opened cut */
     size_t cut_count;
     bool cuts_failed;    /* the last attempt to open it cut */
@@ -140,6 +141,11 @@ void aegis_system_trace_plan(aegis_system *system);
 
 /* header.c: the trace header, JSON text to be freed with free(); NULL when memory is short. */
 char *aegis_system_trace_header(const aegis_system *system);
+
+/* trial.c: measured anew without packed copies, when they are what it may give up. False in
+ * `ret_done` when it has none, or was told to keep them. */
+aegis_status
+aegis_system_unpack(aegis_system *system, size_t index, bool *ret_done, aegis_error *err);
 
 /* Marks a model as refused. */
 void aegis_system_refuse(aegis_system *system,

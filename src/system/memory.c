@@ -59,19 +59,50 @@ aegis_status aegis_system_plan_memory(
     return AEGIS_OK;
 }
 
-/* Step 7 for one model. A refusal takes it out of the pool again: nothing ran yet. */
+/* Back into the pool with other bounds, on the lane where it was. */
+static aegis_status admit_again(aegis_system *system, size_t index, uint16_t lane, aegis_error *err)
+{
+    aegis_system_model *model = &system->models[index];
+    aegis_admission_request request = aegis_system_request(system, index);
+    request.lane = lane;
+    aegis_status status = aegis_scheduler_admit(system->scheduler, system->entries[index].context,
+                                                &request, &model->answer, err);
+    if (status == AEGIS_OK) {
+        model->admitted = true;
+        model->rationale = AEGIS_WHY_ADMITTED;
+        model->reason[0] = '\0';
+    } else if (status == AEGIS_ERROR_NOT_ADMITTED) {
+        aegis_system_refuse(system, index, model->answer.rationale,
+                            "without packed copies of its weights, for which memory is short: %s",
+                            model->answer.reason);
+    }
+    return status == AEGIS_ERROR_NOT_ADMITTED ? AEGIS_OK : status;
+}
+
+/* Step 7 for one model. A refusal takes it out of the pool again: nothing ran yet. One that may
+ * give up its packed copies then comes back without them, if it is in time so. */
 static aegis_status plan_model(aegis_system *system, size_t index, aegis_error *err)
 {
     aegis_system_model *model = &system->models[index];
-    bool fits = false;
+    bool fits = false, unpacked = false;
     aegis_status status =
         aegis_scheduler_answer(system->scheduler, (uint32_t)index, &model->answer, err);
+    uint16_t lane = model->answer.lane;
     if (status == AEGIS_OK) {
-        status = aegis_system_plan_memory(system, index, model->answer.lane, &fits, err);
+        status = aegis_system_plan_memory(system, index, lane, &fits, err);
     }
-    return status != AEGIS_OK || fits
-               ? status
-               : aegis_scheduler_evict(system->scheduler, (uint32_t)index, err);
+    if (status != AEGIS_OK || fits) {
+        return status;
+    }
+    status = aegis_scheduler_evict(system->scheduler, (uint32_t)index, err);
+    if (status == AEGIS_OK) {
+        status = aegis_system_unpack(system, index, &unpacked, err);
+    }
+    if (status == AEGIS_OK && unpacked) {
+        status = admit_again(system, index, lane, err);
+    }
+    return status == AEGIS_OK && unpacked && model->admitted ? plan_model(system, index, err)
+                                                             : status;
 }
 
 static void trace_bindings(aegis_system *system, size_t index, const aegis_memory_binding *binding)

@@ -175,12 +175,47 @@ static void a_paged_model_is_not_loaded_over_another(void **state)
     finish_and_replay(&r);
 }
 
+#define READER(name, tokens, rest)                                                                \
+    MODEL(name, "all-minilm-l6-v2",                                                               \
+          "period = \"3s\"\ninputs = { input_ids = [1, " tokens "], attention_mask = [1, " tokens \
+          "], token_type_ids = [1, " tokens "] }\nsource = { input_ids = \"random(0, 30521)\", "  \
+          "attention_mask = 1, token_type_ids = 0 }\n" rest)
+
+/* The second reader's packed copies are its own; without them it reads the weights of the first. */
+static void packed_copies_are_given_up_when_memory_is_short(void **state)
+{
+    (void)state;
+    running r;
+    if (access("models/all-minilm-l6-v2.onnx", R_OK) != 0) {
+        skip();
+    }
+    prepare(&r,
+            HEAD("100MiB") READER("first", "16", "prepack = false\n")
+                READER("second", "8", "prepack = \"auto\"\n"),
+            (aegis_system_options){0});
+    printf("%s\n", row(&r, 1)->reason);
+    assert_true(row(&r, 0)->admitted && row(&r, 1)->admitted);
+    assert_false(row(&r, 0)->prepacked || row(&r, 0)->unpacked_for_memory);
+    assert_true(row(&r, 1)->unpacked_for_memory && !row(&r, 1)->prepacked);
+    assert_true(row(&r, 1)->unpacking_price_ns != 0);
+    tear_down(&r);
+    /* With room enough they stay. */
+    prepare(&r,
+            HEAD("300MiB") READER("first", "16", "prepack = false\n")
+                READER("second", "8", "prepack = \"auto\"\n"),
+            (aegis_system_options){0});
+    assert_true(row(&r, 1)->admitted && row(&r, 1)->prepacked);
+    assert_false(row(&r, 1)->unpacked_for_memory);
+    tear_down(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_and_go_with_their_models),
         cmocka_unit_test(what_fits_only_after_moving_is_told_and_moved),
         cmocka_unit_test(a_paged_model_is_not_loaded_over_another),
+        cmocka_unit_test(packed_copies_are_given_up_when_memory_is_short),
     };
     skip_without_models();
     return cmocka_run_group_tests(tests, NULL, NULL);
