@@ -266,6 +266,11 @@ static json_t *model_json(const cli_report *report, const aegis_system_model *mo
     cli_json_unsigned(object, "memory_bytes", model->memory_bytes);
     cli_json_unsigned(object, "activation_bytes", model->activation_bytes);
     cli_json_unsigned(object, "overhead_bytes", model->overhead_bytes);
+    cli_json_bool(object, "prepacked", model->prepacked);
+    if (model->unpacked_for_memory) {
+        json_object_set_new(object, "unpacking_price_ns",
+                            json_integer((json_int_t)model->unpacking_price_ns));
+    }
     cli_json_text(object, "residency",
                   wanted->config.residency == AEGIS_PAGED ? "paged" : "resident");
     cli_json_unsigned(object, "paged_bytes", model->paged_bytes);

@@ -89,6 +89,21 @@ static void print_replaced(const cli_report *report)
     }
 }
 
+/* Models that gave up packed copies of their weights. */
+static void print_unpacked(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        char text[CLI_TEXT_BYTES];
+        if (models[i].admitted && models[i].unpacked_for_memory) {
+            printf("%s has no packed copies of its weights: memory is short. That moves its bound "
+                   "by %s.\n",
+                   models[i].name, cli_duration(models[i].unpacking_price_ns, text));
+        }
+    }
+}
+
 int cli_report_admission(const cli_report *report)
 {
     size_t count;
@@ -138,6 +153,7 @@ int cli_report_admission(const cli_report *report)
         "Counted in every proof: releases seen up to %s late, %s to launch, detect and decide.\n",
         cli_duration((int64_t)aegis_scheduler_wake_bound_ns(scheduler), t.a),
         cli_duration((int64_t)aegis_scheduler_overhead_bound_ns(scheduler), t.b));
+    print_unpacked(report);
     print_memory(report);
     return code;
 }

@@ -136,6 +136,7 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
     config.cuts = entry->cut_count > 0 ? entry->cuts : NULL;
     config.cut_count = entry->cut_count;
     config.stream = lane_of(system, index);
+    config.prepack = entry->prepack;
     status = aegis_model_open(backend, &config, &entry->model, err);
     aegis_system_trace_step(system, index, 1, since, status);
     if (status == AEGIS_OK) {
@@ -197,7 +198,7 @@ aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_er
     return AEGIS_OK;
 }
 
-static aegis_status create_context(aegis_system *system, size_t index, aegis_error *err)
+aegis_status aegis_system_create_context(aegis_system *system, size_t index, aegis_error *err)
 {
     const aegis_workload_model *wanted = &system->workload->models[index];
     aegis_resource_budget budget = {.memory_limit_bytes = wanted->memory_bytes,
@@ -256,7 +257,7 @@ static aegis_status admit(aegis_system *system, size_t index, aegis_error *err)
 static aegis_status analyse_model(aegis_system *system, size_t index, aegis_error *err)
 {
     uint64_t since = aegis_clock_now_ns(&system->clock);
-    aegis_status status = create_context(system, index, err);
+    aegis_status status = aegis_system_create_context(system, index, err);
     aegis_system_trace_step(system, index, 6, since, status);
     if (status != AEGIS_OK) {
         return status;
@@ -285,6 +286,14 @@ static aegis_status trial(aegis_system *system, size_t index, aegis_error *err)
     return aegis_system_cut_as_told(system, index, err);
 }
 
+/* Past its own limit it was never measured with them, so there is no price to tell. */
+static void give_up_packing(aegis_system *system, size_t index)
+{
+    system->entries[index].prepack = false;
+    system->models[index].prepacked = false;
+    system->models[index].unpacked_for_memory = true;
+}
+
 aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
 {
     uint32_t count = (uint32_t)system->workload->model_count;
@@ -298,6 +307,10 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
         aegis_error why;
         aegis_system_report(system, "loading", system->workload->models[i].name, i, count);
         status = trial(system, i, &why);
+        if (status == AEGIS_ERROR_BUDGET_EXCEEDED && system->workload->models[i].prepack_auto) {
+            give_up_packing(system, i);
+            status = trial(system, i, &why);
+        }
         if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
             aegis_system_refuse_budget(system, i, why.message);
             status = AEGIS_OK;

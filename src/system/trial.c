@@ -214,6 +214,34 @@ void aegis_system_trial_adopt(aegis_system *system, size_t index, aegis_system_t
     aegis_system_trial_free(system, trial);
 }
 
+aegis_status
+aegis_system_unpack(aegis_system *system, size_t index, bool *ret_done, aegis_error *err)
+{
+    aegis_system_entry *entry = &system->entries[index];
+    aegis_system_model *model = &system->models[index];
+    aegis_system_trial *trial = NULL;
+    uint64_t packed_ns = model->profile.bound_ns;
+    *ret_done = false;
+    if (!system->workload->models[index].prepack_auto || !entry->prepack) {
+        return AEGIS_OK;
+    }
+    entry->prepack = false;
+    aegis_status status =
+        aegis_system_trial_run(system, index, entry->cuts, entry->cut_count, &trial, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    if (entry->cut_count == 0) {
+        entry->whole = trial->profile;
+    }
+    aegis_system_trial_adopt(system, index, trial);
+    model->prepacked = false;
+    model->unpacked_for_memory = true;
+    model->unpacking_price_ns = (int64_t)model->profile.bound_ns - (int64_t)packed_ns;
+    *ret_done = true;
+    return AEGIS_OK;
+}
+
 static aegis_status
 copy_candidates(aegis_system *system, aegis_system_entry *entry, aegis_error *err)
 {

@@ -235,6 +235,23 @@ static void read_limits(const aegis_workload_section *section,
     }
 }
 
+/* true, false, or how to find out. Packed copies are what the runtime makes by itself: without them
+ * last bits differ. */
+static void read_prepack(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    static const char *const words[] = {"auto", "on", "off"};
+    const aegis_toml_node *node = aegis_toml_find(section->table, "prepack");
+    int choice = 1;
+    if (node != NULL && node->kind == AEGIS_TOML_STRING) {
+        aegis_workload_choice(section, "prepack", words, AEGIS_ARRAY_LENGTH(words), &choice);
+        model->config.prepack = choice != 2;
+        model->prepack_auto = choice == 0;
+        return;
+    }
+    model->config.prepack = true;
+    aegis_workload_boolean(section, "prepack", &model->config.prepack);
+}
+
 static void read_profile(const aegis_workload_section *section, aegis_workload_model *model)
 {
     static const char *const methods[] = {"order-statistic", "evt"};
@@ -255,9 +272,7 @@ static void read_profile(const aegis_workload_section *section, aegis_workload_m
     aegis_workload_integer(section, "samples", MIN_SAMPLES, MAX_SAMPLES, &samples);
     aegis_workload_integer(section, "slots", 1, MAX_SLOTS, &slots);
     aegis_workload_integer(section, "seed", 0, INT64_MAX, &seed);
-    /* Packed copies are what the runtime makes by itself: without them last bits differ. */
-    model->config.prepack = true;
-    aegis_workload_boolean(section, "prepack", &model->config.prepack);
+    read_prepack(section, model);
     static const char *const cpu_nodes[] = {"refuse", "allow"};
     int allow = 0;
     aegis_workload_choice(section, "cpu_nodes", cpu_nodes, AEGIS_ARRAY_LENGTH(cpu_nodes), &allow);
