@@ -20,7 +20,7 @@
 #include <time.h>
 
 #define SEGMENTS 32u
-#define DEFAULT_ROUNDS 40
+#define DEFAULT_ROUNDS 15
 #define GOAL_NS 2000.0
 #define GATE_BYTES 128u
 

@@ -24,7 +24,7 @@ if(AEGISRT_BUILD_CUDA)
   add_test(NAME gpu.streams COMMAND test_gpu_streams)
   set_tests_properties(gpu.streams PROPERTIES LABELS gpu SKIP_RETURN_CODE 77 TIMEOUT 120)
   foreach(case trap illegal_address trap_in_a_segment illegal_address_in_a_segment out_of_memory_at_create
-      hung_kernel hung_kernel_waited_for hung_kernel_polled_for slow_kernel_is_no_fault)
+      hung_kernel hung_kernel_waited_for hung_kernel_polled_for hung_kernel_in_a_segment slow_kernel_is_no_fault)
     add_test(NAME gpu.fault.${case} COMMAND test_gpu_faults ${case})
     # Shorter than the longest that a kernel hangs.
     set_tests_properties(gpu.fault.${case} PROPERTIES LABELS "gpu;gpu-fault" SKIP_RETURN_CODE 77 TIMEOUT 15)

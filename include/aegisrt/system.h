@@ -87,6 +87,7 @@ aegis_status aegis_system_create(const aegis_workload *workload,
                                  const aegis_allocator *allocator,
                                  aegis_system **ret_system,
                                  aegis_error *err);
+/** NULL is fine. Frees nothing when a lane hangs (aegis_scheduler_destroy): end the process. */
 void aegis_system_destroy(aegis_system *system);
 
 const aegis_system_model *aegis_system_models(const aegis_system *system, size_t *ret_count);

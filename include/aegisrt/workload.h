@@ -86,6 +86,8 @@ typedef struct aegis_workload {
     const char *policy;
     uint32_t queue_depth;
     aegis_wait_mode wait;
+    uint64_t hang_ns; /**< aegis_scheduler_config; without the key 10 s on a GPU and 0 on a host */
+    bool hang_given;  /**< the key stands in the file */
     aegis_workload_cuts cuts; /**< of models that say nothing: NONE, AUTO or EVEN */
     const char *cache_dir;    /**< compiled models and profiles; default ".aegisrt-cache" beside the
                                   working directory, or $AEGISRT_CACHE_DIR */

@@ -165,6 +165,9 @@ static aegis_status create_scheduler(aegis_system *system, aegis_error *err)
         .max_models = models < 16 ? 16 : models,
         .max_jobs = models * workload->queue_depth < 65536 ? models * workload->queue_depth : 65536,
         .wait = workload->wait,
+        .hang_ns = workload->hang_given || system->capabilities.kind == AEGIS_DEVICE_CUDA
+                       ? workload->hang_ns
+                       : 0,
         .cpu = -1,
         .fifo_priority = workload->fifo_priority > 0 ? workload->fifo_priority + 1 : 0,
         .collector = system->collector};
@@ -259,6 +262,9 @@ void aegis_system_destroy(aegis_system *system)
         aegis_system_stop(system, NULL);
     }
     aegis_scheduler_destroy(system->scheduler);
+    if (aegis_scheduler_hangs(system->scheduler)) {
+        return; /* all of it may still be in use, by the lane that does not end */
+    }
     aegis_profiler_destroy(system->profiler);
     for (size_t i = 0; system->entries != NULL && i < count; i++) {
         aegis_system_entry *entry = &system->entries[i];

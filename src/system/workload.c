@@ -17,6 +17,7 @@
 #define MAX_QUEUE_DEPTH 1024
 #define DEFAULT_QUEUE_DEPTH 64
 #define DEFAULT_SPILL_BYTES (UINT64_C(1) << 20)
+#define DEFAULT_HANG_NS (10 * AEGIS_NS_PER_S)     /* of a GPU */
 #define DEFAULT_PINNED_BYTES (UINT64_C(64) << 20) /* of a GPU */
 #define MOST_SPIN_NS (10 * AEGIS_NS_PER_MS)
 #define LEAST_DEVICE_BYTES (UINT64_C(1) << 16)
@@ -128,7 +129,7 @@ static void read_schedule(const aegis_workload_section *section,
                           aegis_workload *workload,
                           aegis_early_rule *ret_early)
 {
-    static const char *const keys[] = {"policy", "queue_depth", "wait", "early", "cuts"};
+    static const char *const keys[] = {"policy", "queue_depth", "wait", "early", "cuts", "hang"};
     static const char *const waits[] = {"sleep", "poll"};
     static const char *const earlies[] = {"refuse", "delay"};
     int wait = AEGIS_WAIT_SLEEP, early = AEGIS_EARLY_REFUSE;
@@ -146,6 +147,8 @@ static void read_schedule(const aegis_workload_section *section,
     aegis_workload_choice(section, "wait", waits, AEGIS_ARRAY_LENGTH(waits), &wait);
     aegis_workload_choice(section, "early", earlies, AEGIS_ARRAY_LENGTH(earlies), &early);
     aegis_workload_read_cuts(section, false, &workload->cuts);
+    workload->hang_ns = DEFAULT_HANG_NS;
+    workload->hang_given = aegis_workload_duration(section, "hang", 1, &workload->hang_ns) != NULL;
     workload->queue_depth = (uint32_t)depth;
     workload->wait = (aegis_wait_mode)wait;
     *ret_early = (aegis_early_rule)early;

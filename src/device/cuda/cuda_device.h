@@ -49,7 +49,7 @@ void *aegis_cuda_stream_native(void *stream);
 aegis_status aegis_cuda_stream_synchronize_until(void *self, uint64_t until_ns, aegis_error *err);
 aegis_status aegis_cuda_stream_take_failure(void *self, aegis_error *err);
 bool aegis_cuda_stream_abandon(void *self);
-void aegis_cuda_stream_expect(void *stream, uint64_t least_ns);
+void aegis_cuda_stream_expect(void *self, uint64_t least_ns);
 bool aegis_cuda_stream_is_own_thread(void *stream);
 aegis_status aegis_cuda_enqueue_copy(
     void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);

@@ -13,39 +13,6 @@
 #define FMA_ROUNDS 4096u
 #define FMA_A_ROUND 64u
 
-/* Eight independent chains of multiply-adds, eight links a round. As PTX, which the driver compiles
- * for whatever GPU this is, so that the device layer needs no CUDA compiler. The result is stored
- * only if it is not a number, which keeps the chains and costs no bandwidth. */
-#define LINK                       \
-    "fma.rn.f32 %f0, %f0, %a, %b;" \
-    "fma.rn.f32 %f1, %f1, %a, %b;" \
-    "fma.rn.f32 %f2, %f2, %a, %b;" \
-    "fma.rn.f32 %f3, %f3, %a, %b;" \
-    "fma.rn.f32 %f4, %f4, %a, %b;" \
-    "fma.rn.f32 %f5, %f5, %a, %b;" \
-    "fma.rn.f32 %f6, %f6, %a, %b;" \
-    "fma.rn.f32 %f7, %f7, %a, %b;\n"
-
-static const char fma_kernel[] =
-    ".version 7.0\n"
-    ".target sm_53\n"
-    ".address_size 64\n"
-    ".visible .entry aegis_fma(.param .u64 out, .param .u32 rounds)\n"
-    "{\n"
-    ".reg .f32 %f<8>; .reg .f32 %a; .reg .f32 %b; .reg .u32 %n; .reg .u32 %t; .reg .u64 %o; .reg "
-    ".pred %p;\n"
-    "ld.param.u64 %o, [out]; ld.param.u32 %n, [rounds];\n"
-    "mov.u32 %t, %tid.x; cvt.rn.f32.u32 %f0, %t; mov.f32 %a, 0f3F000000; mov.f32 %b, 0f3F800000;\n"
-    "add.f32 %f1, %f0, %b; add.f32 %f2, %f1, %b; add.f32 %f3, %f2, %b; add.f32 %f4, %f3, %b;\n"
-    "add.f32 %f5, %f4, %b; add.f32 %f6, %f5, %b; add.f32 %f7, %f6, %b;\n"
-    "again:\n" LINK LINK LINK LINK LINK LINK LINK LINK
-    "sub.u32 %n, %n, 1; setp.ne.u32 %p, %n, 0; @%p bra again;\n"
-    "add.f32 %f0, %f0, %f1; add.f32 %f2, %f2, %f3; add.f32 %f4, %f4, %f5; add.f32 %f6, %f6, %f7;\n"
-    "add.f32 %f0, %f0, %f2; add.f32 %f4, %f4, %f6; add.f32 %f0, %f0, %f4;\n"
-    "setp.nan.f32 %p, %f0, %f0; @%p st.global.f32 [%o], %f0;\n"
-    "ret;\n"
-    "}\n";
-
 static int compare(const void *left, const void *right)
 {
     float a = *(const float *)left, b = *(const float *)right;
@@ -99,6 +66,40 @@ uint64_t aegis_cuda_measure_bandwidth(const aegis_device_capabilities *capabilit
     return milliseconds > 0 ? (uint64_t)(2.0 * COPIES * (double)half * 1e3 / (double)milliseconds)
                             : 0;
 }
+
+#if CUDART_VERSION >= 12080 /* kernels from memory through the runtime */
+/* Eight independent chains of multiply-adds, eight links a round. As PTX, which the driver compiles
+ * for whatever GPU this is, so that the device layer needs no CUDA compiler. The result is stored
+ * only if it is not a number, which keeps the chains and costs no bandwidth. */
+#define LINK                       \
+    "fma.rn.f32 %f0, %f0, %a, %b;" \
+    "fma.rn.f32 %f1, %f1, %a, %b;" \
+    "fma.rn.f32 %f2, %f2, %a, %b;" \
+    "fma.rn.f32 %f3, %f3, %a, %b;" \
+    "fma.rn.f32 %f4, %f4, %a, %b;" \
+    "fma.rn.f32 %f5, %f5, %a, %b;" \
+    "fma.rn.f32 %f6, %f6, %a, %b;" \
+    "fma.rn.f32 %f7, %f7, %a, %b;\n"
+
+static const char fma_kernel[] =
+    ".version 7.0\n"
+    ".target sm_53\n"
+    ".address_size 64\n"
+    ".visible .entry aegis_fma(.param .u64 out, .param .u32 rounds)\n"
+    "{\n"
+    ".reg .f32 %f<8>; .reg .f32 %a; .reg .f32 %b; .reg .u32 %n; .reg .u32 %t; .reg .u64 %o; .reg "
+    ".pred %p;\n"
+    "ld.param.u64 %o, [out]; ld.param.u32 %n, [rounds];\n"
+    "mov.u32 %t, %tid.x; cvt.rn.f32.u32 %f0, %t; mov.f32 %a, 0f3F000000; mov.f32 %b, 0f3F800000;\n"
+    "add.f32 %f1, %f0, %b; add.f32 %f2, %f1, %b; add.f32 %f3, %f2, %b; add.f32 %f4, %f3, %b;\n"
+    "add.f32 %f5, %f4, %b; add.f32 %f6, %f5, %b; add.f32 %f7, %f6, %b;\n"
+    "again:\n" LINK LINK LINK LINK LINK LINK LINK LINK
+    "sub.u32 %n, %n, 1; setp.ne.u32 %p, %n, 0; @%p bra again;\n"
+    "add.f32 %f0, %f0, %f1; add.f32 %f2, %f2, %f3; add.f32 %f4, %f4, %f5; add.f32 %f6, %f6, %f7;\n"
+    "add.f32 %f0, %f0, %f2; add.f32 %f4, %f4, %f6; add.f32 %f0, %f0, %f4;\n"
+    "setp.nan.f32 %p, %f0, %f0; @%p st.global.f32 [%o], %f0;\n"
+    "ret;\n"
+    "}\n";
 
 typedef struct fma_run {
     cudaLibrary_t library;
@@ -167,3 +168,10 @@ uint64_t aegis_cuda_measure_flops(const aegis_device_capabilities *capabilities)
     double operations = 2.0 * FMA_A_ROUND * FMA_ROUNDS * FMA_BLOCK * run.blocks;
     return milliseconds > 0 ? (uint64_t)(operations * 1e3 / (double)milliseconds) : 0;
 }
+#else
+uint64_t aegis_cuda_measure_flops(const aegis_device_capabilities *capabilities)
+{
+    (void)capabilities;
+    return 0;
+}
+#endif

@@ -11,7 +11,7 @@
 uint64_t aegis_cuda_measure_bandwidth(const aegis_device_capabilities *capabilities);
 
 /* Single-precision operations per second, a multiply-add being two; 0 too when the driver cannot
- * compile the kernel. */
+ * compile the kernel, and in builds with a toolkit before 12.8. */
 uint64_t aegis_cuda_measure_flops(const aegis_device_capabilities *capabilities);
 
 #endif

@@ -87,7 +87,8 @@ typedef struct aegis_lane {
     aegis_entry *entry;
     uint64_t job, dispatched_ns;
     uint32_t segment, data_slot;
-    bool running; /* orchestration thread only */
+    bool running, hung;  /* orchestration thread only */
+    uint64_t hung_at_ns; /* still running then, it does not end */
     /* written by the stream's thread, published by `done` */
     uint64_t start_ns, end_ns;
     aegis_status status;
@@ -156,8 +157,11 @@ struct aegis_scheduler {
     bool started, stopping;
     _Atomic bool accepting;
     uint64_t start_ns, stop_ns;
-    aegis_status loop_status;
+    aegis_status loop_status; /* written by the orchestration thread; others read it when it has
+                                 ended, or `failed` is set */
     aegis_error loop_error;
+    _Atomic bool failed; /* fatal */
+    _Atomic bool hung;   /* a lane does not end: what it may touch is never given back */
 
     _Atomic uint64_t decisions;
     aegis_histogram wakes, decision_times;
@@ -165,6 +169,12 @@ struct aegis_scheduler {
 
 /* lane.c */
 aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err);
+
+/* faults.c: what ends a run for good; orchestration thread. */
+void aegis_driver_keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane);
+void aegis_driver_watch(aegis_lane *lane, uint64_t now); /* at dispatch */
+void aegis_driver_find_hung(aegis_scheduler *scheduler);
+uint64_t aegis_driver_next_hang(const aegis_scheduler *scheduler);
 
 /* loop.c: the orchestration thread's function; `argument` is the scheduler. */
 void aegis_driver_loop(void *argument);

@@ -75,6 +75,7 @@ static const char everything[] =
     "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nlane_spin = "
     "\"30us\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
+    "hang = \"3s\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
     "inputs = { x = [1, 512], sr = [], h = [2, 1, 128] }\nstate = { h = \"hn\" }\n"
     "period = \"32ms\"\ndeadline = \"20ms\"\noffset = \"1ms\"\njitter = \"500us\"\n"
@@ -107,6 +108,7 @@ static void every_key(void **state)
     assert_string_equal(workload->policy, "np-fp");
     assert_int_equal(workload->queue_depth, 8);
     assert_int_equal(workload->wait, AEGIS_WAIT_POLL);
+    assert_true(workload->hang_given && workload->hang_ns == UINT64_C(3000000000));
     assert_int_equal(workload->model_count, 3);
     const aegis_workload_model *vad = &workload->models[0];
     assert_int_equal(vad->period_ns, 32000000);
@@ -125,7 +127,7 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
-    assert_int_equal(vad->inputs_place.line, 23);
+    assert_int_equal(vad->inputs_place.line, 24);
     assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);
