@@ -44,6 +44,17 @@ static void print_refusals(const cli_report *report)
     }
 }
 
+static void print_notes(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (models[i].admitted && models[i].note[0] != '\0') {
+            printf("%s: %s.\n", models[i].name, models[i].note);
+        }
+    }
+}
+
 static void print_memory(const cli_report *report)
 {
     aegis_memory_totals totals;
@@ -145,6 +156,7 @@ int cli_report_admission(const cli_report *report)
     putchar('\n');
     print_replaced(report);
     print_refusals(report);
+    print_notes(report);
     printf("%zu of %zu models admitted by %s on %u lane%s; the fullest lane is used to %.1f %% by "
            "the bounds.\n",
            cli_report_admitted(report), count, report->workload->policy, report->workload->lanes,
