@@ -7,6 +7,8 @@ DESTDIR ?=
 JOBS ?= $(shell nproc)
 CTEST_FLAGS ?=
 FUZZ_SECONDS ?= 60
+# Tests for aarch64 under an emulator are for x86-64; other machines run the tests themselves.
+AARCH64 ?= $(if $(filter x86_64,$(shell uname -m)),yes,no)
 DEPS := $(if $(AEGISRT_DEPS_DIR),$(AEGISRT_DEPS_DIR),.deps)
 CLANG_FORMAT ?= $(DEPS)/venv/bin/clang-format
 SOURCES = $(shell find include src sim cli test fuzz bench examples \
@@ -14,14 +16,14 @@ SOURCES = $(shell find include src sim cli test fuzz bench examples \
 
 .NOTPARALLEL:
 .PHONY: all help setup setup-dev check-setup models build demo demo-llm test test-fast test-all test-asan test-tsan \
-	test-minimal test-aarch64 setup-aarch64 test-install coverage coverage-all format format-check lint bench bench-instructions fuzz \
+	test-minimal test-aarch64 setup-aarch64 test-install gpu-bundle test-gpu bench-gpu coverage coverage-all format format-check lint bench bench-instructions fuzz \
 	install doctor clean distclean
 
 all: build ## release build, leaves bin/aegisrt and bin/edge-rt (default)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: JOBS, PREFIX, DESTDIR, CTEST_FLAGS, FUZZ_SECONDS, AEGISRT_DEPS_DIR"
+	@echo "Variables: JOBS, PREFIX, DESTDIR, CTEST_FLAGS, FUZZ_SECONDS, AARCH64, AEGISRT_DEPS_DIR"
 
 setup: ## install what building and testing need (Debian 12+, Ubuntu 22.04+)
 	@scripts/setup.sh
@@ -50,9 +52,10 @@ demo-llm: models build ## a language model under a 128 MiB budget and fully resi
 	@scripts/demo-llm.sh
 
 # `test` is what a change must pass: everything once, and the layers with the most pointer and thread work
-# again under sanitizers, and on aarch64 after `make setup-aarch64`. `test-all` runs everything under each sanitizer.
-test: models ## all tests, and slices under sanitizers
-	@scripts/test.sh dev asan-slice tsan-slice aarch64
+# again under sanitizers, and cross-built for aarch64 under an emulator (on x86-64; AARCH64=no leaves it out).
+# `test-all` runs everything under each sanitizer.
+test: models $(if $(filter no,$(AARCH64)),,setup-aarch64) ## all tests, and slices under sanitizers and for aarch64
+	@scripts/test.sh dev asan-slice tsan-slice $(if $(filter no,$(AARCH64)),,aarch64)
 
 test-fast: check-setup ## unit and property tests, no models, below two minutes
 	@scripts/test.sh fast
@@ -68,6 +71,15 @@ test-tsan: models ## all tests under the thread sanitizer
 
 test-minimal: check-setup ## all tests of a build without optional dependencies
 	@scripts/test.sh minimal
+
+gpu-bundle: check-setup ## pack what runs on a GPU machine into build/gpu-bundle, parts of 60 MiB
+	@scripts/gpu-bundle.sh
+
+test-gpu: ## tests that need a GPU, here or in the unpacked bundle (ARGUMENTS="--sanitize memcheck")
+	@scripts/gpu-run.sh test $(ARGUMENTS); rc=$$?; [ $$rc -eq 77 ] || exit $$rc
+
+bench-gpu: ## benchmarks that need a GPU
+	@scripts/gpu-run.sh bench $(ARGUMENTS); rc=$$?; [ $$rc -eq 77 ] || exit $$rc
 
 coverage: check-setup ## line, branch and MC/DC coverage of the admission analysis, 100 % or fail (clang 19)
 	@scripts/coverage.sh

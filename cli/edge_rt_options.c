@@ -144,6 +144,10 @@ static int take_engine(edge_options *options, const char *name, const char *text
     if (strcmp(name, "kv-cache") == 0) {
         return take_cache(options, text);
     }
+    if (strcmp(name, "products") == 0) {
+        options->config.products = text;
+        return 0;
+    }
     if (strcmp(name, "instructions") == 0) {
         options->config.instructions = text;
         return 0;
@@ -193,6 +197,7 @@ static void merge_preset(edge_options *options)
     const aegis_transformer_config *from = &options->preset.config;
     to->model = to->model != NULL ? to->model : from->model;
     to->strategy = to->strategy != NULL ? to->strategy : from->strategy;
+    to->products = to->products != NULL ? to->products : from->products;
     to->instructions = to->instructions != NULL ? to->instructions : from->instructions;
     to->budget_bytes = to->budget_bytes != 0 ? to->budget_bytes : from->budget_bytes;
     to->threads = to->threads != 0 ? to->threads : from->threads;

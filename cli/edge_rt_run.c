@@ -26,6 +26,7 @@ static const cli_option list[] = {
     {"kv-cache", "TYPE", "f32 (default) or f16"},
     {"threads", "N", "that compute (default: usable cores)"},
     {"instructions", "SET", "avx512, avx2, neon or scalar (default: the best)"},
+    {"products", "WHO", "own (default) or blas: for prompts and batches"},
     {"ignore-eos", NULL, "go on behind the end of the text"},
     {"logits", "FILE", "write the logits behind the first prompt, f32, to compare with others"},
     {"synthetic", "SHAPE[:DTYPE]",
@@ -118,6 +119,7 @@ static json_t *result_json(const aegis_transformer_info *info,
     cli_json_unsigned(root, "groups", info->groups);
     cli_json_unsigned(root, "threads", info->threads);
     cli_json_text(root, "instructions", info->instructions);
+    cli_json_text(root, "products", info->products);
     cli_json_bool(root, "direct_io", direct);
     add_generation(root, &made[0]);
     cli_json_real(root, "prefill_tokens_per_second",

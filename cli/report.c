@@ -155,6 +155,8 @@ static json_t *memory_json(const cli_report *report)
     cli_json_unsigned(object, "activations_sum", totals.activations_sum);
     cli_json_unsigned(object, "shared", totals.shared_bytes);
     cli_json_unsigned(object, "shared_saved", totals.shared_saved);
+    cli_json_unsigned(object, "paged", totals.by_class[AEGIS_MEMORY_PAGED]);
+    cli_json_unsigned(object, "paged_sum", totals.paged_sum);
     cli_json_unsigned(object, "process_overhead", overhead);
     if (aegis_process_memory(NULL, &resident, &peak, NULL) == AEGIS_OK) {
         cli_json_unsigned(object, "process_resident", resident);
@@ -202,6 +204,8 @@ static void add_metrics(json_t *object,
     cli_json_set(object, "execution_ns", execution);
     cli_json_set(object, "start_ns", cli_json_distribution(&metrics.start_ns));
     cli_json_set(object, "drift", cli_json_drift(&metrics.drift));
+    cli_json_unsigned(object, "page_ins", metrics.page_ins);
+    cli_json_unsigned(object, "paged_in_bytes", metrics.paged_in_bytes);
 }
 
 static json_t *profile_json(const aegis_system_model *model)
@@ -250,6 +254,9 @@ static json_t *model_json(const cli_report *report, const aegis_system_model *mo
     cli_json_unsigned(object, "memory_bytes", model->memory_bytes);
     cli_json_unsigned(object, "activation_bytes", model->activation_bytes);
     cli_json_unsigned(object, "overhead_bytes", model->overhead_bytes);
+    cli_json_text(object, "residency",
+                  wanted->config.residency == AEGIS_PAGED ? "paged" : "resident");
+    cli_json_unsigned(object, "paged_bytes", model->paged_bytes);
     cli_json_set(object, "profile", profile_json(model));
     return object;
 }

@@ -64,6 +64,10 @@ static void print_memory(const cli_report *report)
         printf("Weights that are equal are there once: %s less.\n",
                cli_size(totals.shared_saved, t.a));
     }
+    if (totals.paged_sum > 0) {
+        printf("Paged: weights of %s take turns in %s; reading them in is part of every bound.\n",
+               cli_size(totals.paged_sum, t.a), cli_size(totals.by_class[AEGIS_MEMORY_PAGED], t.b));
+    }
     if (aegis_process_memory(NULL, &resident, &resident_peak, NULL) == AEGIS_OK) {
         printf("Process: %s that the runtimes took beside the plan, %s resident, %s at its peak.\n",
                cli_size(overhead, t.a), cli_size(resident, t.b), cli_size(resident_peak, t.c));
@@ -237,6 +241,24 @@ static void print_stale(const cli_report *report)
     }
 }
 
+/* What paged models read. */
+static void print_paging(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        aegis_model_metrics metrics = {0};
+        char text[CLI_TEXT_BYTES];
+        if (models[i].admitted && models[i].paged_bytes > 0 &&
+            aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), models[i].model,
+                                          &metrics, NULL) == AEGIS_OK) {
+            printf("%s is paged: %" PRIu64 " of %" PRIu64 " executions read %s in all.\n",
+                   models[i].name, metrics.page_ins, metrics.execution_ns.count,
+                   cli_size(metrics.paged_in_bytes, text));
+        }
+    }
+}
+
 static void print_sums(const cli_report *report)
 {
     size_t count;
@@ -299,6 +321,7 @@ int cli_report_run(const cli_report *report)
     print_sums(report);
     print_background(report);
     print_stale(report);
+    print_paging(report);
     print_memory(report);
     aegis_trace_collector_totals(aegis_system_collector(report->system), &records, &dropped);
     printf("Trace: %" PRIu64 " records, %" PRIu64 " dropped%s%s%s%s.\n", records, dropped,

@@ -94,6 +94,7 @@ proof_holds() {
         header:*) printf '#include <%s>\n' "$name" | g++ -std=c++17 -fsyntax-only -x c++ - 2> /dev/null ;;
         python:*) find_python > /dev/null ;;
         file:*) [ -e "$name" ] ;;
+        library:*) PATH=$PATH:/sbin ldconfig -p | grep -qwF "$name" ;;
         *) die "packages.txt: unknown proof $1" "see the comment at its head" ;;
     esac
 }

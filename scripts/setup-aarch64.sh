@@ -52,22 +52,43 @@ command -v apt-get > /dev/null || die "there is no apt here" \
     "install an aarch64 cross compiler and qemu-user, and set AEGISRT_AARCH64_SYSROOT"
 if [ -n "$tools" ]; then
     say "installing: $tools"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q \
+        || die "the package lists cannot be read" "check the network and /etc/apt/sources.list*"
     # shellcheck disable=SC2086  # a list of names
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $tools \
         || die "packages could not be installed" "see apt's message"
 fi
 sysroot_present && { say "ready"; exit 0; }
 
-# Ubuntu keeps arm64 on another host than amd64; there the sources of this machine may not serve it.
-rm -rf "$WORK" && mkdir -p "$WORK"/{lists/partial,cache/archives/partial,tree}
+# Ubuntu keeps arm64 on another host than amd64, signed by the same keys.
+ubuntu_sources() {
+    local suite keys=/usr/share/keyrings/ubuntu-archive-keyring.gpg
+    suite=$(. /etc/os-release && echo "${UBUNTU_CODENAME:-$VERSION_CODENAME}")
+    for suite in "$suite" "$suite-updates" "$suite-security"; do
+        echo "deb [arch=arm64 signed-by=$keys] http://ports.ubuntu.com/ubuntu-ports $suite main universe"
+    done
+}
+
+rm -rf "$WORK" && mkdir -p "$WORK"/{sources,lists/partial,cache/archives/partial,tree}
 options=(-q -o "Dir::State::lists=$WORK/lists" -o "Dir::Cache=$WORK/cache" -o Acquire::Languages=none
     -o APT::Architecture=arm64 -o APT::Architectures::=arm64 -o APT::Sandbox::User="$(id -un)")
+case $(. /etc/os-release && echo "$ID ${ID_LIKE:-}") in
+    *ubuntu*)
+        ubuntu_sources > "$WORK/sources/ports.list"
+        options+=(-o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$WORK/sources") ;;
+esac
 apt-get "${options[@]}" update > "$WORK/log" 2>&1 \
-    || die "the lists of arm64 cannot be read: $(tail -n 1 "$WORK/log")" "check the network and /etc/apt/sources.list*"
-# shellcheck disable=SC2086  # a list of names
-(cd "$WORK" && apt-get "${options[@]}" download $LIBRARIES >> log 2>&1) \
+    || die "the lists of arm64 cannot be read: $(tail -n 1 "$WORK/log")" \
+        "check the network and /etc/apt/sources.list*; make test AARCH64=no does without"
+# Some packages were renamed when time_t grew: the new name where there is one.
+wanted=()
+for name in $LIBRARIES; do
+    if apt-cache "${options[@]}" show "${name}t64" > /dev/null 2>&1; then name=${name}t64; fi
+    wanted+=("$name")
+done
+(cd "$WORK" && apt-get "${options[@]}" download "${wanted[@]}" >> log 2>&1) \
     || die "the libraries of arm64 cannot be fetched: $(tail -n 1 "$WORK/log")" \
-        "this machine's archive must serve arm64; on Ubuntu add ports.ubuntu.com to its sources"
+        "this machine's archive must serve arm64; make test AARCH64=no does without"
 for package in "$WORK"/*.deb; do
     dpkg -x "$package" "$WORK/tree"
 done

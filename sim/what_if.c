@@ -174,6 +174,7 @@ static aegis_status read_models(what_if *w, aegis_error *err)
                 add.segment_enforceable_ns[k] = bound;
             }
         }
+        add.awaited_segments = 0; /* when bytes would have come is not known under another policy */
         w->index_of[record->model] = w->model_count;
         w->models[w->model_count++].core = add;
     }

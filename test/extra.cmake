@@ -19,6 +19,23 @@ if(TARGET test_integration_transformer_cuda)
   set_tests_properties(integration.transformer_cuda PROPERTIES LABELS "integration;gpu")
 endif()
 
+# What needs a GPU: label gpu, exit 77 without one. Each fault in a process of its own.
+if(AEGISRT_BUILD_CUDA)
+  include(support/cuda/kernels.cmake)
+  foreach(name faults streams)
+    add_executable(test_gpu_${name} ${CMAKE_CURRENT_SOURCE_DIR}/gpu/test_${name}.c)
+    target_link_libraries(test_gpu_${name} PRIVATE aegis_sim aegis_kernels)
+  endforeach()
+  add_test(NAME gpu.streams COMMAND test_gpu_streams)
+  set_tests_properties(gpu.streams PROPERTIES LABELS gpu SKIP_RETURN_CODE 77 TIMEOUT 120)
+  foreach(case trap illegal_address trap_in_a_segment illegal_address_in_a_segment out_of_memory_at_create
+      hung_kernel hung_kernel_waited_for hung_kernel_polled_for slow_kernel_is_no_fault)
+    add_test(NAME gpu.fault.${case} COMMAND test_gpu_faults ${case})
+    # Shorter than the longest that a kernel hangs.
+    set_tests_properties(gpu.fault.${case} PROPERTIES LABELS "gpu;gpu-fault" SKIP_RETURN_CODE 77 TIMEOUT 15)
+  endforeach()
+endif()
+
 # The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
 if(TARGET test_unit_trace_export)
   include(AegisDeps)

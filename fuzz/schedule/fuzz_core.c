@@ -174,7 +174,9 @@ static void add_model(fuzz *f)
                               .segment_count = flags / 32 % 5};
     for (uint32_t i = 0; i < model.segment_count; i++) {
         model.segment_bound_ns[i] = byte(f) % 32;
-        model.segment_enforceable_ns[i] = model.segment_bound_ns[i] + byte(f) % 4;
+        const uint8_t more = byte(f);
+        model.segment_enforceable_ns[i] = model.segment_bound_ns[i] + more % 4;
+        model.awaited_segments |= (uint64_t)(more >> 6 == 3) << i;
     }
     take(f, &(aegis_core_event){.kind = AEGIS_CORE_MODEL_ADD, .add = &model});
 }
@@ -217,6 +219,13 @@ static void finish_segment(fuzz *f)
     take(f, &event);
 }
 
+static void clear_or_ready(fuzz *f, uint8_t what)
+{
+    const aegis_core_event_kind kind =
+        (what & 128) != 0 ? AEGIS_CORE_SEGMENT_READY : AEGIS_CORE_CLEAR_FAULT;
+    take(f, &(aegis_core_event){.kind = kind, .model = what % 8, .segment = what / 8 % 8});
+}
+
 static void one_event(fuzz *f)
 {
     uint8_t what = byte(f);
@@ -230,7 +239,7 @@ static void one_event(fuzz *f)
         take(f, &(aegis_core_event){.kind = AEGIS_CORE_MODEL_REMOVE, .model = byte(f) % 8});
         break;
     case 3:
-        take(f, &(aegis_core_event){.kind = AEGIS_CORE_CLEAR_FAULT, .model = byte(f) % 8});
+        clear_or_ready(f, byte(f));
         break;
     case 4:
         take(f, &(aegis_core_event){.kind = byte(f) == 255 ? AEGIS_CORE_STOP : AEGIS_CORE_TIMER});

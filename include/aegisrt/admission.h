@@ -174,6 +174,15 @@ aegis_status aegis_admission_test(aegis_analysis analysis,
                                   const aegis_allocator *allocator,
                                   aegis_admission_result *ret_result,
                                   aegis_error *err);
+/** The verdict of the same test alone: it stops at the first miss and computes no responses that
+ * the verdict does not need. Statuses as above. */
+aegis_status aegis_admission_decide(aegis_analysis analysis,
+                                    const aegis_task *tasks,
+                                    size_t count,
+                                    const aegis_admission_limits *limits,
+                                    const aegis_allocator *allocator,
+                                    aegis_admission_verdict *ret_verdict,
+                                    aegis_error *err);
 /** Frees what the result owns and clears it. A cleared or zeroed one is fine. */
 void aegis_admission_result_finish(aegis_admission_result *result,
                                    const aegis_allocator *allocator);
@@ -295,6 +304,26 @@ aegis_status aegis_admission_set_add(aegis_admission_set *set,
                                      aegis_error *err);
 /** Takes the task at place `at` out. @return OK; INVALID_ARGUMENT. */
 aegis_status aegis_admission_set_remove(aegis_admission_set *set, size_t at, aegis_error *err);
+/** A new set of exactly these tasks in this order. It begins with what `from` found out, when that
+ * is a set of the same analysis and holds nothing but some of these tasks in the same order; NULL
+ * or another set is no help and no harm. `from` stays as it is: to try tasks on a lane, derive a
+ * set from the lane's, test it, and keep one of the two.
+ * @return OK with a set that the caller destroys; INVALID_ARGUMENT naming task and field;
+ * NO_MEMORY.
+ */
+aegis_status aegis_admission_set_derive(aegis_analysis analysis,
+                                        const aegis_admission_set *from,
+                                        const aegis_task *tasks,
+                                        size_t count,
+                                        const aegis_allocator *allocator,
+                                        aegis_admission_set **ret_set,
+                                        aegis_error *err);
+/** How many of the tasks a set lacks, so that 0 means it is these; SIZE_MAX when a set derived from
+ * it for them would begin anew. */
+size_t aegis_admission_set_lacks(const aegis_admission_set *set,
+                                 aegis_analysis analysis,
+                                 const aegis_task *tasks,
+                                 size_t count);
 /** As aegis_admission_test over the tasks in their places; `ret_result` is finished with the set's
  * allocator and may outlive the set. */
 aegis_status aegis_admission_set_test(aegis_admission_set *set,

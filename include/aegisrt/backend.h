@@ -112,6 +112,15 @@ typedef struct aegis_source {
     const char *path;
 } aegis_source;
 
+/** Where the weights are between runs. */
+typedef enum aegis_residency {
+    AEGIS_RESIDENT = 0, /**< in memory as long as the model is open */
+    AEGIS_PAGED         /**< in a file of the cache; read in before a run that does not find them in
+                             the paged region of its lane, which all paged models of the lane share.
+                             Reading is part of the execution, and is measured and bounded with it
+                             as if it were always necessary */
+} aegis_residency;
+
 typedef struct aegis_model_config {
     const char *name;
     const char *path;
@@ -133,6 +142,9 @@ typedef struct aegis_model_config {
      * ascending; NULL: the model is one segment. Borrowed for the call. */
     const uint32_t *cuts;
     size_t cut_count;
+    aegis_residency residency; /**< PAGED: UNSUPPORTED where the backend cannot, and together with
+                                    cuts: another model could overwrite the weights between two
+                                    segments */
     uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
                                   what the model can. Other runtimes pass it over */
     aegis_stream *stream;    /**< that runs it: needed on a CUDA device, where models are bound to
@@ -140,8 +152,11 @@ typedef struct aegis_model_config {
     bool eager;              /**< on a CUDA device: launch operator by operator, capture nothing */
     bool allow_cpu_nodes;    /**< on a CUDA device: nodes without a kernel there may run on the CPU;
                                   else they are UNSUPPORTED, and the message names them */
-    bool stop_at_end;        /**< of a language model: behind the end of its text or context jobs do
-                                  nothing until reset; else the sequence begins anew */
+    /** Of a language model: weights beyond memory_limit_bytes come from its files for every job.
+     * Segments are then what the backend makes them, and `cuts` is refused. */
+    bool stream_weights;
+    bool stop_at_end; /**< of a language model: behind the end of its text or context jobs do
+                           nothing until reset; else the sequence begins anew */
 } aegis_model_config;
 
 /** A place between two operators of the compiled graph where a model can be cut. */
@@ -225,6 +240,10 @@ typedef struct aegis_model_placement {
         *binding;     /**< in the order of the model's lifetimes; borrowed until close */
     void *spill_base; /**< of the lane */
     uint64_t spill_bytes;
+    const void **paged_resident; /**< whose weights lie in the lane's paged region: one word for all
+                                      paged models of a lane, NULL at first. They alone write it, on
+                                      the lane or while it rests. NULL: weights are read before
+                                      every run. Borrowed until close */
 } aegis_model_placement;
 
 /** Moves the model into the arena: weights, pre-packed copies, state and inputs at planned
@@ -265,6 +284,26 @@ aegis_status aegis_model_output(aegis_model *model,
  */
 aegis_status aegis_model_execute(
     aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
+/** Called by a model whose bytes come from elsewhere; from a thread of its own, shortly, at any
+ * time. */
+typedef void (*aegis_model_wake)(void *self);
+/**
+ * Segments that can have to wait before they are executed, bit by bit: for weights that come from a
+ * disk. 0: none; such a model is ready at any time. Nothing bounds the wait, so it is no part of
+ * an execution: the one who executes asks aegis_model_is_ready before. Executing a segment that is
+ * not ready waits.
+ */
+uint64_t aegis_model_awaited_segments(const aegis_model *model);
+/** Whether `segment`, which is to be executed next, would not wait; sees to it that what it needs
+ * comes. Also true when it cannot come: executing the segment says why. Takes no lock and makes no
+ * system call but to wake a thread. Not while a segment of the model runs; the thread may change.
+ */
+bool aegis_model_is_ready(aegis_model *model, uint32_t segment);
+/** Comes back when aegis_model_is_ready holds: for measuring; the dispatch path does not wait. */
+void aegis_model_await(aegis_model *model, uint32_t segment);
+/** `wake` is called whenever an answer of aegis_model_is_ready may have changed; NULL: no more, and
+ * not any longer once this has returned. */
+void aegis_model_watch(aegis_model *model, aegis_model_wake wake, void *self);
 /** Makes the run that is going on end at the next point where it can. Any thread; no lock, no
  * allocation. Has no effect on a later run. */
 void aegis_model_terminate(aegis_model *model);
@@ -280,6 +319,10 @@ typedef struct aegis_model_spill {
     uint64_t expected_bytes, asked_bytes;
 } aegis_model_spill;
 void aegis_model_last_spill(const aegis_model *model, aegis_model_spill *ret_spill);
+
+/** Bytes of weights that were read in before the last run; 0: they were there, or the model is not
+ * paged. Of the stream's thread, or when idle. */
+uint64_t aegis_model_last_paged_bytes(const aegis_model *model);
 
 #ifdef __cplusplus
 }

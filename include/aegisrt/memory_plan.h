@@ -147,10 +147,10 @@ void aegis_plan_buffers_free(const aegis_allocator *allocator,
  * to the largest alignment asked for. Regions and the models' own blocks are rounded up to 64
  * bytes.
  *
- * Layout: [activation region of each lane][spill region of each lane][permanent block of each
- * model][weights that are told by content]. Before the seal everything is only counted; the seal
- * fixes the first two parts, and from then on models come and go among the rest, first fit, moving
- * nobody.
+ * Layout: [activation region of each lane][paged region of each lane][spill region of each
+ * lane][permanent block of each model][what is told by content]. Before the seal everything is only
+ * counted; the seal fixes the first two parts, and from then on models come and go among the rest,
+ * first fit, moving nobody.
  *
  * Weights with a content id are placed once, whichever models hold them and however often: they are
  * only read once a model is placed. They stay until the last model that holds them is released.
@@ -171,6 +171,9 @@ typedef enum aegis_memory_class {
                                    the model's own block; those of one model whose segments do not
                                    overlap share bytes */
     AEGIS_MEMORY_SPILL,       /**< the lane's spill region */
+    AEGIS_MEMORY_PAGED,       /**< weights of a paged model: read in from a file before a run that
+                                   does not find them there. Lies in the paged region of its lane,
+                                   which all paged models of the lane share, one at a time */
     AEGIS_MEMORY_CLASS_COUNT
 } aegis_memory_class;
 
@@ -219,8 +222,10 @@ typedef struct aegis_memory_binding {
     uint64_t activation_height; /**< what its activations need, planned alone */
     uint64_t activation_lower_bound;
     bool activation_optimal;
-    uint64_t total_bytes; /**< permanent + shared + activation height: what it would need alone,
-                               and what counts against its limit, whoever else reads the shared */
+    uint64_t paged_bytes; /**< of the lane's paged region, when it lies there */
+    uint64_t total_bytes; /**< permanent + shared + paged + activation height: what it would need
+                               alone, and what counts against its limit, whoever else reads the
+                               shared */
 } aegis_memory_binding;
 
 typedef struct aegis_sharing_opportunity {
@@ -233,14 +238,17 @@ typedef struct aegis_sharing_opportunity {
 typedef struct aegis_memory_totals {
     uint64_t capacity_bytes;
     uint64_t planned_bytes;                      /**< permanent + lane regions + spill */
-    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< placed; ACTIVATION: sum of lane regions;
-                                                      BOUNDARY: sum of the models' heights */
+    uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< placed; ACTIVATION, PAGED: sum of lane
+                                                      regions; BOUNDARY: sum of the models' heights
+                                                  */
     uint64_t padding_bytes;       /**< lost to alignment: planned less the sum of by_class */
     uint64_t activations_planned; /**< sum over lanes of the lane's region */
     uint64_t activations_sum;     /**< what the models' activations would need each alone */
     uint64_t sum_of_models;       /**< what the models would need each alone, all classes */
     uint64_t shared_bytes;        /**< of weights with content ids, each counted once */
     uint64_t shared_saved;        /**< what more these would take if each model had its own */
+    uint64_t paged_sum;           /**< what the paged models' weights would take if all were there;
+                                       by_class[PAGED] is what they have */
 } aegis_memory_totals;
 
 typedef struct aegis_memory_orchestrator aegis_memory_orchestrator;
@@ -279,7 +287,7 @@ aegis_status aegis_memory_orchestrator_plan(aegis_memory_orchestrator *orchestra
 typedef struct aegis_memory_refusal {
     aegis_status status; /**< BUDGET_EXCEEDED or NO_MEMORY */
     uint32_t model;      /**< the refused one */
-    bool lane_region;    /**< its lane's activation region is fixed and too small */
+    bool lane_region;    /**< its lane's activation or paged region is fixed and too small */
     uint64_t need_bytes; /**< what it would add: to its budget, the arena or the lane's region */
     uint64_t capacity_bytes; /**< its limit, the arena, or the lane's region */
     uint64_t free_bytes;     /**< of that capacity; after the seal the largest hole */

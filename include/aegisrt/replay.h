@@ -86,7 +86,7 @@ typedef struct aegis_replay_model {
  * that the driver took to see an end is not. A job that never ran in the recording takes the mean
  * of its model, or its bound when none ran. Continuous background models release by themselves, as
  * the driver does. Lanes stay as recorded. Models that joined late are there from the start,
- * removals and cleared faults are left out.
+ * removals, cleared faults and waits for bytes from a disk are left out.
  *
  * @return OK with an array of `ret_count` models in the order of their numbers, to be freed with
  * aegis_replay_models_free; PARSE as aegis_replay_verify; NO_MEMORY.

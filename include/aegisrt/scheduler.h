@@ -169,7 +169,8 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
 /** Starts the orchestration thread. All models must be placed. Periodic releases begin at
  * `start_ns` of the clock (0: 10 ms from now). */
 aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err);
-/** No more releases; waits for running segments; jobs that are left count as pending. */
+/** No more releases; waits for running segments; jobs that are left count as pending. A fatal
+ * failure of a lane while it ran (DEVICE_LOST) is returned here, after all has ended. */
 aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err);
 
 /** How a job ended. */
@@ -235,6 +236,8 @@ typedef struct aegis_model_metrics {
     aegis_distribution execution_ns; /**< of executions that ended by themselves */
     aegis_distribution start_ns;     /**< dispatch decision to start of execution */
     aegis_drift drift;               /**< whether executions keep to the profile */
+    uint64_t page_ins;               /**< executions that read weights in first */
+    uint64_t paged_in_bytes;         /**< read by them */
 } aegis_model_metrics;
 
 typedef struct aegis_scheduler_metrics {

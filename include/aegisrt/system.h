@@ -63,6 +63,7 @@ typedef struct aegis_system_model {
     uint64_t memory_bytes;         /**< planned, all classes, alone */
     uint64_t memory_missing_bytes; /**< on refusal for memory */
     uint64_t permanent_bytes, activation_bytes;
+    uint64_t paged_bytes;    /**< of memory_bytes: shared with the lane's other paged models */
     uint64_t overhead_bytes; /**< what the runtime took from malloc for it */
     uint32_t segments;
     aegis_system_cuts cuts;

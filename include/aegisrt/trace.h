@@ -47,12 +47,14 @@ typedef enum aegis_trace_kind {
     /** model; a compute budget, b priority, c queue depth, d overrun | early << 8 | background <<
      * 16 | weight << 32 */
     AEGIS_TRACE_EVENT_MODEL_LIMITS = 8,
-    /** model; a index, b bound, c enforceable bound */
+    /** model; a index, b bound, c enforceable bound, d 1: waits for SEGMENT_READY */
     AEGIS_TRACE_EVENT_MODEL_SEGMENT = 9,
     /** model */
     AEGIS_TRACE_EVENT_CLEAR_FAULT = 10,
     /** no more dispatches */
     AEGIS_TRACE_EVENT_STOP = 11,
+    /** model; a segment: what it waited for (bytes from a disk) is there */
+    AEGIS_TRACE_EVENT_SEGMENT_READY = 12,
     /* decisions: what came out of the core, in order */
     /** model, job, lane; a segment, b key of the chosen, c key of the runner-up, d its model or -1
      */
@@ -80,6 +82,9 @@ typedef enum aegis_trace_kind {
     /* execution, written by lanes */
     /** model, job, lane; a segment, b start, c end, d status */
     AEGIS_TRACE_EXECUTE = 32,
+    /** model, job, lane; weights of a paged model were read in, within the EXECUTE that ends now;
+     * a segment, b bytes */
+    AEGIS_TRACE_PAGE_IN = 33,
     /* admission and life cycle */
     /** model; a step 1..9, b status, c duration ns */
     AEGIS_TRACE_ADMISSION_STEP = 48,

@@ -18,7 +18,8 @@
  * before.
  *
  * Greedy output is the same, bit for bit, with every budget, strategy, number of threads and batch,
- * and with prompt lookup. One engine is used by one thread at a time.
+ * and with prompt lookup, as long as `products` is "own". One engine is used by one thread at a
+ * time.
  */
 
 #include <aegisrt/allocator.h>
@@ -54,12 +55,17 @@ typedef struct aegis_transformer_config {
     bool half_cache;       /**< keys and values as f16: half the bytes, other roundings */
     bool no_tokenizer;     /**< generate from tokens to tokens; tokenizer.json is not read */
     const char *instructions; /**< "avx512", "avx2", "neon" or "scalar"; NULL: the best */
-    const char *system_root;  /**< of proc and sys; NULL: "/" */
+    /** Who makes products of eight rows and more (prompts, batches): "own", the default, keeps the
+     * promise of equal bits above; "blas" is OpenBLAS for f32, f16 and bf16: near it, and its bits
+     * depend on the machine, on how many rows go together, and on budget and strategy. */
+    const char *products;
+    const char *system_root; /**< of proc and sys; NULL: "/" */
 } aegis_transformer_config;
 
 /**
  * Checks the configuration, reads nothing. INVALID_ARGUMENT (no model), CONFIG (a number out of
- * range, an unknown strategy), UNSUPPORTED (instructions that this machine has not), NO_MEMORY.
+ * range, an unknown strategy or way of products), UNSUPPORTED (instructions that this machine has
+ * not), RUNTIME_NOT_AVAILABLE (no BLAS in this build or on this machine), NO_MEMORY.
  */
 aegis_status aegis_transformer_create(const aegis_transformer_config *config,
                                       const aegis_allocator *allocator,
@@ -109,7 +115,7 @@ typedef struct aegis_transformer_memory {
 typedef struct aegis_transformer_info {
     const char *architecture; /**< "gpt2", "llama" */
     const char *strategy;     /**< of the plan; what `auto` chose */
-    const char *instructions;
+    const char *instructions, *products;
     uint32_t layers; /**< blocks */
     uint32_t width, heads, kv_heads, feed_forward, vocabulary, positions;
     uint32_t context_tokens, sequences, threads;
@@ -262,9 +268,10 @@ typedef struct aegis_transformer_preset {
 
 /**
  * Reads a TOML preset: tables [model] path; [memory] budget, kv_cache ("f32", "f16"), context,
- * batch; [plan] strategy; [compute] threads, instructions, prefill_rows; [generate] max_tokens,
- * temperature, top_k, top_p, seed, draft_tokens. Numbers are checked by aegis_transformer_create.
- * NOT_FOUND, IO, PERMISSION, PARSE, CONFIG (with file:line:column, key and cure), NO_MEMORY.
+ * batch; [plan] strategy; [compute] threads, instructions, products, prefill_rows; [generate]
+ * max_tokens, temperature, top_k, top_p, seed, draft_tokens. Numbers are checked by
+ * aegis_transformer_create. NOT_FOUND, IO, PERMISSION, PARSE, CONFIG (with file:line:column, key
+ * and cure), NO_MEMORY.
  */
 aegis_status aegis_transformer_preset_load(const char *path,
                                            const aegis_allocator *allocator,

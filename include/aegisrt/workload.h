@@ -67,6 +67,10 @@ typedef struct aegis_workload {
     const char *path;
     aegis_device_kind device_kind;
     uint64_t memory_bytes;
+    uint64_t pinned_bytes; /**< pinned host memory of the device; without the key 64 MiB on a GPU,
+                                which stages inputs and outputs there, and none on a host */
+    bool pinned_given;     /**< the key stands in the file */
+    aegis_completion completion; /**< how the lanes' threads wait */
     uint16_t lanes;
     uint64_t spill_bytes; /**< per lane; default 1 MiB */
     bool lock_memory;

@@ -6,8 +6,11 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #define COMPONENT "backend"
+/* Between two looks of one who measures. */
+#define AWAIT_STEP_NS 50000
 
 struct aegis_backend {
     const aegis_backend_ops *ops;
@@ -115,6 +118,8 @@ static const char *missing_op(const aegis_backend_ops *ops)
         {ops->execute != NULL, "execute"},
         {ops->commit != NULL, "commit"},
         {ops->last_spill != NULL, "last_spill"},
+        {ops->is_ready != NULL || ops->awaited_segments == NULL, "is_ready"},
+        {ops->watch != NULL || ops->awaited_segments == NULL, "watch"},
     };
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(required); i++) {
         if (!required[i].there) {
@@ -239,6 +244,28 @@ static aegis_status check_config(const aegis_model_config *config, aegis_error *
     return check_inputs(config, err);
 }
 
+static aegis_status
+check_residency(const aegis_backend *backend, const aegis_model_config *config, aegis_error *err)
+{
+    if (config->residency == AEGIS_RESIDENT) {
+        return AEGIS_OK;
+    }
+    if (backend->ops->last_paged_bytes == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "model '%s': models of backend '%s' cannot be paged; make it "
+                               "resident",
+                               config->name, backend->ops->name);
+    }
+    if (config->cuts != NULL && config->cut_count > 0) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "model '%s' is paged and cannot be cut: between two of its segments "
+                               "another paged model could overwrite its weights; make it resident, "
+                               "or leave it whole",
+                               config->name);
+    }
+    return AEGIS_OK;
+}
+
 aegis_status aegis_model_open(aegis_backend *backend,
                               const aegis_model_config *config,
                               aegis_model **ret_model,
@@ -248,6 +275,9 @@ aegis_status aegis_model_open(aegis_backend *backend,
         return invalid(err, AEGIS_HERE(COMPONENT), "opening a model needs a backend and a result");
     }
     aegis_status status = check_config(config, err);
+    if (status == AEGIS_OK) {
+        status = check_residency(backend, config, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }
@@ -534,6 +564,30 @@ aegis_status aegis_model_execute(
     return model->ops->execute(model->self, segment, slot, stream, err);
 }
 
+uint64_t aegis_model_awaited_segments(const aegis_model *model)
+{
+    return model->ops->awaited_segments != NULL ? model->ops->awaited_segments(model->self) : 0;
+}
+
+bool aegis_model_is_ready(aegis_model *model, uint32_t segment)
+{
+    return model->ops->is_ready == NULL || model->ops->is_ready(model->self, segment);
+}
+
+void aegis_model_await(aegis_model *model, uint32_t segment)
+{
+    while (!aegis_model_is_ready(model, segment)) {
+        nanosleep(&(struct timespec){.tv_nsec = AWAIT_STEP_NS}, NULL);
+    }
+}
+
+void aegis_model_watch(aegis_model *model, aegis_model_wake wake, void *self)
+{
+    if (model->ops->watch != NULL) {
+        model->ops->watch(model->self, wake, self);
+    }
+}
+
 void aegis_model_terminate(aegis_model *model)
 {
     if (model->ops->terminate != NULL) {
@@ -554,4 +608,9 @@ void aegis_model_commit(aegis_model *model)
 void aegis_model_last_spill(const aegis_model *model, aegis_model_spill *ret_spill)
 {
     model->ops->last_spill(model->self, ret_spill);
+}
+
+uint64_t aegis_model_last_paged_bytes(const aegis_model *model)
+{
+    return model->ops->last_paged_bytes != NULL ? model->ops->last_paged_bytes(model->self) : 0;
 }

@@ -66,6 +66,13 @@ void aegis_file_free(const aegis_allocator *allocator, char *bytes, size_t size)
 /* Temp file, fsync, rename, fsync of the folder. */
 aegis_status
 aegis_file_write_atomic(const char *path, const void *bytes, size_t size, aegis_error *err);
+/* The same of several ranges, one behind the other. */
+typedef struct aegis_bytes {
+    const void *bytes;
+    size_t size;
+} aegis_bytes;
+aegis_status
+aegis_file_write_parts(const char *path, const aegis_bytes *parts, size_t count, aegis_error *err);
 /* allocator.c: gives what malloc keeps of freed memory back to the system, where the C library can.
  * Holds malloc's locks meanwhile: for the time before a start. */
 void aegis_heap_trim(void);

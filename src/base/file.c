@@ -145,6 +145,13 @@ static int write_fully(int fd, const char *bytes, size_t size)
 aegis_status
 aegis_file_write_atomic(const char *path, const void *bytes, size_t size, aegis_error *err)
 {
+    const aegis_bytes whole = {bytes, size};
+    return aegis_file_write_parts(path, &whole, 1, err);
+}
+
+aegis_status
+aegis_file_write_parts(const char *path, const aegis_bytes *parts, size_t count, aegis_error *err)
+{
     char temporary[PATH_MAX];
     if ((size_t)snprintf(temporary, sizeof temporary, "%s.tmp.XXXXXX", path) >= sizeof temporary) {
         return system_error(err, AEGIS_HERE(COMPONENT), "create", path, ENAMETOOLONG);
@@ -153,7 +160,10 @@ aegis_file_write_atomic(const char *path, const void *bytes, size_t size, aegis_
     if (fd < 0) {
         return system_error(err, AEGIS_HERE(COMPONENT), "create a file beside", path, errno);
     }
-    int code = write_fully(fd, bytes, size);
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < count; i++) {
+        code = write_fully(fd, parts[i].bytes, parts[i].size);
+    }
     if (code == 0 && fchmod(fd, 0644) != 0) {
         code = errno;
     }

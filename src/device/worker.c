@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* About two microseconds: enough to catch a back-to-back producer, too little to count as load. */
-#define SPIN_ROUNDS 64
+#define SPIN_ROUNDS 64u
 #define CACHE_LINE 64
 #define THREAD_NAME_BYTES 16
 
@@ -122,8 +122,8 @@ static bool has_command(aegis_worker *worker, uint32_t head)
 static bool spin_for_command(aegis_worker *worker, uint32_t head)
 {
     bool polls = worker->completion == AEGIS_COMPLETION_POLL;
-    int rounds = worker->completion == AEGIS_COMPLETION_BLOCK ? 0 : SPIN_ROUNDS;
-    for (int i = 0; i < rounds || (polls && !atomic_load(&worker->stopping)); i += !polls) {
+    uint32_t rounds = worker->completion == AEGIS_COMPLETION_ADAPTIVE ? SPIN_ROUNDS : 0;
+    for (; polls ? !atomic_load(&worker->stopping) : rounds > 0; rounds--) {
         if (has_command(worker, head)) {
             return true;
         }

@@ -114,11 +114,15 @@ admit_sealed(aegis_memory_orchestrator *o, aegis_model_plan *m, aegis_error *err
         (m->binding.activation_height > 0 && lane->offset % m->activation_alignment != 0)) {
         return aegis_refuse_region(o, m, err);
     }
+    if (m->binding.paged_bytes > lane->paged_size ||
+        (m->binding.paged_bytes > 0 && lane->paged_offset % m->paged_alignment != 0)) {
+        return aegis_refuse_paged(o, m, err);
+    }
     uint64_t largest = 0;
     if (!aegis_layout_find_holes(o, NULL, m, &largest)) {
         return aegis_refuse_hole(o, m, largest, err);
     }
-    aegis_model_plan_locate(m, lane->offset, m->block_offset);
+    aegis_model_plan_locate(m, lane, m->block_offset);
     return aegis_layout_verify(o, m, err);
 }
 
@@ -186,6 +190,12 @@ static uint64_t place_lanes(aegis_memory_orchestrator *o)
         end = l->offset + l->size;
     }
     for (uint16_t lane = 0; lane < o->config.lanes; lane++) {
+        aegis_lane_region *l = &o->lanes[lane];
+        l->paged_size = aegis_layout_paged(o, lane, NULL, NULL, &l->paged_alignment);
+        l->paged_offset = l->paged_size == 0 ? end : aegis_align_up(end, l->paged_alignment);
+        end = l->paged_offset + l->paged_size;
+    }
+    for (uint16_t lane = 0; lane < o->config.lanes; lane++) {
         o->lanes[lane].spill_offset = end;
         end += o->config.spill_bytes_per_lane;
     }
@@ -225,7 +235,7 @@ aegis_status aegis_memory_orchestrator_seal(aegis_memory_orchestrator *o, aegis_
     }
     for (size_t i = 0; i < o->count; i++) {
         aegis_model_plan *m = o->models[i];
-        aegis_model_plan_locate(m, o->lanes[m->binding.lane].offset, m->block_offset);
+        aegis_model_plan_locate(m, &o->lanes[m->binding.lane], m->block_offset);
     }
     o->sealed = true;
     return AEGIS_OK;
@@ -240,7 +250,7 @@ aegis_status aegis_memory_orchestrator_unseal(aegis_memory_orchestrator *o, aegi
     }
     for (size_t i = 0; i < o->count; i++) {
         aegis_model_plan *m = o->models[i];
-        aegis_model_plan_unlocate(m, o->lanes[m->binding.lane].offset);
+        aegis_model_plan_unlocate(m, &o->lanes[m->binding.lane]);
     }
     o->sealed = false;
     return AEGIS_OK;

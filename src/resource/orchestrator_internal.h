@@ -38,7 +38,7 @@ typedef struct aegis_model_plan {
     char *name;
     uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /* ACTIVATION, BOUNDARY: the height */
     uint64_t activation_sizes;                   /* sum */
-    uint64_t activation_alignment, block_alignment;
+    uint64_t activation_alignment, block_alignment, paged_alignment;
     uint64_t block_offset;         /* after the seal */
     aegis_memory_share **share_of; /* by placement; NULL: in the block, or an activation */
     aegis_memory_share **shares;   /* the different ones; as long as share_of */
@@ -55,6 +55,7 @@ typedef struct aegis_model_plan {
 
 typedef struct aegis_lane_region {
     uint64_t offset, size, alignment; /* of activations; valid after the seal */
+    uint64_t paged_offset, paged_size, paged_alignment;
     uint64_t spill_offset;
 } aegis_lane_region;
 
@@ -87,10 +88,12 @@ aegis_status aegis_model_plan_create(aegis_memory_orchestrator *o,
                                      aegis_error *err);
 /* Also gives up what it holds of the shares. */
 void aegis_model_plan_destroy(aegis_memory_orchestrator *o, aegis_model_plan *model);
-/* Adds the bases of the lane's region and of the block to every placement; shares are where they
+/* Adds the bases of the lane's regions and of the block to every placement; shares are where they
  * are. Once, or again after unlocate. */
-void aegis_model_plan_locate(aegis_model_plan *model, uint64_t lane_offset, uint64_t block_offset);
-void aegis_model_plan_unlocate(aegis_model_plan *model, uint64_t lane_offset);
+void aegis_model_plan_locate(aegis_model_plan *model,
+                             const aegis_lane_region *lane,
+                             uint64_t block_offset);
+void aegis_model_plan_unlocate(aegis_model_plan *model, const aegis_lane_region *lane);
 
 /* ---- orchestrator_share.c ---- */
 
@@ -126,6 +129,12 @@ uint64_t aegis_layout_lane(const aegis_memory_orchestrator *o,
                            const aegis_model_plan *without,
                            const aegis_model_plan *with,
                            uint64_t *ret_alignment);
+/* The same for its paged region: the largest of the models, as one at a time lies there. */
+uint64_t aegis_layout_paged(const aegis_memory_orchestrator *o,
+                            uint16_t lane,
+                            const aegis_model_plan *without,
+                            const aegis_model_plan *with,
+                            uint64_t *ret_alignment);
 /* Before the seal: where the layout of these models would end. */
 uint64_t aegis_layout_end(const aegis_memory_orchestrator *o,
                           const aegis_model_plan *without,
@@ -159,5 +168,7 @@ aegis_status aegis_refuse_hole(aegis_memory_orchestrator *o,
                                aegis_error *err);
 aegis_status
 aegis_refuse_region(aegis_memory_orchestrator *o, const aegis_model_plan *model, aegis_error *err);
+aegis_status
+aegis_refuse_paged(aegis_memory_orchestrator *o, const aegis_model_plan *model, aegis_error *err);
 
 #endif

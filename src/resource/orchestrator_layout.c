@@ -27,6 +27,25 @@ uint64_t aegis_layout_lane(const aegis_memory_orchestrator *o,
     return aegis_align_up(height, AEGIS_MEMORY_GRAIN);
 }
 
+uint64_t aegis_layout_paged(const aegis_memory_orchestrator *o,
+                            uint16_t lane,
+                            const aegis_model_plan *without,
+                            const aegis_model_plan *with,
+                            uint64_t *ret_alignment)
+{
+    uint64_t most = 0, alignment = AEGIS_MEMORY_GRAIN;
+    for (size_t i = 0; i <= o->count; i++) {
+        const aegis_model_plan *m = i < o->count ? o->models[i] : with;
+        if (m == NULL || m == without || m->binding.lane != lane) {
+            continue;
+        }
+        most = m->binding.paged_bytes > most ? m->binding.paged_bytes : most;
+        alignment = m->paged_alignment > alignment ? m->paged_alignment : alignment;
+    }
+    *ret_alignment = alignment;
+    return most;
+}
+
 /* Where the part that the seal fixes would end. */
 static uint64_t fixed_end(const aegis_memory_orchestrator *o,
                           const aegis_model_plan *without,
@@ -35,6 +54,10 @@ static uint64_t fixed_end(const aegis_memory_orchestrator *o,
     uint64_t end = 0, alignment;
     for (uint16_t lane = 0; lane < o->config.lanes; lane++) {
         uint64_t size = aegis_layout_lane(o, lane, without, with, &alignment);
+        end = size == 0 ? end : aegis_align_up(end, alignment) + size;
+    }
+    for (uint16_t lane = 0; lane < o->config.lanes; lane++) {
+        uint64_t size = aegis_layout_paged(o, lane, without, with, &alignment);
         end = size == 0 ? end : aegis_align_up(end, alignment) + size;
     }
     return end + o->config.lanes * o->config.spill_bytes_per_lane;
@@ -162,8 +185,9 @@ uint64_t aegis_layout_planned(const aegis_memory_orchestrator *o, const aegis_mo
 {
     uint64_t planned = o->config.lanes * o->config.spill_bytes_per_lane, alignment;
     for (uint16_t lane = 0; lane < o->config.lanes; lane++) {
-        planned +=
-            o->sealed ? o->lanes[lane].size : aegis_layout_lane(o, lane, without, NULL, &alignment);
+        planned += o->sealed ? o->lanes[lane].size + o->lanes[lane].paged_size
+                             : aegis_layout_lane(o, lane, without, NULL, &alignment) +
+                                   aegis_layout_paged(o, lane, without, NULL, &alignment);
     }
     for (size_t i = 0; i < o->count; i++) {
         planned += o->models[i] == without ? 0 : o->models[i]->binding.permanent_bytes;
@@ -190,7 +214,7 @@ aegis_status aegis_layout_verify(const aegis_memory_orchestrator *o,
                                  const aegis_model_plan *with,
                                  aegis_error *err)
 {
-    size_t room = 2u * o->config.lanes + o->count + 1 + o->share_count, count = 0;
+    size_t room = 3u * o->config.lanes + o->count + 1 + o->share_count, count = 0;
     room += with != NULL ? with->share_count : 0;
     aegis_plan_buffer *buffers = aegis_allocate_zeroed(&o->allocator, room, sizeof *buffers);
     uint64_t *offsets = aegis_allocate_zeroed(&o->allocator, room, sizeof *offsets);
@@ -203,6 +227,7 @@ aegis_status aegis_layout_verify(const aegis_memory_orchestrator *o,
     for (uint16_t lane = 0; lane < o->config.lanes; lane++) {
         const aegis_lane_region *l = &o->lanes[lane];
         add_range(buffers, offsets, &count, l->offset, l->size, l->alignment);
+        add_range(buffers, offsets, &count, l->paged_offset, l->paged_size, l->paged_alignment);
         add_range(buffers, offsets, &count, l->spill_offset, o->config.spill_bytes_per_lane,
                   AEGIS_MEMORY_GRAIN);
     }

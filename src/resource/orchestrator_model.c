@@ -38,7 +38,7 @@ static aegis_status check_lifetime(const aegis_memory_demand *d, size_t index, a
 {
     const aegis_tensor_lifetime *l = &d->lifetimes[index];
     const char *what = NULL;
-    if ((unsigned)l->memory_class >= AEGIS_MEMORY_SPILL) {
+    if ((unsigned)l->memory_class >= AEGIS_MEMORY_SPILL && l->memory_class != AEGIS_MEMORY_PAGED) {
         what = "its class is none that a model can ask for";
     } else if ((l->memory_class == AEGIS_MEMORY_ACTIVATION ||
                 l->memory_class == AEGIS_MEMORY_BOUNDARY) &&
@@ -124,6 +124,25 @@ static aegis_status lay_out_block(builder *b, aegis_error *err)
     }
     m->binding.permanent_bytes = aegis_align_up(end, AEGIS_MEMORY_GRAIN);
     return AEGIS_OK;
+}
+
+/* What is paged lies one behind the other from the base of the lane's paged region. */
+static void lay_out_paged(builder *b)
+{
+    aegis_model_plan *m = b->model;
+    uint64_t end = 0;
+    m->paged_alignment = AEGIS_MEMORY_GRAIN;
+    for (size_t i = 0; i < b->demand->lifetime_count; i++) {
+        const aegis_tensor_lifetime *l = &b->demand->lifetimes[i];
+        if (l->memory_class == AEGIS_MEMORY_PAGED && l->size_bytes > 0) {
+            uint64_t alignment = alignment_of(l);
+            m->paged_alignment = alignment > m->paged_alignment ? alignment : m->paged_alignment;
+            m->placements[i].offset_bytes = aegis_align_up(end, alignment);
+            end = m->placements[i].offset_bytes + l->size_bytes;
+        }
+    }
+    m->binding.paged_bytes = aegis_align_up(end, AEGIS_MEMORY_GRAIN);
+    m->by_class[AEGIS_MEMORY_PAGED] = m->binding.paged_bytes;
 }
 
 /* ---- boundary tensors ---- */
@@ -322,6 +341,7 @@ static aegis_status build(builder *b, aegis_error *err)
                                                     .size_bytes = l->size_bytes};
     }
     aegis_status status = lay_out_block(b, err);
+    lay_out_paged(b);
     if (status == AEGIS_OK) {
         status = plan_boundaries(b, err);
     }
@@ -338,8 +358,8 @@ static aegis_status build(builder *b, aegis_error *err)
     binding->placement_count = d->lifetime_count;
     binding->activation_lower_bound = b->lower_bound;
     binding->activation_optimal = binding->activation_height == b->lower_bound;
-    binding->total_bytes =
-        binding->permanent_bytes + binding->shared_bytes + binding->activation_height;
+    binding->total_bytes = binding->permanent_bytes + binding->shared_bytes + binding->paged_bytes +
+                           binding->activation_height;
     m->by_class[AEGIS_MEMORY_ACTIVATION] = binding->activation_height;
     return AEGIS_OK;
 }
@@ -402,7 +422,31 @@ void aegis_model_plan_destroy(aegis_memory_orchestrator *o, aegis_model_plan *mo
     }
 }
 
-void aegis_model_plan_locate(aegis_model_plan *model, uint64_t lane_offset, uint64_t block_offset)
+/* Where the placements of a class count from. */
+static uint64_t
+base_of(aegis_memory_class memory_class, const aegis_lane_region *lane, uint64_t block_offset)
+{
+    switch (memory_class) {
+    case AEGIS_MEMORY_ACTIVATION:
+        return lane->offset;
+    case AEGIS_MEMORY_PAGED:
+        return lane->paged_offset;
+    case AEGIS_MEMORY_WEIGHTS:
+    case AEGIS_MEMORY_PREPACKED:
+    case AEGIS_MEMORY_STATE:
+    case AEGIS_MEMORY_INPUT:
+    case AEGIS_MEMORY_OUTPUT:
+    case AEGIS_MEMORY_BOUNDARY:
+    case AEGIS_MEMORY_SPILL:
+    case AEGIS_MEMORY_CLASS_COUNT:
+        break;
+    }
+    return block_offset;
+}
+
+void aegis_model_plan_locate(aegis_model_plan *model,
+                             const aegis_lane_region *lane,
+                             uint64_t block_offset)
 {
     model->block_offset = block_offset;
     for (size_t i = 0; i < model->binding.placement_count; i++) {
@@ -410,19 +454,17 @@ void aegis_model_plan_locate(aegis_model_plan *model, uint64_t lane_offset, uint
         if (model->share_of[i] != NULL) {
             p->offset_bytes = model->share_of[i]->offset;
         } else {
-            p->offset_bytes +=
-                p->memory_class == AEGIS_MEMORY_ACTIVATION ? lane_offset : block_offset;
+            p->offset_bytes += base_of(p->memory_class, lane, block_offset);
         }
     }
 }
 
-void aegis_model_plan_unlocate(aegis_model_plan *model, uint64_t lane_offset)
+void aegis_model_plan_unlocate(aegis_model_plan *model, const aegis_lane_region *lane)
 {
     for (size_t i = 0; i < model->binding.placement_count; i++) {
         aegis_memory_placement *p = &model->placements[i];
         if (model->share_of[i] == NULL) {
-            p->offset_bytes -=
-                p->memory_class == AEGIS_MEMORY_ACTIVATION ? lane_offset : model->block_offset;
+            p->offset_bytes -= base_of(p->memory_class, lane, model->block_offset);
         }
     }
 }

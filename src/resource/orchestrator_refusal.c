@@ -146,6 +146,9 @@ static aegis_status refuse_need(aegis_memory_orchestrator *o,
         " of its own, activations of height %" PRIu64 " on lane %u), %s %" PRIu64 " of %" PRIu64,
         m->name, r->missing_bytes, r->need_bytes, added, m->binding.activation_height,
         m->binding.lane, free_name, r->free_bytes, r->capacity_bytes);
+    if (m->binding.paged_bytes > 0) {
+        say(&s, "; it pages %" PRIu64 " bytes", m->binding.paged_bytes);
+    }
     if (own + m->binding.shared_bytes > added) {
         say(&s, "; %" PRIu64 " more of its weights are there already",
             own + m->binding.shared_bytes - added);
@@ -205,5 +208,24 @@ aegis_refuse_region(aegis_memory_orchestrator *o, const aegis_model_plan *m, aeg
             m->name, m->activation_alignment, m->binding.lane, lane->offset);
     }
     say_peak(&s, &r);
+    return finish(o, &r, &s, err);
+}
+
+aegis_status
+aegis_refuse_paged(aegis_memory_orchestrator *o, const aegis_model_plan *m, aegis_error *err)
+{
+    const aegis_lane_region *lane = &o->lanes[m->binding.lane];
+    aegis_memory_refusal r = start_record(m, AEGIS_ERROR_NO_MEMORY);
+    r.lane_region = true;
+    r.need_bytes = m->binding.paged_bytes;
+    r.capacity_bytes = r.free_bytes = lane->paged_size;
+    r.missing_bytes = r.need_bytes > lane->paged_size ? r.need_bytes - lane->paged_size : 0;
+    sentence s = {.length = 0};
+    say(&s,
+        "model '%s' pages %" PRIu64 " bytes, aligned to %" PRIu64
+        ", the paged region of lane %u has %" PRIu64 " at %" PRIu64
+        " and is fixed since the seal: plan it before, or make it resident",
+        m->name, r.need_bytes, m->paged_alignment, m->binding.lane, lane->paged_size,
+        lane->paged_offset);
     return finish(o, &r, &s, err);
 }

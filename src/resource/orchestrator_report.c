@@ -26,6 +26,8 @@ const char *aegis_memory_class_name(aegis_memory_class memory_class)
         return "boundary";
     case AEGIS_MEMORY_SPILL:
         return "spill";
+    case AEGIS_MEMORY_PAGED:
+        return "paged";
     case AEGIS_MEMORY_CLASS_COUNT:
         break;
     }
@@ -52,6 +54,16 @@ static uint64_t lane_bytes(const aegis_memory_orchestrator *o)
     return bytes;
 }
 
+static uint64_t paged_bytes(const aegis_memory_orchestrator *o)
+{
+    uint64_t bytes = 0, alignment;
+    for (uint16_t lane = 0; lane < o->config.lanes; lane++) {
+        bytes += o->sealed ? o->lanes[lane].paged_size
+                           : aegis_layout_paged(o, lane, NULL, NULL, &alignment);
+    }
+    return bytes;
+}
+
 void aegis_memory_orchestrator_totals(const aegis_memory_orchestrator *o,
                                       aegis_memory_totals *ret_totals)
 {
@@ -66,6 +78,7 @@ void aegis_memory_orchestrator_totals(const aegis_memory_orchestrator *o,
         t.activations_sum += m->binding.activation_height;
         t.sum_of_models += m->binding.total_bytes;
         t.shared_saved += m->binding.shared_bytes;
+        t.paged_sum += m->binding.paged_bytes;
         for (size_t k = 0; k < m->share_count; k++) { /* each once, below */
             t.by_class[AEGIS_MEMORY_WEIGHTS] -= m->shares[k]->size;
         }
@@ -77,6 +90,7 @@ void aegis_memory_orchestrator_totals(const aegis_memory_orchestrator *o,
     t.shared_saved -= t.shared_bytes;
     t.activations_planned = lane_bytes(o);
     t.by_class[AEGIS_MEMORY_ACTIVATION] = t.activations_planned;
+    t.by_class[AEGIS_MEMORY_PAGED] = paged_bytes(o);
     t.by_class[AEGIS_MEMORY_SPILL] = o->config.lanes * o->config.spill_bytes_per_lane;
     t.padding_bytes = t.planned_bytes;
     for (int c = 0; c < AEGIS_MEMORY_CLASS_COUNT; c++) {
@@ -123,7 +137,8 @@ aegis_status aegis_memory_orchestrator_freeable(const aegis_memory_orchestrator 
 
 static uint64_t freeable_by_all(const aegis_memory_orchestrator *o)
 {
-    uint64_t bytes = (o->sealed ? 0 : lane_bytes(o)) + aegis_share_bytes(o, NULL, NULL);
+    uint64_t bytes =
+        (o->sealed ? 0 : lane_bytes(o) + paged_bytes(o)) + aegis_share_bytes(o, NULL, NULL);
     for (size_t i = 0; i < o->count; i++) {
         bytes += o->models[i]->binding.permanent_bytes;
     }

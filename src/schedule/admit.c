@@ -185,6 +185,16 @@ static aegis_admission_request changed_request(const aegis_entry *entry,
     return changed;
 }
 
+/* Where it stands, and what was proved of it. */
+static void keep_answer(const aegis_entry *entry, bool fixed, aegis_candidate *candidate)
+{
+    candidate->policy.lane = entry->core.lane;
+    candidate->fixed = fixed;
+    candidate->response_ns = entry->answer.response_ns;
+    candidate->blocking_ns = entry->answer.blocking_ns;
+    candidate->lane_utilisation = entry->answer.utilisation;
+}
+
 aegis_status aegis_admit_collect(const aegis_scheduler *scheduler,
                                  const char *name,
                                  uint32_t id,
@@ -208,8 +218,7 @@ aegis_status aegis_admit_collect(const aegis_scheduler *scheduler,
         if (entry != NULL) {
             aegis_admission_request changed = changed_request(entry, request);
             add_candidate(scheduler, i, aegis_context_name(entry->context), &changed, &set);
-            set.candidates[set.count - 1].policy.lane = entry->core.lane;
-            set.candidates[set.count - 1].fixed = scheduler->started;
+            keep_answer(entry, scheduler->started, &set.candidates[set.count - 1]);
         }
     }
     add_candidate(scheduler, id, name, request, &set);
@@ -509,9 +518,12 @@ static aegis_status decide(aegis_scheduler *scheduler,
     }
     aegis_candidate *candidates = set.candidates;
     const size_t count = set.count;
+    if (request->change_count > 0) { /* with other segments first fit may come out otherwise */
+        scheduler->lane_memory.first_fit = false;
+    }
     status = aegis_assignment_find(&scheduler->config.policy, candidates, count,
-                                   scheduler->config.lane_count, &scheduler->allocator, &fits,
-                                   &refusal, err);
+                                   scheduler->config.lane_count, &scheduler->lane_memory,
+                                   &scheduler->allocator, &fits, &refusal, err);
     if (status != AEGIS_OK) {
         goto done;
     }
@@ -532,9 +544,14 @@ static aegis_status decide(aegis_scheduler *scheduler,
     }
     scheduler->entries[id] = entry;
     take_over(scheduler, request, candidates, count);
+    aegis_lane_memory_take_over(&scheduler->lane_memory);
     if (scheduler->started) {
-        status = aegis_driver_add(scheduler, entry, err);
+        status = aegis_streaming_watch(scheduler, entry, err);
+        if (status == AEGIS_OK) {
+            status = aegis_driver_add(scheduler, entry, err);
+        }
         if (status != AEGIS_OK) {
+            aegis_streaming_unwatch(entry);
             scheduler->entries[id] = NULL;
             aegis_entry_destroy(entry);
         }

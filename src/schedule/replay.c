@@ -25,7 +25,8 @@ typedef struct replay_state {
 
 static bool is_event(const aegis_trace_record *record)
 {
-    return record->kind >= AEGIS_TRACE_EVENT_MODEL_ADD && record->kind <= AEGIS_TRACE_EVENT_STOP &&
+    return record->kind >= AEGIS_TRACE_EVENT_MODEL_ADD &&
+           record->kind <= AEGIS_TRACE_EVENT_SEGMENT_READY &&
            record->kind != AEGIS_TRACE_EVENT_MODE;
 }
 

@@ -68,10 +68,11 @@ static aegis_status create_tables(aegis_scheduler *scheduler, aegis_error *err)
         aegis_allocate_zeroed(allocator, scheduler->max_actions, sizeof *scheduler->actions);
     scheduler->entries = aegis_allocate_zeroed(allocator, models, sizeof *scheduler->entries);
     scheduler->heap = aegis_allocate_zeroed(allocator, models, sizeof *scheduler->heap);
+    scheduler->streaming = aegis_allocate_zeroed(allocator, models, sizeof *scheduler->streaming);
     scheduler->submitted =
         aegis_allocate_zeroed(allocator, words(models), sizeof *scheduler->submitted);
     if (scheduler->actions == NULL || scheduler->entries == NULL || scheduler->heap == NULL ||
-        scheduler->submitted == NULL) {
+        scheduler->streaming == NULL || scheduler->submitted == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no host memory for %u models", models);
     }
@@ -198,12 +199,14 @@ void aegis_scheduler_destroy(aegis_scheduler *scheduler)
     for (uint32_t i = 0; scheduler->entries != NULL && i < models; i++) {
         aegis_entry_destroy(scheduler->entries[i]);
     }
+    aegis_lane_memory_finish(&scheduler->lane_memory);
     aegis_core_destroy(scheduler->core);
     aegis_job_table_finish(&scheduler->jobs, &allocator);
     aegis_deallocate(&allocator, scheduler->actions, scheduler->max_actions,
                      sizeof *scheduler->actions);
     aegis_deallocate(&allocator, scheduler->entries, models, sizeof *scheduler->entries);
     aegis_deallocate(&allocator, scheduler->heap, models, sizeof *scheduler->heap);
+    aegis_deallocate(&allocator, scheduler->streaming, models, sizeof *scheduler->streaming);
     aegis_deallocate(&allocator, scheduler->submitted, words(models), sizeof *scheduler->submitted);
     pthread_mutex_destroy(&scheduler->admin);
     aegis_deallocate(&allocator, scheduler, 1, sizeof *scheduler);
@@ -241,6 +244,10 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
                                      aegis_context_name(entry->context));
             goto done;
         }
+        status = entry != NULL ? aegis_streaming_watch(scheduler, entry, err) : AEGIS_OK;
+        if (status != AEGIS_OK) {
+            goto done;
+        }
     }
     uint64_t now = aegis_clock_now_ns(&scheduler->config.clock);
     scheduler->start_ns = start_ns > now ? start_ns : now + START_DELAY_NS;
@@ -258,6 +265,9 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
         atomic_store(&scheduler->accepting, true);
     }
 done:
+    if (status != AEGIS_OK && !scheduler->started) {
+        aegis_streaming_unwatch_all(scheduler);
+    }
     pthread_mutex_unlock(&scheduler->admin);
     return status;
 }
@@ -313,6 +323,7 @@ aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err)
     tell(scheduler, AEGIS_DRIVER_STOP, NULL, NULL);
     aegis_worker_synchronize(scheduler->orchestrator, NULL);
     aegis_worker_synchronize(scheduler->callbacks, NULL);
+    aegis_streaming_unwatch_all(scheduler);
     reject_remaining(scheduler);
     scheduler->started = false;
     if (scheduler->loop_status != AEGIS_OK) {
@@ -346,6 +357,7 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
         status = tell(scheduler, AEGIS_DRIVER_REMOVE, entry, err);
         /* Callbacks of its jobs may still run: they use its records. */
         aegis_worker_synchronize(scheduler->callbacks, NULL);
+        aegis_streaming_unwatch(entry);
     }
     if (entry != NULL && status == AEGIS_OK) {
         aegis_trace_record record = {
@@ -542,6 +554,8 @@ aegis_status aegis_scheduler_model_metrics(const aegis_scheduler *scheduler,
     aegis_histogram_summarise(&entry->start, &metrics.start_ns);
     metrics.drift = aegis_profile_drift(&entry->profile, metrics.execution_ns.count,
                                         atomic_load(&entry->past_claim));
+    metrics.page_ins = atomic_load(&entry->page_ins);
+    metrics.paged_in_bytes = atomic_load(&entry->paged_in_bytes);
     *ret_metrics = metrics;
     return AEGIS_OK;
 }

@@ -21,8 +21,10 @@
 
 const aegis_workload_cuts *aegis_system_wanted_cuts(const aegis_system *system, size_t index)
 {
-    return system->options.cuts != NULL ? system->options.cuts
-                                        : &system->workload->models[index].cuts;
+    /* A paged model has CUTS_NONE of its own, whatever is asked of all. */
+    bool own = system->workload->models[index].config.residency == AEGIS_PAGED;
+    return system->options.cuts != NULL && !own ? system->options.cuts
+                                                : &system->workload->models[index].cuts;
 }
 
 static bool is_auto(const aegis_system *system, size_t index)

@@ -70,7 +70,8 @@ struct aegis_system {
     aegis_profiler *profiler;
     aegis_memory_orchestrator *memory;
     aegis_buffer arena;
-    aegis_system_model *models; /* as reported */
+    const void *paged_resident[AEGIS_SYSTEM_LANES]; /* whose weights lie in the paged region */
+    aegis_system_model *models;                     /* as reported */
     aegis_system_entry *entries;
     const char *progress_model;
     bool started, stopped;

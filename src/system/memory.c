@@ -101,7 +101,8 @@ static aegis_status place_model(aegis_system *system, size_t index, aegis_error 
                                        .size_bytes = system->arena.size_bytes,
                                        .binding = binding,
                                        .spill_base = base + spill_offset,
-                                       .spill_bytes = spill_size};
+                                       .spill_bytes = spill_size,
+                                       .paged_resident = &system->paged_resident[binding->lane]};
     status = aegis_model_place(entry->model, &placement, err);
     if (status == AEGIS_OK) {
         status = aegis_context_charge_memory(entry->context, binding->total_bytes, err);
@@ -113,6 +114,7 @@ static aegis_status place_model(aegis_system *system, size_t index, aegis_error 
     model->memory_bytes = binding->total_bytes;
     model->permanent_bytes = binding->permanent_bytes;
     model->activation_bytes = binding->activation_height;
+    model->paged_bytes = binding->paged_bytes;
     model->overhead_bytes = aegis_model_overhead_bytes(entry->model);
     trace_bindings(system, index, binding);
     aegis_system_trace_step(system, index, 8, since, AEGIS_OK);

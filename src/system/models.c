@@ -78,6 +78,10 @@ blame(const aegis_system *system, size_t index, aegis_status status, aegis_error
         place = model->cuts.place.line > 0 ? model->cuts.place : place;
         key = ": cuts";
     }
+    if (status == AEGIS_ERROR_UNSUPPORTED && key[0] == '\0' &&
+        model->config.residency == AEGIS_PAGED) {
+        key = ": residency";
+    }
     aegis_error_prefix(err, "%s:%d:%d: [[model]] \"%s\"%s", system->workload->path, place.line,
                        place.column, model->name, key);
     return status;

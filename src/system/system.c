@@ -14,6 +14,22 @@ static aegis_status create_collector(aegis_system *system, aegis_error *err)
                                         &system->collector, err);
 }
 
+/* Pinned memory that nobody asked for is for GPUs alone. */
+static aegis_status
+pinned_bytes(const aegis_workload *workload, uint64_t *ret_bytes, aegis_error *err)
+{
+    aegis_device_capabilities is;
+    *ret_bytes = workload->pinned_bytes;
+    if (workload->pinned_given) {
+        return AEGIS_OK;
+    }
+    aegis_status status = aegis_device_query(workload->device_kind, 0, false, &is, err);
+    if (status == AEGIS_OK && is.kind == AEGIS_DEVICE_HOST) {
+        *ret_bytes = 0;
+    }
+    return status;
+}
+
 static aegis_status create_device(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
@@ -21,7 +37,10 @@ static aegis_status create_device(aegis_system *system, aegis_error *err)
                                   .arena_bytes = workload->memory_bytes,
                                   .lock_memory = workload->lock_memory,
                                   .huge_pages = workload->huge_pages};
-    aegis_status status = aegis_device_create(&config, &system->allocator, &system->device, err);
+    aegis_status status = pinned_bytes(workload, &config.pinned_bytes, err);
+    if (status == AEGIS_OK) {
+        status = aegis_device_create(&config, &system->allocator, &system->device, err);
+    }
     if (status != AEGIS_OK) {
         aegis_error_prefix(err, "%s: [device]", workload->path);
         return status;
@@ -33,15 +52,42 @@ static aegis_status create_device(aegis_system *system, aegis_error *err)
     return aegis_device_alloc(system->device, size, 4096, &system->arena, err);
 }
 
+/* The lanes of a host poll on cores that are theirs; those of a GPU take the host's. */
+static aegis_status check_polling(const aegis_system *system, aegis_error *err)
+{
+    const aegis_workload *workload = system->workload;
+    aegis_device_capabilities host;
+    if (workload->completion != AEGIS_COMPLETION_POLL ||
+        system->capabilities.kind == AEGIS_DEVICE_HOST) {
+        return AEGIS_OK;
+    }
+    aegis_status status = aegis_device_query(AEGIS_DEVICE_HOST, 0, false, &host, err);
+    int polling = workload->lanes + (workload->wait == AEGIS_WAIT_POLL ? 1 : 0);
+    if (status == AEGIS_OK && polling >= host.multiprocessor_count) {
+        return aegis_error_set(
+            err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_CONFIG,
+            "%s: [device] completion = \"poll\" takes a core for each lane, with "
+            "the driver's %d, and the host has %d; use \"adaptive\", or fewer "
+            "lanes",
+            workload->path, polling, host.multiprocessor_count);
+    }
+    return status;
+}
+
 static aegis_status create_lanes(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
+    aegis_status checked = check_polling(system, err);
+    if (checked != AEGIS_OK) {
+        return checked;
+    }
     for (uint16_t i = 0; i < workload->lanes; i++) {
         char name[24];
         snprintf(name, sizeof name, "aegis-lane-%u", i);
         aegis_stream_config config = {.name = name,
                                       .cpu = workload->lane_cpu[i],
                                       .fifo_priority = workload->fifo_priority,
+                                      .completion = workload->completion,
                                       .width = (int)workload->lane_width};
         aegis_status status = aegis_stream_create(system->device, &config, &system->lanes[i], err);
         if (status != AEGIS_OK) {

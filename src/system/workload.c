@@ -17,6 +17,7 @@
 #define MAX_QUEUE_DEPTH 1024
 #define DEFAULT_QUEUE_DEPTH 64
 #define DEFAULT_SPILL_BYTES (UINT64_C(1) << 20)
+#define DEFAULT_PINNED_BYTES (UINT64_C(64) << 20) /* of a GPU */
 #define LEAST_DEVICE_BYTES (UINT64_C(1) << 16)
 
 /* The public structure first: free finds the rest behind it. */
@@ -62,6 +63,9 @@ static void read_device_memory(const aegis_workload_section *section, aegis_work
     const aegis_toml_node *memory =
         aegis_workload_size(section, "memory", LEAST_DEVICE_BYTES, &workload->memory_bytes);
     aegis_workload_size(section, "spill", 0, &workload->spill_bytes);
+    workload->pinned_bytes = DEFAULT_PINNED_BYTES;
+    workload->pinned_given =
+        aegis_workload_size(section, "pinned", 0, &workload->pinned_bytes) != NULL;
     if (memory == NULL) {
         aegis_workload_fail(section, NULL, "memory", AEGIS_ERROR_CONFIG,
                             "is missing; write how much everything that is admitted may use, such "
@@ -76,14 +80,17 @@ static void read_device_memory(const aegis_workload_section *section, aegis_work
 
 static void read_device(const aegis_workload_section *section, aegis_workload *workload)
 {
-    static const char *const keys[] = {"kind",       "memory",      "lanes",
-                                       "spill",      "lock_memory", "huge_pages",
-                                       "lane_width", "lane_cpu",    "fifo_priority"};
+    static const char *const keys[] = {"kind",          "memory",     "lanes",      "spill",
+                                       "lock_memory",   "huge_pages", "lane_width", "lane_cpu",
+                                       "fifo_priority", "pinned",     "completion"};
     static const char *const kinds[] = {"auto", "host", "cuda"};
-    int kind = AEGIS_DEVICE_AUTO;
+    static const char *const completions[] = {"adaptive", "poll", "block"};
+    int kind = AEGIS_DEVICE_AUTO, completion = AEGIS_COMPLETION_ADAPTIVE;
     int64_t lanes = 1, width = 1, fifo = 0;
     aegis_workload_check_keys(section, keys, AEGIS_ARRAY_LENGTH(keys), NULL);
     aegis_workload_choice(section, "kind", kinds, AEGIS_ARRAY_LENGTH(kinds), &kind);
+    aegis_workload_choice(section, "completion", completions, AEGIS_ARRAY_LENGTH(completions),
+                          &completion);
     aegis_workload_integer(section, "lanes", 1, MAX_LANES, &lanes);
     aegis_workload_integer(section, "lane_width", 1, 256, &width);
     /* 98: the orchestration thread runs one above the lanes, and 99 is the highest. */
@@ -92,6 +99,7 @@ static void read_device(const aegis_workload_section *section, aegis_workload *w
     workload->huge_pages = true;
     aegis_workload_boolean(section, "huge_pages", &workload->huge_pages);
     workload->device_kind = (aegis_device_kind)kind;
+    workload->completion = (aegis_completion)completion;
     workload->lanes = (uint16_t)lanes;
     workload->lane_width = (unsigned)width;
     workload->fifo_priority = (int)fifo;

@@ -16,11 +16,11 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",         "path",       "backend", "inputs", "state",   "source",     "period",
-    "deadline",     "offset",     "jitter",  "memory", "compute", "overrun",    "early",
-    "priority",     "lane",       "class",   "weight", "expect",  "confidence", "assurance",
-    "margin",       "samples",    "threads", "slots",  "prepack", "seed",       "cuts",
-    "bound_method", "exceedance", "context", "at_end"};
+    "name",         "path",       "backend", "inputs", "state",     "source",     "period",
+    "deadline",     "offset",     "jitter",  "memory", "compute",   "overrun",    "early",
+    "priority",     "lane",       "class",   "weight", "expect",    "confidence", "assurance",
+    "margin",       "samples",    "threads", "slots",  "prepack",   "seed",       "cuts",
+    "bound_method", "exceedance", "context", "at_end", "residency", "weights"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -262,17 +262,70 @@ static void read_profile(const aegis_workload_section *section, aegis_workload_m
     model->config.seed = (uint64_t)seed;
 }
 
+/* Two lanes that read at once share what the storage gives, and the profile of each was measured
+ * while nobody else read: so all paged models are on one lane. Needs `lane` and `cuts`. */
+static void read_residency(const aegis_workload_section *section,
+                           const aegis_workload *workload,
+                           size_t index,
+                           aegis_workload_model *model)
+{
+    static const char *const residencies[] = {"resident", "paged"};
+    int choice = AEGIS_RESIDENT;
+    const aegis_toml_node *node = aegis_workload_choice(section, "residency", residencies,
+                                                        AEGIS_ARRAY_LENGTH(residencies), &choice);
+    model->config.residency = (aegis_residency)choice;
+    if (choice != AEGIS_PAGED) {
+        return;
+    }
+    if (model->lane < 0) {
+        aegis_workload_fail(section, node, "residency", AEGIS_ERROR_CONFIG,
+                            "a paged model stays on one lane, whose paged region it shares; add "
+                            "lane = N");
+    }
+    const aegis_toml_node *cuts = aegis_toml_find(section->table, "cuts");
+    if (cuts != NULL && model->cuts.mode != AEGIS_CUTS_NONE) {
+        aegis_workload_fail(section, cuts, "cuts", AEGIS_ERROR_CONFIG,
+                            "a paged model cannot be cut: between two segments another could "
+                            "overwrite its weights; remove this key or residency = \"paged\"");
+    }
+    model->cuts.mode = AEGIS_CUTS_NONE;
+    for (size_t i = 0; i < index; i++) {
+        const aegis_workload_model *other = &workload->models[i];
+        if (other->config.residency == AEGIS_PAGED && other->lane != model->lane) {
+            aegis_workload_fail(section, node, "residency", AEGIS_ERROR_CONFIG,
+                                "\"%s\" is paged on lane %d: two lanes that read at once would "
+                                "slow each other down beyond what was measured; put all paged "
+                                "models on one lane",
+                                other->name, other->lane);
+            return;
+        }
+    }
+}
+
 /* Keys of language models alone. */
 static void read_language(const aegis_workload_section *section, aegis_workload_model *model)
 {
     static const char *const ends[] = {"restart", "stop"};
-    static const char *const keys[] = {"context", "at_end"};
+    static const char *const places[] = {"resident", "stream"};
+    static const char *const keys[] = {"context", "at_end", "weights"};
     int64_t context = 0;
-    int end = 0;
+    int end = 0, weights = 0;
     aegis_workload_integer(section, "context", 2, UINT32_MAX, &context);
     aegis_workload_choice(section, "at_end", ends, AEGIS_ARRAY_LENGTH(ends), &end);
     model->config.context_tokens = (uint32_t)context;
     model->config.stop_at_end = end == 1;
+    const aegis_toml_node *streamed =
+        aegis_workload_choice(section, "weights", places, AEGIS_ARRAY_LENGTH(places), &weights);
+    model->config.stream_weights = weights == 1;
+    if (weights == 1 && !model->background) {
+        aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
+                            "nothing bounds the wait for a disk, so a model with a deadline keeps "
+                            "its weights in memory; add class = \"background\" or write "
+                            "\"resident\"");
+    } else if (weights == 1 && model->memory_bytes == 0) {
+        aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
+                            "\"stream\" divides the model's memory; add memory");
+    }
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(keys); i++) {
         const aegis_toml_node *node = aegis_toml_find(section->table, keys[i]);
         if (node != NULL && strcmp(model->backend, "transformer") != 0) {
@@ -315,6 +368,7 @@ void aegis_workload_read_model(aegis_workload_reader *reader,
     model.cuts = workload->cuts;
     model.cuts.place = (aegis_workload_place){0, 0}; /* of its own key only */
     aegis_workload_read_cuts(&section, true, &model.cuts);
+    read_residency(&section, workload, index, &model);
     model.config.name = model.name;
     model.config.path = model.path;
     model.config.memory_limit_bytes = model.memory_bytes;

@@ -5,6 +5,7 @@ import array
 import json
 import os
 import subprocess
+import time
 import unittest
 
 import support
@@ -37,6 +38,47 @@ def numpy_python():
         except OSError:
             pass
     return None
+
+
+class ControlGroup:
+    """A memory group of version 2 or 1, for as long as a process runs in it. Raises OSError where none can be made."""
+
+    def __init__(self, limit):
+        root = "/sys/fs/cgroup"
+        name = f"edge-rt-test-{os.getpid()}"
+        two = os.path.exists(f"{root}/cgroup.controllers")
+        self.folder = f"{root}/{name}" if two else f"{root}/memory/{name}"
+        names = ("memory.max", "memory.peak", "") if two else (
+            "memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.failcnt")
+        self.limit_file, self.peak_file, self.fails_file = names
+        os.mkdir(self.folder)
+        try:
+            self.write(self.limit_file, limit)
+        except OSError:
+            self.remove()
+            raise
+
+    def write(self, name, value):
+        with open(f"{self.folder}/{name}", "w", encoding="ascii") as file:
+            file.write(str(value))
+
+    def read(self, name):
+        with open(f"{self.folder}/{name}", encoding="ascii") as file:
+            return file.read()
+
+    def fails(self):
+        if self.fails_file:
+            return int(self.read(self.fails_file))
+        events = dict(line.split() for line in self.read("memory.events").splitlines())
+        return int(events["max"]) + int(events["oom"])
+
+    def remove(self):
+        for _ in range(100):
+            try:
+                os.rmdir(self.folder)
+                return
+            except OSError:
+                time.sleep(0.05)
 
 
 class EdgeRt(support.CommandTest):
@@ -126,6 +168,46 @@ class EdgeRt(support.CommandTest):
                               "--max-tokens", "2")
         self.assertLessEqual(again["peak_bytes"], least)
         self.assertEqual(again["tokens"], result["tokens"][:2])
+
+    @unittest.skipUnless(os.path.isdir(SMOLLM2_HALF), "no SmolLM2; make models fetches it")
+    @unittest.skipIf(SANITIZED, "a sanitizer needs more than the budget")
+    def test_a_control_group_is_the_budget(self):
+        # Files that nobody has read yet would be charged to the group.
+        tokens = [self.run_json("--model", SMOLLM2_HALF, "--prompt", PROMPT, "--max-tokens", "8")["tokens"]]
+        for mib in (256, 128):
+            try:
+                group = ControlGroup(mib << 20)
+            except OSError as error:
+                self.skipTest(f"no control group can be made here: {error}")
+            try:
+                made = subprocess.run(
+                    [support.PROGRAM, "run", "--json", "--quiet", "--model", SMOLLM2_HALF, "--prompt", PROMPT,
+                     "--max-tokens", "8"], preexec_fn=lambda: group.write("cgroup.procs", os.getpid()),
+                    capture_output=True, text=True, check=False)
+                self.assertEqual(made.returncode, 0, made.stderr)
+                result = json.loads(made.stdout)
+                self.assertEqual(result["budget_source"], "control group")
+                self.assertLessEqual(result["budget_bytes"], mib << 20)
+                self.assertGreater(result["resident_weight_bytes"], (mib - 40) << 20)  # and it is used
+                self.assertLessEqual(int(group.read(group.peak_file)), mib << 20)
+                self.assertEqual(group.fails(), 0)
+                tokens.append(result["tokens"])
+            finally:
+                group.remove()
+        self.assertEqual(tokens, tokens[:1] * 3)
+
+    def test_products_by_a_blas_are_asked_for(self):
+        options = ("--synthetic", "llama-tiny:f32", "--prompt", "a longer prompt", "--max-tokens", "4", "--ignore-eos")
+        own = self.run_json(*options)
+        self.assertEqual(own["products"], "own")
+        made = subprocess.run([support.PROGRAM, "run", "--json", "--quiet", *options, "--products", "blas"],
+                              capture_output=True, text=True, check=False)
+        if made.returncode == 4:  # said, and not done in another way
+            self.assertIn("write \"own\"", made.stderr)
+            self.skipTest(made.stderr.strip())
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertEqual(json.loads(made.stdout)["products"], "blas")
+        self.refused(2, ["\"own\" and \"blas\""], "run", "--quiet", *options, "--products", "mkl")
 
     @unittest.skipUnless(os.path.isdir(SMOLLM2_HALF), "no SmolLM2; make models fetches it")
     def test_text_streams_and_lookup_changes_nothing(self):

@@ -57,6 +57,20 @@ class WrongWorkloads(support.CommandTest):
         self.wrong(2, ["w.toml:", '[[model]] "a"', "nothing"],
                    '[device]\nmemory = "16MiB"\n[[model]]\n' + GOOD + "inputs = { nothing = [1] }\n")
 
+    def test_paged_models(self):
+        head = '[device]\nmemory = "16MiB"\nlanes = 2\n[[model]]\n'
+        paged = 'residency = "paged"\n'
+        self.wrong(2, ['w.toml:9:13: [[model]] "a": residency', "add lane = N"], head + GOOD + paged)
+        self.wrong(2, ['w.toml:11:8: [[model]] "a": cuts', "cannot be cut"],
+                   head + GOOD + paged + "lane = 0\ncuts = 2\n")
+        other = GOOD.replace('"a"', '"b"')
+        self.wrong(2, ['[[model]] "b": residency: "a" is paged on lane 0', "one lane"],
+                   head + GOOD + paged + "lane = 0\n[[model]]\n" + other + paged + "lane = 1\n")
+        self.wrong(2, ['[[model]] "a": residency', '"nul"'.replace("nul", "resident")],
+                   head + GOOD + 'lane = 0\nresidency = "residant"\n')
+        self.wrong(2, ['[[model]] "a": residency', "'null' cannot be paged", "make it resident"],
+                   head + GOOD + paged + "lane = 0\n")
+
     def test_unknown_runtime(self):
         self.wrong(2, ["w.toml:6:11", '"tensor"', "onnxruntime"],
                    '[device]\nmemory = "16MiB"\n[[model]]\n' + GOOD.replace('"null"', '"tensor"'))

@@ -112,6 +112,20 @@ static inline aegis_replay_result replay(const running *r)
     return result;
 }
 
+static inline size_t records_of(const running *r, aegis_trace_kind kind)
+{
+    aegis_trace_file *file;
+    aegis_error err = {0};
+    size_t count = 0, found = 0;
+    check(aegis_trace_file_open(r->trace, &r->allocator, &file, &err), &err);
+    const aegis_trace_record *records = aegis_trace_file_records(file, &count);
+    for (size_t i = 0; i < count; i++) {
+        found += records[i].kind == kind;
+    }
+    aegis_trace_file_close(file);
+    return found;
+}
+
 static inline void tear_down(running *r)
 {
     aegis_system_destroy(r->system);

@@ -58,6 +58,40 @@ static void a_writer_uses_the_slack(void **state)
     }
 }
 
+/* Weights from the disk: a segment without its bytes is not given to the lane. */
+static void a_streamed_writer_uses_the_slack(void **state)
+{
+    (void)state;
+    char text[2048];
+    running r;
+    aegis_error err = {0};
+    size_t count;
+    workload_text(text, sizeof text, "\"none\"",
+                  "at_end = \"restart\"\nweights = \"stream\"\nmemory = \"640KiB\"\n");
+    prepare(&r, text, (aegis_system_options){0});
+    const aegis_system_model *models = aegis_system_models(r.system, &count);
+    assert_int_equal(count, 2);
+    assert_true(models[0].admitted && models[1].admitted);
+    assert_true(models[1].segments > 2); /* of its own making */
+    check(aegis_system_start(r.system, &err), &err);
+    for (int turn = 0; turn < 60 && metrics_of(&r, 1).counters.completed < 200; turn++) {
+        let_run(0.25);
+    }
+    check(aegis_system_stop(r.system, &err), &err);
+    const aegis_model_metrics detector = metrics_of(&r, 0), writer = metrics_of(&r, 1);
+    numbers_add_up(&detector.counters);
+    numbers_add_up(&writer.counters);
+    assert_int_equal(detector.counters.unexcused, 0);
+    assert_true(detector.counters.completed + detector.counters.missed > 0);
+    assert_true(writer.counters.completed >= 200);
+    assert_int_equal(writer.counters.aborted, 0);
+    assert_true(records_of(&r, AEGIS_TRACE_EVENT_SEGMENT_READY) >=
+                writer.counters.completed * 3); /* blocks */
+    const aegis_replay_result result = replay(&r);
+    assert_int_equal(result.identical, result.decisions);
+    tear_down(&r);
+}
+
 static void keys_of_language_models_are_theirs(void **state)
 {
     (void)state;
@@ -68,6 +102,14 @@ static void keys_of_language_models_are_theirs(void **state)
          "period = \"1s\"\ncontext = 8\n",
          "is for language models"},
         {"at_end = \"never\"\n", "at_end"},
+        {"weights = \"somewhere\"\n", "weights"},
+        {"weights = \"stream\"\n", "add memory"},
+        {"weights = \"stream\"\nmemory = \"1MiB\"\n[[model]]\nname = \"b\"\npath = \"/\"\n"
+         "backend = \"null\"\nperiod = \"1s\"\nweights = \"resident\"\n",
+         "is for language models"},
+        {"[[model]]\nname = \"b\"\npath = \"/\"\nbackend = \"transformer\"\nperiod = \"1s\"\n"
+         "weights = \"stream\"\nmemory = \"1MiB\"\n",
+         "nothing bounds the wait for a disk"},
     };
     const aegis_allocator allocator = aegis_allocator_default();
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
@@ -82,9 +124,8 @@ static void keys_of_language_models_are_theirs(void **state)
     }
 }
 
-static void smollm2_makes_the_tokens_of_the_reference(void **state)
+static void expect_reference(uint64_t memory_limit)
 {
-    (void)state;
     static const int64_t prompt[] = {504, 5575, 7999, 260, 2399, 282};
     /* test/fixtures/smollm2_greedy.json */
     static const int64_t wanted[] = {260, 2240, 282, 1315, 17236, 28,    837, 357,
@@ -98,8 +139,13 @@ static void smollm2_makes_the_tokens_of_the_reference(void **state)
     const aegis_allocator allocator = aegis_allocator_default();
     const aegis_backend_config runtime = {.runtime = "transformer", .consumer = "test"};
     const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {6}};
-    const aegis_model_config config = {
-        .name = "writer", .path = path, .inputs = &shape, .input_count = 1, .context_tokens = 64};
+    const aegis_model_config config = {.name = "writer",
+                                       .path = path,
+                                       .inputs = &shape,
+                                       .input_count = 1,
+                                       .context_tokens = 64,
+                                       .memory_limit_bytes = memory_limit,
+                                       .stream_weights = memory_limit > 0};
     aegis_backend *backend = NULL;
     aegis_model *model = NULL;
     aegis_error err = {0};
@@ -109,14 +155,31 @@ static void smollm2_makes_the_tokens_of_the_reference(void **state)
     check(aegis_model_open(backend, &config, &model, &err), &err);
     check(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
     memcpy(data, prompt, sizeof prompt);
+    assert_true((aegis_model_awaited_segments(model) != 0) == (memory_limit > 0));
     for (int i = 0; i < 6 + 15; i++) {
-        check(aegis_model_execute(model, 0, 0, NULL, &err), &err);
+        for (uint32_t s = 0; s < aegis_model_segment_count(model); s++) {
+            check(aegis_model_execute(model, s, 0, NULL, &err), &err);
+        }
         aegis_model_commit(model);
         check(aegis_model_output(model, 0, "token", &data, &size, &err), &err);
         assert_int_equal(*(int64_t *)data, i < 5 ? prompt[i + 1] : wanted[i - 5]);
     }
     aegis_model_close(model);
     aegis_backend_destroy(backend);
+}
+
+static void smollm2_makes_the_tokens_of_the_reference(void **state)
+{
+    (void)state;
+    expect_reference(0);
+}
+
+/* 269 MB of weights, most of them from the disk for every token. */
+static void streamed_smollm2_makes_the_same_tokens(void **state)
+{
+    (void)state;
+    expect_reference(UINT64_C(96) << 20);
+    expect_reference(UINT64_C(200) << 20);
 }
 
 static int make_models(void **state)
@@ -132,7 +195,7 @@ static int make_models(void **state)
     if (file == NULL || fputs(spinner_text, file) < 0 || fclose(file) != 0) {
         return -1;
     }
-    return aegis_transformer_synthesize(made, "llama-tiny", "f16", 5, &err) == AEGIS_OK ? 0 : -1;
+    return aegis_transformer_synthesize(made, "llama-tiny", "f32", 5, &err) == AEGIS_OK ? 0 : -1;
 }
 
 static int remove_models(void **state)
@@ -148,7 +211,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_writer_uses_the_slack),
         cmocka_unit_test(keys_of_language_models_are_theirs),
+        cmocka_unit_test(a_streamed_writer_uses_the_slack),
         cmocka_unit_test(smollm2_makes_the_tokens_of_the_reference),
+        cmocka_unit_test(streamed_smollm2_makes_the_same_tokens),
     };
     return cmocka_run_group_tests(tests, make_models, remove_models);
 }

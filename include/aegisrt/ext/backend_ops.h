@@ -66,6 +66,12 @@ typedef struct aegis_backend_ops {
                                    const aegis_cut_candidate **ret_candidates,
                                    size_t *ret_count,
                                    aegis_error *err);
+    /** Optional (NULL): models of this backend cannot be paged. */
+    uint64_t (*last_paged_bytes)(void *model);
+    /** Optional (NULL, all three): no segment ever waits. */
+    uint64_t (*awaited_segments)(void *model);
+    bool (*is_ready)(void *model, uint32_t segment);
+    void (*watch)(void *model, aegis_model_wake wake, void *self);
 } aegis_backend_ops;
 
 /** Wraps an implementation. Takes `self`. INVALID_ARGUMENT when version or entries are missing. */

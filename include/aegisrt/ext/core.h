@@ -37,6 +37,10 @@
  *    misses will carry, EXCUSED_OVERRUN or EXCUSED_WAKE: model, job and operands name the cause.
  *  - background models run when no foreground job of the lane is ready, by virtual time: execution
  *    over weight, smallest first. They have no deadline and are never late.
+ *  - a segment of a background model may wait for more than the lane: for bytes that a disk brings.
+ *    Such a segment (`awaited_segments`) is ready from a SEGMENT_READY event of it on, until a
+ *    segment of the model is dispatched. Meanwhile its model stands aside and holds up nobody;
+ *    nothing bounds that wait, so models with deadlines cannot have such segments.
  *  - a run that failed for a permanent or fatal reason makes its model faulted: its other jobs end
  *    (ABORT, MODEL_FAULTED) and submissions are rejected until CLEAR_FAULT.
  *  - a job finishes at the `end_ns` that the lane reports; its response counts from its release.
@@ -95,6 +99,7 @@ typedef struct aegis_core_model {
     aegis_early_rule early;
     bool background;
     uint32_t weight;            /**< of background models, >= 1 */
+    uint64_t awaited_segments;  /**< bit s: segment s waits for SEGMENT_READY; background only */
     uint64_t compute_budget_ns; /**< per period; 0: none */
     uint32_t segment_count;
     uint64_t segment_bound_ns[AEGIS_MAX_SEGMENTS];       /**< C of each segment */
@@ -108,9 +113,10 @@ typedef enum aegis_core_event_kind {
     AEGIS_CORE_SUBMIT, /**< model, job, release_ns, deadline_ns (0: release + D), job_priority,
                             more */
     AEGIS_CORE_TIMER,  /**< the time that was armed has come (early and stale ones are harmless) */
-    AEGIS_CORE_SEGMENT_DONE, /**< model, job, lane, segment, start_ns, end_ns, status */
-    AEGIS_CORE_CLEAR_FAULT,  /**< model: submissions are accepted again */
-    AEGIS_CORE_STOP          /**< no more dispatches; running segments still report */
+    AEGIS_CORE_SEGMENT_DONE,  /**< model, job, lane, segment, start_ns, end_ns, status */
+    AEGIS_CORE_CLEAR_FAULT,   /**< model: submissions are accepted again */
+    AEGIS_CORE_SEGMENT_READY, /**< model, segment: what it waited for is there */
+    AEGIS_CORE_STOP           /**< no more dispatches; running segments still report */
 } aegis_core_event_kind;
 
 typedef struct aegis_core_event {

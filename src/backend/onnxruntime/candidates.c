@@ -141,6 +141,12 @@ aegis_status aegis_ort_model_candidates(aegis_ort_model *model, aegis_error *err
                                "not placed",
                                name);
     }
+    if (model->paging.wanted) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "model '%s' is paged: between two segments another model could "
+                               "overwrite its weights",
+                               name);
+    }
     if (model->compiled.at_load) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
                                "model '%s' cannot be cut: its control flow is optimised whenever "

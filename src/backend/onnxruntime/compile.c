@@ -3,6 +3,7 @@
 
 #include "backend/onnxruntime/cache.h"
 #include "backend/onnxruntime/cut.h"
+#include "backend/onnxruntime/variants.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -260,10 +261,26 @@ static aegis_status optimise_model(const aegis_ort *ort,
     return AEGIS_OK;
 }
 
+/* All dimensions are declared, so that sizes are those of the model and not of one use of it. */
+static bool has_fixed_inputs(const prepared *model)
+{
+    for (size_t i = 0; i < model->declared_count; i++) {
+        for (int d = 0; d < model->declared[i].rank; d++) {
+            if (model->declared[i].shape[d] < 0) {
+                return false;
+            }
+        }
+        if (model->declared[i].rank < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static aegis_status build(const aegis_ort *ort,
                           prepared *model,
-                          const char *model_folder,
-                          const char *hash,
+                          const aegis_model_config *config,
+                          const aegis_ort_compiled *compiled,
                           const char *folder,
                           aegis_error *err)
 {
@@ -272,7 +289,13 @@ static aegis_status build(const aegis_ort *ort,
     bool packed = false;
     json_t *chunks = NULL;
     bool control_flow = aegis_onnx_graph_has_control_flow(model->graph);
-    aegis_status status = optimise_model(ort, model, model_folder, folder, &bytes, &size, err);
+    aegis_status status =
+        optimise_model(ort, model, compiled->model_folder, folder, &bytes, &size, err);
+    if (status == AEGIS_OK && !control_flow) {
+        status =
+            aegis_ort_variants_choose(ort, folder, config, compiled->inputs, compiled->input_count,
+                                      has_fixed_inputs(model), &model->allocator, err);
+    }
     if (status == AEGIS_OK) {
         status = aegis_cache_pack(folder, &model->allocator, &packed, &chunks, err);
     }
@@ -283,7 +306,7 @@ static aegis_status build(const aegis_ort *ort,
             status = aegis_cache_keep_source(folder, bytes, size, err);
         }
         if (status == AEGIS_OK) {
-            status = aegis_cache_seal(folder, hash, at_load, chunks, err);
+            status = aegis_cache_seal(folder, compiled->hash, at_load, chunks, err);
         }
     }
     json_decref(chunks);
@@ -327,7 +350,7 @@ static aegis_status make_key(const aegis_ort *ort,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory to compile");
     }
-    used = (size_t)snprintf(text, size, "format 2\nmodel %s\nonnxruntime %s\nlevel all\n", hash,
+    used = (size_t)snprintf(text, size, "format 3\nmodel %s\nonnxruntime %s\nlevel all\n", hash,
                             ort->version);
     if (used < size) {
         describe_cpu(text + used, size - used);
@@ -355,6 +378,7 @@ static void name_folder(const aegis_ort *ort,
 
 static aegis_status compile_into(const aegis_ort *ort,
                                  prepared *model,
+                                 const aegis_model_config *config,
                                  const char *cache_dir,
                                  const char *folder,
                                  aegis_ort_compiled *compiled,
@@ -370,7 +394,7 @@ static aegis_status compile_into(const aegis_ort *ort,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_IO,
                                "cannot make a folder in the cache %s", cache_dir);
     }
-    status = build(ort, model, compiled->model_folder, compiled->hash, temporary, err);
+    status = build(ort, model, config, compiled, temporary, err);
     if (status == AEGIS_OK) {
         status = aegis_cache_publish(temporary, folder, err);
     }
@@ -421,7 +445,7 @@ aegis_status aegis_ort_compile(const aegis_ort *ort,
         status = copy_inputs(&model, &compiled, err);
     }
     if (status == AEGIS_OK && access(folder, F_OK) != 0) {
-        status = compile_into(ort, &model, cache_dir, folder, &compiled, err);
+        status = compile_into(ort, &model, config, cache_dir, folder, &compiled, err);
     }
     finish_prepared(&model);
     if (status == AEGIS_OK) {

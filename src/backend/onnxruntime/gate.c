@@ -62,6 +62,11 @@ bool aegis_ort_gate_stop(aegis_ort_gate *gate)
     return atomic_load(&gate->terminated) == running;
 }
 
+bool aegis_ort_gate_ending(const aegis_ort_gate *gate)
+{
+    return atomic_load(&gate->terminated) == atomic_load(&gate->running);
+}
+
 void aegis_ort_gate_terminate(aegis_ort_gate *gate)
 {
     uint64_t running = atomic_load(&gate->running);

@@ -27,6 +27,8 @@ void aegis_ort_gate_finish(aegis_ort_gate *gate);
 OrtRunOptions *aegis_ort_gate_start(aegis_ort_gate *gate, aegis_error *err);
 /* On the running thread: true when the run was terminated from outside. */
 bool aegis_ort_gate_stop(aegis_ort_gate *gate);
+/* On the running thread, within the run: whether it was terminated from outside. */
+bool aegis_ort_gate_ending(const aegis_ort_gate *gate);
 /* Any thread. */
 void aegis_ort_gate_terminate(aegis_ort_gate *gate);
 /* On the running thread, within the run. */

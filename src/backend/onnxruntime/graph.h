@@ -61,6 +61,36 @@ aegis_status aegis_onnx_graph_externals(const aegis_onnx_graph *graph,
 aegis_status aegis_onnx_graph_move_external(
     aegis_onnx_graph *graph, size_t index, const char *location, uint64_t offset, aegis_error *err);
 
+/* ---- variants of an optimised graph: same results, less memory ---- */
+
+/* Makes additions of one constant a channel, and Relu behind them, part of the blocked convolution
+ * before them (graph_fold.c says why results stay as they are). `ret_folded` counts; the graph may
+ * be half changed on failure. */
+aegis_status aegis_onnx_graph_fold(aegis_onnx_graph *graph, size_t *ret_folded, aegis_error *err);
+
+/* Takes the values from the dimensions of the inputs. ONNX Runtime then knows no sizes before it
+ * runs, and gives every tensor a buffer of its own time: where it knows them it lets tensors of one
+ * size inherit buffers from each other, which then live, unused, from the first to the last. It also
+ * computes less in place; what prevails is to be measured. */
+void aegis_onnx_graph_forget_sizes(aegis_onnx_graph *graph);
+
+/* In which order ONNX Runtime executes the operators follows from that of the file. Each choice
+ * brings another branch of one join to the front. */
+typedef struct aegis_onnx_order aegis_onnx_order;
+aegis_status aegis_onnx_order_create(const aegis_onnx_graph *graph,
+                                     aegis_onnx_order **ret_order,
+                                     aegis_error *err);
+void aegis_onnx_order_destroy(aegis_onnx_order *order); /* NULL is fine */
+size_t aegis_onnx_order_choices(const aegis_onnx_order *order);
+/* Makes one more choice on trial; what was tried before and not kept is given up. False when
+ * operators are executed as with the choices that hold. */
+bool aegis_onnx_order_try(aegis_onnx_order *order, size_t choice);
+/* The choice on trial holds. */
+void aegis_onnx_order_keep(aegis_onnx_order *order);
+/* Brings the operators of the graph that it was made from, in the order they had then, into the
+ * order of the last trial. Once. */
+void aegis_onnx_order_apply(const aegis_onnx_order *order, aegis_onnx_graph *graph);
+
 /* ---- cutting ---- */
 
 /* A value that some operator of the main graph computes. Operators count from 0 in the order of the

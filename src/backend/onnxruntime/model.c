@@ -310,6 +310,11 @@ open_steps(aegis_ort_model *model, const aegis_model_config *config, aegis_error
     aegis_ort_backend *backend = model->backend;
     aegis_status status = aegis_ort_compile(backend->ort, backend->cache_dir, config,
                                             &model->allocator, &model->compiled, err);
+    if (status == AEGIS_OK && model->paging.wanted && model->compiled.at_load) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                                 "its graph is optimised at load, so its weights have no form that "
+                                 "could be paged; make it resident");
+    }
     if (status == AEGIS_OK) {
         /* Before a byte of the weights is read. */
         status = aegis_ort_model_check_limit(model, 0, err);
@@ -354,13 +359,16 @@ aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
     model->threads = config->threads == 0 ? 1 : config->threads;
     model->prepack = config->prepack;
     model->memory_limit = config->memory_limit_bytes;
+    aegis_ort_paging_init(&model->paging, config->residency == AEGIS_PAGED, model);
     aegis_status status = open_steps(model, config, err);
     if (status != AEGIS_OK) {
         aegis_ort_model_close(model);
         return status;
     }
-    snprintf(model->label, sizeof model->label, "onnxruntime %s on host%s", backend->ort->version,
-             model->compiled.at_load ? " (optimised at load)" : "");
+    /* In the key of profiles: all of it moves times. */
+    snprintf(model->label, sizeof model->label, "onnxruntime %s on host%s%s%s",
+             backend->ort->version, model->compiled.at_load ? " (optimised at load)" : "",
+             model->prepack ? "" : " (not packed)", model->paging.wanted ? " (paged)" : "");
     *ret_model = model;
     return AEGIS_OK;
 }
@@ -390,6 +398,7 @@ void aegis_ort_model_close(aegis_ort_model *model)
     }
     aegis_deallocate(&allocator, model->segments, model->segment_count, sizeof *model->segments);
     aegis_ort_gate_finish(&model->gate);
+    aegis_ort_paging_finish(&model->paging, &allocator);
     if (model->places != NULL) {
         aegis_ort_weights_give(&model->backend->residents, model->places,
                                model->compiled.chunk_count);

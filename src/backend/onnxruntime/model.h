@@ -4,6 +4,7 @@
 
 #include "backend/onnxruntime/cut.h"
 #include "backend/onnxruntime/gate.h"
+#include "backend/onnxruntime/paging.h"
 #include "backend/onnxruntime/weights.h"
 
 typedef struct aegis_ort_backend {
@@ -16,7 +17,7 @@ typedef struct aegis_ort_backend {
 
 /* One session with what it allocates: the whole model, or a part between two cuts. */
 typedef struct aegis_ort_segment {
-    aegis_ort_context contexts[2]; /* of the trial session and of the placed one */
+    aegis_ort_context contexts[2]; /* of the session and of the one that will replace it */
     aegis_ort_context *context;    /* the one in use */
     aegis_ort_session session;
     const char **names; /* inputs, then outputs; borrowed from surface and boundaries */
@@ -40,6 +41,7 @@ typedef struct aegis_ort_model {
     aegis_ort_segment *segments; /* one a part; they do not move */
     size_t segment_count;
     aegis_ort_gate gate;
+    aegis_ort_paging paging;
     void **boundaries;      /* where each boundary tensor is */
     void *trial_boundaries; /* one block under them until the model is placed */
     uint32_t reached;       /* segments of the job in `reached_slot` that have completed */
@@ -74,6 +76,8 @@ aegis_status
 aegis_ort_model_probe(aegis_ort_model *model, const aegis_model_config *config, aegis_error *err);
 
 /* place.c */
+/* Puts a paged model's trial session over an image of its own, so that runs read it in. */
+aegis_status aegis_ort_model_page_trial(aegis_ort_model *model, aegis_error *err);
 aegis_status aegis_ort_model_place(aegis_ort_model *model,
                                    const aegis_model_placement *placement,
                                    aegis_error *err);

@@ -183,6 +183,11 @@ static aegis_status ort_cut_candidates(void *self,
     return status;
 }
 
+static uint64_t ort_last_paged_bytes(void *self)
+{
+    return ((aegis_ort_model *)self)->paging.last_bytes;
+}
+
 static const char *ort_version(void *self)
 {
     return ((aegis_ort_backend *)self)->ort->version;
@@ -228,6 +233,7 @@ static const aegis_backend_ops ORT_OPS = {
     .commit = ort_commit,
     .last_spill = ort_last_spill,
     .cut_candidates = ort_cut_candidates,
+    .last_paged_bytes = ort_last_paged_bytes,
 };
 
 aegis_status aegis_onnxruntime_backend_create(const aegis_backend_config *config,
@@ -277,7 +283,10 @@ void aegis_onnxruntime_inject_segment(aegis_model *model,
                                       uint64_t more)
 {
     aegis_ort_model *self = aegis_model_self(model);
-    aegis_player *player = &self->segments[segment].contexts[1].player;
+    aegis_ort_segment *one = &self->segments[segment];
+    /* Of the session that is placed, or will be. */
+    bool first = (one->context == &one->contexts[0]) == self->placed;
+    aegis_player *player = &one->contexts[first ? 0 : 1].player;
     player->inject_index = allocation;
     player->inject_bytes = more;
 }

@@ -22,6 +22,7 @@ typedef struct planned {
     const aegis_model_placement *placement;
     void **chunks; /* NULL: stays in the file */
     void **sources, **buffers, **boundaries;
+    unsigned char *image; /* of a paged model: where its weights are when it runs */
     size_t chunk_count, buffer_count, boundary_count;
     addresses *segments;
     size_t segment_count;
@@ -97,6 +98,9 @@ static void resolve(const aegis_ort_model *model, planned *p)
         case AEGIS_MEMORY_BOUNDARY:
             p->boundaries[one->tensor] = at;
             break;
+        case AEGIS_MEMORY_PAGED:
+            p->image = at;
+            break;
         case AEGIS_MEMORY_SPILL:
         case AEGIS_MEMORY_CLASS_COUNT:
             break;
@@ -104,11 +108,30 @@ static void resolve(const aegis_ort_model *model, planned *p)
     }
 }
 
+/* The image's chunks are read to their places, and the session will look for them there. */
+static aegis_status fill_image(aegis_ort_model *model, planned *p, aegis_error *err)
+{
+    aegis_status status =
+        aegis_ort_paging_fill(&model->paging, &model->compiled, p->image, p->chunks, err);
+    for (size_t i = 0; status == AEGIS_OK && i < model->compiled.chunk_count; i++) {
+        p->sources[i] = p->chunks[i] != NULL ? p->chunks[i] : model->chunks[i];
+    }
+    aegis_ort_paging_places(&model->paging, p->image, p->segments[0].kept);
+    model->segments[0].kept_count = model->paging.kept_count;
+    return status;
+}
+
+/* The context that the segment's session does not use. */
+static aegis_ort_context *spare(aegis_ort_segment *segment)
+{
+    return &segment->contexts[segment->context == &segment->contexts[0] ? 1 : 0];
+}
+
 /* Creates a segment's session at planned addresses; a departure from the recorded loading ends it.
  */
 static aegis_status load_placed(aegis_ort_model *model, planned *p, size_t index, aegis_error *err)
 {
-    aegis_ort_context *context = &model->segments[index].contexts[1];
+    aegis_ort_context *context = spare(&model->segments[index]);
     addresses *own = &p->segments[index];
     aegis_ort_session_config config = aegis_ort_model_session(model, index);
     config.chunks = p->sources;
@@ -144,10 +167,11 @@ static aegis_status load_placed(aegis_ort_model *model, planned *p, size_t index
     return status;
 }
 
-static void end_sessions(aegis_ort_model *model, planned *p, int which)
+/* Of the context that each segment does not use. */
+static void end_sessions(aegis_ort_model *model, planned *p)
 {
     for (size_t i = 0; i < p->segment_count; i++) {
-        aegis_ort_enter(&model->segments[i].contexts[which]);
+        aegis_ort_enter(spare(&model->segments[i]));
         aegis_ort_session_finish(&p->segments[i].session);
         aegis_ort_leave();
     }
@@ -171,25 +195,38 @@ static void take_weights(aegis_ort_model *model, planned *p)
         model->mapped_weights = NULL;
     }
     aegis_ort_weights_forget(&model->compiled, model->mapped_weights);
-    model->places = p->chunks;
-    p->chunks = NULL;
+    if (!model->paging.wanted) {
+        model->places = p->chunks;
+        p->chunks = NULL;
+    }
 }
 
-/* The placed sessions come in, the trial ones go. */
+/* The new sessions come in, the ones before go. */
+static void exchange_sessions(aegis_ort_model *model, planned *p)
+{
+    for (size_t i = 0; i < model->segment_count; i++) {
+        aegis_ort_segment *segment = &model->segments[i];
+        aegis_ort_session before = segment->session;
+        segment->session = p->segments[i].session;
+        p->segments[i].session = before;
+        segment->context = spare(segment);
+    }
+    end_sessions(model, p);
+    for (size_t i = 0; i < model->segment_count; i++) {
+        aegis_ort_context_init(spare(&model->segments[i]), &model->backend->reserve);
+    }
+}
+
 static void move_in(aegis_ort_model *model, planned *p)
 {
     for (size_t i = 0; i < model->segment_count; i++) {
         aegis_ort_segment *segment = &model->segments[i];
-        aegis_ort_session trial = segment->session;
-        segment->session = p->segments[i].session;
-        p->segments[i].session = trial;
-        segment->context = &segment->contexts[1];
         segment->addresses = p->segments[i].activations;
         segment->address_capacity = p->segments[i].activation_count;
         p->segments[i].activations = NULL;
         p->segments[i].activation_count = 0;
     }
-    end_sessions(model, p, 0);
+    exchange_sessions(model, p);
     end_trial(model);
     take_weights(model, p);
     for (size_t i = 0; i < model->compiled.boundary_count; i++) {
@@ -221,17 +258,27 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
                                "no memory to place");
     }
     resolve(model, &p);
+    bool paged = model->paging.wanted;
+    if (paged && placement->paged_resident != NULL) {
+        *placement->paged_resident = NULL; /* what lay there is overwritten */
+    }
     aegis_ort_residents *residents = &model->backend->residents;
-    aegis_status status = aegis_ort_weights_take(residents, &model->compiled, p.chunks, err);
-    bool taken = status == AEGIS_OK;
+    aegis_status status = paged
+                              ? fill_image(model, &p, err)
+                              : aegis_ort_weights_take(residents, &model->compiled, p.chunks, err);
+    bool taken = status == AEGIS_OK && !paged;
     for (size_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
         status = load_placed(model, &p, i, err);
+    }
+    if (status == AEGIS_OK && paged) {
+        status = aegis_ort_paging_keep(&model->paging, &model->compiled, p.image,
+                                       placement->paged_resident, &model->allocator, err);
     }
     if (status == AEGIS_OK) {
         status = aegis_surface_place(&model->surface, p.buffers, err);
     }
     if (status != AEGIS_OK) {
-        end_sessions(model, &p, 1);
+        end_sessions(model, &p);
         aegis_ort_weights_give(residents, p.chunks, taken ? model->compiled.chunk_count : 0);
         finish_planned(&model->allocator, &p);
         return status;
@@ -242,5 +289,56 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
     status = aegis_ort_model_bind(model, err);
     model->lost = status != AEGIS_OK;
     start_playing(model);
+    return status;
+}
+
+/* ---- the trial of a paged model ---- */
+
+static aegis_status load_over_image(aegis_ort_model *model, planned *p, aegis_error *err)
+{
+    aegis_status status = fill_image(model, p, err);
+    if (status == AEGIS_OK) {
+        status = load_placed(model, p, 0, err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_ort_paging_keep(&model->paging, &model->compiled, p->image, NULL,
+                                       &model->allocator, err);
+    }
+    return status;
+}
+
+aegis_status aegis_ort_model_page_trial(aegis_ort_model *model, aegis_error *err)
+{
+    aegis_ort_paging *paging = &model->paging;
+    void *pages =
+        mmap(NULL, paging->size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no %" PRIu64 " bytes for the weights of a trial",
+                               paging->size_bytes);
+    }
+    paging->trial = pages;
+    const aegis_model_placement placement = {.base = pages, .size_bytes = paging->size_bytes};
+    planned p = {.placement = &placement};
+    aegis_status status = make_planned(model, &p)
+                              ? AEGIS_OK
+                              : aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                                                "no memory for a trial");
+    p.image = pages;
+    if (status == AEGIS_OK) {
+        status = load_over_image(model, &p, err);
+    }
+    if (status != AEGIS_OK) {
+        end_sessions(model, &p);
+        finish_planned(&model->allocator, &p);
+        munmap(pages, paging->size_bytes);
+        paging->trial = NULL;
+        return status;
+    }
+    exchange_sessions(model, &p);
+    finish_planned(&model->allocator, &p);
+    aegis_ort_weights_forget(&model->compiled, model->mapped_weights);
+    status = aegis_ort_model_bind(model, err);
+    model->lost = status != AEGIS_OK;
     return status;
 }

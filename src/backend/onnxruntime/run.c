@@ -44,6 +44,21 @@ static aegis_status judge(aegis_ort_model *model,
     return status;
 }
 
+static bool is_ending(void *argument)
+{
+    return aegis_ort_gate_ending(&((const aegis_ort_model *)argument)->gate);
+}
+
+/* The weights of a paged model, within the run: it can be ended meanwhile. */
+static aegis_status page_in(aegis_ort_model *model, aegis_error *err)
+{
+    aegis_status status = aegis_ort_paging_in(&model->paging, is_ending, model, err);
+    if (status != AEGIS_OK) {
+        aegis_error_prefix(err, "model '%s': reading its weights in", model->surface.model_name);
+    }
+    return status;
+}
+
 static aegis_status
 run_segment(aegis_ort_model *model, uint32_t index, uint32_t slot, aegis_error *err)
 {
@@ -56,6 +71,13 @@ run_segment(aegis_ort_model *model, uint32_t index, uint32_t slot, aegis_error *
     OrtRunOptions *options = aegis_ort_gate_start(&model->gate, err);
     if (options == NULL) {
         return AEGIS_ERROR_INTERNAL;
+    }
+    if (model->paging.region != NULL) {
+        aegis_status status = page_in(model, err);
+        if (status != AEGIS_OK) {
+            aegis_ort_gate_stop(&model->gate);
+            return status;
+        }
     }
     if (context->mode == AEGIS_ORT_PLAYING) {
         context->player.on_departure = abandon;
@@ -84,6 +106,12 @@ aegis_ort_model_run(aegis_ort_model *model, uint32_t segment, uint32_t slot, aeg
                                " segments; the segments of a job run in order, one job at a time",
                                surface->model_name, segment, slot, model->reached_slot,
                                model->reached);
+    }
+    if (model->paging.wanted && model->recorded && model->paging.region == NULL) {
+        aegis_status paged = aegis_ort_model_page_trial(model, err);
+        if (paged != AEGIS_OK) {
+            return paged;
+        }
     }
     model->reached = segment;
     model->reached_slot = slot;
@@ -167,6 +195,21 @@ static size_t list_kept(aegis_ort_segment *segment, uint32_t index, aegis_tensor
     return count;
 }
 
+static size_t list_weights(const aegis_ort_model *model, aegis_tensor_lifetime *ret_list)
+{
+    const aegis_ort_compiled *compiled = &model->compiled;
+    for (size_t i = 0; i < compiled->chunk_count; i++) {
+        const aegis_ort_chunk *chunk = &compiled->chunks[i];
+        ret_list[i] = (aegis_tensor_lifetime){.tensor = (uint32_t)i,
+                                              .memory_class = AEGIS_MEMORY_WEIGHTS,
+                                              .end = 1,
+                                              .size_bytes = model->unread[i] ? 0 : chunk->length,
+                                              .alignment = 64};
+        memcpy(ret_list[i].content, chunk->content, sizeof ret_list[i].content);
+    }
+    return compiled->chunk_count;
+}
+
 static size_t list_boundaries(const aegis_ort_compiled *compiled, aegis_tensor_lifetime *ret_list)
 {
     for (size_t i = 0; i < compiled->boundary_count; i++) {
@@ -201,19 +244,18 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
     }
     model->lifetime_capacity = most;
     aegis_tensor_lifetime *all = model->lifetimes;
-    for (size_t i = 0; i < compiled->chunk_count; i++) {
-        const aegis_ort_chunk *chunk = &compiled->chunks[i];
-        aegis_tensor_lifetime *one = &all[count++];
-        *one = (aegis_tensor_lifetime){.tensor = (uint32_t)i,
-                                       .memory_class = AEGIS_MEMORY_WEIGHTS,
-                                       .end = 1,
-                                       .size_bytes = model->unread[i] ? 0 : chunk->length,
-                                       .alignment = 64};
-        memcpy(one->content, chunk->content, sizeof one->content);
-    }
     size_t first = count;
-    for (uint32_t i = 0; i < model->segment_count; i++) {
-        count += list_kept(&model->segments[i], i, all + count);
+    if (model->paging.wanted) {
+        all[count++] = (aegis_tensor_lifetime){.memory_class = AEGIS_MEMORY_PAGED,
+                                               .end = 1,
+                                               .size_bytes = model->paging.size_bytes,
+                                               .alignment = AEGIS_PAGE_BYTES};
+    } else {
+        count += list_weights(model, all);
+        first = count;
+        for (uint32_t i = 0; i < model->segment_count; i++) {
+            count += list_kept(&model->segments[i], i, all + count);
+        }
     }
     aegis_surface_lifetimes(&model->surface, (uint32_t)(count - first), all + count);
     count += model->surface.buffer_count;
@@ -257,9 +299,13 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
         }
     }
     model->surface.written = model->surface.parity;
-    /* Of control flow a run sees one branch only. */
-    if (status == AEGIS_OK && !model->compiled.control_flow) {
+    /* Of control flow a run sees one branch only; of a paged trial none reads the file. */
+    if (status == AEGIS_OK && !model->compiled.control_flow && model->paging.region == NULL) {
         aegis_ort_weights_find_unread(&model->compiled, model->mapped_weights, model->unread);
+    }
+    if (status == AEGIS_OK && model->paging.wanted && model->paging.region == NULL) {
+        status = aegis_ort_paging_lay_out(&model->paging, &model->compiled, model->unread,
+                                          &model->segments[0].loading, &model->allocator, err);
     }
     if (status == AEGIS_OK) {
         status = list_lifetimes(model, err);

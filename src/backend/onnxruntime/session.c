@@ -39,6 +39,17 @@ ONNXTensorElementDataType aegis_ort_element(aegis_element element)
     return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 }
 
+bool aegis_ort_element_of(ONNXTensorElementDataType type, aegis_element *ret_element)
+{
+    for (int i = AEGIS_ELEMENT_F32; i <= AEGIS_ELEMENT_BOOL; i++) {
+        if (aegis_ort_element((aegis_element)i) == type) {
+            *ret_element = (aegis_element)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static OrtStatus *add_weights(aegis_ort_session *session,
                               const aegis_ort_session_config *config,
                               OrtSessionOptions *options)

@@ -53,5 +53,7 @@ aegis_ort_session_values(const aegis_ort_session *session, uint32_t slot, uint32
 void aegis_ort_session_finish(aegis_ort_session *session);
 
 ONNXTensorElementDataType aegis_ort_element(aegis_element element);
+/* False for what is no number. */
+bool aegis_ort_element_of(ONNXTensorElementDataType type, aegis_element *ret_element);
 
 #endif

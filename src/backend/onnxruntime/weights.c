@@ -178,6 +178,44 @@ static aegis_status read_chunk(
                                                                  : status;
 }
 
+static aegis_status open_weights(const aegis_ort_compiled *compiled, int *ret_fd, aegis_error *err)
+{
+    *ret_fd = open(compiled->weights_path, O_RDONLY | O_CLOEXEC);
+    if (*ret_fd < 0) {
+        int code = errno;
+        return aegis_error_set_native(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
+                                      code, "cannot open %s: %s", compiled->weights_path,
+                                      strerror(code));
+    }
+    return AEGIS_OK;
+}
+
+static bool read_before(void *const *places, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (places[i] == places[index]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+aegis_status
+aegis_ort_weights_read(const aegis_ort_compiled *compiled, void *const *places, aegis_error *err)
+{
+    int fd = -1;
+    aegis_status status = compiled->chunk_count == 0 ? AEGIS_OK : open_weights(compiled, &fd, err);
+    for (size_t i = 0; status == AEGIS_OK && i < compiled->chunk_count; i++) {
+        if (places[i] != NULL && !read_before(places, i)) {
+            status = read_chunk(fd, compiled, i, places[i], err);
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return status;
+}
+
 /* The table has room. */
 static aegis_status take_one(aegis_ort_residents *residents,
                              int fd,
@@ -222,12 +260,10 @@ aegis_status aegis_ort_weights_take(aegis_ort_residents *residents,
     if (status != AEGIS_OK) {
         return status;
     }
-    int fd = open(compiled->weights_path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        int code = errno;
-        return aegis_error_set_native(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
-                                      code, "cannot open %s: %s", compiled->weights_path,
-                                      strerror(code));
+    int fd = -1;
+    status = open_weights(compiled, &fd, err);
+    if (status != AEGIS_OK) {
+        return status;
     }
     for (; status == AEGIS_OK && taken < compiled->chunk_count; taken++) {
         status = take_one(residents, fd, compiled, taken, places[taken], err);

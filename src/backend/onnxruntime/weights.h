@@ -40,6 +40,11 @@ void aegis_ort_weights_find_unread(const aegis_ort_compiled *compiled,
                                    const void *map,
                                    bool *ret_unread);
 
+/* Reads chunk `i` to `places[i]` and checks it; NULL places are left out, equal ones read once.
+ * Nobody shares these bytes. ENGINE_DESERIALIZE. */
+aegis_status
+aegis_ort_weights_read(const aegis_ort_compiled *compiled, void *const *places, aegis_error *err);
+
 /* Sees to it that chunk `i` lies at `places[i]`: reads and checks those that are not there yet;
  * NULL places are left out. All or none are taken. ENGINE_DESERIALIZE; NO_MEMORY; INTERNAL when
  * another content is still in use at such a place. */

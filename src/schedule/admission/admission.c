@@ -266,6 +266,37 @@ aegis_status aegis_admission_test(aegis_analysis analysis,
     return status;
 }
 
+aegis_status aegis_admission_decide(aegis_analysis analysis,
+                                    const aegis_task *tasks,
+                                    size_t count,
+                                    const aegis_admission_limits *limits,
+                                    const aegis_allocator *allocator,
+                                    aegis_admission_verdict *ret_verdict,
+                                    aegis_error *err)
+{
+    aegis_analysis_run run;
+    aegis_admission_verdict verdict = AEGIS_SCHEDULABLE;
+    aegis_outcome outcome = AEGIS_OUTCOME_DONE;
+    aegis_status status =
+        aegis_admission_run_init(&run, analysis, tasks, count, limits, allocator, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    run.decide_only = true;
+    if (count > 0) {
+        outcome = aegis_admission_run_decide(&run, &verdict);
+    }
+    aegis_admission_run_finish(&run);
+    if (outcome == AEGIS_OUTCOME_LIMIT) {
+        verdict = AEGIS_ADMISSION_UNDECIDED;
+        outcome = AEGIS_OUTCOME_DONE;
+    }
+    if (outcome == AEGIS_OUTCOME_DONE) {
+        *ret_verdict = verdict;
+    }
+    return aegis_outcome_status(outcome, err);
+}
+
 void aegis_admission_result_finish(aegis_admission_result *result, const aegis_allocator *allocator)
 {
     aegis_deallocate(allocator, result->witness, result->witness_count, sizeof *result->witness);

@@ -42,19 +42,22 @@ typedef struct edf_search {
     int64_t headroom; /* min(R_i - D_i) of those then */
 } edf_search;
 
-/* One evaluation of the right-hand side. */
-static bool
-later_start(const edf_search *search, size_t i, uint64_t base, uint64_t s, uint64_t *ret)
+/* Whether the last job of `j` due by d is nominally released after s; no division tells that. */
+static bool comes_later(const edf_search *search, size_t j, uint64_t s)
+{
+    return search->scan.last[j] > 0 && s < (uint64_t)search->scan.last[j];
+}
+
+/* One evaluation of the right-hand side: all jobs due by d, less those not released by s. */
+static bool later_start(const edf_search *search, size_t i, uint64_t s, uint64_t *ret)
 {
     const aegis_scan *scan = &search->scan;
-    uint64_t next = base;
+    uint64_t next = search->blocking + scan->demand - scan->tasks[i].last;
     for (size_t j = 0; j < scan->count; j++) {
-        if (j == i || scan->jobs[j] == 0) {
-            continue;
+        if (comes_later(search, j, s) && j != i) {
+            uint64_t later = scan->jobs[j] - aegis_jobs_until(&scan->tasks[j], s);
+            next -= later * scan->tasks[j].execution;
         }
-        uint64_t jobs = aegis_jobs_until(&scan->tasks[j], s);
-        jobs = jobs < scan->jobs[j] ? jobs : scan->jobs[j];
-        next += jobs * scan->tasks[j].execution; /* at most scan->demand + b */
     }
     *ret = next;
     return next > s;
@@ -70,7 +73,7 @@ static aegis_outcome start_of(edf_search *search, size_t i, uint64_t *ret_start)
         if (!aegis_budget_take(&search->run->budget)) {
             return AEGIS_OUTCOME_LIMIT;
         }
-    } while (later_start(search, i, base, s, &s));
+    } while (later_start(search, i, s, &s));
     search->starts[i] = s;
     *ret_start = s;
     return AEGIS_OUTCOME_DONE;
@@ -147,15 +150,15 @@ static void update_blocking(edf_search *search)
     }
 }
 
-/* One evaluation of b(d) + sum of min(ceil((w + J) / T), N(d)) C. */
+/* One evaluation of b(d) + sum of min(ceil((w + J) / T), N(d)) C, likewise. */
 static bool longer_busy(const edf_search *search, uint64_t w, uint64_t *ret)
 {
     const aegis_scan *scan = &search->scan;
-    uint64_t next = search->blocking;
+    uint64_t next = search->blocking + scan->demand;
     for (size_t j = 0; j < scan->count; j++) {
-        if (scan->jobs[j] != 0) {
-            uint64_t jobs = aegis_jobs_before(&scan->tasks[j], w);
-            next += (jobs < scan->jobs[j] ? jobs : scan->jobs[j]) * scan->tasks[j].execution;
+        if (comes_later(search, j, w - 1)) {
+            uint64_t later = scan->jobs[j] - aegis_jobs_before(&scan->tasks[j], w);
+            next -= later * scan->tasks[j].execution;
         }
     }
     *ret = next;

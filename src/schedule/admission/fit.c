@@ -59,7 +59,7 @@ static aegis_outcome accepts(fit_search *search, change apply, uint64_t value, b
     memcpy(search->run.tasks, search->given, search->run.count * sizeof *search->given);
     apply(search, &search->run.tasks[search->which], value);
     budget->steps = granted;
-    aegis_outcome outcome = aegis_admission_decide(&search->run, &verdict);
+    aegis_outcome outcome = aegis_admission_run_decide(&search->run, &verdict);
     budget->steps = left - (granted - budget->steps);
     bool cancelled = budget->cancel != NULL && *budget->cancel;
     bool unsettled = outcome == AEGIS_OUTCOME_LIMIT && budget->steps > 0 && !cancelled;

@@ -236,7 +236,9 @@ typedef struct aegis_scan {
     size_t count, live;
     size_t started; /* tasks with an event so far */
     aegis_scan_event *heap;
-    uint64_t *jobs;  /* per task: events so far */
+    uint64_t *jobs; /* per task: events so far */
+    int64_t *last;  /* per task: nominal release of the last one, INT64_MIN: none */
+    bool arrivals;
     size_t *present; /* the tasks with an event at the present instant */
     size_t present_count;
     uint64_t demand; /* sum of jobs * C */
@@ -321,6 +323,7 @@ aegis_outcome aegis_admission_run_test(aegis_analysis_run *run, aegis_admission_
 /* The jobs of result->violation_at. */
 aegis_outcome aegis_witness_build(const aegis_analysis_run *run, aegis_admission_result *result);
 /* The verdict alone. */
-aegis_outcome aegis_admission_decide(aegis_analysis_run *run, aegis_admission_verdict *ret_verdict);
+aegis_outcome aegis_admission_run_decide(aegis_analysis_run *run,
+                                         aegis_admission_verdict *ret_verdict);
 
 #endif

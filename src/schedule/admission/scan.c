@@ -25,12 +25,16 @@ static void sift_down(aegis_scan *scan, size_t at)
 
 aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, bool arrivals)
 {
-    *scan = (aegis_scan){
-        .tasks = run->tasks, .count = run->count, .live = run->count, .allocator = run->allocator};
+    *scan = (aegis_scan){.tasks = run->tasks,
+                         .count = run->count,
+                         .live = run->count,
+                         .arrivals = arrivals,
+                         .allocator = run->allocator};
     scan->heap = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->heap);
     scan->jobs = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->jobs);
+    scan->last = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->last);
     scan->present = aegis_allocate_zeroed(scan->allocator, scan->count, sizeof *scan->present);
-    if (scan->heap == NULL || scan->jobs == NULL || scan->present == NULL) {
+    if (scan->heap == NULL || scan->jobs == NULL || scan->last == NULL || scan->present == NULL) {
         aegis_scan_finish(scan);
         return AEGIS_OUTCOME_NO_MEMORY;
     }
@@ -38,6 +42,7 @@ aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, b
         const aegis_atask *task = &scan->tasks[i];
         int64_t first = arrivals ? -(int64_t)task->jitter : aegis_first_deadline(task);
         scan->heap[i] = (aegis_scan_event){.at = first, .task = i};
+        scan->last[i] = INT64_MIN;
     }
     for (size_t i = scan->count / 2; i-- > 0;) {
         sift_down(scan, i);
@@ -49,9 +54,11 @@ void aegis_scan_finish(aegis_scan *scan)
 {
     aegis_deallocate(scan->allocator, scan->heap, scan->count, sizeof *scan->heap);
     aegis_deallocate(scan->allocator, scan->jobs, scan->count, sizeof *scan->jobs);
+    aegis_deallocate(scan->allocator, scan->last, scan->count, sizeof *scan->last);
     aegis_deallocate(scan->allocator, scan->present, scan->count, sizeof *scan->present);
     scan->heap = NULL;
     scan->jobs = NULL;
+    scan->last = NULL;
     scan->present = NULL;
 }
 
@@ -62,6 +69,7 @@ static bool take_first(aegis_scan *scan)
     const aegis_atask *task = &scan->tasks[first->task];
     scan->present[scan->present_count++] = first->task;
     scan->started += scan->jobs[first->task]++ == 0;
+    scan->last[first->task] = scan->arrivals ? first->at : first->at - (int64_t)task->deadline;
     if (!aegis_ticks_add(&scan->demand, 1, task->execution)) {
         return false;
     }

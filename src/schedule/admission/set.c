@@ -120,6 +120,104 @@ aegis_status aegis_admission_set_add(aegis_admission_set *set,
     return AEGIS_OK;
 }
 
+/* Which of the tasks the set holds, in this order: `ret_known[i]` is the place, SIZE_MAX none.
+ * False when it holds others too. Looking for each at the first place that is left finds all there
+ * are. */
+static bool
+match(const aegis_admission_set *set, const aegis_atask *tasks, size_t count, size_t *ret_known)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool same = at < set->count && memcmp(&set->tasks[at], &tasks[i], sizeof *tasks) == 0;
+        ret_known[i] = same ? at : SIZE_MAX;
+        at += same;
+    }
+    return at == set->count;
+}
+
+static aegis_status convert_all(aegis_analysis analysis,
+                                const aegis_task *tasks,
+                                size_t count,
+                                aegis_atask *ret_tasks,
+                                aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    for (size_t i = 0; i < count && status == AEGIS_OK; i++) {
+        status = aegis_admission_convert(analysis, &tasks[i], i, &ret_tasks[i], err);
+    }
+    return status;
+}
+
+/* Under fixed priorities what was settled stays so above the first task that is new. */
+static void inherit(aegis_admission_set *set, const aegis_admission_set *from, const size_t *known)
+{
+    bool settled = true;
+    for (size_t i = 0; i < set->count; i++) {
+        settled = settled && known[i] != SIZE_MAX;
+        if (known[i] != SIZE_MAX) {
+            set->known.tasks[i] = from->known.tasks[known[i]];
+            set->known.tasks[i].settled = set->known.tasks[i].settled && settled;
+        }
+    }
+    set->known.spans = from->known.spans;
+}
+
+static bool make_room(aegis_admission_set *set, size_t count)
+{
+    const aegis_allocator *allocator = &set->allocator;
+    set->room = count;
+    set->tasks = aegis_allocate_zeroed(allocator, count, sizeof *set->tasks);
+    set->blocking = aegis_allocate_zeroed(allocator, count, sizeof *set->blocking);
+    set->known.tasks = aegis_allocate_zeroed(allocator, count, sizeof *set->known.tasks);
+    return set->tasks != NULL && set->blocking != NULL && set->known.tasks != NULL;
+}
+
+aegis_status aegis_admission_set_derive(aegis_analysis analysis,
+                                        const aegis_admission_set *from,
+                                        const aegis_task *tasks,
+                                        size_t count,
+                                        const aegis_allocator *allocator,
+                                        aegis_admission_set **ret_set,
+                                        aegis_error *err)
+{
+    aegis_admission_set *set = NULL;
+    aegis_status status = aegis_admission_set_create(analysis, allocator, &set, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    size_t *known = aegis_allocate_zeroed(allocator, count, sizeof *known);
+    if (known == NULL || !make_room(set, count)) {
+        status = no_memory(err);
+    } else {
+        status = convert_all(analysis, tasks, count, set->tasks, err);
+    }
+    if (status == AEGIS_OK) {
+        set->count = count;
+        if (from != NULL && from->analysis == analysis && match(from, set->tasks, count, known)) {
+            inherit(set, from, known);
+        }
+        *ret_set = set;
+    } else {
+        aegis_admission_set_destroy(set);
+    }
+    aegis_deallocate(allocator, known, count, sizeof *known);
+    return status;
+}
+
+size_t aegis_admission_set_lacks(const aegis_admission_set *set,
+                                 aegis_analysis analysis,
+                                 const aegis_task *tasks,
+                                 size_t count)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count && set->analysis == analysis; i++) {
+        aegis_atask task;
+        bool valid = aegis_admission_convert(analysis, &tasks[i], i, &task, NULL) == AEGIS_OK;
+        at += valid && at < set->count && memcmp(&set->tasks[at], &task, sizeof task) == 0;
+    }
+    return set->analysis == analysis && at == set->count ? count - at : SIZE_MAX;
+}
+
 static bool by_priority(aegis_analysis analysis)
 {
     return analysis == AEGIS_ANALYSIS_NP_FP || analysis == AEGIS_ANALYSIS_FPP ||

@@ -209,7 +209,8 @@ static aegis_outcome decide_fifo(aegis_analysis_run *run, bool *ret_meets)
     return outcome == AEGIS_OUTCOME_DIVERGES ? AEGIS_OUTCOME_DONE : outcome;
 }
 
-aegis_outcome aegis_admission_decide(aegis_analysis_run *run, aegis_admission_verdict *ret_verdict)
+aegis_outcome aegis_admission_run_decide(aegis_analysis_run *run,
+                                         aegis_admission_verdict *ret_verdict)
 {
     bool meets = true;
     aegis_outcome outcome;

@@ -29,6 +29,8 @@ check_limits(const aegis_core *core, const aegis_core_model *add, aegis_error *e
     REQUIRE((unsigned)add->early <= AEGIS_EARLY_DELAY, "early", add->early)
     REQUIRE(add->compute_budget_ns <= AEGIS_CORE_MAX_DURATION_NS, "compute_budget_ns",
             add->compute_budget_ns)
+    REQUIRE(add->background || add->awaited_segments == 0, "awaited_segments",
+            add->awaited_segments)
     REQUIRE(add->segment_count >= 1 && add->segment_count <= AEGIS_MAX_SEGMENTS, "segment_count",
             add->segment_count)
     for (uint32_t i = 0; wrong == NULL && i < add->segment_count; i++) {
@@ -37,6 +39,9 @@ check_limits(const aegis_core *core, const aegis_core_model *add, aegis_error *e
         REQUIRE(enforceable >= bound && enforceable <= AEGIS_CORE_MAX_DURATION_NS,
                 "segment_enforceable_ns", enforceable)
     }
+    const bool all = add->segment_count == AEGIS_MAX_SEGMENTS;
+    REQUIRE(all || add->awaited_segments >> add->segment_count == 0, "awaited_segments",
+            add->awaited_segments)
 #undef REQUIRE
     if (wrong != NULL) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
@@ -69,6 +74,23 @@ static aegis_status check_admitted(const aegis_core *core, uint32_t model, aegis
     if (model >= core->config.max_models || core->models[model].state != MODEL_ADMITTED) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
                                "model %" PRIu32 " is not admitted", model);
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status
+check_ready(const aegis_core *core, const aegis_core_event *event, aegis_error *err)
+{
+    aegis_status status = check_admitted(core, event->model, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    const aegis_core_model *limits = &core->models[event->model].limits;
+    if (event->segment >= limits->segment_count ||
+        (limits->awaited_segments >> event->segment & 1) == 0) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                               "segment %" PRIu32 " of model %" PRIu32 " waits for nothing",
+                               event->segment, event->model);
     }
     return AEGIS_OK;
 }
@@ -137,6 +159,8 @@ aegis_status aegis_core_check_event(const aegis_core *core,
     case AEGIS_CORE_MODEL_REMOVE:
     case AEGIS_CORE_CLEAR_FAULT:
         return check_admitted(core, event->model, err);
+    case AEGIS_CORE_SEGMENT_READY:
+        return check_ready(core, event, err);
     case AEGIS_CORE_SUBMIT:
         return check_submit(core, event, err);
     case AEGIS_CORE_SEGMENT_DONE:

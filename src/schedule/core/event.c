@@ -65,6 +65,7 @@ static void add_model(aegis_core *core, const aegis_core_model *add)
     core_model *model = &core->models[add->model];
     *model = (core_model){.limits = *add,
                           .state = MODEL_ADMITTED,
+                          .ready_segment = NO_SEGMENT,
                           .ready_root = NO_JOB,
                           .first_job = NO_JOB,
                           .last_job = NO_JOB};
@@ -256,7 +257,7 @@ static void end_segment(aegis_core *core, const aegis_core_event *event)
     job->executed_ns = core_add_ns(job->executed_ns, execution);
     if (limits->background) {
         charge(model, execution);
-        if (model->ready_count > 0) {
+        if (model->listed) {
             aegis_core_heap_update(&lane->background, number);
         }
     }
@@ -300,6 +301,10 @@ void aegis_core_apply(aegis_core *core, const aegis_core_event *event)
         break;
     case AEGIS_CORE_CLEAR_FAULT:
         core->models[event->model].faulted = false;
+        break;
+    case AEGIS_CORE_SEGMENT_READY:
+        core->models[event->model].ready_segment = event->segment;
+        aegis_core_ready_list(core, event->model);
         break;
     case AEGIS_CORE_STOP:
         core->stopping = true;

@@ -230,43 +230,68 @@ static int64_t ask_key(const aegis_core *core, uint32_t job)
     return core->policy.ops->key(core->policy.self, &model->policy, &view);
 }
 
+/* Whether the first job's segment waits for bytes. */
+static bool is_held(const aegis_core *core, const core_model *model)
+{
+    const uint32_t segment = core->jobs[model->ready_root].segment;
+    return (model->limits.awaited_segments >> segment & 1) != 0 && model->ready_segment != segment;
+}
+
+void aegis_core_ready_list(aegis_core *core, uint32_t number)
+{
+    core_model *model = &core->models[number];
+    const core_lane *lane = &core->lanes[model->limits.lane];
+    if (model->listed || model->ready_root == NO_JOB || is_held(core, model)) {
+        return;
+    }
+    if (model->virtual_ns < lane->virtual_ns) {
+        model->virtual_ns = lane->virtual_ns; /* no credit for the time without work */
+    }
+    aegis_core_heap_push(heap_of(core, model), number);
+    model->listed = true;
+}
+
+static void unlist(aegis_core *core, uint32_t number)
+{
+    core_model *model = &core->models[number];
+    if (model->listed) {
+        aegis_core_heap_remove(heap_of(core, model), number);
+        model->listed = false;
+    }
+}
+
 void aegis_core_ready_push(aegis_core *core, uint32_t index)
 {
     core_job *job = &core->jobs[index];
     core_model *model = &core->models[job->model];
-    core_lane *lane = &core->lanes[model->limits.lane];
-    aegis_core_heap *heap = heap_of(core, model);
     job->key = model->limits.background ? 0 : ask_key(core, index);
     job->state = JOB_READY;
     job->left = job->right = NO_JOB;
     job->rank = 1;
-    if (model->ready_count == 0 && model->virtual_ns < lane->virtual_ns) {
-        model->virtual_ns = lane->virtual_ns; /* no credit for the time without work */
-    }
     uint32_t front = model->ready_root;
     model->ready_root = merge(core, front, index);
     model->ready_count++;
     ++*ready_count_of(core, model);
-    if (front == NO_JOB) {
-        aegis_core_heap_push(heap, job->model);
-    } else if (model->ready_root != front) {
-        aegis_core_heap_update(heap, job->model);
+    if (model->listed && is_held(core, model)) {
+        unlist(core, job->model); /* a job between its segments went to the front */
+    } else if (model->listed && model->ready_root != front) {
+        aegis_core_heap_update(heap_of(core, model), job->model);
+    } else {
+        aegis_core_ready_list(core, job->model);
     }
 }
 
 void aegis_core_ready_pop(aegis_core *core, uint32_t number)
 {
     core_model *model = &core->models[number];
-    aegis_core_heap *heap = heap_of(core, model);
     const core_job *front = &core->jobs[model->ready_root];
     /* The heap is ordered by the first job, so the model leaves it before that job does. */
-    aegis_core_heap_remove(heap, number);
+    unlist(core, number);
     model->ready_root = merge(core, front->left, front->right);
     model->ready_count--;
     --*ready_count_of(core, model);
-    if (model->ready_root != NO_JOB) {
-        aegis_core_heap_push(heap, number);
-    }
+    model->ready_segment = NO_SEGMENT; /* the one that is dispatched now */
+    aegis_core_ready_list(core, number);
 }
 
 uint32_t
@@ -297,7 +322,7 @@ void aegis_core_ready_clear(aegis_core *core, uint32_t number)
     if (model->ready_root == NO_JOB) {
         return;
     }
-    aegis_core_heap_remove(heap_of(core, model), number);
+    unlist(core, number);
     *ready_count_of(core, model) -= model->ready_count;
     model->ready_count = 0;
     model->ready_root = NO_JOB;

@@ -42,6 +42,9 @@ static const char *read_segment(const aegis_trace_record *record, aegis_core_mod
     }
     add->segment_bound_ns[record->a] = (uint64_t)record->b;
     add->segment_enforceable_ns[record->a] = (uint64_t)record->c;
+    if ((record->d & 1) != 0) {
+        add->awaited_segments |= UINT64_C(1) << record->a;
+    }
     return NULL;
 }
 
@@ -98,6 +101,12 @@ const char *aegis_core_event_from_record(const aegis_trace_record *record,
         event.kind = AEGIS_CORE_TIMER;
     } else if (record->kind == AEGIS_TRACE_EVENT_CLEAR_FAULT) {
         event.kind = AEGIS_CORE_CLEAR_FAULT;
+    } else if (record->kind == AEGIS_TRACE_EVENT_SEGMENT_READY) {
+        if (!fits(record->a, AEGIS_MAX_SEGMENTS - 1)) {
+            return "a segment that no model has";
+        }
+        event.kind = AEGIS_CORE_SEGMENT_READY;
+        event.segment = (uint32_t)record->a;
     } else if (record->kind == AEGIS_TRACE_EVENT_STOP) {
         event.kind = AEGIS_CORE_STOP;
     } else {

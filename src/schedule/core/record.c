@@ -40,6 +40,7 @@ model_to_records(const aegis_core_model *add, uint64_t now_ns, aegis_trace_recor
         segment->a = i;
         segment->b = (int64_t)add->segment_bound_ns[i];
         segment->c = (int64_t)add->segment_enforceable_ns[i];
+        segment->d = (int64_t)(add->awaited_segments >> i & 1);
     }
     aegis_trace_record *model = &ret_records[count++];
     *model = blank(AEGIS_TRACE_EVENT_MODEL_ADD, now_ns);
@@ -89,6 +90,11 @@ size_t aegis_core_event_to_records(const aegis_core_event *event,
     case AEGIS_CORE_CLEAR_FAULT:
         *record = blank(AEGIS_TRACE_EVENT_CLEAR_FAULT, now_ns);
         record->model = (uint16_t)event->model;
+        break;
+    case AEGIS_CORE_SEGMENT_READY:
+        *record = blank(AEGIS_TRACE_EVENT_SEGMENT_READY, now_ns);
+        record->model = (uint16_t)event->model;
+        record->a = event->segment;
         break;
     case AEGIS_CORE_STOP:
         *record = blank(AEGIS_TRACE_EVENT_STOP, now_ns);

@@ -19,6 +19,7 @@
 
 #define NO_JOB UINT32_MAX
 #define NO_MODEL UINT32_MAX
+#define NO_SEGMENT UINT32_MAX
 #define NEVER UINT64_MAX
 #define LAST_INSTANT ((uint64_t)INT64_MAX)
 #define SLOT_WORDS (AEGIS_CORE_MAX_QUEUE_DEPTH / 64)
@@ -55,6 +56,8 @@ typedef struct core_model {
     aegis_policy_model policy;
     core_model_state state;
     bool faulted, skip_next, has_released;
+    bool listed;            /* stands in its lane's heap: its first job can be dispatched */
+    uint32_t ready_segment; /* an awaited one that can be dispatched; NO_SEGMENT: none */
     aegis_status fault;
     uint64_t last_release_ns;
     uint32_t ready_root, ready_count;
@@ -116,6 +119,8 @@ void aegis_core_job_give(aegis_core *core, uint32_t index);
 aegis_core_heap *aegis_core_releases_of(aegis_core *core, const core_model *model);
 /* Asks the policy for its key and puts it among the ready ones of its model and lane. */
 void aegis_core_ready_push(aegis_core *core, uint32_t index);
+/* After what its first job waits for has come: the model stands in its lane's heap again. */
+void aegis_core_ready_list(aegis_core *core, uint32_t number);
 /* Takes out the first job of a model. */
 void aegis_core_ready_pop(aegis_core *core, uint32_t number);
 /* The job that would be next if model `number` were without its first one; NO_JOB when there is

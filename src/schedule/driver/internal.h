@@ -51,6 +51,9 @@ typedef struct aegis_entry {
     uint64_t next_release_ns; /* of a periodic model */
     uint32_t continuous_jobs; /* of a continuous model: that exist now */
     bool continuous_waits;    /* it stands in the release heap */
+    /* Of a model whose weights come from a disk; orchestration thread only. */
+    uint32_t due_segment; /* comes next */
+    bool is_due;          /* nothing of the model runs, and the core does not know it ready */
 
     aegis_submit_queue queue;
     aegis_call_record *records;
@@ -60,7 +63,8 @@ typedef struct aegis_entry {
     aegis_histogram response, execution, start;
     /* What the profile says that few executions of each segment pass. */
     uint64_t claimed_ns[AEGIS_MAX_SEGMENTS];
-    _Atomic uint64_t past_claim; /* executions that did */
+    _Atomic uint64_t past_claim;               /* executions that did */
+    _Atomic uint64_t page_ins, paged_in_bytes; /* written by the lane */
 } aegis_entry;
 
 /* Jobs of a continuous model that exist at once: with a second one ready, the model takes part in
@@ -113,6 +117,18 @@ typedef struct aegis_job_table {
     uint64_t mask;
 } aegis_job_table;
 
+/* What the last admissions found out about each lane, so that the next one costs what is new; under
+ * `admin`. A set counts only while it holds the very tasks of its lane, so that it need not be told
+ * of models that leave or move. */
+typedef struct aegis_lane_memory {
+    aegis_admission_set *standing[AEGIS_MAX_LANES]; /* NULL: nothing is known */
+    aegis_admission_set *proved[AEGIS_MAX_LANES];   /* by the last search, where it tested */
+    bool first_fit; /* the standing lanes are those of first fit by decreasing utilisation, */
+    size_t models;  /* of so many models: sets know nothing of background alone on a lane */
+    bool proved_first_fit;
+    size_t proved_models;
+} aegis_lane_memory;
+
 struct aegis_scheduler {
     aegis_allocator allocator;
     aegis_scheduler_config config;
@@ -121,9 +137,12 @@ struct aegis_scheduler {
     aegis_core *core;
     aegis_core_action *actions;
     size_t max_actions;
+    aegis_lane_memory lane_memory;
     aegis_job_table jobs;
     uint32_t *heap; /* periodic models by (next release, number) */
     uint32_t heap_count;
+    uint32_t *streaming; /* models with segments that wait for bytes */
+    uint32_t streaming_count;
 
     aegis_trace_ring *ring;
     aegis_worker *orchestrator, *callbacks;
@@ -182,6 +201,26 @@ uint32_t aegis_release_heap_top(const aegis_scheduler *scheduler); /* heap not e
 void aegis_release_heap_sink(aegis_scheduler *scheduler);
 void aegis_release_heap_remove(aegis_scheduler *scheduler, uint32_t model);
 
+/* streaming.c: models whose segments wait for bytes. */
+
+/* Before a placed model joins: what its segments wait for. CONFIG when it has a deadline too. These
+ * three may wait for a lock of the model and are not for the orchestration thread. */
+aegis_status
+aegis_streaming_watch(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err);
+void aegis_streaming_unwatch(aegis_entry *entry);
+void aegis_streaming_unwatch_all(aegis_scheduler *scheduler);
+/* The orchestration thread's. */
+void aegis_streaming_add(aegis_scheduler *scheduler, aegis_entry *entry);
+void aegis_streaming_remove(aegis_scheduler *scheduler, aegis_entry *entry);
+/* `segment` is the next one of the model; what it needs may be brought from now on. */
+static inline void aegis_streaming_expect(aegis_entry *entry, uint32_t segment)
+{
+    entry->due_segment = segment;
+    entry->is_due = true;
+}
+/* The next model whose due segment can be executed by now, NULL: none. It is due no longer. */
+aegis_entry *aegis_streaming_take_ready(aegis_scheduler *scheduler);
+
 /* calibrate.c: bounds of the driver itself, measured with all other lanes loaded. */
 aegis_status aegis_driver_calibrate(aegis_scheduler *scheduler, aegis_error *err);
 
@@ -221,12 +260,20 @@ typedef struct aegis_refusal {
 /* A candidate as the tests take it; borrows the candidate's segments. */
 aegis_task aegis_candidate_task(const aegis_candidate *candidate);
 
-/* True in `ret_fits`: candidates carry lane, response and blocking. Otherwise `ret_refusal` tells
+/* lane_test.c. Finish is fine on zeroes. */
+void aegis_lane_memory_finish(aegis_lane_memory *memory);
+void aegis_lane_memory_forget_proved(aegis_lane_memory *memory);
+/* The assignment found last becomes what stands. */
+void aegis_lane_memory_take_over(aegis_lane_memory *memory);
+
+/* True in `ret_fits`: candidates carry lane, response and blocking, those on lanes where nothing
+ * changes the ones they came with, and `memory` what was proved. Otherwise `ret_refusal` tells
  * about the last candidate (the new one), which no lane could take. */
 aegis_status aegis_assignment_find(const aegis_policy *policy,
                                    aegis_candidate *candidates,
                                    size_t count,
                                    uint16_t lanes,
+                                   aegis_lane_memory *memory,
                                    const aegis_allocator *allocator,
                                    bool *ret_fits,
                                    aegis_refusal *ret_refusal,

@@ -15,6 +15,24 @@ static void fill_execute_record(const aegis_lane *lane, aegis_trace_record *reco
                                    .d = lane->status};
 }
 
+/* Of a paged model whose weights were not there. */
+static void record_page_in(const aegis_lane *lane)
+{
+    uint64_t bytes = aegis_model_last_paged_bytes(lane->entry->model);
+    aegis_trace_record record = {.time_ns = lane->end_ns,
+                                 .job = lane->job,
+                                 .kind = AEGIS_TRACE_PAGE_IN,
+                                 .model = (uint16_t)lane->entry->id,
+                                 .lane = lane->index,
+                                 .a = lane->segment,
+                                 .b = (int64_t)bytes};
+    if (bytes > 0) {
+        atomic_fetch_add_explicit(&lane->entry->page_ins, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&lane->entry->paged_in_bytes, bytes, memory_order_relaxed);
+        aegis_trace_record_write(lane->ring, &record);
+    }
+}
+
 static void record_fault(const aegis_lane *lane)
 {
     aegis_model_spill spill;
@@ -45,15 +63,29 @@ static void execute(void *argument)
                                        lane->stream, &lane->error);
 }
 
+/* What the backend enqueued may have failed after its call returned. */
+static void take_failure(aegis_lane *lane)
+{
+    aegis_error error;
+    aegis_status status = aegis_stream_take_failure(lane->stream, &error);
+    if (status != AEGIS_OK && lane->status == AEGIS_OK) {
+        lane->status = status;
+        lane->error = error;
+        aegis_error_prefix(&lane->error, "segment %u", lane->segment);
+    }
+}
+
 /* After the device has finished the segment. */
 static void finish(void *argument)
 {
     aegis_lane *lane = argument;
     aegis_trace_record record;
     lane->end_ns = aegis_clock_now_ns(&lane->scheduler->config.clock);
+    take_failure(lane);
     atomic_fetch_add_explicit(&lane->busy_ns, lane->end_ns - lane->start_ns, memory_order_relaxed);
     fill_execute_record(lane, &record);
     aegis_trace_record_write(lane->ring, &record);
+    record_page_in(lane);
     if (lane->status != AEGIS_OK && lane->error.category != AEGIS_CATEGORY_TRANSIENT) {
         aegis_context_set_error(lane->entry->context, &lane->error);
         record_fault(lane);

@@ -149,11 +149,13 @@ static void apply(aegis_scheduler *scheduler, const aegis_core_action *action, u
         return; /* timers and lanes concern no model */
     }
     if (action->kind == AEGIS_TRACE_DISPATCH) {
+        entry->is_due = false;
         dispatch(scheduler, entry, action, now);
     } else if (action->kind == AEGIS_TRACE_TERMINATE) {
         aegis_model_terminate(entry->model);
     } else if (action->kind == AEGIS_TRACE_COMPLETE || action->kind == AEGIS_TRACE_MISS ||
                action->kind == AEGIS_TRACE_ABORT) {
+        aegis_streaming_expect(entry, 0);
         finish_job(scheduler, entry, action);
     } else if (action->kind == AEGIS_TRACE_REJECT) {
         end_job(scheduler, entry, action, AEGIS_JOB_REJECTED, &none);
@@ -195,6 +197,18 @@ static aegis_status step(aegis_scheduler *scheduler, const aegis_core_event *eve
     return AEGIS_OK;
 }
 
+/* The device is gone, and with it every later run: stop tells so. The first one told stays. */
+static void keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane)
+{
+    if (lane->status != AEGIS_OK && lane->error.category == AEGIS_CATEGORY_FATAL &&
+        scheduler->loop_status == AEGIS_OK) {
+        scheduler->loop_status = lane->status;
+        scheduler->loop_error = lane->error;
+        aegis_error_prefix(&scheduler->loop_error, "lane %u: model '%s'", lane->index,
+                           aegis_context_name(lane->entry->context));
+    }
+}
+
 static bool collect_lanes(aegis_scheduler *scheduler)
 {
     bool any = false;
@@ -205,6 +219,7 @@ static bool collect_lanes(aegis_scheduler *scheduler)
         }
         any = true;
         lane->running = false;
+        keep_fatal(scheduler, lane);
         aegis_entry *entry = lane->entry;
         aegis_context_release_stream(entry->context);
         aegis_histogram_add(&entry->start, lane->start_ns - lane->dispatched_ns);
@@ -215,6 +230,7 @@ static bool collect_lanes(aegis_scheduler *scheduler)
                 atomic_fetch_add_explicit(&entry->past_claim, 1, memory_order_relaxed);
             }
         }
+        aegis_streaming_expect(entry, lane->segment + 1); /* unless the job ends now */
         step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_DONE,
                                             .model = entry->id,
                                             .lane = lane->index,
@@ -225,6 +241,17 @@ static bool collect_lanes(aegis_scheduler *scheduler)
                                             .status = lane->status});
     }
     return any;
+}
+
+/* Bytes that came while nothing of their models ran. */
+static void release_streamed(aegis_scheduler *scheduler)
+{
+    aegis_entry *entry;
+    while (!scheduler->stopping && (entry = aegis_streaming_take_ready(scheduler)) != NULL) {
+        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_READY,
+                                            .model = entry->id,
+                                            .segment = entry->due_segment});
+    }
 }
 
 static bool lane_runs(const aegis_scheduler *scheduler, const aegis_entry *entry)
@@ -259,6 +286,7 @@ static aegis_status add_to_core(aegis_scheduler *scheduler, aegis_entry *entry)
         &(aegis_core_event){.kind = AEGIS_CORE_MODEL_ADD, .model = entry->id, .add = &entry->core});
     if (status == AEGIS_OK) {
         entry->in_core = true;
+        aegis_streaming_add(scheduler, entry);
         atomic_store(&entry->active, true);
     }
     return status;
@@ -271,6 +299,7 @@ static void begin_removal(aegis_scheduler *scheduler, aegis_driver_command *comm
 {
     aegis_entry *entry = command->entry;
     atomic_store(&entry->active, false);
+    aegis_streaming_remove(scheduler, entry);
     if (entry->request.periodic) {
         aegis_release_heap_remove(scheduler, entry->id);
         entry->continuous_waits = false;
@@ -462,6 +491,7 @@ void aegis_driver_loop(void *argument)
         bool any = collect_lanes(scheduler);
         finish_removal(scheduler);
         take_command(scheduler);
+        release_streamed(scheduler);
         collect_submissions(scheduler);
         release_periodic(scheduler);
         fire_timers(scheduler);

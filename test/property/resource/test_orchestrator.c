@@ -58,6 +58,8 @@ static void make_model(uint64_t *seed, known *k)
         };
         if (below(seed, 2) == 0) {
             k->lifetimes[i].memory_class = AEGIS_MEMORY_ACTIVATION;
+        } else if (below(seed, 4) == 0) {
+            k->lifetimes[i].memory_class = AEGIS_MEMORY_PAGED;
         }
     }
 }
@@ -72,6 +74,10 @@ static bool conflict(const known *a, size_t i, const known *b, size_t j)
     if (a == b && x->memory_class == AEGIS_MEMORY_BOUNDARY &&
         y->memory_class == AEGIS_MEMORY_BOUNDARY) {
         return x->start < y->end && y->start < x->end; /* on the axis of the segments */
+    }
+    if (a != b && a->lane == b->lane && x->memory_class == AEGIS_MEMORY_PAGED &&
+        y->memory_class == AEGIS_MEMORY_PAGED) {
+        return false; /* one at a time lies there */
     }
     if (!both_die || a->lane != b->lane) {
         return true;
@@ -147,6 +153,40 @@ static uint64_t boundary_peak(const known *k)
     return most;
 }
 
+/* What its paged tensors take, one behind the other. */
+static uint64_t paged_bytes(const known *k)
+{
+    uint64_t end = 0;
+    for (size_t i = 0; i < k->count; i++) {
+        const aegis_tensor_lifetime *l = &k->lifetimes[i];
+        uint64_t alignment = l->alignment == 0 ? 64 : l->alignment;
+        if (l->memory_class == AEGIS_MEMORY_PAGED && l->size_bytes > 0) {
+            end = (end + alignment - 1) / alignment * alignment + l->size_bytes;
+        }
+    }
+    return (end + 63) / 64 * 64;
+}
+
+/* Before the seal the regions are as large as the largest model of their lane; afterwards they may
+ * be larger, when that one has left. */
+static void check_paged(const world *w, const aegis_memory_totals *t)
+{
+    uint64_t regions = 0, sum = 0;
+    for (uint16_t lane = 0; lane < LANES; lane++) {
+        uint64_t most = 0;
+        for (size_t m = 0; m < MODELS; m++) {
+            const known *k = &w->models[m];
+            uint64_t bytes = k->planned && k->lane == lane ? paged_bytes(k) : 0;
+            most = bytes > most ? bytes : most;
+            sum += bytes;
+        }
+        regions += most;
+    }
+    assert_int_equal(t->paged_sum, sum);
+    assert_true(w->sealed ? t->by_class[AEGIS_MEMORY_PAGED] >= regions
+                          : t->by_class[AEGIS_MEMORY_PAGED] == regions);
+}
+
 static void check_counters(const world *w)
 {
     aegis_memory_totals t;
@@ -173,6 +213,7 @@ static void check_counters(const world *w)
         }
     }
     assert_int_equal(sum, t.planned_bytes);
+    check_paged(w, &t);
     assert_true(t.by_class[AEGIS_MEMORY_BOUNDARY] >= crossing);
     assert_true(t.planned_bytes <= w->capacity);
     assert_int_equal(aegis_memory_orchestrator_current(w->o), t.planned_bytes);

@@ -148,7 +148,7 @@ static void print_device(const conformance_target *target, FILE *out)
 int conformance_run(const conformance_target *target, FILE *out)
 {
     const conformance_entry *const groups[] = {conformance_memory_cases, conformance_stream_cases,
-                                               conformance_event_cases};
+                                               conformance_event_cases, conformance_overlap_cases};
     int cases = 0, failed = 0;
     print_device(target, out);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {

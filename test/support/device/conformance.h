@@ -22,6 +22,8 @@ typedef struct conformance_target {
     void *self;
     /* Work runs on the caller's thread, and only while it waits for it. */
     bool manual;
+    /* What `create` asks for beside the arena; 0: the device has no pinned memory. */
+    uint64_t pinned_bytes;
 } conformance_target;
 
 /* Runs every case and returns how many failed. */
@@ -65,6 +67,7 @@ typedef struct conformance_entry {
 extern const conformance_entry conformance_memory_cases[];
 extern const conformance_entry conformance_stream_cases[];
 extern const conformance_entry conformance_event_cases[];
+extern const conformance_entry conformance_overlap_cases[];
 
 /* Keeps a stream's thread inside a call until it is opened (10 s at most). A manual device needs
  * none: it runs nothing by itself. */

@@ -183,6 +183,43 @@ static void copy_refuses_bad_ranges(conformance_case *test)
     CHECK(test, aegis_device_copy(test->device, base, byte, 0, NULL) == AEGIS_OK);
 }
 
+static void pinned_memory_is_a_region_of_its_own(conformance_case *test)
+{
+    void *base = test, *arena;
+    uint64_t size = 1, arena_size, used, peak, wanted = test->target->pinned_bytes;
+    aegis_buffer first = {0}, second = {0}, more = {0};
+    aegis_error err;
+    aegis_error_clear(&err);
+    aegis_device_get_pinned(test->device, &base, &size);
+    aegis_device_get_arena(test->device, &arena, &arena_size);
+    REQUIRE(test, size == wanted && (base != NULL) == (wanted > 0));
+    if (wanted == 0) {
+        CHECK(test,
+              aegis_device_pinned_alloc(test->device, 64, 0, &more, &err) == AEGIS_ERROR_NO_MEMORY);
+        CHECK(test, strstr(err.message, "pinned_bytes") != NULL);
+        CHECK(test,
+              aegis_device_pinned_free(test->device, &more, NULL) == AEGIS_ERROR_INVALID_ARGUMENT);
+        return;
+    }
+    CHECK(test, (char *)base + size <= (char *)arena || (char *)arena + arena_size <= (char *)base);
+    REQUIRE(test, aegis_device_pinned_alloc(test->device, 1000, 4096, &first, NULL) == AEGIS_OK);
+    REQUIRE(test, aegis_device_pinned_alloc(test->device, size / 2, 0, &second, NULL) == AEGIS_OK);
+    CHECK(test, (uintptr_t)first.pointer % 4096 == 0);
+    CHECK(test, (char *)second.pointer >= (char *)first.pointer + 1000);
+    CHECK(test,
+          aegis_device_pinned_alloc(test->device, size, 0, &more, &err) == AEGIS_ERROR_NO_MEMORY);
+    CHECK(test, strstr(err.message, "[device] pinned") != NULL);
+    memset(first.pointer, 0x5a, 1000); /* host code may */
+    CHECK(test, aegis_device_free(test->device, &first, NULL) == AEGIS_ERROR_INVALID_ARGUMENT);
+    aegis_device_pinned_usage(test->device, &used, &peak);
+    CHECK(test, used == 1000 + size / 2 && peak == used);
+    CHECK(test, aegis_device_pinned_free(test->device, &first, NULL) == AEGIS_OK);
+    CHECK(test,
+          aegis_device_pinned_free(test->device, &first, NULL) == AEGIS_ERROR_INVALID_ARGUMENT);
+    CHECK(test, aegis_device_pinned_free(test->device, &second, NULL) == AEGIS_OK);
+    CHECK(test, aegis_device_pinned_alloc(test->device, size, 0, &more, NULL) == AEGIS_OK);
+}
+
 /* The n-th allocation of a whole set-up fails, for n = 1, 2, ... until all succeed. */
 static void every_allocation_may_fail(conformance_case *test)
 {
@@ -233,6 +270,7 @@ const conformance_entry conformance_memory_cases[] = {
     {"usage_counts_now_and_peak", usage_counts_now_and_peak},
     {"copy_round_trips", copy_round_trips},
     {"copy_refuses_bad_ranges", copy_refuses_bad_ranges},
+    {"pinned_memory_is_a_region_of_its_own", pinned_memory_is_a_region_of_its_own},
     {"every_allocation_may_fail", every_allocation_may_fail},
     {NULL, NULL},
 };

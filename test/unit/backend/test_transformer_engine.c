@@ -7,6 +7,7 @@
 
 #include <aegisrt/transformer.h>
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -216,6 +217,35 @@ static void outputs_do_not_depend_on_instructions(void **state)
             config.instructions = set->name;
             const outcome other = run_one(&config, NULL);
             expect_same(&other, &best, set->name);
+        }
+    }
+}
+
+/* A BLAS is asked for; its outputs are near the own ones, and the budget counts what it takes. */
+static void products_by_a_blas_are_near(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < AEGIS_ARRAY_LENGTH(kinds); k++) {
+        aegis_transformer_config config = config_of(kinds[k], "f16");
+        const aegis_allocator allocator = aegis_allocator_default();
+        aegis_transformer_info own, other;
+        aegis_transformer_idle *idle = NULL;
+        aegis_error error = {0};
+        const outcome best = run_one(&config, &own);
+        config.products = "blas";
+        const aegis_status status = aegis_transformer_create(&config, &allocator, &idle, &error);
+        aegis_transformer_idle_destroy(idle);
+        if (status == AEGIS_ERROR_RUNTIME_NOT_AVAILABLE) {
+            print_message("skipped: %s\n", error.message);
+            skip();
+        }
+        must(status, &error);
+        const outcome near = run_one(&config, &other);
+        assert_string_equal(own.products, "own");
+        assert_string_equal(other.products, "blas");
+        assert_true(other.memory.work > own.memory.work);
+        for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(best.logits); i++) {
+            assert_true(fabsf(best.logits[i] - near.logits[i]) < 1e-3f);
         }
     }
 }
@@ -453,12 +483,12 @@ static void bad_configurations_are_refused(void **state)
     (void)state;
     const aegis_allocator allocator = aegis_allocator_default();
     const aegis_transformer_config good = config_of("gpt2-tiny", "f32");
-    aegis_transformer_config bad[8];
-    static const aegis_status expected[8] = {
-        AEGIS_ERROR_INVALID_ARGUMENT, AEGIS_ERROR_CONFIG,          AEGIS_ERROR_CONFIG,
-        AEGIS_ERROR_CONFIG,           AEGIS_ERROR_CONFIG,          AEGIS_ERROR_CONFIG,
-        AEGIS_ERROR_UNSUPPORTED,      AEGIS_ERROR_INVALID_ARGUMENT};
-    for (size_t i = 0; i < 8; i++) {
+    aegis_transformer_config bad[9];
+    static const aegis_status expected[9] = {
+        AEGIS_ERROR_INVALID_ARGUMENT, AEGIS_ERROR_CONFIG,           AEGIS_ERROR_CONFIG,
+        AEGIS_ERROR_CONFIG,           AEGIS_ERROR_CONFIG,           AEGIS_ERROR_CONFIG,
+        AEGIS_ERROR_UNSUPPORTED,      AEGIS_ERROR_INVALID_ARGUMENT, AEGIS_ERROR_CONFIG};
+    for (size_t i = 0; i < 9; i++) {
         bad[i] = good;
     }
     bad[0].model = NULL;
@@ -469,7 +499,8 @@ static void bad_configurations_are_refused(void **state)
     bad[5].prefill_rows = 1025;
     bad[6].instructions = "mmx";
     bad[7].model = "";
-    for (size_t i = 0; i < 8; i++) {
+    bad[8].products = "mkl";
+    for (size_t i = 0; i < 9; i++) {
         aegis_transformer_idle *idle = NULL;
         aegis_error error = {0};
         assert_int_equal(aegis_transformer_create(&bad[i], &allocator, &idle, &error), expected[i]);
@@ -822,6 +853,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(outputs_do_not_depend_on_the_plan),
         cmocka_unit_test(outputs_do_not_depend_on_instructions),
+        cmocka_unit_test(products_by_a_blas_are_near),
         cmocka_unit_test(a_batch_is_its_members),
         cmocka_unit_test(lookup_changes_nothing_but_the_passes),
         cmocka_unit_test(drafts_are_what_followed_before),

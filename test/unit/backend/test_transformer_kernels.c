@@ -292,6 +292,117 @@ static void functions_are_exact_enough(void **state)
     assert_true(fabs((double)erf_form - 0.5 * 1.25 * (1 + erf(1.25 / sqrt(2)))) < 1e-6);
 }
 
+/* y of a multiplier, in claims, the run cut in two as a partition may cut it. */
+static void run_multiplier(const aegis_multiplier *multiplier,
+                           const aegis_weight_run *whole,
+                           const float *x,
+                           uint32_t rows,
+                           float *y)
+{
+    const aegis_kernels *set = aegis_kernels_choose();
+    const aegis_rows in = {(float *)(uintptr_t)x, whole->inputs}, out = {y, whole->outputs};
+    const bool by_rows = whole->layout == AEGIS_LAYOUT_ROWS;
+    float *scratch = malloc(multiplier->ops->scratch_bytes);
+    const uint32_t parts[3] = {0, whole->count / 3, whole->count};
+    for (int p = 0; p < 2; p++) {
+        aegis_weight_run run = *whole;
+        const uint64_t row = (by_rows ? run.inputs : run.outputs) * aegis_dtype_bytes(run.type);
+        run.first = parts[p];
+        run.count = parts[p + 1] - parts[p];
+        run.data = (const uint8_t *)whole->data + parts[p] * row;
+        const uint32_t first = by_rows ? run.first : 0;
+        const uint32_t last = by_rows ? run.first + run.count : run.outputs;
+        for (uint32_t at = first; at < last && run.count > 0; at += multiplier->ops->outputs) {
+            const uint32_t end =
+                last - at < multiplier->ops->outputs ? last : at + multiplier->ops->outputs;
+            multiplier->ops->multiply(multiplier->self, set, &run, at, end, in, rows, out, scratch);
+        }
+    }
+    free(scratch);
+}
+
+static void check_multiplier(const aegis_multiplier *multiplier,
+                             aegis_dtype type,
+                             aegis_matrix_layout layout,
+                             shape s,
+                             uint32_t rows)
+{
+    const size_t count = (size_t)s.inputs * s.outputs, made = (size_t)rows * s.outputs;
+    float *values = malloc(count * sizeof *values), *x = malloc(rows * s.inputs * sizeof *x);
+    float *y = calloc(made, sizeof *y), *near = calloc(made, sizeof *near);
+    fill(values, count, 1 + s.inputs);
+    fill(x, (size_t)rows * s.inputs, 2 + s.outputs);
+    uint8_t *raw = make_weights(type, values, count);
+    const aegis_weight_run run = {.data = raw + 1,
+                                  .type = type,
+                                  .layout = layout,
+                                  .inputs = s.inputs,
+                                  .outputs = s.outputs,
+                                  .count = layout == AEGIS_LAYOUT_ROWS ? s.outputs : s.inputs};
+    run_set(aegis_kernels_choose(), &run, x, rows, y);
+    run_multiplier(multiplier, &run, x, rows, near);
+    for (size_t i = 0; i < made; i++) {
+        if (!(fabsf(y[i] - near[i]) <= 1e-5f * (float)s.inputs)) {
+            fail_msg("%s %u x %u, %u rows: value %zu is %.9g, own %.9g", aegis_dtype_name(type),
+                     s.inputs, s.outputs, rows, i, (double)near[i], (double)y[i]);
+        }
+    }
+    free(raw);
+    free(near);
+    free(y);
+    free(x);
+    free(values);
+}
+
+/* Whether a BLAS can be opened; where it cannot the reason names the cure. */
+static bool open_blas(aegis_multiplier *ret_multiplier)
+{
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_error err = {0};
+    const aegis_status status = aegis_multiplier_open("blas", &allocator, ret_multiplier, &err);
+    if (status != AEGIS_OK) {
+        print_message("skipped: %s\n", err.message);
+        assert_int_equal(status, AEGIS_ERROR_RUNTIME_NOT_AVAILABLE);
+        assert_non_null(strstr(err.message, "write \"own\""));
+    }
+    return status == AEGIS_OK;
+}
+
+static void a_blas_is_near_the_kernels(void **state)
+{
+    (void)state;
+    aegis_multiplier multiplier;
+    if (!open_blas(&multiplier)) {
+        skip();
+    }
+    assert_false(multiplier.ops->takes(AEGIS_DTYPE_I8));
+    for (size_t t = 0; t < AEGIS_ARRAY_LENGTH(types); t++) {
+        for (size_t s = 0; s < AEGIS_ARRAY_LENGTH(shapes) && multiplier.ops->takes(types[t]); s++) {
+            for (uint32_t rows = multiplier.ops->least_rows; rows <= 37; rows += 29) {
+                check_multiplier(&multiplier, types[t], AEGIS_LAYOUT_ROWS, shapes[s], rows);
+                check_multiplier(&multiplier, types[t], AEGIS_LAYOUT_COLUMNS, shapes[s], rows);
+            }
+        }
+    }
+    aegis_multiplier_close(&multiplier);
+    assert_null(multiplier.ops);
+    aegis_multiplier_close(&multiplier);
+}
+
+static void multipliers_are_found_by_name(void **state)
+{
+    (void)state;
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_multiplier multiplier = {0};
+    aegis_error err = {0};
+    assert_int_equal(aegis_multiplier_open("mkl", &allocator, &multiplier, &err),
+                     AEGIS_ERROR_CONFIG);
+    assert_non_null(strstr(err.message, "\"own\" and \"blas\""));
+    assert_int_equal(aegis_multiplier_open(NULL, &allocator, &multiplier, &err), AEGIS_OK);
+    assert_int_equal(aegis_multiplier_open("own", &allocator, &multiplier, &err), AEGIS_OK);
+    assert_string_equal(aegis_multiplier_name(&multiplier), "own");
+}
+
 static void sets_are_found_by_name(void **state)
 {
     (void)state;
@@ -363,6 +474,8 @@ int main(void)
         cmocka_unit_test(halves_round_as_the_hardware_does),
         cmocka_unit_test(vectors_agree),
         cmocka_unit_test(functions_are_exact_enough),
+        cmocka_unit_test(a_blas_is_near_the_kernels),
+        cmocka_unit_test(multipliers_are_found_by_name),
         cmocka_unit_test(sets_are_found_by_name),
         cmocka_unit_test(every_chunk_runs_once),
         cmocka_unit_test(pools_without_threads_are_refused),

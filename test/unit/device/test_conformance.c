@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PINNED_BYTES (UINT64_C(9) << 20)
+
 static aegis_status create(void *self,
                            uint64_t arena_bytes,
                            const aegis_allocator *allocator,
@@ -15,7 +17,8 @@ static aegis_status create(void *self,
                            aegis_error *err)
 {
     aegis_device_config config = {.kind = *(const aegis_device_kind *)self,
-                                  .arena_bytes = arena_bytes};
+                                  .arena_bytes = arena_bytes,
+                                  .pinned_bytes = PINNED_BYTES};
     return aegis_device_create(&config, allocator, ret_device, err);
 }
 
@@ -88,8 +91,10 @@ int main(void)
         printf("%s: %s\n", absent ? "skipped" : "failed", err.message);
         return absent ? 77 : 1;
     }
-    conformance_target target = {
-        .name = aegis_device_kind_name(kind), .create = create, .self = &kind};
+    conformance_target target = {.name = aegis_device_kind_name(kind),
+                                 .create = create,
+                                 .self = &kind,
+                                 .pinned_bytes = PINNED_BYTES};
     int failed = conformance_run(&target, stdout);
     if (getenv("AEGISRT_TEST_TIMES") != NULL) {
         print_times(kind);

@@ -180,6 +180,55 @@ static void boundary_tensors_share_bytes_over_segments(void **state)
     aegis_memory_orchestrator_destroy(o);
 }
 
+static aegis_status plan_paged(
+    aegis_memory_orchestrator *o, uint32_t model, uint16_t lane, uint64_t bytes, aegis_error *err)
+{
+    const aegis_tensor_lifetime lifetimes[] = {
+        {0, CLASS(PAGED), 0, 0, 1, bytes, 4096, {0}},
+        {0, CLASS(ACTIVATION), 0, 0, 1, 64, 0, {0}},
+    };
+    return plan(o, model, lane, lifetimes, 2, err);
+}
+
+/* One region a lane, as large as the largest; what is resident lies elsewhere. */
+static void paged_models_of_a_lane_take_turns(void **state)
+{
+    (void)state;
+    aegis_error err;
+    aegis_memory_refusal r;
+    aegis_memory_orchestrator *o = make(1 << 20, 2, 0);
+    assert_int_equal(plan_paged(o, 1, 0, 8192, NULL), AEGIS_OK);
+    assert_int_equal(plan_paged(o, 2, 0, 40960, NULL), AEGIS_OK);
+    assert_int_equal(plan_paged(o, 3, 1, 4096, NULL), AEGIS_OK);
+    assert_int_equal(plan_simple(o, 4, 0, 1000, 64, NULL), AEGIS_OK);
+    assert_int_equal(totals(o).by_class[CLASS(PAGED)], 40960 + 4096);
+    assert_int_equal(totals(o).paged_sum, 8192 + 40960 + 4096);
+    assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+    assert_int_equal(totals(o).by_class[CLASS(PAGED)], 40960 + 4096);
+    uint64_t first = bind(o, 1)->placements[0].offset_bytes;
+    assert_int_equal(first, bind(o, 2)->placements[0].offset_bytes);
+    assert_int_equal(first % 4096, 0);
+    assert_true(bind(o, 3)->placements[0].offset_bytes >= first + 40960);
+    assert_true(bind(o, 4)->placements[0].offset_bytes >= first + 40960 + 4096);
+    assert_int_equal(bind(o, 2)->paged_bytes, 40960);
+    assert_int_equal(bind(o, 2)->total_bytes, 40960 + 64);
+    /* The region is fixed: what is not larger comes, what is larger is told so. */
+    assert_int_equal(plan_paged(o, 5, 1, 4096, NULL), AEGIS_OK);
+    assert_int_equal(plan_paged(o, 6, 1, 8192, &err), AEGIS_ERROR_NO_MEMORY);
+    assert_non_null(strstr(err.message, "pages 8192 bytes"));
+    assert_true(aegis_memory_orchestrator_last_refusal(o, &r));
+    assert_true(r.lane_region);
+    assert_int_equal(r.missing_bytes, 4096);
+    assert_int_equal(r.by_class[CLASS(PAGED)], 8192);
+    /* Laid out anew, the region is what the models that are left need. */
+    assert_int_equal(aegis_memory_orchestrator_release(o, 2, NULL), AEGIS_OK);
+    assert_int_equal(totals(o).by_class[CLASS(PAGED)], 40960 + 4096);
+    assert_int_equal(aegis_memory_orchestrator_compact(o, NULL), AEGIS_OK);
+    assert_int_equal(totals(o).by_class[CLASS(PAGED)], 8192 + 4096);
+    assert_int_equal(bind(o, 1)->placements[0].offset_bytes % 4096, 0);
+    aegis_memory_orchestrator_destroy(o);
+}
+
 static void sharing_lists_the_largest_first(void **state)
 {
     (void)state;
@@ -727,6 +776,7 @@ int main(void)
         cmocka_unit_test(binding_holds_every_tensor),
         cmocka_unit_test(one_lane_shares_its_activations),
         cmocka_unit_test(boundary_tensors_share_bytes_over_segments),
+        cmocka_unit_test(paged_models_of_a_lane_take_turns),
         cmocka_unit_test(sharing_lists_the_largest_first),
         cmocka_unit_test(states_are_kept),
         cmocka_unit_test(create_refuses_what_makes_no_sense),

@@ -46,9 +46,11 @@ static bool find(aegis_candidate *c, size_t count, uint16_t lanes, aegis_refusal
     const aegis_policy policy = edf();
     aegis_error err = {0};
     bool fits = false;
+    aegis_lane_memory memory = {.first_fit = false};
     assert_int_equal(
-        aegis_assignment_find(&policy, c, count, lanes, &allocator, &fits, refusal, &err),
+        aegis_assignment_find(&policy, c, count, lanes, &memory, &allocator, &fits, refusal, &err),
         AEGIS_OK);
+    aegis_lane_memory_finish(&memory);
     return fits;
 }
 
@@ -158,27 +160,221 @@ static void cut_models_block_with_their_segments(void **state)
         aegis_refusal refusal = {0};
         aegis_error err = {0};
         bool fits = true;
+        aegis_lane_memory memory = {.first_fit = false};
         assert_int_equal(aegis_policy_find(names[i], &policy, &err), AEGIS_OK);
         fill(c, 2, ms, lanes);
         c[0].policy.deadline_ns = 30 * MS;
         c[1].policy.priority = 1;
-        assert_int_equal(aegis_assignment_find(&policy, c, 2, 1, &allocator, &fits, &refusal, &err),
-                         AEGIS_OK);
+        assert_int_equal(
+            aegis_assignment_find(&policy, c, 2, 1, &memory, &allocator, &fits, &refusal, &err),
+            AEGIS_OK);
         assert_false(fits);
         assert_int_equal(refusal.blocker, 1);
         assert_int_equal(refusal.blocking_ns, 60 * MS - 1);
         c[1].segments = segments;
         c[1].segment_count = c[1].policy.segment_count = 3;
-        assert_int_equal(aegis_assignment_find(&policy, c, 2, 1, &allocator, &fits, &refusal, &err),
-                         AEGIS_OK);
+        assert_int_equal(
+            aegis_assignment_find(&policy, c, 2, 1, &memory, &allocator, &fits, &refusal, &err),
+            AEGIS_OK);
         assert_true(fits);
         assert_int_equal(c[0].blocking_ns, 25 * MS - 1);
         c[0].policy.deadline_ns = 29 * MS;
-        assert_int_equal(aegis_assignment_find(&policy, c, 2, 1, &allocator, &fits, &refusal, &err),
-                         AEGIS_OK);
+        assert_int_equal(
+            aegis_assignment_find(&policy, c, 2, 1, &memory, &allocator, &fits, &refusal, &err),
+            AEGIS_OK);
         assert_false(fits);
         assert_int_equal(refusal.blocker, 1);
+        aegis_lane_memory_finish(&memory);
     }
+}
+
+/* ---- what is known from the last admission changes nothing but the work ---- */
+
+enum {
+    POOL = 12,
+    SEGMENTS = 3
+};
+
+typedef struct pool {
+    aegis_candidate c[POOL];
+    int64_t lengths[POOL][SEGMENTS];
+    size_t count;
+    uint32_t next_id;
+    uint16_t lanes;
+    aegis_policy policy;
+} pool;
+
+static uint64_t draw(uint64_t *seed, uint64_t low, uint64_t high)
+{
+    return low + aegis_random_next(seed) % (high - low + 1);
+}
+
+static void draw_candidate(pool *p, uint64_t *seed, aegis_candidate *c, int64_t *lengths)
+{
+    uint64_t period = draw(seed, 50, 400) * MS, c_ns = draw(seed, 1, period / 3);
+    *c = (aegis_candidate){.id = p->next_id++,
+                           .name = "m",
+                           .policy = {.period_ns = period,
+                                      .deadline_ns = draw(seed, period / 2, period),
+                                      .priority = (int32_t)draw(seed, 0, 5),
+                                      .segment_count = 1},
+                           .enforceable_ns = c_ns,
+                           .jitter_ns = draw(seed, 0, 3) == 0 ? MS : 0,
+                           .pinned = -1,
+                           .background = draw(seed, 0, 7) == 0};
+    c->policy.model = c->id;
+    c->policy.bound_ns = c_ns;
+    if (draw(seed, 0, 5) == 0) {
+        c->pinned = (int)draw(seed, 0, p->lanes - 1u);
+    }
+    if (c_ns > SEGMENTS && draw(seed, 0, 3) == 0) {
+        lengths[0] = (int64_t)(c_ns / 2);
+        lengths[1] = (int64_t)(c_ns / 4);
+        lengths[2] = (int64_t)c_ns - lengths[0] - lengths[1];
+        c->segments = lengths;
+        c->segment_count = c->policy.segment_count = SEGMENTS;
+    }
+}
+
+static void point_at_own_segments(pool *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        p->c[i].segments = p->c[i].segments != NULL ? p->lengths[i] : NULL;
+    }
+}
+
+static void take_out(pool *p, size_t at)
+{
+    p->count--;
+    memmove(&p->c[at], &p->c[at + 1], (p->count - at) * sizeof *p->c);
+    memmove(p->lengths[at], p->lengths[at + 1], (p->count - at) * sizeof *p->lengths);
+    point_at_own_segments(p);
+}
+
+static bool find_with(pool *p, aegis_lane_memory *memory, const aegis_allocator *allocator)
+{
+    aegis_error err = {0};
+    aegis_refusal refusal = {0};
+    bool fits = false;
+    assert_int_equal(aegis_assignment_find(&p->policy, p->c, p->count, p->lanes, memory, allocator,
+                                           &fits, &refusal, &err),
+                     AEGIS_OK);
+    return fits;
+}
+
+static void expect_same(const pool *a, const pool *b)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        const aegis_candidate *x = &a->c[i], *y = &b->c[i];
+        assert_int_equal(x->policy.lane, y->policy.lane);
+        assert_int_equal(x->response_ns, y->response_ns);
+        assert_int_equal(x->blocking_ns, y->blocking_ns);
+        assert_memory_equal(&x->lane_utilisation, &y->lane_utilisation, sizeof(double));
+    }
+}
+
+/* Adds one model with and without what is known; true when it is admitted. */
+static bool admit_both(pool *p, aegis_lane_memory *memory)
+{
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_lane_memory none = {.first_fit = false};
+    pool fresh = *p;
+    point_at_own_segments(&fresh);
+    bool fits = find_with(p, memory, &allocator), fresh_fits = find_with(&fresh, &none, &allocator);
+    assert_int_equal(fits, fresh_fits);
+    expect_same(p, &fresh);
+    aegis_lane_memory_finish(&none);
+    return fits;
+}
+
+static void what_is_known_changes_no_answer(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {"np-edf", "np-fp", "np-dm", "fifo"};
+    uint64_t seed = 77;
+    size_t admitted = 0, refused = 0, from_first_fit = 0;
+    for (size_t n = 0; n < 400; n++) {
+        pool p = {.lanes = (uint16_t)(1 + n % 3)};
+        aegis_lane_memory memory = {.first_fit = false};
+        aegis_error err = {0};
+        assert_int_equal(aegis_policy_find(policies[n % 4], &p.policy, &err), AEGIS_OK);
+        for (size_t step = 0; step < 14; step++) {
+            bool running = step > 10; /* then nobody moves any more */
+            if (p.count > 0 && draw(&seed, 0, 5) == 0) {
+                take_out(&p, (size_t)draw(&seed, 0, p.count - 1));
+            }
+            for (size_t i = 0; i < p.count; i++) {
+                p.c[i].fixed = running;
+            }
+            if (p.count == POOL) {
+                break;
+            }
+            draw_candidate(&p, &seed, &p.c[p.count], p.lengths[p.count]);
+            p.count++;
+            from_first_fit += memory.first_fit;
+            if (admit_both(&p, &memory)) {
+                aegis_lane_memory_take_over(&memory);
+                admitted++;
+            } else {
+                take_out(&p, p.count - 1);
+                refused++;
+            }
+        }
+        aegis_lane_memory_finish(&memory);
+    }
+    assert_true(admitted > 1000 && refused > 300 && from_first_fit > 1000);
+}
+
+typedef struct counter {
+    aegis_allocator inner;
+    size_t count;
+} counter;
+
+static void *count_alloc(void *self, size_t size)
+{
+    counter *c = self;
+    c->count++;
+    return c->inner.alloc(c->inner.self, size);
+}
+
+static void pass_free(void *self, void *pointer, size_t size)
+{
+    const counter *c = self;
+    c->inner.free(c->inner.self, pointer, size);
+}
+
+/* The work is counted in allocations, which each test of a lane makes: one test, whatever the pool
+ * holds, where first fit anew makes at least one for each model. */
+static void one_more_model_costs_one_test(void **state)
+{
+    (void)state;
+    counter count = {.inner = aegis_allocator_default()};
+    const aegis_allocator allocator = {.self = &count, .alloc = count_alloc, .free = pass_free};
+    pool p = {.lanes = 2, .policy = edf()};
+    aegis_lane_memory memory = {.first_fit = false}, none = {.first_fit = false};
+    size_t first = 0, last = 0;
+    while (p.count < POOL) {
+        p.c[p.count] = (aegis_candidate){.id = (uint32_t)p.count,
+                                         .name = "m",
+                                         .policy = {.model = (uint32_t)p.count,
+                                                    .period_ns = 100 * MS,
+                                                    .deadline_ns = 100 * MS,
+                                                    .segment_count = 1},
+                                         .enforceable_ns = 2 * MS,
+                                         .pinned = -1};
+        p.count++;
+        count.count = 0;
+        assert_true(find_with(&p, &memory, &allocator));
+        aegis_lane_memory_take_over(&memory);
+        first = p.count == 3 ? count.count : first;
+        last = count.count;
+    }
+    assert_int_equal(first, last);
+    count.count = 0;
+    assert_true(find_with(&p, &none, &allocator));
+    assert_true(count.count > 2 * last);
+    aegis_lane_memory_finish(&memory);
+    aegis_lane_memory_finish(&none);
 }
 
 int main(void)
@@ -189,6 +385,8 @@ int main(void)
         cmocka_unit_test(pinned_and_running_models_stay),
         cmocka_unit_test(search_is_bounded),
         cmocka_unit_test(cut_models_block_with_their_segments),
+        cmocka_unit_test(what_is_known_changes_no_answer),
+        cmocka_unit_test(one_more_model_costs_one_test),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

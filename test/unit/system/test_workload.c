@@ -73,7 +73,7 @@ static void defaults(void **state)
 static const char everything[] =
     "[device]\nkind = \"host\"\nmemory = \"512MiB\"\nlanes = 2\nspill = \"2M\"\n"
     "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nfifo_priority = "
-    "40\n"
+    "40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
     "inputs = { x = [1, 512], sr = [], h = [2, 1, 128] }\nstate = { h = \"hn\" }\n"
@@ -94,6 +94,8 @@ static void every_key(void **state)
     assert_int_equal(workload->device_kind, AEGIS_DEVICE_HOST);
     assert_int_equal(workload->lanes, 2);
     assert_int_equal(workload->spill_bytes, 2 << 20);
+    assert_int_equal(workload->pinned_bytes, 8 << 20);
+    assert_int_equal(workload->completion, AEGIS_COMPLETION_POLL);
     assert_true(workload->lock_memory);
     assert_false(workload->huge_pages);
     assert_int_equal(workload->lane_width, 2);
@@ -121,7 +123,7 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
-    assert_int_equal(vad->inputs_place.line, 20);
+    assert_int_equal(vad->inputs_place.line, 22);
     assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);

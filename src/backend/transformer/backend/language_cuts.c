@@ -69,6 +69,29 @@ aegis_language_cut(language_model *model, const uint32_t *cuts, size_t count, ae
     return AEGIS_OK;
 }
 
+aegis_status aegis_language_segment(language_model *model, aegis_error *err)
+{
+    const aegis_runner *runner = model->runner;
+    uint32_t count = 1, first = 0;
+    for (uint32_t piece = 1; piece < model->facts->pieces; piece++) {
+        count += aegis_runner_begins_segment(runner, piece);
+    }
+    model->segments = aegis_allocate_zeroed(&model->allocator, count, sizeof *model->segments);
+    if (model->segments == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory for %" PRIu32 " segments", count);
+    }
+    for (uint32_t piece = 1; piece <= model->facts->pieces; piece++) {
+        if (piece == model->facts->pieces || aegis_runner_begins_segment(runner, piece)) {
+            language_segment *one = &model->segments[model->segment_count++];
+            one->end = piece;
+            aegis_runner_groups(runner, first, piece, &one->first_group, &one->end_group);
+            first = piece;
+        }
+    }
+    return AEGIS_OK;
+}
+
 /* ---- candidates ---- */
 
 static size_t list_candidates(const language_model *model, aegis_cut_candidate *list)
@@ -126,6 +149,11 @@ aegis_status aegis_language_cut_candidates(void *self,
     language_model *model = self;
     const uint32_t pieces = model->facts->pieces;
     (void)stream;
+    if (model->stream) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "weights = \"stream\": its segments are what comes from the files "
+                               "together and cannot be chosen");
+    }
     if (model->placed || !model->recorded || model->segment_count > 1) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
                                "cuts are looked for in a recorded, uncut model that is not placed");

@@ -103,14 +103,15 @@ static uint64_t surface_bytes(const language_model *model)
 static aegis_status check_limit(const language_model *model, aegis_error *err)
 {
     const aegis_runner_sizes *sizes = &model->facts->sizes;
-    const uint64_t total =
-        sizes->weights + sizes->cache + sizes->crossing + sizes->working + surface_bytes(model);
+    const uint64_t total = sizes->weights + sizes->buffers + sizes->cache + sizes->crossing +
+                           sizes->working + surface_bytes(model);
     if (model->memory_limit != 0 && total > model->memory_limit) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_BUDGET_EXCEEDED,
                                "needs %" PRIu64 " bytes (weights %" PRIu64 ", keys and values of "
                                "%u positions %" PRIu64 "), its memory limit is %" PRIu64
-                               "; a backend keeps all weights in memory (edge-rt streams them): "
-                               "raise memory, shorten context or take a smaller dtype",
+                               "; raise memory, shorten context, take a smaller dtype, or let "
+                               "weights come from the disk with weights = \"stream\" (class = "
+                               "\"background\" alone)",
                                total, sizes->weights, model->facts->context, sizes->cache,
                                model->memory_limit);
     }
@@ -134,24 +135,68 @@ static aegis_status open_trial(language_model *model, aegis_error *err)
     return status == AEGIS_OK ? aegis_runner_load(model->runner, err) : status;
 }
 
+static aegis_status check_streaming(const aegis_model_config *config, aegis_error *err)
+{
+    if (config->stream_weights && config->memory_limit_bytes == 0) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+                               "weights = \"stream\" divides a memory limit, and there is none: "
+                               "write memory");
+    }
+    if (config->stream_weights && config->cut_count > 0) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+                               "weights = \"stream\": its segments are what comes from the files "
+                               "together; remove cuts");
+    }
+    return AEGIS_OK;
+}
+
+/* A model that fits is not streamed, and is cut as any other. */
+static aegis_status divide(language_model *model, aegis_error *err)
+{
+    const aegis_runner_division division = {.stream = model->stream,
+                                            .memory_bytes = model->memory_limit,
+                                            .other_bytes = surface_bytes(model)};
+    aegis_status status = aegis_runner_divide(model->runner, &division, err);
+    model->stream = model->stream && model->facts->streamed_bytes > 0;
+    return status;
+}
+
+static void write_label(language_model *model)
+{
+    const aegis_runner_facts *facts = model->facts;
+    int at = snprintf(model->label, sizeof model->label,
+                      "transformer %s on host (%s, %s, %s, context %u", AEGIS_VERSION_STRING,
+                      facts->architecture, facts->dtype, facts->instructions, facts->context);
+    if (model->stream) {
+        at += snprintf(model->label + at, sizeof model->label - (size_t)at,
+                       ", %" PRIu64 " of %" PRIu64 " KiB from files", facts->streamed_bytes / 1024,
+                       facts->model_bytes / 1024);
+    }
+    snprintf(model->label + at, sizeof model->label - (size_t)at, ")");
+}
+
 static aegis_status
 open_parts(language_model *model, const aegis_model_config *config, aegis_error *err)
 {
     aegis_status status = check_threads(config, err);
+    if (status == AEGIS_OK) {
+        status = check_streaming(config, err);
+    }
     if (status == AEGIS_OK) {
         status = aegis_runner_open(config->path, config->context_tokens, &model->allocator,
                                    &model->runner, err);
     }
     if (status == AEGIS_OK) {
         model->facts = aegis_runner_about(model->runner);
-        snprintf(model->label, sizeof model->label,
-                 "transformer %s on host (%s, %s, %s, context %u)", AEGIS_VERSION_STRING,
-                 model->facts->architecture, model->facts->dtype, model->facts->instructions,
-                 model->facts->context);
-        status = aegis_language_cut(model, config->cuts, config->cut_count, err);
+        status = make_surface(model, config, err);
     }
     if (status == AEGIS_OK) {
-        status = make_surface(model, config, err);
+        status = divide(model, err);
+    }
+    if (status == AEGIS_OK) {
+        write_label(model);
+        status = model->stream ? aegis_language_segment(model, err)
+                               : aegis_language_cut(model, config->cuts, config->cut_count, err);
     }
     if (status == AEGIS_OK) {
         status = check_limit(model, err);
@@ -171,6 +216,7 @@ language_open(void *self, const aegis_model_config *config, void **ret_model, ae
     model->allocator = backend->allocator;
     model->memory_limit = config->memory_limit_bytes;
     model->stop_at_end = config->stop_at_end;
+    model->stream = config->stream_weights;
     aegis_status status = open_parts(model, config, err);
     if (status != AEGIS_OK) {
         language_close(model);
@@ -227,7 +273,8 @@ static uint64_t language_overhead_bytes(void *self)
 static uint64_t language_loading_peak_bytes(void *self)
 {
     const aegis_runner_sizes *sizes = &((language_model *)self)->facts->sizes;
-    return sizes->weights + sizes->cache + sizes->heap + 2 * AEGIS_RUNNER_TILE_BYTES;
+    return sizes->weights + sizes->buffers + sizes->cache + sizes->heap +
+           2 * AEGIS_RUNNER_TILE_BYTES;
 }
 
 static bool language_is_placed(void *self)
@@ -317,6 +364,9 @@ static const aegis_backend_ops LANGUAGE_OPS = {
     .commit = language_commit,
     .last_spill = language_last_spill,
     .cut_candidates = aegis_language_cut_candidates,
+    .awaited_segments = aegis_language_awaited_segments,
+    .is_ready = aegis_language_is_ready,
+    .watch = aegis_language_watch,
 };
 
 aegis_status aegis_transformer_backend_create(const aegis_backend_config *config,

@@ -20,6 +20,9 @@
  * From its record until it is placed a model computes every job at the last position of its
  * context, on a cache that is in memory as a whole: the longest job there is. Profiles are made
  * then.
+ *
+ * A streamed model has segments of its own making: those that wait for bytes do so before they run,
+ * and one that runs does not wait.
  */
 
 #include "backend/block.h"
@@ -49,8 +52,9 @@ typedef struct language_backend {
 } language_backend;
 
 typedef struct language_segment {
-    uint32_t end;  /* piece */
-    void *working; /* trial memory, or a planned address */
+    uint32_t end;                    /* piece */
+    uint32_t first_group, end_group; /* of bytes that come from the files */
+    void *working;                   /* trial memory, or a planned address */
 } language_segment;
 
 typedef struct language_model {
@@ -60,7 +64,7 @@ typedef struct language_model {
     const aegis_runner_facts *facts;
     char label[160];
     uint64_t memory_limit;
-    bool stop_at_end;
+    bool stop_at_end, stream;
     uint32_t prompt; /* tokens of it */
 
     language_segment *segments;
@@ -95,7 +99,14 @@ aegis_status aegis_language_execute(
     void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
 void aegis_language_terminate(void *self);
 
-/* language_cuts.c: segments at the given positions; CONFIG when a position is none. */
+/* Without waiting; not while a segment runs. */
+bool aegis_language_is_ready(void *self, uint32_t segment);
+uint64_t aegis_language_awaited_segments(void *self);
+void aegis_language_watch(void *self, aegis_model_wake wake, void *watcher);
+
+/* language_cuts.c: the segments of a streamed model are given. */
+aegis_status aegis_language_segment(language_model *model, aegis_error *err);
+/* Segments at the given positions; CONFIG when a position is none. */
 aegis_status
 aegis_language_cut(language_model *model, const uint32_t *cuts, size_t count, aegis_error *err);
 aegis_status aegis_language_cut_candidates(void *self,

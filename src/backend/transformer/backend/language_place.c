@@ -17,11 +17,12 @@ enum {
 
 size_t aegis_language_lifetime_room(const language_model *model)
 {
-    return 3 + model->surface.buffer_count + model->segment_count;
+    return 4 + model->surface.buffer_count + model->segment_count;
 }
 
-/* Weights, cache, the surface's buffers in their order, what crosses cuts, and working memory of
- * each segment. Without cuts nothing crosses: then all activations are the one segment's. */
+/* Weights, cache, the surface's buffers in their order, what crosses cuts, working memory of each
+ * segment, and last the buffers of a streamed model. Without cuts nothing crosses: then all
+ * activations are the one segment's. */
 static void list_lifetimes(language_model *model)
 {
     const aegis_runner_sizes *sizes = &model->facts->sizes;
@@ -53,6 +54,14 @@ static void list_lifetimes(language_model *model)
                                                 .end = 1,
                                                 .size_bytes = sizes->working,
                                                 .alignment = 64};
+    }
+    if (sizes->buffers > 0) { /* what is in them outlives segments and jobs */
+        list[count++] = (aegis_tensor_lifetime){.tensor = TENSOR_SURFACE +
+                                                          (uint32_t)model->surface.buffer_count,
+                                                .memory_class = AEGIS_MEMORY_STATE,
+                                                .end = 1,
+                                                .size_bytes = sizes->buffers,
+                                                .alignment = AEGIS_RUNNER_BUFFER_ALIGNMENT};
     }
     model->lifetime_count = count;
 }
@@ -136,6 +145,7 @@ aegis_language_place(void *self, const aegis_model_placement *placement, aegis_e
         return status;
     }
     aegis_runner_move(model->runner, base + places[TENSOR_WEIGHTS].offset_bytes,
+                      base + places[model->lifetime_count - 1].offset_bytes,
                       base + places[TENSOR_CACHE].offset_bytes);
     aegis_block_free(model->trial);
     model->trial = NULL;

@@ -4,8 +4,10 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #define COMPONENT AEGIS_LANGUAGE
+#define AWAIT_STEP_NS 50000
 
 typedef struct cursor {
     int64_t position, token;
@@ -157,6 +159,38 @@ static aegis_status start(language_model *model, uint32_t segment, uint32_t slot
     return AEGIS_OK;
 }
 
+bool aegis_language_is_ready(void *self, uint32_t segment)
+{
+    const language_model *model = self;
+    return segment >= model->segment_count ||
+           aegis_runner_has(model->runner, model->segments[segment].first_group,
+                            model->segments[segment].end_group);
+}
+
+uint64_t aegis_language_awaited_segments(void *self)
+{
+    const language_model *model = self;
+    uint64_t awaited = 0;
+    for (uint32_t s = 0; s < model->segment_count; s++) {
+        const language_segment *one = &model->segments[s];
+        awaited |= one->end_group > one->first_group ? UINT64_C(1) << s : 0;
+    }
+    return awaited;
+}
+
+void aegis_language_watch(void *self, aegis_model_wake wake, void *watcher)
+{
+    aegis_runner_watch(((language_model *)self)->runner, wake, watcher);
+}
+
+/* Not on the dispatch path, which asks first. */
+static void await_bytes(language_model *model, uint32_t segment)
+{
+    while (!aegis_language_is_ready(model, segment)) {
+        nanosleep(&(struct timespec){.tv_nsec = AWAIT_STEP_NS}, NULL);
+    }
+}
+
 aegis_status aegis_language_execute(
     void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
 {
@@ -166,6 +200,7 @@ aegis_status aegis_language_execute(
     if (status != AEGIS_OK) {
         return status;
     }
+    await_bytes(model, segment);
     aegis_runner_bind(model->runner, model->crossing, model->segments[segment].working,
                       aegis_surface_output_pointer(&model->surface, LANGUAGE_LOGITS, slot, 0));
     status = start(model, segment, slot, err);

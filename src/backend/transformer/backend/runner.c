@@ -10,37 +10,8 @@
 #define HERE AEGIS_HERE("transformer.runner")
 #define STANDARD_CONTEXT 1024u
 #define READ_THREADS 2u
-
-/* Everything stays in memory, in pieces of a bounded size. */
-static aegis_status plan_tiles(void *self,
-                               const aegis_partition_request *request,
-                               aegis_partition_builder *builder,
-                               aegis_error *err)
-{
-    (void)self;
-    aegis_status status = AEGIS_OK;
-    for (uint32_t u = 0; u < request->unit_count && status == AEGIS_OK; u++) {
-        const aegis_partition_unit *unit = &request->units[u];
-        const uint64_t fit = request->tile_bytes / unit->row_bytes;
-        const uint32_t most = fit == 0 ? 1 : fit < unit->rows ? (uint32_t)fit : unit->rows;
-        for (uint32_t at = 0; at < unit->rows && status == AEGIS_OK; at += most) {
-            const uint32_t left = unit->rows - at;
-            status = aegis_partition_pin(builder, left < most ? left : most, err);
-        }
-    }
-    return status;
-}
-
-static aegis_status plan(aegis_runner *runner, aegis_error *err)
-{
-    static const aegis_partition_strategy strategy = {
-        .version = AEGIS_PARTITION_STRATEGY_VERSION, .name = "tiles", .plan = plan_tiles};
-    const aegis_partition_request request = {.units = runner->weights.units,
-                                             .unit_count = runner->weights.unit_count,
-                                             .available_bytes = UINT64_MAX / 2,
-                                             .tile_bytes = AEGIS_RUNNER_TILE_BYTES};
-    return aegis_partition_plan(&strategy, &request, &runner->allocator, &runner->partition, err);
-}
+/* What aligning the areas of a streamed model to cache lines and pages takes at most. */
+#define FIVE_PAGES ((uint64_t)5 * AEGIS_READ_BLOCK)
 
 static aegis_status set_context(aegis_runner *runner, uint32_t context, aegis_error *err)
 {
@@ -88,14 +59,16 @@ static void set_facts(aegis_runner *runner)
     runner->facts.dtype = aegis_dtype_name(runner->weights.head.tensor->source->dtype);
     runner->facts.instructions = runner->kernels->name;
     runner->facts.layers = config->layers;
-    runner->facts.vocabulary = config->vocabulary;
-    runner->facts.context = runner->limits.positions;
+    runner->facts.streamed_bytes = partition->streamed_bytes;
+    runner->facts.model_bytes = partition->model_bytes;
     runner->facts.sizes =
         (aegis_runner_sizes){.weights = partition->pinned_bytes,
+                             .buffers = partition->buffers * partition->buffer_bytes,
                              .cache = aegis_forward_cache_bytes(config, &runner->limits),
                              .heap = runner->weights.vector_bytes +
                                      partition->piece_capacity * sizeof *partition->pieces};
     aegis_runner_measure(runner, &runner->facts.sizes.crossing, &runner->facts.sizes.working);
+    runner->facts.pieces = 0;
     while (runner->facts.pieces < partition->piece_count &&
            partition->pieces[runner->facts.pieces].unit <= runner->weights.head.unit) {
         runner->facts.pieces++;
@@ -127,10 +100,8 @@ aegis_status aegis_runner_open(const char *folder,
         status = set_context(runner, context, err);
     }
     if (status == AEGIS_OK) {
-        status = plan(runner, err);
-    }
-    if (status == AEGIS_OK) {
-        set_facts(runner);
+        runner->facts.vocabulary = runner->weights.config->vocabulary;
+        runner->facts.context = runner->limits.positions;
         status = make_hash(runner, folder, err);
     }
     if (status != AEGIS_OK) {
@@ -139,6 +110,23 @@ aegis_status aegis_runner_open(const char *folder,
     }
     *ret_runner = runner;
     return AEGIS_OK;
+}
+
+aegis_status
+aegis_runner_divide(aegis_runner *runner, const aegis_runner_division *division, aegis_error *err)
+{
+    uint64_t crossing, working, available = UINT64_MAX / 2;
+    if (division->stream) {
+        aegis_runner_measure(runner, &crossing, &working);
+        const uint64_t fixed = division->other_bytes + crossing + working + FIVE_PAGES +
+                               aegis_forward_cache_bytes(runner->weights.config, &runner->limits);
+        available = division->memory_bytes > fixed ? division->memory_bytes - fixed : 0;
+    }
+    aegis_status status = aegis_runner_plan(runner, available, err);
+    if (status == AEGIS_OK) {
+        set_facts(runner);
+    }
+    return status;
 }
 
 /* What is left of the forward pass's own mapping after the arrays have places of their own: the
@@ -169,7 +157,14 @@ aegis_status aegis_runner_load(aegis_runner *runner, aegis_error *err)
         status = aegis_forward_create(&runner->weights, runner->kernels, runner->pool,
                                       &runner->limits, &runner->allocator, &runner->forward, err);
     }
-    return status == AEGIS_OK ? keep_frequencies(runner, err) : status;
+    if (status == AEGIS_OK) {
+        status = keep_frequencies(runner, err);
+    }
+    if (status == AEGIS_OK && runner->weights.stream != NULL) {
+        runner->forward->never_rewinds = true;
+        aegis_weight_stream_be_idle(runner->weights.stream);
+    }
+    return status;
 }
 
 void aegis_runner_close(aegis_runner *runner)
@@ -178,7 +173,9 @@ void aegis_runner_close(aegis_runner *runner)
         return;
     }
     const aegis_allocator allocator = runner->allocator;
-    if (runner->moved) { /* they are somebody else's */
+    if (runner->moved) {                                     /* they are somebody else's */
+        aegis_weight_stream_destroy(runner->weights.stream); /* its buffers may go after this */
+        runner->weights.stream = NULL;
         runner->weights.pinned = NULL;
         runner->forward->cache = NULL;
     }

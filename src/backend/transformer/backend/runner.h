@@ -3,9 +3,13 @@
 #define AEGIS_TRANSFORMER_RUNNER_H
 
 /*
- * One sequence of one resident model, a token at a time, on the calling thread alone, in memory
+ * One sequence of one model, a token at a time, on the calling thread alone, in memory
  * that can be moved to planned addresses. A step is cut into pieces (runs of rows of a matrix) of
  * at most AEGIS_RUNNER_TILE_BYTES; what lies between two of them is the unit of ending it part-way.
+ *
+ * Weights stay in memory, or a part of them comes from the files for every step, into buffers,
+ * while other parts compute. A step of such a model is divided into segments (runs of blocks, parts
+ * of the head): a segment whose bytes are there runs without waiting.
  *
  * The bits are those of the engine: sums do not depend on the pieces.
  *
@@ -20,12 +24,14 @@
 #include <stdint.h>
 
 #define AEGIS_RUNNER_TILE_BYTES ((uint64_t)512 << 10)
+#define AEGIS_RUNNER_BUFFER_ALIGNMENT 4096u
 
 typedef struct aegis_runner aegis_runner;
 
 /* What the memory limit of a model is held against before any weights are read. */
 typedef struct aegis_runner_sizes {
-    uint64_t weights;  /* matrices */
+    uint64_t weights;  /* matrices, or those of them that stay */
+    uint64_t buffers;  /* that the others pass through; aligned to AEGIS_RUNNER_BUFFER_ALIGNMENT */
     uint64_t cache;    /* keys and values of the whole context */
     uint64_t crossing; /* read behind a cut that it was written before */
     uint64_t working;  /* dead at every cut */
@@ -37,8 +43,10 @@ typedef struct aegis_runner_facts {
     const char *dtype;        /* of the head; static */
     const char *instructions; /* static */
     uint32_t layers, vocabulary, context;
-    uint32_t pieces; /* of a step */
-    char hash[65];   /* over config.json and the files of the weights */
+    uint32_t pieces;         /* of a step, once divided; as are sizes, dtype and the next two */
+    uint64_t streamed_bytes; /* weights that a step reads; 0: all stay */
+    uint64_t model_bytes;
+    char hash[65]; /* over config.json and the files of the weights */
     aegis_runner_sizes sizes;
 } aegis_runner_facts;
 
@@ -52,6 +60,15 @@ aegis_status aegis_runner_open(const char *folder,
                                const aegis_allocator *allocator,
                                aegis_runner **ret_runner,
                                aegis_error *err);
+/* What weights may take. */
+typedef struct aegis_runner_division {
+    bool stream;           /* else all stay, whatever they need */
+    uint64_t memory_bytes; /* of the model as a whole */
+    uint64_t other_bytes;  /* of that, what is neither the runner's sizes nor the heap */
+} aegis_runner_division;
+/* Once, after open: which weights stay. BUDGET_EXCEEDED says how much is needed; NO_MEMORY. */
+aegis_status
+aegis_runner_divide(aegis_runner *runner, const aegis_runner_division *division, aegis_error *err);
 /* Reads the weights into memory of its own; the cache and the rest lie there too. IO, NO_MEMORY. */
 aegis_status aegis_runner_load(aegis_runner *runner, aegis_error *err);
 /* NULL is fine. */
@@ -69,9 +86,24 @@ bool aegis_runner_can_cut(const aegis_runner *runner,
 /* The block that `piece` belongs to; the number of layers for the head. */
 uint32_t aegis_runner_block_of(const aegis_runner *runner, uint32_t piece);
 
+/* Of a streamed model: whether a segment of a step begins at `piece`. */
+bool aegis_runner_begins_segment(const aegis_runner *runner, uint32_t piece);
+/* The groups of bytes that pieces [first, end) take from the files: [*ret_first, *ret_end). */
+void aegis_runner_groups(const aegis_runner *runner,
+                         uint32_t first,
+                         uint32_t end,
+                         uint32_t *ret_first,
+                         uint32_t *ret_end);
+/* Whether a segment with those groups, which is to be run next, can be run without waiting; lets
+ * what stands before them go by. Takes no lock and does not wait. Before each segment. */
+bool aegis_runner_has(aegis_runner *runner, uint32_t first_group, uint32_t end_group);
+/* `wake` is called when an answer of that may have changed; NULL: no more. */
+void aegis_runner_watch(aegis_runner *runner, void (*wake)(void *self), void *self);
+
 /* Moves the weights to `weights` and the cache, without its contents, to `cache`, both aligned to
- * 64; memory of its own goes back as it is copied, so that hardly anything is there twice. */
-void aegis_runner_move(aegis_runner *runner, void *weights, void *cache);
+ * 64, and the buffers to `buffers`; memory of its own goes back as it is copied, so that hardly
+ * anything is there twice. */
+void aegis_runner_move(aegis_runner *runner, void *weights, void *buffers, void *cache);
 /* Where the next piece computes: areas of sizes.crossing and sizes.working, aligned to 64, and
  * room for `vocabulary` logits. */
 void aegis_runner_bind(aegis_runner *runner, void *crossing, void *working, float *logits);

@@ -18,13 +18,19 @@ struct aegis_runner {
     aegis_compute_pool *pool; /* of the calling thread alone */
     aegis_forward *forward;
     float *frequencies;
-    bool moved; /* weights and cache lie in the caller's memory */
+    bool moved;               /* weights and cache lie in the caller's memory */
+    uint32_t blocks_together; /* of a streamed model: blocks of a segment */
+    uint64_t head_bytes; /* of a streamed model: bytes of the head that a segment has at most */
 
     /* As saved. The values lie with what crosses. */
     float *saved_x, *saved_normed;
     uint32_t block, stage, piece;
     bool active, head_begun;
 };
+
+/* runner_plan.c: all weights stay when they fit into `available` bytes, else what fits.
+ * BUDGET_EXCEEDED. */
+aegis_status aegis_runner_plan(aegis_runner *runner, uint64_t available, aegis_error *err);
 
 /* Bytes of the two areas of a step. */
 void aegis_runner_measure(const aegis_runner *runner,

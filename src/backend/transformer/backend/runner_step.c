@@ -76,7 +76,7 @@ void aegis_runner_bind(aegis_runner *runner, void *crossing, void *working, floa
     runner->forward->logits = logits;
 }
 
-void aegis_runner_move(aegis_runner *runner, void *weights, void *cache)
+void aegis_runner_move(aegis_runner *runner, void *weights, void *buffers, void *cache)
 {
     const uint64_t size = runner->facts.sizes.weights;
     uint8_t *from = runner->weights.pinned, *to = weights;
@@ -90,6 +90,10 @@ void aegis_runner_move(aegis_runner *runner, void *weights, void *cache)
     if (!runner->moved) {
         aegis_pages_unmap(from, size);
         aegis_pages_unmap(runner->forward->cache, runner->forward->cache_bytes);
+    }
+    if (runner->weights.stream != NULL) {
+        aegis_weight_stream_move(runner->weights.stream, buffers);
+        runner->forward->group = NULL;
     }
     runner->weights.pinned = weights;
     runner->forward->cache = cache;
@@ -154,8 +158,15 @@ aegis_runner_begin(aegis_runner *runner, uint32_t token, uint32_t position, aegi
 
 aegis_status aegis_runner_run(aegis_runner *runner, uint32_t until, aegis_error *err)
 {
+    aegis_weight_stream *stream = runner->weights.stream;
     bool done;
-    return aegis_forward_run(runner->forward, until, &done, err);
+    aegis_status status = aegis_forward_run(runner->forward, until, &done, err);
+    /* Bytes that could not be read go by, and are read again in the next pass. */
+    if (status != AEGIS_OK && stream != NULL && aegis_weight_stream_announced(stream) != 0 &&
+        aegis_weight_stream_is_ready(stream)) {
+        aegis_weight_stream_release(stream);
+    }
+    return status;
 }
 
 void aegis_runner_save(aegis_runner *runner)

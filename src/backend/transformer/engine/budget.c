@@ -69,6 +69,9 @@ bool aegis_engine_divide(const aegis_engine *engine,
     memory.cache = aegis_forward_cache_bytes(config, &engine->limits);
     memory.work = aegis_forward_work_bytes(config, &engine->limits, engine->threads) +
                   (uint64_t)config->vocabulary * sizeof(aegis_candidate);
+    if (engine->multiplier.ops != NULL) {
+        memory.work += engine->threads * engine->multiplier.ops->library_bytes;
+    }
     memory.threads = (engine->threads + AEGIS_ENGINE_READ_THREADS) * THREAD_BYTES;
     const uint64_t fixed = memory.process + memory.vectors + memory.cache + memory.work +
                            memory.threads + RESERVE_BYTES;

@@ -96,9 +96,10 @@ static aegis_status
 copy_strings(aegis_engine *engine, const aegis_transformer_config *config, aegis_error *err)
 {
     const char *const from[] = {config->model, config->strategy, config->instructions,
-                                config->system_root};
+                                config->products, config->system_root};
     const char **const to[] = {&engine->config.model, &engine->config.strategy,
-                               &engine->config.instructions, &engine->config.system_root};
+                               &engine->config.instructions, &engine->config.products,
+                               &engine->config.system_root};
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(from); i++) {
         *to[i] = NULL;
     }
@@ -124,7 +125,9 @@ static void destroy(aegis_engine *engine)
     aegis_graph_free(engine->graph);
     aegis_tokenizer_destroy(engine->tokenizer);
     const char *const texts[] = {engine->config.model, engine->config.strategy,
-                                 engine->config.instructions, engine->config.system_root};
+                                 engine->config.instructions, engine->config.products,
+                                 engine->config.system_root};
+    aegis_multiplier_close(&engine->multiplier);
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(texts); i++) {
         aegis_free_text(&allocator, (char *)(uintptr_t)texts[i]);
     }
@@ -156,6 +159,10 @@ aegis_status aegis_transformer_create(const aegis_transformer_config *config,
     }
     if (status == AEGIS_OK) {
         status = choose_kernels(engine, err);
+    }
+    if (status == AEGIS_OK) {
+        status =
+            aegis_multiplier_open(engine->config.products, allocator, &engine->multiplier, err);
     }
     if (status != AEGIS_OK) {
         destroy(engine);
@@ -217,6 +224,7 @@ static aegis_status set_limits(aegis_engine *made, aegis_error *err)
     limits.rows = config->prefill_rows != 0 ? config->prefill_rows : DEFAULT_ROWS;
     limits.rows = limits.rows > limits.sequences ? limits.rows : limits.sequences;
     limits.logits = decoding < limits.rows ? decoding : limits.rows;
+    limits.scratch_bytes = made->multiplier.ops != NULL ? made->multiplier.ops->scratch_bytes : 0;
     made->limits = limits;
     return AEGIS_OK;
 }
@@ -450,6 +458,7 @@ aegis_status aegis_transformer_prepare(aegis_transformer_planned **engine,
         return status;
     }
     aegis_weights_finish(&planned);
+    aegis_forward_multiply_by(self->forward, &self->multiplier);
     self->pool = pool;
     *engine = NULL;
     *ret_engine = (aegis_transformer_ready *)(void *)self;
@@ -479,6 +488,7 @@ void aegis_engine_info(const aegis_engine *engine, aegis_transformer_info *ret_i
     aegis_transformer_info info = {.architecture = aegis_architecture_name(config->architecture),
                                    .strategy = partition->strategy,
                                    .instructions = engine->kernels->name,
+                                   .products = aegis_multiplier_name(&engine->multiplier),
                                    .layers = config->layers,
                                    .width = config->width,
                                    .heads = config->heads,

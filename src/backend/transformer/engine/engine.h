@@ -21,6 +21,7 @@ typedef struct aegis_engine {
     aegis_transformer_config config; /* strings are the engine's own */
     const aegis_partition_strategy *strategy;
     const aegis_kernels *kernels;
+    aegis_multiplier multiplier;
     uint32_t threads;
 
     /* planned */

@@ -51,6 +51,7 @@ static void lay_out(aegis_forward *forward,
     forward->cosines = carve(all, rows * half, sizeof(float));
     forward->sines = carve(all, rows * half, sizeof(float));
     forward->frequencies = carve(all, half, sizeof(float));
+    forward->scratch = carve(all, threads * limits->scratch_bytes, 1);
     forward->rows = carve(all, rows, sizeof *forward->rows);
     forward->logits_row = carve(all, limits->logits, sizeof *forward->logits_row);
 }
@@ -112,6 +113,11 @@ aegis_status aegis_forward_create(aegis_weights *weights,
     set_frequencies(forward);
     *ret_forward = forward;
     return AEGIS_OK;
+}
+
+void aegis_forward_multiply_by(aegis_forward *forward, const aegis_multiplier *multiplier)
+{
+    forward->multiplier = multiplier;
 }
 
 void aegis_forward_destroy(aegis_forward *forward)
@@ -217,7 +223,7 @@ aegis_status aegis_forward_begin(aegis_forward *forward,
     }
     if (forward->active) { /* the one before was given up on its way */
         forward->group = NULL;
-        if (forward->weights->stream != NULL) {
+        if (forward->weights->stream != NULL && !forward->never_rewinds) {
             aegis_weight_stream_rewind(forward->weights->stream);
         }
     }
@@ -416,7 +422,10 @@ aegis_forward_run(aegis_forward *forward, uint32_t until, bool *ret_done, aegis_
         status = run_head(forward, until, &done, err);
     }
     if (status != AEGIS_OK) {
-        /* The stream has rewound itself; the next pass begins anew. */
+        /* The next pass begins anew. */
+        if (forward->weights->stream != NULL && !forward->never_rewinds) {
+            aegis_weight_stream_rewind(forward->weights->stream);
+        }
         forward->group = NULL;
         forward->active = false;
         return status;

@@ -20,11 +20,12 @@ typedef struct aegis_forward_row {
 } aegis_forward_row;
 
 typedef struct aegis_forward_limits {
-    uint32_t sequences; /* key and value caches */
-    uint32_t positions; /* of each */
-    uint32_t rows;      /* of a pass */
-    uint32_t logits;    /* rows of a pass that want them */
-    bool half_cache;    /* keys and values as f16 */
+    uint32_t sequences;     /* key and value caches */
+    uint32_t positions;     /* of each */
+    uint32_t rows;          /* of a pass */
+    uint32_t logits;        /* rows of a pass that want them */
+    bool half_cache;        /* keys and values as f16 */
+    uint64_t scratch_bytes; /* of the multiplier, for each thread */
 } aegis_forward_limits;
 
 typedef struct aegis_forward aegis_forward;
@@ -36,7 +37,8 @@ uint64_t aegis_forward_work_bytes(const aegis_model_config *config,
                                   const aegis_forward_limits *limits,
                                   uint32_t threads);
 
-/* Borrows weights (loaded), kernels and pool. NO_MEMORY. */
+/* Borrows weights (loaded), kernels and pool. The kernels make all products until the caller sets
+ * another multiplier, whose scratch the limits hold. NO_MEMORY. */
 aegis_status aegis_forward_create(aegis_weights *weights,
                                   const aegis_kernels *kernels,
                                   aegis_compute_pool *pool,
@@ -44,6 +46,8 @@ aegis_status aegis_forward_create(aegis_weights *weights,
                                   const aegis_allocator *allocator,
                                   aegis_forward **ret_forward,
                                   aegis_error *err);
+/* Borrowed. */
+void aegis_forward_multiply_by(aegis_forward *forward, const aegis_multiplier *multiplier);
 /* NULL is fine. */
 void aegis_forward_destroy(aegis_forward *forward);
 

@@ -27,6 +27,7 @@ struct aegis_forward {
     aegis_compute_pool *pool;
     aegis_forward_limits limits;
     uint32_t query_width, kv_width;
+    const aegis_multiplier *multiplier;
 
     uint8_t *cache;
     uint64_t cache_bytes;
@@ -42,6 +43,7 @@ struct aegis_forward {
     float *scores;          /* [threads][positions] */
     float *cosines, *sines; /* [rows][head width / 2] */
     float *frequencies;     /* [head width / 2] */
+    float *scratch;         /* [threads][multiplier's] */
     aegis_forward_row *rows;
     uint32_t *logits_row;
 
@@ -51,6 +53,7 @@ struct aegis_forward {
     uint32_t piece; /* next piece to compute */
     bool active;
     bool head_begun;
+    bool never_rewinds;   /* its stream goes on forwards only; begin finds it before a pass */
     const uint8_t *group; /* bytes of the group that is held */
     uint32_t group_number;
 };

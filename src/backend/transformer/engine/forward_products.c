@@ -108,7 +108,8 @@ static aegis_status run_pinned(aegis_forward *forward,
             return status;
         }
     }
-    aegis_products_run(forward->kernels, forward->pool, all, count, rows);
+    aegis_products_run_by(forward->multiplier, forward->scratch, forward->kernels, forward->pool,
+                          all, count, rows);
     return AEGIS_OK;
 }
 
@@ -141,7 +142,8 @@ aegis_status aegis_forward_products(aegis_forward *forward,
         if (status != AEGIS_OK) {
             return status;
         }
-        aegis_products_run(forward->kernels, forward->pool, &one, 1, rows);
+        aegis_products_run_by(forward->multiplier, forward->scratch, forward->kernels,
+                              forward->pool, &one, 1, rows);
         forward->piece = next;
         let_go_at(forward, next);
     }

@@ -37,6 +37,7 @@ static const preset_key keys[] = {
     {"plan", "strategy", PRESET_TEXT, CONFIG_OF(strategy)},
     {"compute", "threads", PRESET_COUNT, CONFIG_OF(threads)},
     {"compute", "instructions", PRESET_TEXT, CONFIG_OF(instructions)},
+    {"compute", "products", PRESET_TEXT, CONFIG_OF(products)},
     {"compute", "prefill_rows", PRESET_COUNT, CONFIG_OF(prefill_rows)},
     {"generate", "max_tokens", PRESET_COUNT, REQUEST_OF(max_tokens)},
     {"generate", "temperature", PRESET_NUMBER, REQUEST_OF(temperature)},
@@ -232,7 +233,7 @@ aegis_status aegis_transformer_preset_load(const char *path,
 void aegis_transformer_preset_finish(aegis_transformer_preset *preset)
 {
     const char *const texts[] = {preset->config.model, preset->config.strategy,
-                                 preset->config.instructions};
+                                 preset->config.instructions, preset->config.products};
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(texts); i++) {
         if (texts[i] != NULL) {
             aegis_free_text(&preset->allocator, (char *)(uintptr_t)texts[i]);

@@ -5,7 +5,10 @@
 
 #include <aegisrt/clock.h>
 
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #define HERE AEGIS_HERE("transformer.stream")
@@ -37,26 +40,35 @@ struct aegis_weight_stream {
     uint64_t read_bytes;
     uint8_t *buffers;
     uint64_t buffers_bytes;
+    bool owns_buffers;
     slot *slots;
     pthread_t threads[MOST_THREADS];
     uint32_t thread_count;
 
-    pthread_mutex_t mutex; /* guards all below but the slots' `ready` */
-    pthread_cond_t work, done;
+    /* What the consumer writes and readers look at: it takes no lock for that. */
+    _Atomic uint32_t passes[AEGIS_WEIGHT_STREAM_MAX_PASSES]; /* groups of pass p at p modulo the
+                                                                length */
+    _Atomic uint64_t announced;                              /* passes */
+    _Atomic uint64_t released; /* number of the next group to acquire */
+    sem_t work;                /* something became readable, or the end has come */
+
+    pthread_mutex_t mutex; /* of the readers: guards what follows */
+    pthread_cond_t done;
     bool stop, paused;
     uint32_t in_flight;
-    uint32_t passes[AEGIS_WEIGHT_STREAM_MAX_PASSES]; /* groups of pass p at p modulo the length */
-    uint64_t announced, finished;                    /* passes */
     /* Next read: groups are numbered through all passes. */
     uint64_t pass, number;
     uint32_t group, extent;
     uint64_t at; /* in the extent */
-    /* The consumer. */
-    uint64_t released; /* number of the next group to acquire */
+    uint64_t busy_since_ns;
+    aegis_weight_stream_counters counters; /* stall_ns: the consumer's */
+    void (*wake)(void *self);
+    void *wake_self;
+
+    /* The consumer's alone. */
+    uint64_t finished; /* passes */
     uint32_t consumed; /* groups of the first unfinished pass */
     bool held;
-    uint64_t busy_since_ns;
-    aegis_weight_stream_counters counters;
 };
 
 static uint64_t now_ns(void)
@@ -67,8 +79,8 @@ static uint64_t now_ns(void)
 
 static bool can_order(const aegis_weight_stream *stream)
 {
-    return !stream->paused && stream->pass < stream->announced &&
-           stream->number < stream->released + stream->partition->buffers;
+    return !stream->paused && !stream->stop && stream->pass < atomic_load(&stream->announced) &&
+           stream->number < atomic_load(&stream->released) + stream->partition->buffers;
 }
 
 /* The next read; moves on. The buffer of group n is n modulo their number: it is free, because the
@@ -103,7 +115,8 @@ static order take_order(aegis_weight_stream *stream)
         stream->extent = 0;
         stream->number++;
         stream->group++;
-        if (stream->group == stream->passes[stream->pass % AEGIS_WEIGHT_STREAM_MAX_PASSES]) {
+        if (stream->group ==
+            atomic_load(&stream->passes[stream->pass % AEGIS_WEIGHT_STREAM_MAX_PASSES])) {
             stream->group = 0;
             stream->pass++;
         }
@@ -129,6 +142,9 @@ static void finish_order(aegis_weight_stream *stream,
     to->pending--;
     if (to->pending == 0 && to->issued) {
         atomic_store_explicit(&to->ready, done->number + 1, memory_order_release);
+        if (stream->wake != NULL) {
+            stream->wake(stream->wake_self);
+        }
     }
     pthread_cond_broadcast(&stream->done);
 }
@@ -137,14 +153,20 @@ static void *read_orders(void *argument)
 {
     aegis_weight_stream *stream = argument;
     pthread_mutex_lock(&stream->mutex);
-    for (;;) {
-        while (!stream->stop && !can_order(stream)) {
-            pthread_cond_wait(&stream->work, &stream->mutex);
-        }
-        if (stream->stop) {
-            break;
+    while (!stream->stop) {
+        if (!can_order(stream)) {
+            pthread_mutex_unlock(&stream->mutex);
+            while (sem_wait(&stream->work) != 0 && errno == EINTR) {
+            }
+            while (sem_trywait(&stream->work) == 0) { /* one look answers all of them */
+            }
+            pthread_mutex_lock(&stream->mutex);
+            continue;
         }
         order next = take_order(stream);
+        if (can_order(stream)) {
+            sem_post(&stream->work); /* for one more reader; a post too many is looked into */
+        }
         if (stream->in_flight == 0) {
             stream->busy_since_ns = now_ns();
         }
@@ -156,8 +178,36 @@ static void *read_orders(void *argument)
         pthread_mutex_lock(&stream->mutex);
         finish_order(stream, &next, status, &error);
     }
+    sem_post(&stream->work); /* the next one hears of the end */
     pthread_mutex_unlock(&stream->mutex);
     return NULL;
+}
+
+/* Reads take what cores have left, and a failure to say so costs others time, not results. */
+void aegis_weight_stream_be_idle(aegis_weight_stream *stream)
+{
+    const struct sched_param none = {0};
+    for (uint32_t i = 0; i < stream->thread_count; i++) {
+        (void)pthread_setschedparam(stream->threads[i], SCHED_IDLE, &none);
+    }
+}
+
+void aegis_weight_stream_move(aegis_weight_stream *stream, void *buffers)
+{
+    aegis_weight_stream_rewind(stream);
+    if (stream->owns_buffers) {
+        aegis_pages_unmap(stream->buffers, stream->buffers_bytes);
+    }
+    stream->owns_buffers = false;
+    stream->buffers = buffers;
+}
+
+void aegis_weight_stream_watch(aegis_weight_stream *stream, void (*wake)(void *self), void *self)
+{
+    pthread_mutex_lock(&stream->mutex);
+    stream->wake = wake;
+    stream->wake_self = self;
+    pthread_mutex_unlock(&stream->mutex);
 }
 
 static aegis_status start_threads(aegis_weight_stream *stream, uint32_t threads, aegis_error *err)
@@ -203,11 +253,12 @@ aegis_status aegis_weight_stream_create(const aegis_weight_reader *reader,
     stream->partition = partition;
     stream->read_bytes = read_bytes;
     pthread_mutex_init(&stream->mutex, NULL);
-    pthread_cond_init(&stream->work, NULL);
+    sem_init(&stream->work, 0, 0);
     pthread_cond_init(&stream->done, NULL);
     stream->slots = aegis_allocate_zeroed(allocator, partition->buffers, sizeof *stream->slots);
     stream->buffers_bytes = partition->buffers * partition->buffer_bytes;
     stream->buffers = aegis_pages_map(stream->buffers_bytes);
+    stream->owns_buffers = true;
     aegis_status status = AEGIS_OK;
     if (stream->slots == NULL || stream->buffers == NULL) {
         status = aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY,
@@ -232,15 +283,17 @@ void aegis_weight_stream_destroy(aegis_weight_stream *stream)
     }
     pthread_mutex_lock(&stream->mutex);
     stream->stop = true;
-    pthread_cond_broadcast(&stream->work);
+    sem_post(&stream->work);
     pthread_mutex_unlock(&stream->mutex);
     for (uint32_t i = 0; i < stream->thread_count; i++) {
         pthread_join(stream->threads[i], NULL);
     }
     pthread_cond_destroy(&stream->done);
-    pthread_cond_destroy(&stream->work);
+    sem_destroy(&stream->work);
     pthread_mutex_destroy(&stream->mutex);
-    aegis_pages_unmap(stream->buffers, stream->buffers_bytes);
+    if (stream->owns_buffers) {
+        aegis_pages_unmap(stream->buffers, stream->buffers_bytes);
+    }
     const aegis_allocator allocator = stream->allocator;
     aegis_deallocate(&allocator, stream->slots, stream->partition->buffers, sizeof *stream->slots);
     aegis_deallocate(&allocator, stream, 1, sizeof *stream);
@@ -248,34 +301,52 @@ void aegis_weight_stream_destroy(aegis_weight_stream *stream)
 
 bool aegis_weight_stream_announce(aegis_weight_stream *stream, uint32_t groups)
 {
-    pthread_mutex_lock(&stream->mutex);
-    const bool room = stream->announced - stream->finished < AEGIS_WEIGHT_STREAM_MAX_PASSES;
+    const uint64_t announced = atomic_load(&stream->announced);
+    const bool room = announced - stream->finished < AEGIS_WEIGHT_STREAM_MAX_PASSES;
     if (room) {
-        stream->passes[stream->announced % AEGIS_WEIGHT_STREAM_MAX_PASSES] = groups;
-        stream->announced++;
-        pthread_cond_broadcast(&stream->work);
+        atomic_store(&stream->passes[announced % AEGIS_WEIGHT_STREAM_MAX_PASSES], groups);
+        atomic_store(&stream->announced, announced + 1);
+        sem_post(&stream->work);
     }
-    pthread_mutex_unlock(&stream->mutex);
     return room;
+}
+
+/* Groups of the first unfinished pass, which is announced. */
+static uint32_t pass_groups(const aegis_weight_stream *stream)
+{
+    return atomic_load(&stream->passes[stream->finished % AEGIS_WEIGHT_STREAM_MAX_PASSES]);
 }
 
 uint32_t aegis_weight_stream_announced(const aegis_weight_stream *stream)
 {
-    /* Written by the consumer alone, which is the caller. */
-    return stream->finished < stream->announced
-               ? stream->passes[stream->finished % AEGIS_WEIGHT_STREAM_MAX_PASSES]
-               : 0;
+    return stream->finished < atomic_load(&stream->announced) ? pass_groups(stream) : 0;
 }
 
-static slot *current(const aegis_weight_stream *stream)
+uint32_t aegis_weight_stream_position(const aegis_weight_stream *stream)
 {
-    return &stream->slots[stream->released % stream->partition->buffers];
+    return stream->consumed;
+}
+
+static slot *slot_of(const aegis_weight_stream *stream, uint64_t number)
+{
+    return &stream->slots[number % stream->partition->buffers];
+}
+
+bool aegis_weight_stream_has(const aegis_weight_stream *stream, uint32_t groups)
+{
+    const uint64_t first = atomic_load(&stream->released);
+    for (uint64_t number = first; number < first + groups; number++) {
+        if (atomic_load_explicit(&slot_of(stream, number)->ready, memory_order_acquire) !=
+            number + 1) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool aegis_weight_stream_is_ready(const aegis_weight_stream *stream)
 {
-    return atomic_load_explicit(&current(stream)->ready, memory_order_acquire) ==
-           stream->released + 1;
+    return aegis_weight_stream_has(stream, 1);
 }
 
 /* A moment of looking, then sleep. */
@@ -304,33 +375,35 @@ aegis_status aegis_weight_stream_acquire(aegis_weight_stream *stream,
     if (!aegis_weight_stream_is_ready(stream)) {
         await_group(stream);
     }
-    slot *from = current(stream);
+    const uint64_t number = atomic_load(&stream->released);
+    const slot *from = slot_of(stream, number);
     if (from->status != AEGIS_OK) {
-        const aegis_status status = from->status;
         if (err != NULL) {
             *err = from->error;
         }
-        aegis_weight_stream_rewind(stream);
-        return status;
+        return from->status;
     }
     stream->held = true;
-    *ret_bytes = stream->buffers +
-                 (stream->released % stream->partition->buffers) * stream->partition->buffer_bytes;
+    *ret_bytes =
+        stream->buffers + (number % stream->partition->buffers) * stream->partition->buffer_bytes;
     return AEGIS_OK;
 }
 
 void aegis_weight_stream_release(aegis_weight_stream *stream)
 {
-    pthread_mutex_lock(&stream->mutex);
     stream->held = false;
-    stream->released++;
     stream->consumed++;
-    if (stream->consumed == stream->passes[stream->finished % AEGIS_WEIGHT_STREAM_MAX_PASSES]) {
+    if (stream->consumed == pass_groups(stream)) {
         stream->consumed = 0;
         stream->finished++;
     }
-    pthread_cond_signal(&stream->work);
-    pthread_mutex_unlock(&stream->mutex);
+    atomic_fetch_add(&stream->released, 1);
+    sem_post(&stream->work);
+}
+
+void aegis_weight_stream_put_back(aegis_weight_stream *stream)
+{
+    stream->held = false;
 }
 
 void aegis_weight_stream_rewind(aegis_weight_stream *stream)
@@ -346,8 +419,9 @@ void aegis_weight_stream_rewind(aegis_weight_stream *stream)
         stream->slots[i].status = AEGIS_OK;
         atomic_store_explicit(&stream->slots[i].ready, 0, memory_order_relaxed);
     }
-    stream->announced = stream->finished = stream->pass = 0;
-    stream->number = stream->released = stream->at = 0;
+    stream->finished = stream->pass = stream->number = stream->at = 0;
+    atomic_store(&stream->announced, 0);
+    atomic_store(&stream->released, 0);
     stream->group = stream->extent = stream->consumed = 0;
     stream->held = false;
     stream->paused = false;

@@ -20,6 +20,8 @@
 typedef struct share {
     const aegis_kernels *kernels;
     const aegis_product *products;
+    const aegis_multiplier *multiplier; /* NULL: the kernels */
+    float *scratch;
     uint32_t count, rows;
     uint32_t step[AEGIS_PRODUCTS_MAX];      /* outputs of a claim */
     uint32_t begin[AEGIS_PRODUCTS_MAX + 1]; /* first chunk of each product */
@@ -60,9 +62,14 @@ static uint32_t step_of(const aegis_weight_run *run, uint32_t rows, uint32_t thr
     return (uint32_t)(step < least ? least : step);
 }
 
+static bool is_multipliers(const share *all, const aegis_weight_run *run)
+{
+    return all->multiplier != NULL && all->multiplier->ops != NULL &&
+           all->rows >= all->multiplier->ops->least_rows && all->multiplier->ops->takes(run->type);
+}
+
 static void run_chunk(void *argument, uint32_t chunk, uint32_t thread)
 {
-    (void)thread;
     const share *all = argument;
     uint32_t p = 0;
     while (chunk >= all->begin[p + 1]) {
@@ -72,7 +79,12 @@ static void run_chunk(void *argument, uint32_t chunk, uint32_t thread)
     const uint32_t begin = first_output(&product->run) + (chunk - all->begin[p]) * all->step[p];
     const uint32_t last = end_output(&product->run);
     const uint32_t end = last - begin < all->step[p] ? last : begin + all->step[p];
-    if (product->run.layout == AEGIS_LAYOUT_ROWS) {
+    if (is_multipliers(all, &product->run)) {
+        const aegis_multiplier_ops *ops = all->multiplier->ops;
+        ops->multiply(all->multiplier->self, all->kernels, &product->run, begin, end, product->x,
+                      all->rows, product->y,
+                      all->scratch + thread * (ops->scratch_bytes / sizeof *all->scratch));
+    } else if (product->run.layout == AEGIS_LAYOUT_ROWS) {
         all->kernels->rows(&product->run, begin, end, product->x, all->rows, product->y);
     } else {
         all->kernels->columns(&product->run, begin, end, product->x, all->rows, product->y);
@@ -85,11 +97,29 @@ void aegis_products_run(const aegis_kernels *kernels,
                         uint32_t count,
                         uint32_t rows)
 {
+    aegis_products_run_by(NULL, NULL, kernels, pool, products, count, rows);
+}
+
+void aegis_products_run_by(const aegis_multiplier *multiplier,
+                           float *scratch,
+                           const aegis_kernels *kernels,
+                           aegis_compute_pool *pool,
+                           const aegis_product *products,
+                           uint32_t count,
+                           uint32_t rows)
+{
     const uint32_t threads = aegis_compute_pool_threads(pool);
-    share all = {.kernels = kernels, .products = products, .count = count, .rows = rows};
+    share all = {.kernels = kernels,
+                 .products = products,
+                 .multiplier = multiplier,
+                 .scratch = scratch,
+                 .count = count,
+                 .rows = rows};
     for (uint32_t p = 0; p < count; p++) {
         uint32_t outputs = end_output(&products[p].run) - first_output(&products[p].run);
-        all.step[p] = step_of(&products[p].run, rows, threads);
+        all.step[p] = is_multipliers(&all, &products[p].run)
+                          ? multiplier->ops->outputs
+                          : step_of(&products[p].run, rows, threads);
         all.begin[p + 1] = all.begin[p] + (outputs + all.step[p] - 1) / all.step[p];
     }
     aegis_compute_pool_run(pool, all.begin[count], run_chunk, &all);

@@ -4,6 +4,7 @@
 
 /* Products of activations with runs of weights, spread over a pool. */
 
+#include "backend/transformer/tensor/multiplier.h"
 #include "backend/transformer/tensor/pool.h"
 #include "backend/transformer/tensor/tensor.h"
 
@@ -21,5 +22,14 @@ void aegis_products_run(const aegis_kernels *kernels,
                         const aegis_product *products,
                         uint32_t count,
                         uint32_t rows);
+/* The same by a multiplier, for the rows and types that it takes. `scratch` has the multiplier's
+ * scratch_bytes for each thread of the pool. */
+void aegis_products_run_by(const aegis_multiplier *multiplier,
+                           float *scratch,
+                           const aegis_kernels *kernels,
+                           aegis_compute_pool *pool,
+                           const aegis_product *products,
+                           uint32_t count,
+                           uint32_t rows);
 
 #endif
