@@ -133,7 +133,7 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
-    assert_int_equal(vad->inputs_place.line, 24);
+    assert_int_equal(vad->inputs_place.line, 25);
     assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);
