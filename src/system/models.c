@@ -79,7 +79,7 @@ blame(const aegis_system *system, size_t index, aegis_status status, aegis_error
         key = ": cuts";
     }
     if (status == AEGIS_ERROR_UNSUPPORTED && key[0] == '\0' &&
-        model->config.residency == AEGIS_PAGED) {
+        model->config.residency != AEGIS_RESIDENT) {
         key = ": residency";
     }
     aegis_error_prefix(err, "%s:%d:%d: [[model]] \"%s\"%s", system->workload->path, place.line,
