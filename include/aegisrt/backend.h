@@ -158,8 +158,10 @@ typedef struct aegis_model_config {
      * beside the model; the shape follows. NULL: `inputs` and `sources` say. Borrowed for the call.
      */
     const char *prompt;
-    aegis_stream *stream; /**< that runs it: needed on a CUDA device, where models are bound to
-                               it at load; borrowed until close. Others pass it over */
+    /** That runs it: needed on a CUDA device, where models are bound to it at load; open, record,
+     * place and close them from any other thread than the stream's. Borrowed until close. Others
+     * pass it over. */
+    aegis_stream *stream;
     bool eager;           /**< on a CUDA device: launch operator by operator, capture nothing */
     bool allow_cpu_nodes; /**< on a CUDA device: nodes without a kernel there may run on the CPU;
                                else they are UNSUPPORTED, and the message names them */
