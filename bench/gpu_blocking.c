@@ -17,7 +17,7 @@
 #define SEGMENT_NS UINT64_C(500000)
 #define HIGH_NS UINT64_C(100000)
 #define GOAL_NS 50000.0
-#define DEFAULT_JOBS 2000
+#define DEFAULT_JOBS 1500
 
 typedef struct high {
     sem_t ended;
@@ -117,6 +117,7 @@ int main(int argc, char **argv)
         .policy = "np-fp", .wake_bound_ns = 100000, .overhead_bound_ns = 100000};
     measure(&report, "sleep_adaptive", &config, (size_t)jobs);
     config.wait = AEGIS_WAIT_POLL;
+    measure(&report, "poll_driver_adaptive_lane", &config, (size_t)jobs);
     config.completion = AEGIS_COMPLETION_POLL;
     measure(&report, "poll", &config, (size_t)jobs);
     gpu_report_device(&report);

@@ -25,6 +25,7 @@ typedef struct ort_runtime {
     OrtEnv *env;
     OrtAllocator *allocator;
     OrtMemoryInfo *memory;
+    bool cuda; /* sessions on the CUDA provider, as it comes */
 } ort_runtime;
 
 typedef struct ort_session {
@@ -57,6 +58,7 @@ static inline void ort_require(bool condition, const char *what, const char *nam
 /* `library` is opened; NULL: the one that the build found. */
 static inline void ort_open(ort_runtime *ort, const char *library)
 {
+    ort->cuda = false;
     const char *path = library != NULL ? library : AEGISRT_ONNXRUNTIME_LIBRARY;
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     ort_require(handle != NULL, "cannot open ONNX Runtime", path);
@@ -178,6 +180,15 @@ static inline void ort_make_input(const ort_runtime *ort, ort_session *session, 
               config->name);
 }
 
+static inline void ort_use_cuda(const ort_runtime *ort, OrtSessionOptions *options)
+{
+    OrtCUDAProviderOptionsV2 *provider = NULL;
+    ort_check(ort, ort->api->CreateCUDAProviderOptions(&provider), "CUDA provider");
+    ort_check(ort, ort->api->SessionOptionsAppendExecutionProvider_CUDA_V2(options, provider),
+              "CUDA provider");
+    ort->api->ReleaseCUDAProviderOptions(provider);
+}
+
 /* A session with default settings but for its one thread, and tensors from the allocator that is
  * registered in the environment when `env_allocator` is set. */
 static inline void ort_load_with(const ort_runtime *ort,
@@ -193,6 +204,9 @@ static inline void ort_load_with(const ort_runtime *ort,
     if (env_allocator) {
         ort_check(ort, ort->api->AddSessionConfigEntry(options, "session.use_env_allocators", "1"),
                   config->name);
+    }
+    if (ort->cuda) {
+        ort_use_cuda(ort, options);
     }
     ort_check(ort, ort->api->CreateSession(ort->env, config->path, options, &ret_session->session),
               config->path);

@@ -3,7 +3,11 @@
  * The peer: a workload's models on plain ONNX Runtime, one session and one thread each, at the same
  * rates and with the same inputs. The operating system decides who runs.
  *
- *     bench_peer_ort_threads [WORKLOAD] [SECONDS]
+ *     bench_peer_ort_threads [--cuda] [WORKLOAD] [SECONDS]
+ *
+ * With --cuda sessions are on the CUDA provider with its default options: each has its own arena,
+ * its own stream, and copies its inputs in and its outputs out. The library is that of
+ * AEGISRT_ONNXRUNTIME.
  *
  * Jobs are released at their nominal instants, as AegisRT releases them; a late thread runs the
  * jobs that it owes one after the other. Models that the workload expects to be refused are left
@@ -22,6 +26,7 @@
 #include <time.h>
 
 #define DEFAULT_WORKLOAD "examples/kiosk.toml"
+#define DEFAULT_CUDA_WORKLOAD "examples/kiosk-gpu.toml"
 #define DEFAULT_SECONDS 20
 #define START_DELAY_NS (100 * AEGIS_NS_PER_MS)
 #define NS_PER_S AEGIS_NS_PER_S
@@ -164,6 +169,16 @@ static void report_jobs(bench_report *report, const peer *peers, size_t count, d
     free(ratios);
 }
 
+static void report_device(bench_report *report, const char *name)
+{
+    aegis_device_capabilities is;
+    if (aegis_device_query(AEGIS_DEVICE_CUDA, 0, false, &is, NULL) == AEGIS_OK) {
+        json_object_set_new(report->root, "device", json_string(is.name));
+        bench_report_value(report, name, "bytes",
+                           (double)(is.total_memory_bytes - is.free_memory_bytes));
+    }
+}
+
 static void report_memory(bench_report *report, const char *resident_name, const char *peak_name)
 {
     uint64_t resident = 0, peak = 0;
@@ -175,7 +190,10 @@ static void report_memory(bench_report *report, const char *resident_name, const
 
 int main(int argc, char **argv)
 {
-    const char *path = argc > 1 ? argv[1] : DEFAULT_WORKLOAD;
+    bool cuda = argc > 1 && strcmp(argv[1], "--cuda") == 0;
+    argc -= cuda;
+    argv += cuda;
+    const char *path = argc > 1 ? argv[1] : cuda ? DEFAULT_CUDA_WORKLOAD : DEFAULT_WORKLOAD;
     double seconds = argc > 2 ? atof(argv[2]) : DEFAULT_SECONDS;
     aegis_allocator allocator = aegis_allocator_default();
     aegis_workload *workload;
@@ -185,15 +203,22 @@ int main(int argc, char **argv)
         return 2;
     }
     ort_runtime ort;
-    ort_open(&ort, NULL);
+    ort_open(&ort, cuda ? getenv("AEGISRT_ONNXRUNTIME") : NULL);
+    ort.cuda = cuda;
     peer *peers = calloc(workload->model_count, sizeof *peers);
     ort_require(peers != NULL, "no memory", path);
     bench_report report = bench_report_begin("peer_ort_threads");
     report_memory(&report, "resident_before_loading", "peak_before_loading");
+    if (cuda) {
+        report_device(&report, "device_before_loading");
+    }
     size_t count = load(&ort, workload, seconds, peers);
     report_memory(&report, "resident_after_loading", "peak_after_loading");
     run_all(peers, count, seconds);
     report_memory(&report, "resident_after_run", "peak_after_run");
+    if (cuda) {
+        report_device(&report, "device_after_run");
+    }
     report_jobs(&report, peers, count, seconds);
     for (size_t i = 0; i < count; i++) {
         report_model(&report, &peers[i]);

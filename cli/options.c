@@ -3,10 +3,13 @@
 
 #include "output.h"
 
+#include <aegisrt/version.h>
+
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +20,7 @@
 enum common_option {
     OPTION_HELP = 256,
     OPTION_JSON,
+    OPTION_CSV,
     OPTION_OUTPUT,
     OPTION_QUIET,
     OPTION_VERBOSE,
@@ -26,6 +30,7 @@ enum common_option {
 static const struct option common_options[] = {
     {"help", no_argument, NULL, OPTION_HELP},
     {"json", no_argument, NULL, OPTION_JSON},
+    {"csv", no_argument, NULL, OPTION_CSV},
     {"output", required_argument, NULL, OPTION_OUTPUT},
     {"quiet", no_argument, NULL, OPTION_QUIET},
     {"verbose", no_argument, NULL, OPTION_VERBOSE},
@@ -94,6 +99,7 @@ static void print_help(const cli_command *command)
     if (!command->output_is_file) {
         print_option("-o, --output", "FORMAT", "table (default), json, jsonl or csv");
         print_option("--json", NULL, "the same as --output json");
+        print_option("--csv", NULL, "the same as --output csv");
     }
     print_option("-q, --quiet", NULL, "no progress and no remarks on stderr");
     print_option("-v, --verbose", NULL, "say where in the program an error was found");
@@ -142,6 +148,9 @@ take_common(const cli_command *command, int option, const char *argument, cli_co
     case OPTION_JSON:
         common->format = CLI_JSON;
         return 0;
+    case OPTION_CSV:
+        common->format = CLI_CSV;
+        return 0;
     case OPTION_OUTPUT:
         return take_format(command, argument, common);
     case OPTION_QUIET:
@@ -175,8 +184,9 @@ static void build_table(const cli_command *command, struct option *table)
             .val = (int)i};
     }
     for (size_t i = 0; i < COMMON_COUNT; i++) {
-        bool formats =
-            common_options[i].val == OPTION_JSON || common_options[i].val == OPTION_OUTPUT;
+        bool formats = common_options[i].val == OPTION_JSON ||
+                       common_options[i].val == OPTION_CSV ||
+                       common_options[i].val == OPTION_OUTPUT;
         if (!(formats && command->output_is_file)) {
             table[count++] = common_options[i];
         }
@@ -343,4 +353,47 @@ int cli_take_size(const char *name, const char *text, uint64_t *ret_bytes)
                          text);
     }
     return 0;
+}
+
+/* ---- programs ---- */
+
+#define MOST_ENTRIES 32
+
+static int say_unknown_command(const cli_entry *entries, size_t count, const char *name)
+{
+    const char *names[MOST_ENTRIES];
+    size_t known = count < MOST_ENTRIES ? count : MOST_ENTRIES;
+    for (size_t i = 0; i < known; i++) {
+        names[i] = entries[i].name;
+    }
+    const char *nearest = cli_nearest(name, names, known);
+    if (nearest != NULL) {
+        return cli_usage("unknown command \"%s\"; did you mean \"%s\"?", name, nearest);
+    }
+    return cli_usage("unknown command \"%s\"; " CLI_PROGRAM " --help lists the commands", name);
+}
+
+int cli_run_program(
+    const cli_entry *entries, size_t count, void (*help)(void), int argc, char **argv)
+{
+    /* Writing into a closed pipe is an error like any other. */
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        return cli_usage("no command; " CLI_PROGRAM " --help lists the commands");
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        help();
+        return cli_finish(CLI_EXIT_OK);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf(CLI_PROGRAM " %s\n", aegis_version());
+        return cli_finish(CLI_EXIT_OK);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(argv[1], entries[i].name) == 0) {
+            return cli_finish(entries[i].run(argc - 1, argv + 1));
+        }
+    }
+    return say_unknown_command(entries, count, argv[1]);
 }

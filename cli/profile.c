@@ -31,6 +31,7 @@ enum {
 #define MAX_INPUTS 64
 #define MAX_LANES 64
 #define DEFAULT_ARENA (UINT64_C(64) << 20)
+#define DEFAULT_PINNED (UINT64_C(16) << 20) /* inputs and outputs of a model on a GPU */
 
 typedef struct profile_options {
     cli_common common;
@@ -308,9 +309,11 @@ static aegis_status measure(bench *b,
                             aegis_error *err)
 {
     aegis_model *model = NULL;
+    aegis_model_config bound = *config;
+    bound.stream = b->lanes[0];
     b->model = config->name;
     cli_progress_step(&b->progress, "loading", config->name, 0, 1);
-    aegis_status status = aegis_model_open(b->backend, config, &model, err);
+    aegis_status status = aegis_model_open(b->backend, &bound, &model, err);
     if (status == AEGIS_OK) {
         status = aegis_model_record(model, b->lanes[0], err);
     }
@@ -365,7 +368,8 @@ static int profile_file(profile_options *options, const char *path)
                                  .threads = threads};
     aegis_device_config device = {
         .kind = options->device,
-        .arena_bytes = options->memory_bytes == 0 ? DEFAULT_ARENA : options->memory_bytes};
+        .arena_bytes = options->memory_bytes == 0 ? DEFAULT_ARENA : options->memory_bytes,
+        .pinned_bytes = options->device == AEGIS_DEVICE_HOST ? 0 : DEFAULT_PINNED};
     aegis_profile_options profile = options->profile;
     profile.min_samples = (uint32_t)options->samples;
     aegis_status status =
@@ -449,9 +453,10 @@ static int profile_loaded(const profile_options *options, const aegis_workload *
         return CLI_EXIT_UNAVAILABLE;
     }
     cli_progress_init(&b.progress, &options->common);
-    aegis_device_config device = {
-        .kind = workload->device_kind,
-        .arena_bytes = options->memory_bytes == 0 ? DEFAULT_ARENA : options->memory_bytes};
+    aegis_device_config device = {.kind = workload->device_kind,
+                                  .arena_bytes = options->memory_bytes == 0 ? DEFAULT_ARENA
+                                                                            : options->memory_bytes,
+                                  .pinned_bytes = workload->pinned_bytes};
     aegis_status status =
         open_bench(&b, &device, options->lanes == 0 ? workload->lanes : options->lanes,
                    workload->lane_width, &error);

@@ -132,6 +132,13 @@ static json_t *rejected_json(const cli_report *report)
     return array;
 }
 
+/* A run that is on a GPU goes on to its end, whatever it is told. */
+static bool can_end(const cli_report *report, const aegis_system_model *model)
+{
+    const aegis_model *placed = aegis_system_backend_model(report->system, model->model);
+    return placed != NULL && aegis_model_can_terminate(placed);
+}
+
 static json_t *memory_json(const cli_report *report)
 {
     aegis_memory_totals totals;
@@ -158,6 +165,7 @@ static json_t *memory_json(const cli_report *report)
     cli_json_unsigned(object, "paged", totals.by_class[AEGIS_MEMORY_PAGED]);
     cli_json_unsigned(object, "paged_sum", totals.paged_sum);
     cli_json_unsigned(object, "process_overhead", overhead);
+    cli_json_unsigned(object, "beside_arena", aegis_system_beside_arena(report->system));
     if (aegis_process_memory(NULL, &resident, &peak, NULL) == AEGIS_OK) {
         cli_json_unsigned(object, "process_resident", resident);
         cli_json_unsigned(object, "process_peak", peak);
@@ -213,6 +221,9 @@ static json_t *profile_json(const aegis_system_model *model)
     const aegis_profile *profile = &model->profile;
     json_t *object = json_object();
     cli_json_bool(object, "cached", model->profile_from_cache);
+    if (model->profile_stale_bound_ns > 0) {
+        cli_json_unsigned(object, "stale_bound_ns", model->profile_stale_bound_ns);
+    }
     cli_json_unsigned(object, "samples", profile->loaded.samples);
     cli_json_unsigned(object, "median_ns", profile->loaded.median_ns);
     cli_json_unsigned(object, "worst_ns", profile->loaded.worst_ns);
@@ -250,13 +261,20 @@ static json_t *model_json(const cli_report *report, const aegis_system_model *mo
     cli_json_response(object, "blocking_ns", wanted->background ? -1 : answer.blocking_ns);
     cli_json_unsigned(object, "execution_bound_ns", answer.bound_ns);
     cli_json_unsigned(object, "enforceable_bound_ns", answer.enforceable_ns);
-    cli_json_bool(object, "enforced", wanted->overrun == AEGIS_OVERRUN_ABORT);
+    cli_json_bool(object, "enforced",
+                  wanted->overrun == AEGIS_OVERRUN_ABORT && can_end(report, model));
     cli_json_unsigned(object, "memory_bytes", model->memory_bytes);
     cli_json_unsigned(object, "activation_bytes", model->activation_bytes);
     cli_json_unsigned(object, "overhead_bytes", model->overhead_bytes);
+    cli_json_bool(object, "prepacked", model->prepacked);
+    if (model->unpacked_for_memory) {
+        json_object_set_new(object, "unpacking_price_ns",
+                            json_integer((json_int_t)model->unpacking_price_ns));
+    }
     cli_json_text(object, "residency",
                   wanted->config.residency == AEGIS_PAGED ? "paged" : "resident");
     cli_json_unsigned(object, "paged_bytes", model->paged_bytes);
+    cli_json_text(object, "note", model->note);
     cli_json_set(object, "profile", profile_json(model));
     return object;
 }

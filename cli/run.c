@@ -242,12 +242,15 @@ static void show_progress(const cli_report *report, cli_progress *progress, uint
                       cli_duration((int64_t)spent_ns, text), jobs, late, overruns);
 }
 
+/* Also when the run has failed for good: stop says how. */
 static void
 wait_for_end(const cli_report *report, const run_options *options, cli_progress *progress)
 {
     uint64_t start = now_ns(), spent = 0;
     bool draws = progress->terminal && !options->common.no_progress;
-    while (!interrupted && (!options->timed || spent < options->duration_ns)) {
+    const aegis_scheduler *scheduler = aegis_system_scheduler(report->system);
+    while (!interrupted && (!options->timed || spent < options->duration_ns) &&
+           aegis_scheduler_check(scheduler, NULL) == AEGIS_OK) {
         uint64_t step = 100000000;
         if (options->timed && options->duration_ns - spent < step) {
             step = options->duration_ns - spent;
@@ -316,7 +319,7 @@ static int forget_stale(const cli_report *report, const run_options *options)
         if (aegis_system_forget_profile(report->system, models[i].model, &error) != AEGIS_OK) {
             return cli_fail(&options->common, &error);
         }
-        cli_remark(&options->common, "the profile of %s is removed: the next run measures again",
+        cli_remark(&options->common, "the profile of %s is put aside: the next run measures again",
                    models[i].name);
     }
     return CLI_EXIT_OK;

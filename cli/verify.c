@@ -19,7 +19,8 @@ static const cli_command command = {
     .about =
         "Checks what `aegisrt admit --certificate FILE` wrote, with none of its analysis: the\n"
         "numbers in the file are put into the inequalities, every instant is enumerated again and\n"
-        "the jobs that refute a set are simulated. A look is one task considered at one instant.\n"
+        "the jobs that refute a set are simulated. So are the worst responses beside the verdict.\n"
+        "A look is one task considered at one instant.\n"
         "Exits 0 when the verdict is proved, whichever it is, 1 when the certificate does not\n"
         "hold, 2 when it cannot be read, 6 when the limit ended the check.",
     .examples = "  aegisrt verify proof.json\n"
@@ -45,6 +46,11 @@ static void print_table(const aegis_certificate_report *report)
            report->holds ? "verified" : "does NOT hold", cli_end());
     printf("%s; %" PRIu64 " points checked in %" PRIu64 " looks.\n", report->statement,
            report->points, report->steps);
+    if (report->holds && report->responses > 0) {
+        printf("Of %zu task%s no job responds later than said; jobs that do respond so late, "
+               "simulated, for %zu.\n",
+               report->responses, report->responses == 1 ? "" : "s", report->reached);
+    }
 }
 
 static int print_json(const aegis_certificate_report *report, cli_format format)
@@ -58,6 +64,8 @@ static int print_json(const aegis_certificate_report *report, cli_format format)
     cli_json_text(row, "statement", report->statement);
     cli_json_unsigned(row, "points", report->points);
     cli_json_unsigned(row, "steps", report->steps);
+    cli_json_unsigned(row, "responses", report->responses);
+    cli_json_unsigned(row, "responses_reached", report->reached);
     json_array_append_new(rows, row);
     cli_json_set(root, "certificates", rows);
     return cli_json_print(root, "certificates", format);

@@ -18,6 +18,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -65,6 +66,17 @@ def ctest_tests(build):
     return json.loads(answer.stdout)["tests"]
 
 
+def commands_not_built(build):
+    """Commands of tests whose program is not there yet: CTest lists those without one."""
+    commands = {}
+    for folder, _, names in os.walk(build):
+        if "CTestTestfile.cmake" in names:
+            with open(os.path.join(folder, "CTestTestfile.cmake"), encoding="utf-8") as file:
+                for name, rest in re.findall(r"add_test\(\[=\[(.*?)\]=\] (.*)\)", file.read()):
+                    commands[name] = re.findall(r'"((?:[^"\\]|\\.)*)"', rest)
+    return commands
+
+
 def property_of(test, name, default):
     for one in test.get("properties", []):
         if one["name"] == name:
@@ -75,8 +87,12 @@ def property_of(test, name, default):
 def table(build):
     """Rows of the table, with absolute paths."""
     rows = []
-    for test in ctest_tests(build):
-        command = test.get("command") or [property_of(test, "REQUIRED_FILES", ["?"])[0]]
+    tests = ctest_tests(build)
+    others = commands_not_built(build) if any("command" not in test for test in tests) else {}
+    for test in tests:
+        command = test.get("command") or others.get(test["name"])
+        if not command:
+            die(f"CTest knows no program of '{test['name']}'", "see test/extra.cmake")
         labels = property_of(test, "LABELS", [])
         sanitize = "-" if FAULT_LABEL in labels else "sanitize"
         seconds = int(property_of(test, "TIMEOUT", 300))
@@ -185,12 +201,12 @@ mkdir -p "$to"
 for part in "$here"/part-*.tar; do tar -xf "$part" -C "$to"; done
 # Large files come compressed and in pieces; one whose pieces are not all there stays in pieces.
 cd "$to"
+mkdir -p build # what tests leave behind
 while read -r name pieces; do
-    [ ! -e "$name" ] || continue
     count=$(ls "$name".gz.piece-* 2> /dev/null | wc -l)
     if [ "$count" -eq "$pieces" ]; then
         cat "$name".gz.piece-* | gzip -d > "$name.part" && mv "$name.part" "$name" && rm -f "$name".gz.piece-*
-    else
+    elif [ ! -e "$name" ] || [ "$count" -gt 0 ]; then
         echo "unpack.sh: $name: $count of $pieces pieces are here"
     fi
 done < pieces.txt
@@ -231,6 +247,14 @@ class Packer:
         with open(path, "rb") as file:
             self.tar.addfile(info, file)
         self.used += 512 + (size + 511) // 512 * 512
+
+    def add_link(self, name, target):
+        if not self.room(0):
+            self.open_next()
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = tarfile.SYMTYPE, target
+        self.tar.addfile(info)
+        self.used += 512
 
     def close(self):
         if self.tar is not None:
@@ -282,9 +306,13 @@ def pack(build, out, limit):
         write(os.path.join(stage, f"{command}-gpu"),
               f'#!/bin/sh\nexec "$(dirname "$0")/scripts/gpu-run.sh" {command} "$@"\n', True)
     write(os.path.join(stage, "Makefile"), MAKEFILE)
-    whole, cut = {}, {}
-    for name, path in {**small, **large}.items():
-        if name in small and os.path.getsize(path) < limit // 4:
+    whole, cut, links = {}, {}, {}
+    everything = {**small, **large}
+    for name, path in everything.items():
+        target = os.readlink(path) if os.path.islink(path) else None
+        if target and os.path.normpath(os.path.join(os.path.dirname(name), target)) in everything:
+            links[name] = target
+        elif name in small and os.path.getsize(path) < limit // 4:
             whole[name] = path
         else:
             cut[name] = pieces_of(path, work, limit - 65536)
@@ -295,14 +323,16 @@ def pack(build, out, limit):
         packer.add(name, os.path.join(stage, name))
     for name, path in whole.items():
         packer.add(name, path)
+    for name, target in links.items():
+        packer.add_link(name, target)
     for name, pieces in cut.items():
         for number, piece in enumerate(pieces):
             packer.add(f"{name}.gz.piece-{number:03d}", piece)
     packer.close()
     sums = ""
     for part in sorted(glob.glob(os.path.join(out, "part-*.tar"))):
-        with open(part, "rb") as file:
-            sums += f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {os.path.basename(part)}\n"
+        with open(part, "rb") as file:  # at most as large as the limit
+            sums += f"{hashlib.sha256(file.read()).hexdigest()}  {os.path.basename(part)}\n"
         print(f"{part}  {os.path.getsize(part) / 1048576:.1f} MiB")
     write(os.path.join(out, "SHA256SUMS"), sums)
     write(os.path.join(out, "unpack.sh"), UNPACK, True)

@@ -14,11 +14,6 @@ if(AEGISRT_BUILD_CUDA AND TARGET test_unit_device_conformance)
     SKIP_RETURN_CODE 77 TIMEOUT 600 ENVIRONMENT "AEGISRT_TEST_DEVICE=cuda")
 endif()
 
-if(TARGET test_integration_transformer_cuda)
-  target_link_libraries(test_integration_transformer_cuda PRIVATE m)
-  set_tests_properties(integration.transformer_cuda PROPERTIES LABELS "integration;gpu")
-endif()
-
 # What needs a GPU: label gpu, exit 77 without one. Each fault in a process of its own.
 if(AEGISRT_BUILD_CUDA)
   include(support/cuda/kernels.cmake)
@@ -29,11 +24,18 @@ if(AEGISRT_BUILD_CUDA)
   add_test(NAME gpu.streams COMMAND test_gpu_streams)
   set_tests_properties(gpu.streams PROPERTIES LABELS gpu SKIP_RETURN_CODE 77 TIMEOUT 120)
   foreach(case trap illegal_address trap_in_a_segment illegal_address_in_a_segment out_of_memory_at_create
-      hung_kernel hung_kernel_waited_for hung_kernel_polled_for slow_kernel_is_no_fault)
+      hung_kernel hung_kernel_waited_for hung_kernel_polled_for hung_kernel_in_a_segment slow_kernel_is_no_fault)
     add_test(NAME gpu.fault.${case} COMMAND test_gpu_faults ${case})
     # Shorter than the longest that a kernel hangs.
     set_tests_properties(gpu.fault.${case} PROPERTIES LABELS "gpu;gpu-fault" SKIP_RETURN_CODE 77 TIMEOUT 15)
   endforeach()
+endif()
+if(TARGET test_integration_onnx_cuda)
+  set_tests_properties(integration.onnx_cuda PROPERTIES LABELS "integration;gpu")
+endif()
+if(TARGET test_integration_transformer_cuda)
+  target_link_libraries(test_integration_transformer_cuda PRIVATE m)
+  set_tests_properties(integration.transformer_cuda PROPERTIES LABELS "integration;gpu")
 endif()
 
 # The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
@@ -69,6 +71,14 @@ if(TARGET test_unit_schedule_extreme)
       "$<TARGET_FILE:test_unit_schedule_extreme>")
     set_tests_properties(unit.schedule.profile_oracle PROPERTIES LABELS unit TIMEOUT 300)
   endif()
+endif()
+
+# The dip test behind statements on determinism, against known cases and an oracle.
+find_program(AEGISRT_PYTHON3 python3)
+if(AEGISRT_PYTHON3)
+  add_test(NAME unit.bench.determinism COMMAND ${AEGISRT_PYTHON3} -B
+    "${CMAKE_CURRENT_SOURCE_DIR}/python/check_determinism.py")
+  set_tests_properties(unit.bench.determinism PROPERTIES LABELS unit TIMEOUT 300)
 endif()
 
 # The tokenizer against the Python package `tokenizers`, on 10,000 made texts and all of Unicode.

@@ -115,10 +115,16 @@ typedef struct aegis_source {
 /** Where the weights are between runs. */
 typedef enum aegis_residency {
     AEGIS_RESIDENT = 0, /**< in memory as long as the model is open */
-    AEGIS_PAGED         /**< in a file of the cache; read in before a run that does not find them in
+    AEGIS_PAGED,        /**< in a file of the cache; read in before a run that does not find them in
                              the paged region of its lane, which all paged models of the lane share.
                              Reading is part of the execution, and is measured and bounded with it
                              as if it were always necessary */
+    AEGIS_STREAMED      /**< of a language model with a memory limit: what does not fit into it is
+                             read from the model's own files for every job, while other segments
+                             compute. Reading is no part of the execution: a segment waits for its
+                             bytes off the lane (aegis_model_awaited_segments), so background models
+                             alone can be streamed. Segments are what the backend makes them; a
+                             model that fits is as a resident one */
 } aegis_residency;
 
 typedef struct aegis_model_config {
@@ -144,17 +150,19 @@ typedef struct aegis_model_config {
     size_t cut_count;
     aegis_residency residency; /**< PAGED: UNSUPPORTED where the backend cannot, and together with
                                     cuts: another model could overwrite the weights between two
-                                    segments */
+                                    segments. STREAMED: UNSUPPORTED where the backend cannot, CONFIG
+                                    without a memory limit and with cuts */
     uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
                                   what the model can. Other runtimes pass it over */
+    /** Of a language model: UTF-8 text whose tokens are its input `tokens`, by the tokenizer.json
+     * beside the model; the shape follows. NULL: `inputs` and `sources` say. Borrowed for the call.
+     */
+    const char *prompt;
     aegis_stream *stream;    /**< that runs it: needed on a CUDA device, where models are bound to
                                   it at load; borrowed until close. Others pass it over */
     bool eager;              /**< on a CUDA device: launch operator by operator, capture nothing */
     bool allow_cpu_nodes;    /**< on a CUDA device: nodes without a kernel there may run on the CPU;
                                   else they are UNSUPPORTED, and the message names them */
-    /** Of a language model: weights beyond memory_limit_bytes come from its files for every job.
-     * Segments are then what the backend makes them, and `cuts` is refused. */
-    bool stream_weights;
     bool stop_at_end; /**< of a language model: behind the end of its text or context jobs do
                            nothing until reset; else the sequence begins anew */
 } aegis_model_config;
@@ -164,7 +172,8 @@ typedef struct aegis_cut_candidate {
     uint32_t position;     /**< operators before it, in execution order */
     uint32_t live_tensors; /**< that cross it (inputs and outputs of the model not counted) */
     uint64_t live_bytes;   /**< of those */
-    uint64_t elapsed_ns;   /**< median measured time of the operators before it */
+    uint64_t elapsed_ns;   /**< median measured time of the operators before it; for a CUDA device
+                                their share of a run on the CPU, of a whole run on the device */
 } aegis_cut_candidate;
 
 /**
@@ -184,8 +193,11 @@ void aegis_model_close(aegis_model *model);
 const char *aegis_model_name(const aegis_model *model);
 /** SHA-256 of the model file (with external data), 64 hex digits. */
 const char *aegis_model_hash(const aegis_model *model);
-/** "onnxruntime 1.31.1 on host". */
+/** "onnxruntime 1.31.1 on host, graph 5f0c3a91": what runs, with all that moves its times. */
 const char *aegis_model_label(const aegis_model *model);
+/** What is worth knowing about how it runs: nodes that stay on the CPU, why it could not be
+ * captured; "" when there is nothing. After record. */
+const char *aegis_model_note(const aegis_model *model);
 /** False once the model was lost (its runtime failed in a way that no later run can mend). */
 bool aegis_model_is_valid(const aegis_model *model);
 

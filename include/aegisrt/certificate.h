@@ -39,9 +39,12 @@ typedef struct aegis_certificate_report {
     bool schedulable; /**< the verdict */
     aegis_analysis policy;
     size_t task_count;
-    const char *kind;    /**< of the proof, as above; static */
-    uint64_t points;     /**< fixed points, instants or simulated completions that were checked */
-    uint64_t steps;      /**< looks at a task */
+    const char *kind; /**< of the proof, as above; static */
+    uint64_t points;  /**< fixed points, instants or simulated completions that were checked */
+    uint64_t steps;   /**< looks at a task */
+    size_t
+        responses;  /**< tasks of whose worst response it is proved that no job has a larger one */
+    size_t reached; /**< of them those with a job set that has it, simulated */
     char statement[256]; /**< what has been proved, or the line of the argument that fails */
 } aegis_certificate_report;
 

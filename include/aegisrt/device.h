@@ -82,8 +82,8 @@ uint64_t aegis_device_theoretical_flops(const aegis_device_capabilities *capabil
                                         aegis_figure_source *ret_source);
 
 /** Capabilities without creating the device. `measure` also times bandwidth and FLOP rate (under a
- * second; a figure that cannot be measured, as when memory is too short to leave the caches, or the
- * FLOP rate of a GPU, stays 0). @return DEVICE_NOT_AVAILABLE when there is no such device. Any
+ * second; a figure that cannot be measured, as when memory is too short to leave the caches, stays
+ * 0). @return DEVICE_NOT_AVAILABLE when there is no such device. Any
  * thread. */
 aegis_status aegis_device_query(aegis_device_kind kind,
                                 int index,
@@ -182,8 +182,8 @@ aegis_status aegis_device_copy(aegis_device *device,
 
 /** How a stream's thread waits, for its next command and for the device to complete its work. */
 typedef enum aegis_completion {
-    AEGIS_COMPLETION_ADAPTIVE = 0, /**< polls briefly (2 us for a command, 50 us for the device),
-                                        then sleeps */
+    AEGIS_COMPLETION_ADAPTIVE = 0, /**< polls where the end is near (aegis_stream_expect, else the
+                                        first 50 us), and sleeps before and after that */
     AEGIS_COMPLETION_POLL,         /**< never sleeps: quickest, and takes a whole core */
     AEGIS_COMPLETION_BLOCK         /**< sleeps at once: least load, latest to see the end */
 } aegis_completion;
@@ -200,6 +200,8 @@ typedef struct aegis_stream_config {
     aegis_completion completion;
     int multiprocessors; /**< this many SMs, which no other stream with such a wish has, run its
                               kernels; rounded up to partition_granularity. 0: all, shared */
+    uint64_t spin_ns;  /**< after a command the thread looks so long for the next one before it
+                            sleeps, so that it need not be woken; 0: some microseconds (host) */
 } aegis_stream_config;
 
 /** Lowest priority, not pinned, ordinary scheduling, one core, default depth, adaptive completion,
@@ -267,6 +269,12 @@ aegis_status aegis_stream_query(aegis_stream *stream, aegis_error *err);
  * unless it is fatal. OK when there was none, also while work is left. Never blocks. Meant for
  * functions of aegis_stream_notify, which learn so how the work before them ended. Any thread. */
 aegis_status aegis_stream_take_failure(aegis_stream *stream, aegis_error *err);
+
+/** From within a function of aegis_stream_call: what it enqueues is not expected to complete before
+ * `least_ns` from now. With adaptive completion the thread sleeps up to shortly before that, then
+ * polls: most of a core is saved and the end is seen as early as by polling. It counts for the next
+ * notification, is no promise, and means nothing where work completes before its call returns. */
+void aegis_stream_expect(aegis_stream *stream, uint64_t least_ns);
 
 /* From within a function that runs on the stream's own thread (aegis_stream_call), the following
  * three put work behind what that function has enqueued so far, at once and past the commands that

@@ -47,6 +47,9 @@ typedef struct aegis_scheduler_config {
     uint64_t wake_bound_ns;     /**< J in the proofs; 0: measured at create */
     uint64_t overhead_bound_ns; /**< launch + completion detection + one decision; 0: measured */
     aegis_trace_collector *collector; /**< may be NULL */
+    /** A segment that still runs this long after its enforceable bound does not end: the run fails
+     * with DEVICE_LOST. 0: segments are waited for without end. */
+    uint64_t hang_ns;
 } aegis_scheduler_config;
 
 /** PERMISSION when pinning or SCHED_FIFO is refused; CONFIG when polling would take a lane's core.
@@ -55,8 +58,15 @@ aegis_status aegis_scheduler_create(const aegis_scheduler_config *config,
                                     const aegis_allocator *allocator,
                                     aegis_scheduler **ret_scheduler,
                                     aegis_error *err);
-/** Stops first when needed. NULL is fine. */
+/** Stops first when needed. NULL is fine. When a lane hangs nothing is freed: its thread may still
+ * touch scheduler, lanes, models, device and trace collector, which all stay until the process
+ * ends.
+ */
 void aegis_scheduler_destroy(aegis_scheduler *scheduler);
+/** True once a lane did not end (hang_ns). Any thread. NULL is fine. */
+bool aegis_scheduler_hangs(const aegis_scheduler *scheduler);
+/** The fatal failure that stop will return, as soon as there is one; else OK. Any thread. */
+aegis_status aegis_scheduler_check(const aegis_scheduler *scheduler, aegis_error *err);
 
 /** The bounds of the driver that every proof uses. */
 uint64_t aegis_scheduler_wake_bound_ns(const aegis_scheduler *scheduler);
@@ -170,7 +180,8 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
  * `start_ns` of the clock (0: 10 ms from now). */
 aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err);
 /** No more releases; waits for running segments; jobs that are left count as pending. A fatal
- * failure of a lane while it ran (DEVICE_LOST) is returned here, after all has ended. */
+ * failure of a lane while it ran (DEVICE_LOST) is returned here, after all but a lane that hangs
+ * has ended. */
 aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err);
 
 /** How a job ended. */

@@ -51,6 +51,7 @@ typedef struct aegis_workload_model {
     bool background;
     uint32_t weight;
     bool expect_refuse;
+    bool prepack_auto; /**< config.prepack is true, and given up when the plan is short */
     double confidence, assurance, margin; /**< of the profile; 0: default */
     uint32_t samples;                     /**< minimum; 0: default */
     aegis_workload_cuts cuts;             /**< its own, else those of [schedule] */
@@ -71,16 +72,22 @@ typedef struct aegis_workload {
                                 which stages inputs and outputs there, and none on a host */
     bool pinned_given;     /**< the key stands in the file */
     aegis_completion completion; /**< how the lanes' threads wait */
+    bool graphs; /**< on a CUDA device: models run as captured graphs where they can be; true when
+                      the key is missing */
     uint16_t lanes;
     uint64_t spill_bytes; /**< per lane; default 1 MiB */
     bool lock_memory;
-    bool huge_pages;     /**< ask for huge pages for the arena; true when the key is missing */
-    unsigned lane_width; /**< cores per lane; default 1 */
-    int lane_cpu[64];    /**< -1: not pinned */
-    int fifo_priority;   /**< of lanes; the driver gets one more; 0: ordinary scheduling */
+    bool huge_pages;       /**< ask for huge pages for the arena; true when the key is missing */
+    unsigned lane_width;   /**< cores per lane; default 1 */
+    int lane_cpu[64];      /**< -1: not pinned */
+    uint64_t lane_spin_ns; /**< how long a lane looks for its next segment before it sleeps */
+    bool has_lane_spin;    /**< otherwise 50 us where the lanes leave a core free, else 0 */
+    int fifo_priority;     /**< of lanes; the driver gets one more; 0: ordinary scheduling */
     const char *policy;
     uint32_t queue_depth;
     aegis_wait_mode wait;
+    uint64_t hang_ns; /**< aegis_scheduler_config; without the key 10 s on a GPU and 0 on a host */
+    bool hang_given;  /**< the key stands in the file */
     aegis_workload_cuts cuts; /**< of models that say nothing: NONE, AUTO or EVEN */
     const char *cache_dir;    /**< compiled models and profiles; default ".aegisrt-cache" beside the
                                   working directory, or $AEGISRT_CACHE_DIR */

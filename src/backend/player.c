@@ -45,7 +45,8 @@ static void *breach(aegis_player *player, uint64_t size_bytes)
 {
     player->breached = true;
     atomic_fetch_add(&player->reserve->breaches, 1);
-    void *block = aegis_block_alloc(size_bytes, 0, player);
+    void *block = player->more != NULL ? player->more(player->more_self, size_bytes)
+                                       : aegis_block_alloc(size_bytes, 0, player);
     return block != NULL ? block : player->reserve->base;
 }
 
@@ -156,7 +157,12 @@ void aegis_player_free(aegis_player *player, void *pointer)
          * is known when the run has ended. */
         player->state = AEGIS_PLAYER_UNWINDING;
     }
-    if (!aegis_player_holds(player, pointer)) {
+    if (aegis_player_holds(player, pointer)) {
+        return;
+    }
+    if (player->less != NULL) {
+        player->less(player->more_self, pointer);
+    } else {
         aegis_block_free(pointer);
     }
 }

@@ -68,12 +68,10 @@ static aegis_status refuse(const aegis_backend_config *config, aegis_error *err)
                            nearest != NULL ? nearest : "", nearest != NULL ? "\"?" : "", usable);
 }
 
-#ifdef AEGISRT_HAVE_CUDA
 static bool is_cuda(const aegis_device *device)
 {
     return device != NULL && aegis_device_get_capabilities(device)->kind == AEGIS_DEVICE_CUDA;
 }
-#endif
 
 aegis_status aegis_backend_create(const aegis_backend_config *config,
                                   aegis_device *device,
@@ -91,7 +89,9 @@ aegis_status aegis_backend_create(const aegis_backend_config *config,
         return aegis_transformer_cuda_backend_create(config, device, allocator, ret_backend, err);
     }
 #endif
-    if (device != NULL && !aegis_device_host_addressable(device)) {
+    /* The backend of ONNX Runtime keeps what the device reads in the device's own memory. */
+    bool knows_cuda = strcmp(config->runtime, "onnxruntime") == 0 && is_cuda(device);
+    if (device != NULL && !aegis_device_host_addressable(device) && !knows_cuda) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
                                "the runtime \"%s\" works in host memory, and the device's memory "
                                "cannot be reached from the host; use kind = \"host\"",

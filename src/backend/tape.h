@@ -81,6 +81,10 @@ typedef struct aegis_player {
     unsigned char *spill_base;
     uint64_t spill_bytes;
     aegis_reserve *reserve;
+    /* Memory past spill and reserve that is none of the system's (device memory); NULL: it is. */
+    void *(*more)(void *self, uint64_t size_bytes);
+    void (*less)(void *self, void *pointer);
+    void *more_self;
     void (*on_departure)(void *argument); /* called once, from inside the request */
     void *argument;
     int64_t inject_index; /* tests: the allocation that asks for more; -1: none */

@@ -248,17 +248,26 @@ aegis_status aegis_stream_abandon(aegis_stream *stream, aegis_error *err)
 
 /* ---- from the stream's own thread ---- */
 
-static aegis_status check_own_thread(const aegis_stream *stream, bool possible, aegis_error *err)
+static aegis_status cannot_enqueue(const aegis_stream *stream, aegis_error *err)
 {
-    if (!possible) {
-        return cannot(stream, "enqueue work from within a stream function", err);
-    }
+    return cannot(stream, "enqueue work from within a stream function", err);
+}
+
+static aegis_status check_own_thread(const aegis_stream *stream, aegis_error *err)
+{
     if (!stream->device->newer->stream_is_own_thread(stream->self)) {
         return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_STATE,
                                "work is enqueued from another thread than the stream's own; use "
                                "aegis_stream_copy, aegis_event_record or aegis_stream_wait_event");
     }
     return AEGIS_OK;
+}
+
+void aegis_stream_expect(aegis_stream *stream, uint64_t least_ns)
+{
+    if (stream->device->newer->stream_expect != NULL) {
+        stream->device->newer->stream_expect(stream->self, least_ns);
+    }
 }
 
 aegis_status aegis_stream_enqueue_copy(aegis_stream *stream,
@@ -273,8 +282,11 @@ aegis_status aegis_stream_enqueue_copy(aegis_stream *stream,
     const aegis_device_ops *newer = stream->device->newer;
     aegis_status status =
         aegis_device_check_copy(stream->device, destination, source, size_bytes, err);
+    if (status == AEGIS_OK && newer->enqueue_copy == NULL) {
+        return cannot_enqueue(stream, err);
+    }
     if (status == AEGIS_OK) {
-        status = check_own_thread(stream, newer->enqueue_copy != NULL, err);
+        status = check_own_thread(stream, err);
     }
     if (status != AEGIS_OK || size_bytes == 0) {
         return status;
@@ -389,11 +401,16 @@ aegis_status aegis_event_record(aegis_event *event, aegis_stream *stream, aegis_
 aegis_status aegis_stream_enqueue_record(aegis_stream *stream, aegis_event *event, aegis_error *err)
 {
     aegis_status status = check_record(event, stream, err);
-    if (status == AEGIS_OK) {
-        status = check_own_thread(stream, stream->device->newer->enqueue_record != NULL, err);
+    if (status != AEGIS_OK) {
+        return status;
     }
+    const aegis_device_ops *newer = stream->device->newer;
+    if (newer->enqueue_record == NULL) {
+        return cannot_enqueue(stream, err);
+    }
+    status = check_own_thread(stream, err);
     if (status == AEGIS_OK) {
-        status = stream->device->newer->enqueue_record(stream->self, event->self, err);
+        status = newer->enqueue_record(stream->self, event->self, err);
     }
     if (status == AEGIS_OK) {
         atomic_store(&event->recorded_in, stream);
@@ -404,13 +421,15 @@ aegis_status aegis_stream_enqueue_record(aegis_stream *stream, aegis_event *even
 aegis_status aegis_stream_enqueue_wait(aegis_stream *stream, aegis_event *event, aegis_error *err)
 {
     aegis_status status = check_pair(event, stream, err);
-    if (status == AEGIS_OK) {
-        status = check_own_thread(stream, stream->device->newer->enqueue_wait != NULL, err);
+    if (status != AEGIS_OK) {
+        return status;
     }
-    if (status == AEGIS_OK) {
-        status = stream->device->newer->enqueue_wait(stream->self, event->self, err);
+    const aegis_device_ops *newer = stream->device->newer;
+    if (newer->enqueue_wait == NULL) {
+        return cannot_enqueue(stream, err);
     }
-    return status;
+    status = check_own_thread(stream, err);
+    return status != AEGIS_OK ? status : newer->enqueue_wait(stream->self, event->self, err);
 }
 
 aegis_status aegis_stream_wait_event(aegis_stream *stream, aegis_event *event, aegis_error *err)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "device/worker.h"
 
+#include <aegisrt/clock.h>
+
 #include "base/base.h"
 #include "device/counter.h"
 
@@ -27,6 +29,7 @@ struct aegis_worker {
     uint32_t depth;
     int cpu, fifo_priority;
     aegis_completion completion;
+    uint64_t spin_ns;
     char name[THREAD_NAME_BYTES];
     pthread_t thread;
     sem_t started;
@@ -118,18 +121,41 @@ static bool has_command(aegis_worker *worker, uint32_t head)
     return atomic_load_explicit(&worker->tail, memory_order_acquire) != head;
 }
 
-/* True when a command came while it spun; a polling worker gives up only to end. */
-static bool spin_for_command(aegis_worker *worker, uint32_t head)
+static bool spin_rounds(aegis_worker *worker, uint32_t head)
 {
-    bool polls = worker->completion == AEGIS_COMPLETION_POLL;
-    uint32_t rounds = worker->completion == AEGIS_COMPLETION_ADAPTIVE ? SPIN_ROUNDS : 0;
-    for (; polls ? !atomic_load(&worker->stopping) : rounds > 0; rounds--) {
+    for (uint32_t i = 0; i < SPIN_ROUNDS; i++) {
         if (has_command(worker, head)) {
             return true;
         }
         relax();
     }
     return false;
+}
+
+/* True when a command came while it spun: after one has been done the next may be near. A polling
+ * worker gives up only to end. */
+static bool spin_for_command(aegis_worker *worker, uint32_t head)
+{
+    bool found = false;
+    switch (worker->completion) {
+    case AEGIS_COMPLETION_BLOCK:
+        break;
+    case AEGIS_COMPLETION_POLL:
+        while (!found && !atomic_load(&worker->stopping)) {
+            found = spin_rounds(worker, head);
+        }
+        break;
+    case AEGIS_COMPLETION_ADAPTIVE: {
+        uint64_t spin_ns = worker->spin_ns > 0 ? worker->spin_ns : worker->ops.spin_ns;
+        uint64_t end = spin_ns > 0 && head > 0 ? aegis_counter_now_ns() + spin_ns : 0;
+        do {
+            found = spin_rounds(worker, head);
+        } while (!found && !atomic_load_explicit(&worker->stopping, memory_order_relaxed) &&
+                 end > 0 && aegis_counter_now_ns() < end);
+        break;
+    }
+    }
+    return found;
 }
 
 /* Returns false when the worker is to end and nothing is left. */
@@ -228,6 +254,7 @@ static aegis_worker *make(const aegis_stream_config *config,
     worker->cpu = config->cpu;
     worker->fifo_priority = config->fifo_priority;
     worker->completion = config->completion;
+    worker->spin_ns = config->spin_ns;
     snprintf(worker->name, sizeof worker->name, "%s", config->name);
     sem_init(&worker->started, 0, 0);
     worker->ring = aegis_allocate_zeroed(allocator, worker->slots, sizeof *worker->ring);

@@ -42,6 +42,8 @@ typedef struct aegis_worker_ops {
     aegis_status (*begin)(void *self, aegis_error *err);
     /* Runs one command on the worker thread. Required. */
     void (*execute)(void *self, const aegis_command *command);
+    /* How long an adaptive worker spins for its next command before it sleeps; 0: about 2 us. */
+    uint64_t spin_ns;
 } aegis_worker_ops;
 
 typedef struct aegis_worker aegis_worker;

@@ -194,6 +194,9 @@ void aegis_scheduler_destroy(aegis_scheduler *scheduler)
     if (scheduler->started) {
         aegis_scheduler_stop(scheduler, NULL);
     }
+    if (aegis_scheduler_hangs(scheduler)) {
+        return;
+    }
     aegis_worker_destroy(scheduler->orchestrator);
     aegis_worker_destroy(scheduler->callbacks);
     for (uint32_t i = 0; scheduler->entries != NULL && i < models; i++) {
@@ -220,6 +223,22 @@ uint64_t aegis_scheduler_wake_bound_ns(const aegis_scheduler *scheduler)
 uint64_t aegis_scheduler_overhead_bound_ns(const aegis_scheduler *scheduler)
 {
     return scheduler->config.overhead_bound_ns;
+}
+
+bool aegis_scheduler_hangs(const aegis_scheduler *scheduler)
+{
+    return scheduler != NULL && atomic_load(&scheduler->hung);
+}
+
+aegis_status aegis_scheduler_check(const aegis_scheduler *scheduler, aegis_error *err)
+{
+    if (!atomic_load_explicit(&scheduler->failed, memory_order_acquire)) {
+        return AEGIS_OK;
+    }
+    if (err != NULL) {
+        *err = scheduler->loop_error;
+    }
+    return scheduler->loop_status;
 }
 
 /* ---- start, stop and words to the running thread ---- */

@@ -2,8 +2,13 @@
 /* The composition root: the only place that knows every concrete type. */
 #include "system/internal.h"
 
+#include <aegisrt/ext/cuda_graph.h>
+
 #include <stdio.h>
 #include <stdlib.h>
+
+/* About twice what waking a thread takes on a virtual machine. */
+#define LANE_SPIN_NS UINT64_C(50000)
 
 static aegis_status create_collector(aegis_system *system, aegis_error *err)
 {
@@ -74,10 +79,42 @@ static aegis_status check_polling(const aegis_system *system, aegis_error *err)
     return status;
 }
 
+/* The load that bounds are measured under is the host's; what one lane of a GPU costs another is
+ * not known, so that no proof would hold. */
+static aegis_status check_lanes(const aegis_system *system, aegis_error *err)
+{
+    const aegis_workload *workload = system->workload;
+    return system->capabilities.kind != AEGIS_DEVICE_CUDA || workload->lanes == 1
+               ? AEGIS_OK
+               : aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_CONFIG,
+                                 "%s: [device] lanes: %u lanes of one GPU share its "
+                                 "multiprocessors, and what they cost one another is not measured; "
+                                 "write lanes = 1",
+                                 workload->path, workload->lanes);
+}
+
+/* A lane that spins keeps a core from the driver's thread unless one is left. A GPU's lanes know
+ * themselves how long to look. */
+static uint64_t lane_spin_ns(const aegis_system *system)
+{
+    const aegis_workload *workload = system->workload;
+    int used = (int)workload->lanes * (int)workload->lane_width;
+    if (workload->has_lane_spin) {
+        return workload->lane_spin_ns;
+    }
+    return system->capabilities.kind == AEGIS_DEVICE_HOST &&
+                   used < system->capabilities.multiprocessor_count
+               ? LANE_SPIN_NS
+               : 0;
+}
+
 static aegis_status create_lanes(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
-    aegis_status checked = check_polling(system, err);
+    aegis_status checked = check_lanes(system, err);
+    if (checked == AEGIS_OK) {
+        checked = check_polling(system, err);
+    }
     if (checked != AEGIS_OK) {
         return checked;
     }
@@ -88,7 +125,8 @@ static aegis_status create_lanes(aegis_system *system, aegis_error *err)
                                       .cpu = workload->lane_cpu[i],
                                       .fifo_priority = workload->fifo_priority,
                                       .completion = workload->completion,
-                                      .width = (int)workload->lane_width};
+                                      .width = (int)workload->lane_width,
+                                      .spin_ns = lane_spin_ns(system)};
         aegis_status status = aegis_stream_create(system->device, &config, &system->lanes[i], err);
         if (status != AEGIS_OK) {
             aegis_error_prefix(err, "%s: [device]: lane %u", workload->path, i);
@@ -127,6 +165,9 @@ static aegis_status create_scheduler(aegis_system *system, aegis_error *err)
         .max_models = models < 16 ? 16 : models,
         .max_jobs = models * workload->queue_depth < 65536 ? models * workload->queue_depth : 65536,
         .wait = workload->wait,
+        .hang_ns = workload->hang_given || system->capabilities.kind == AEGIS_DEVICE_CUDA
+                       ? workload->hang_ns
+                       : 0,
         .cpu = -1,
         .fifo_priority = workload->fifo_priority > 0 ? workload->fifo_priority + 1 : 0,
         .collector = system->collector};
@@ -154,6 +195,8 @@ static aegis_status create_tables(aegis_system *system, aegis_error *err)
     for (size_t i = 0; i < count; i++) {
         system->models[i].name = system->workload->models[i].name;
         system->models[i].model = (uint32_t)i;
+        system->entries[i].prepack = system->workload->models[i].config.prepack;
+        system->models[i].prepacked = system->entries[i].prepack;
         system->models[i].expect_refuse = system->workload->models[i].expect_refuse;
     }
     return AEGIS_OK;
@@ -219,6 +262,9 @@ void aegis_system_destroy(aegis_system *system)
         aegis_system_stop(system, NULL);
     }
     aegis_scheduler_destroy(system->scheduler);
+    if (aegis_scheduler_hangs(system->scheduler)) {
+        return; /* all of it may still be in use, by the lane that does not end */
+    }
     aegis_profiler_destroy(system->profiler);
     for (size_t i = 0; system->entries != NULL && i < count; i++) {
         aegis_system_entry *entry = &system->entries[i];
@@ -260,6 +306,16 @@ void aegis_system_memory(const aegis_system *system,
 {
     aegis_memory_orchestrator_totals(system->memory, ret_totals);
     *ret_peak = aegis_memory_orchestrator_peak(system->memory);
+}
+
+uint64_t aegis_system_beside_arena(const aegis_system *system)
+{
+    uint64_t used = 0;
+    if (system->capabilities.kind != AEGIS_DEVICE_CUDA ||
+        aegis_cuda_memory_in_use(system->device, &used, NULL) != AEGIS_OK) {
+        return 0;
+    }
+    return used > system->arena.size_bytes ? used - system->arena.size_bytes : 0;
 }
 
 aegis_status aegis_system_binding(const aegis_system *system,

@@ -17,7 +17,9 @@
 #define MAX_QUEUE_DEPTH 1024
 #define DEFAULT_QUEUE_DEPTH 64
 #define DEFAULT_SPILL_BYTES (UINT64_C(1) << 20)
+#define DEFAULT_HANG_NS (10 * AEGIS_NS_PER_S)     /* of a GPU */
 #define DEFAULT_PINNED_BYTES (UINT64_C(64) << 20) /* of a GPU */
+#define MOST_SPIN_NS (10 * AEGIS_NS_PER_MS)
 #define LEAST_DEVICE_BYTES (UINT64_C(1) << 16)
 
 /* The public structure first: free finds the rest behind it. */
@@ -78,11 +80,24 @@ static void read_device_memory(const aegis_workload_section *section, aegis_work
     }
 }
 
+static void read_lane_spin(const aegis_workload_section *section, aegis_workload *workload)
+{
+    const aegis_toml_node *node =
+        aegis_workload_duration(section, "lane_spin", true, &workload->lane_spin_ns);
+    workload->has_lane_spin = node != NULL;
+    if (node != NULL && workload->lane_spin_ns > MOST_SPIN_NS) {
+        aegis_workload_fail(section, node, "lane_spin", AEGIS_ERROR_CONFIG,
+                            "a lane that spins for longer than 10ms is a busy core; write at most "
+                            "\"10ms\", or \"0us\" to let it sleep at once");
+    }
+}
+
 static void read_device(const aegis_workload_section *section, aegis_workload *workload)
 {
     static const char *const keys[] = {"kind",          "memory",     "lanes",      "spill",
                                        "lock_memory",   "huge_pages", "lane_width", "lane_cpu",
-                                       "fifo_priority", "pinned",     "completion"};
+                                       "fifo_priority", "pinned",     "completion", "graphs",
+                                       "lane_spin"};
     static const char *const kinds[] = {"auto", "host", "cuda"};
     static const char *const completions[] = {"adaptive", "poll", "block"};
     int kind = AEGIS_DEVICE_AUTO, completion = AEGIS_COMPLETION_ADAPTIVE;
@@ -96,8 +111,11 @@ static void read_device(const aegis_workload_section *section, aegis_workload *w
     /* 98: the orchestration thread runs one above the lanes, and 99 is the highest. */
     aegis_workload_integer(section, "fifo_priority", 0, 98, &fifo);
     aegis_workload_boolean(section, "lock_memory", &workload->lock_memory);
+    workload->graphs = true;
+    aegis_workload_boolean(section, "graphs", &workload->graphs);
     workload->huge_pages = true;
     aegis_workload_boolean(section, "huge_pages", &workload->huge_pages);
+    read_lane_spin(section, workload);
     workload->device_kind = (aegis_device_kind)kind;
     workload->completion = (aegis_completion)completion;
     workload->lanes = (uint16_t)lanes;
@@ -111,7 +129,7 @@ static void read_schedule(const aegis_workload_section *section,
                           aegis_workload *workload,
                           aegis_early_rule *ret_early)
 {
-    static const char *const keys[] = {"policy", "queue_depth", "wait", "early", "cuts"};
+    static const char *const keys[] = {"policy", "queue_depth", "wait", "early", "cuts", "hang"};
     static const char *const waits[] = {"sleep", "poll"};
     static const char *const earlies[] = {"refuse", "delay"};
     int wait = AEGIS_WAIT_SLEEP, early = AEGIS_EARLY_REFUSE;
@@ -129,6 +147,8 @@ static void read_schedule(const aegis_workload_section *section,
     aegis_workload_choice(section, "wait", waits, AEGIS_ARRAY_LENGTH(waits), &wait);
     aegis_workload_choice(section, "early", earlies, AEGIS_ARRAY_LENGTH(earlies), &early);
     aegis_workload_read_cuts(section, false, &workload->cuts);
+    workload->hang_ns = DEFAULT_HANG_NS;
+    workload->hang_given = aegis_workload_duration(section, "hang", 1, &workload->hang_ns) != NULL;
     workload->queue_depth = (uint32_t)depth;
     workload->wait = (aegis_wait_mode)wait;
     *ret_early = (aegis_early_rule)early;
@@ -176,6 +196,7 @@ read_models(const aegis_workload_section *top, aegis_workload *workload, aegis_e
             return;
         }
         aegis_workload_read_model(top->reader, &list->children[i], workload, i, early, &models[i]);
+        models[i].config.eager = !workload->graphs;
         workload->model_count = i + 1;
     }
 }

@@ -43,11 +43,48 @@ class Certificates(support.CommandTest):
         with open(self.certify("np-fp", [{"C": 2, "T": 10}, {"C": 3, "T": 15}, {"C": 5, "T": 50}], 0),
                   encoding="utf-8") as file:
             certificate = json.load(file)
-        self.assertEqual(certificate["schema_version"], 1)
+        self.assertEqual(certificate["schema_version"], 2)
         self.assertEqual(certificate["verdict"], "schedulable")
         # The published responses of this set: 6, 9, 10.
         self.assertEqual([t["response"] for t in certificate["proof"]["tasks"]], [6, 9, 10])
         self.assertEqual([t["blocking"] for t in certificate["proof"]["tasks"]], [4, 4, 0])
+
+    def test_whatever_response_is_printed_is_proved(self):
+        for policy in POLICIES:
+            for tasks, code in ((EASY, 0), (HARD, 3)):
+                path = self.certify(policy, tasks, code)
+                printed = self.expect_json(code, "admit", "--json", self.path("tasks.json"))["tasks"]
+                wanted = [t.get("response") for t in printed]
+                with open(path, encoding="utf-8") as file:
+                    certificate = json.load(file)
+                said = certificate.get("responses", certificate["proof"]).get("tasks", [None] * 3)
+                self.assertEqual([t and t["response"] for t in said], wanted)
+                row = self.expect_json(0, "verify", "--json", path)["certificates"][0]
+                count = sum(r is not None for r in wanted)
+                self.assertEqual(row["responses"], count)
+                self.assertEqual(row["responses_reached"], count)
+
+    def test_wrong_responses_are_noticed(self):
+        def change(task, by):
+            def edit(c):
+                c.get("responses", c["proof"])["tasks"][task]["response"] += by
+            return edit
+        for policy in ("np-fp", "fp", "fpp", "np-edf", "fifo"):
+            for tasks, code in ((EASY, 0), (HARD, 3)):
+                for task in range(3):
+                    for by in (-1, 1):
+                        path = self.change(self.certify(policy, tasks, code), change(task, by))
+                        self.expect(1, "verify", path)
+        def forget(c):
+            del c["responses"]["tasks"][0]["reached"]
+            c["responses"]["tasks"][0]["response"] += 1
+        path = self.change(self.certify("np-edf", EASY, 0), forget)  # an upper bound, and no more is said
+        self.assertEqual(self.expect_json(0, "verify", "--json", path)["certificates"][0]["responses_reached"], 2)
+        path = self.change(self.certify("np-edf", EASY, 0), lambda c: c["responses"].update(busy=1))
+        self.expect(1, "verify", path)
+        path = self.change(self.certify("np-edf", EASY, 0),
+                           lambda c: c["responses"]["tasks"][0]["reached"]["jobs"].pop())
+        self.assertIn(self.run_program("verify", path).returncode, (1, 2))
 
     def test_what_does_not_hold_says_where(self):
         def lower_response(c):
@@ -79,7 +116,7 @@ class Certificates(support.CommandTest):
             (lambda c: c.update(proofs=1), ['"proofs"', 'did you mean "proof"']),
             (lambda c: c.pop("proof"), ['"proof" is missing', "admit --certificate"]),
             (lambda c: c.update(what="other"), ['"what"']),
-            (lambda c: c.update(schema_version=2), ['"schema_version"']),
+            (lambda c: c.update(schema_version=3), ['"schema_version"']),
             (lambda c: c.update(verdict="not-schedulable"), ['"responses" does not speak about']),
             (lambda c: c["proof"].update(kind="demand"), ["under np-fp"]),
             (lambda c: c["proof"]["tasks"].pop(), ["2 proofs for 3 tasks"]),

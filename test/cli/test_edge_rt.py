@@ -267,7 +267,7 @@ class EdgeRt(support.CommandTest):
         self.assertEqual(result["refused"][0]["exit_code"], 3)
         self.assertIn(" @ ", result["fastest"])
         self.assertIn(" @ ", result["most_efficient"])
-        out, _ = self.expect(0, "benchmark", "-o", "csv", "--quiet", "--synthetic", "gpt2-tiny", "--sweep-memory", "1G",
+        out, _ = self.expect(0, "benchmark", "--csv", "--quiet", "--synthetic", "gpt2-tiny", "--sweep-memory", "1G",
                              "--repeat", "1", "--max-tokens", "2")
         self.assertEqual(len(out.splitlines()), 5)
         out, _ = self.expect(0, "benchmark", "--quiet", "--synthetic", "gpt2-tiny", "--sweep-memory", "1G",

@@ -7,7 +7,7 @@
  * without a GPU. */
 #include "support/cuda/gpu_bed.h"
 
-#include <unistd.h>
+#include <time.h>
 
 #define MS UINT64_C(1000000)
 #define HANG_LIMIT_NS (UINT64_C(20000) * MS)
@@ -243,6 +243,31 @@ static void hung(bool notify, aegis_completion completion, bool ends_after_all)
     REQUIRE(gpu_now_ns() - begin < 3000 * MS);
 }
 
+/* The driver finds it, the process goes on to its end. */
+static void hung_kernel_in_a_segment(void)
+{
+    static gpu_bed bed; /* a lane that is left behind goes on to use it */
+    aegis_error error = {0};
+    gpu_bed_open(
+        &bed, &(gpu_bed_config){.wake_bound_ns = MS, .overhead_bound_ns = MS, .hang_ns = 300 * MS});
+    uint32_t model = gpu_bed_add(&bed, "1x1000:hang", GPU_BED_HOUR_NS, 0, 4);
+    gpu_bed_start(&bed);
+    REQUIRE(aegis_scheduler_check(bed.scheduler, NULL) == AEGIS_OK);
+    uint64_t begin = gpu_now_ns();
+    gpu_bed_submit(&bed, model, NULL, NULL);
+    while (aegis_scheduler_check(bed.scheduler, &error) == AEGIS_OK &&
+           gpu_now_ns() - begin < 5000 * MS) {
+        struct timespec nap = {.tv_nsec = 10000000};
+        nanosleep(&nap, NULL);
+    }
+    show("check", &error);
+    REQUIRE(error.status == AEGIS_ERROR_DEVICE_LOST && error.category == AEGIS_CATEGORY_FATAL);
+    REQUIRE(gpu_now_ns() - begin < 2000 * MS);
+    REQUIRE(aegis_scheduler_stop(bed.scheduler, &error) == AEGIS_ERROR_DEVICE_LOST);
+    REQUIRE(aegis_scheduler_hangs(bed.scheduler));
+    gpu_bed_close(&bed);
+}
+
 static void hung_kernel(void)
 {
     hung(false, AEGIS_COMPLETION_ADAPTIVE, false);
@@ -275,6 +300,7 @@ static const struct {
     {"hung_kernel", hung_kernel},
     {"hung_kernel_waited_for", hung_kernel_waited_for},
     {"hung_kernel_polled_for", hung_kernel_polled_for},
+    {"hung_kernel_in_a_segment", hung_kernel_in_a_segment},
     {"slow_kernel_is_no_fault", slow_kernel_is_no_fault},
 };
 

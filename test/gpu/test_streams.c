@@ -180,48 +180,55 @@ static int count_bits(const uint64_t *bits)
     return count;
 }
 
-/* Two streams with parts of their own never meet on a multiprocessor, and one without has all. */
+/* Runs on all that the stream may use and returns on how many that was, 0 on failure. */
+static int multiprocessors_used(aegis_stream *stream, uint64_t *bits, int blocks)
+{
+    spreader self = {.stream = stream, .bits = bits, .blocks = blocks, .code = -1};
+    REQUIRE(aegis_stream_call(stream, launch_spread, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_synchronize(stream, NULL) == AEGIS_OK);
+    REQUIRE(self.code == 0);
+    return count_bits(bits);
+}
+
+/* Two streams with parts of their own never meet on a multiprocessor, one without has all, and a
+ * part that was given back can be taken again. */
 static void partitions_do_not_meet(aegis_device *device)
 {
     const aegis_device_capabilities *is = aegis_device_get_capabilities(device);
-    if (is->partition_granularity == 0) {
+    int size = is->partition_granularity, blocks = 8 * is->multiprocessor_count;
+    if (size == 0) {
         printf("left out: this driver or device has no green contexts\n");
         return;
     }
-    int third = is->multiprocessor_count / 3, wanted[3] = {third, third, 0};
-    aegis_stream *streams[3];
-    spreader spreads[3];
-    aegis_buffer bits;
+    int third = is->multiprocessor_count / 3, most = (third + size - 1) / size * size;
+    aegis_buffer memory;
+    REQUIRE(aegis_device_pinned_alloc(device, 16 * sizeof(uint64_t), 64, &memory, NULL) ==
+            AEGIS_OK);
+    uint64_t *bits = memory.pointer;
+    memset(bits, 0, 16 * sizeof *bits);
     aegis_error error = {0};
-    REQUIRE(aegis_device_pinned_alloc(device, 12 * sizeof(uint64_t), 64, &bits, NULL) == AEGIS_OK);
-    memset(bits.pointer, 0, 12 * sizeof(uint64_t));
-    for (int i = 0; i < 3; i++) {
-        streams[i] = new_stream(device, wanted[i], &error);
-        if (streams[i] == NULL) {
-            printf("multiprocessors = %d: %s\n", wanted[i], error.message);
-            failures++;
-            return;
-        }
-        spreads[i] = (spreader){.stream = streams[i],
-                                .bits = (uint64_t *)bits.pointer + 4 * i,
-                                .blocks = 8 * is->multiprocessor_count};
-        REQUIRE(aegis_stream_call(streams[i], launch_spread, &spreads[i], NULL) == AEGIS_OK);
+    aegis_stream *first = new_stream(device, third, &error);
+    aegis_stream *second = new_stream(device, third, &error), *all = new_stream(device, 0, &error);
+    if (first == NULL || second == NULL || all == NULL) {
+        printf("%s\n", error.message);
+        failures++;
+        return;
     }
-    for (int i = 0; i < 3; i++) {
-        REQUIRE(aegis_stream_synchronize(streams[i], &error) == AEGIS_OK);
-        REQUIRE(spreads[i].code == 0);
-        int used = count_bits(spreads[i].bits);
-        int granularity = is->partition_granularity;
-        int most = (third + granularity - 1) / granularity * granularity;
-        printf("stream with %d multiprocessors of its own ran on %d\n", wanted[i], used);
-        REQUIRE(wanted[i] == 0 ? used == is->multiprocessor_count : used > 0 && used <= most);
-    }
+    int used[] = {multiprocessors_used(first, bits, blocks),
+                  multiprocessors_used(second, bits + 4, blocks),
+                  multiprocessors_used(all, bits + 8, blocks)};
+    printf("two streams with %d multiprocessors of their own ran on %d and %d, one without on %d\n",
+           most, used[0], used[1], used[2]);
+    REQUIRE(used[0] == most && used[1] == most && used[2] == is->multiprocessor_count);
     for (int i = 0; i < 4; i++) {
-        REQUIRE((spreads[0].bits[i] & spreads[1].bits[i]) == 0);
+        REQUIRE((bits[i] & bits[4 + i]) == 0);
     }
-    for (int i = 0; i < 3; i++) {
-        aegis_stream_destroy(streams[i]);
-    }
+    aegis_stream_destroy(first);
+    first = new_stream(device, third, &error);
+    REQUIRE(first != NULL && multiprocessors_used(first, bits + 12, blocks) == most);
+    aegis_stream_destroy(first);
+    aegis_stream_destroy(second);
+    aegis_stream_destroy(all);
 }
 
 static void note_end(void *self, const aegis_job_result *result)

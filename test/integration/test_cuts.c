@@ -309,6 +309,56 @@ static void cuts_admit_and_decisions_come_at_segment_ends(void **state)
     }
 }
 
+/* The long model without a deadline. */
+static const char *background_text(const char *policy, const char *cuts)
+{
+    static char text[2048];
+    snprintf(text, sizeof text,
+             "[device]\nkind = \"host\"\nmemory = \"16MiB\"\n"
+             "[schedule]\npolicy = \"%s\"\nqueue_depth = 8\ncuts = \"%s\"\n"
+             "[[model]]\nname = \"urgent\"\npath = \"%s/urgent.null\"\nbackend = \"null\"\n"
+             "period = \"200ms\"\ndeadline = \"110ms\"\npriority = 1\nconfidence = 0.9\n"
+             "samples = 100\noverrun = \"report\"\n"
+             "[[model]]\nname = \"long\"\npath = \"%s/long.null\"\nbackend = \"null\"\n"
+             "class = \"background\"\nweight = 1\nconfidence = 0.9\nsamples = 100\n"
+             "overrun = \"report\"\n",
+             policy, cuts, folder, folder);
+    return text;
+}
+
+/* A background model blocks with its longest segment: it is cut when that is what refuses it. */
+static void background_models_are_cut_too(void **state)
+{
+    (void)state;
+    const char *const policies[] = {"np-edf", "np-fp"};
+    use_long_model(NULL);
+    for (size_t i = 0; i < 2; i++) {
+        running r;
+        aegis_error err = {0};
+        prepare(&r, background_text(policies[i], "none"), (aegis_system_options){0});
+        assert_true(models_of(&r)[URGENT].admitted);
+        assert_false(models_of(&r)[LONG].admitted);
+        assert_non_null(strstr(models_of(&r)[LONG].reason, "it would block for"));
+        tear_down(&r);
+        prepare_admitted(&r, background_text(policies[i], "auto"));
+        const aegis_system_cuts *cuts = &models_of(&r)[LONG].cuts;
+        assert_true(cuts->count >= 1);
+        assert_int_equal(cuts->limited_by, URGENT);
+        assert_true(cuts->longest_after_ns <= cuts->tolerance_ns);
+        check(aegis_system_start(r.system, &err), &err);
+        let_run(2);
+        check(aegis_system_stop(r.system, &err), &err);
+        aegis_model_metrics m = metrics_of(&r, URGENT);
+        assert_int_equal(m.counters.unexcused, 0);
+        assert_true(metrics_of(&r, LONG).counters.completed > 0);
+        seen s = look_at_trace(&r);
+        assert_true(s.between >= 1);
+        aegis_replay_result result = replay(&r);
+        assert_int_equal(result.identical, result.decisions);
+        tear_down(&r);
+    }
+}
+
 /* Overwrites every file that remembers cuts. */
 static void damage_memory(const char *text)
 {
@@ -447,6 +497,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_models_are_refused),
         cmocka_unit_test(cuts_admit_and_decisions_come_at_segment_ends),
+        cmocka_unit_test(background_models_are_cut_too),
         cmocka_unit_test(cuts_are_remembered),
         cmocka_unit_test(positions_as_told),
         cmocka_unit_test(even_cuts_and_options_that_override),

@@ -23,8 +23,9 @@ static void workload_text(char *text, size_t size, const char *cuts, const char 
              "[[model]]\nname = \"writer\"\npath = \"%s\"\nbackend = \"transformer\"\n"
              "inputs = { tokens = [5] }\nsource = \"random(0, 300)\"\ncontext = 64\n"
              "class = \"background\"\nmargin = 2.0\nconfidence = 0.9\noverrun = \"report\"\n"
-             "cuts = %s\n%s",
-             spinner, made, cuts, more);
+             "%s%s%s%s",
+             spinner, made, cuts != NULL ? "cuts = " : "", cuts != NULL ? cuts : "",
+             cuts != NULL ? "\n" : "", more);
 }
 
 static void a_writer_uses_the_slack(void **state)
@@ -66,8 +67,8 @@ static void a_streamed_writer_uses_the_slack(void **state)
     running r;
     aegis_error err = {0};
     size_t count;
-    workload_text(text, sizeof text, "\"none\"",
-                  "at_end = \"restart\"\nweights = \"stream\"\nmemory = \"640KiB\"\n");
+    workload_text(text, sizeof text, NULL,
+                  "at_end = \"restart\"\nresidency = \"streamed\"\nmemory = \"640KiB\"\n");
     prepare(&r, text, (aegis_system_options){0});
     const aegis_system_model *models = aegis_system_models(r.system, &count);
     assert_int_equal(count, 2);
@@ -97,26 +98,30 @@ static void keys_of_language_models_are_theirs(void **state)
     (void)state;
     static const struct {
         const char *more, *words;
+        const char *cuts;
     } cases[] = {
         {"at_end = \"stop\"\nseed = 1\n[[model]]\nname = \"b\"\npath = \"/\"\nbackend = \"null\"\n"
          "period = \"1s\"\ncontext = 8\n",
-         "is for language models"},
-        {"at_end = \"never\"\n", "at_end"},
-        {"weights = \"somewhere\"\n", "weights"},
-        {"weights = \"stream\"\n", "add memory"},
-        {"weights = \"stream\"\nmemory = \"1MiB\"\n[[model]]\nname = \"b\"\npath = \"/\"\n"
-         "backend = \"null\"\nperiod = \"1s\"\nweights = \"resident\"\n",
-         "is for language models"},
+         "is for language models", NULL},
+        {"at_end = \"never\"\n", "at_end", "2"},
+        {"residency = \"somewhere\"\n", "residency", "2"},
+        {"prompt = 5\n", "prompt", "2"},
+        {"prompt = \"x\"\n", "remove one of them", "2"},
+        {"residency = \"streamed\"\n", "add memory", NULL},
+        {"residency = \"streamed\"\nmemory = \"1MiB\"\n", "remove cuts", "4"},
+        {"residency = \"streamed\"\nmemory = \"1MiB\"\n[[model]]\nname = \"b\"\npath = \"/\"\n"
+         "backend = \"null\"\nperiod = \"1s\"\nprompt = \"x\"\n",
+         "is for language models", NULL},
         {"[[model]]\nname = \"b\"\npath = \"/\"\nbackend = \"transformer\"\nperiod = \"1s\"\n"
-         "weights = \"stream\"\nmemory = \"1MiB\"\n",
-         "nothing bounds the wait for a disk"},
+         "residency = \"streamed\"\nmemory = \"1MiB\"\n",
+         "nothing bounds the wait for a disk", NULL},
     };
     const aegis_allocator allocator = aegis_allocator_default();
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         char text[2048];
         aegis_error err = {0};
         aegis_workload *workload = NULL;
-        workload_text(text, sizeof text, "2", cases[c].more);
+        workload_text(text, sizeof text, cases[c].cuts, cases[c].more);
         assert_int_equal(
             aegis_workload_parse(text, strlen(text), "test.toml", &allocator, &workload, &err),
             AEGIS_ERROR_CONFIG);
@@ -124,7 +129,34 @@ static void keys_of_language_models_are_theirs(void **state)
     }
 }
 
-static void expect_reference(uint64_t memory_limit)
+static void the_examples_say_what_they_mean(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llm", "assistant"};
+    const aegis_allocator allocator = aegis_allocator_default();
+    assert_int_equal(chdir(source_dir()), 0); /* their paths begin there */
+    if (access("models/ch_PP-OCRv4_det_infer.onnx", R_OK) != 0) {
+        printf("skipped: the examples' models are not there; run make models\n");
+        skip();
+    }
+    for (int i = 0; i < 2; i++) {
+        char path[512];
+        aegis_error err = {0};
+        aegis_workload *workload = NULL;
+        snprintf(path, sizeof path, "%s/examples/%s.toml", source_dir(), names[i]);
+        check(aegis_workload_load(path, &allocator, &workload, &err), &err);
+        assert_int_equal(workload->model_count, 2);
+        const aegis_workload_model *writer = &workload->models[1];
+        assert_string_equal(writer->config.prompt, "The ship entered the port of");
+        assert_true(writer->background);
+        assert_true((writer->config.residency == AEGIS_STREAMED) == (i == 1));
+        assert_true(i == 0 || writer->memory_bytes == UINT64_C(160) << 20);
+        assert_int_equal(workload->models[0].period_ns, 200000000); /* 5 Hz */
+        aegis_workload_free(workload);
+    }
+}
+
+static void expect_reference(uint64_t memory_limit, const char *text)
 {
     static const int64_t prompt[] = {504, 5575, 7999, 260, 2399, 282};
     /* test/fixtures/smollm2_greedy.json */
@@ -141,11 +173,13 @@ static void expect_reference(uint64_t memory_limit)
     const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {6}};
     const aegis_model_config config = {.name = "writer",
                                        .path = path,
-                                       .inputs = &shape,
-                                       .input_count = 1,
+                                       .inputs = text == NULL ? &shape : NULL,
+                                       .input_count = text == NULL ? 1 : 0,
+                                       .prompt = text,
                                        .context_tokens = 64,
                                        .memory_limit_bytes = memory_limit,
-                                       .stream_weights = memory_limit > 0};
+                                       .residency =
+                                           memory_limit > 0 ? AEGIS_STREAMED : AEGIS_RESIDENT};
     aegis_backend *backend = NULL;
     aegis_model *model = NULL;
     aegis_error err = {0};
@@ -154,6 +188,12 @@ static void expect_reference(uint64_t memory_limit)
     check(aegis_backend_create(&runtime, NULL, &allocator, &backend, &err), &err);
     check(aegis_model_open(backend, &config, &model, &err), &err);
     check(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
+    assert_int_equal(size, sizeof prompt);
+    if (text != NULL) {
+        assert_memory_equal(data, prompt, sizeof prompt);
+        check(aegis_model_reset(model, &err), &err);
+        assert_memory_equal(data, prompt, sizeof prompt); /* again after its source */
+    }
     memcpy(data, prompt, sizeof prompt);
     assert_true((aegis_model_awaited_segments(model) != 0) == (memory_limit > 0));
     for (int i = 0; i < 6 + 15; i++) {
@@ -171,15 +211,41 @@ static void expect_reference(uint64_t memory_limit)
 static void smollm2_makes_the_tokens_of_the_reference(void **state)
 {
     (void)state;
-    expect_reference(0);
+    expect_reference(0, NULL);
+}
+
+static void a_text_is_a_prompt(void **state)
+{
+    (void)state;
+    expect_reference(0, "The ship entered the port of");
+    char path[512];
+    const aegis_allocator allocator = aegis_allocator_default();
+    const aegis_backend_config runtime = {.runtime = "transformer", .consumer = "test"};
+    const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {5}};
+    aegis_model_config config = {.name = "writer",
+                                 .path = path,
+                                 .inputs = &shape,
+                                 .input_count = 1,
+                                 .prompt = "The ship entered the port of"};
+    aegis_backend *backend = NULL;
+    aegis_model *model = NULL;
+    aegis_error err = {0};
+    snprintf(path, sizeof path, "%s/models/smollm2-135m", source_dir());
+    check(aegis_backend_create(&runtime, NULL, &allocator, &backend, &err), &err);
+    assert_int_equal(aegis_model_open(backend, &config, &model, &err), AEGIS_ERROR_CONFIG);
+    assert_non_null(strstr(err.message, "[6]"));
+    config.prompt = "";
+    assert_int_equal(aegis_model_open(backend, &config, &model, &err), AEGIS_ERROR_CONFIG);
+    assert_non_null(strstr(err.message, "write a text"));
+    aegis_backend_destroy(backend);
 }
 
 /* 269 MB of weights, most of them from the disk for every token. */
 static void streamed_smollm2_makes_the_same_tokens(void **state)
 {
     (void)state;
-    expect_reference(UINT64_C(96) << 20);
-    expect_reference(UINT64_C(200) << 20);
+    expect_reference(UINT64_C(96) << 20, NULL);
+    expect_reference(UINT64_C(200) << 20, NULL);
 }
 
 static int make_models(void **state)
@@ -212,7 +278,9 @@ int main(void)
         cmocka_unit_test(a_writer_uses_the_slack),
         cmocka_unit_test(keys_of_language_models_are_theirs),
         cmocka_unit_test(a_streamed_writer_uses_the_slack),
+        cmocka_unit_test(the_examples_say_what_they_mean),
         cmocka_unit_test(smollm2_makes_the_tokens_of_the_reference),
+        cmocka_unit_test(a_text_is_a_prompt),
         cmocka_unit_test(streamed_smollm2_makes_the_same_tokens),
     };
     return cmocka_run_group_tests(tests, make_models, remove_models);

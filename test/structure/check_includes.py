@@ -43,6 +43,7 @@ PUBLIC = {
     "doctor.h": "device",
     "monitor.h": "device",
     "ext/cuda.h": "device",
+    "ext/cuda_graph.h": "device",
     "ext/device_ops.h": "device",
     "trace.h": "trace",
     "context.h": "resource",

@@ -98,8 +98,7 @@ static inline bool
 conformance_equal(aegis_model *model, uint32_t slot, const conformance_outputs *wanted)
 {
     conformance_outputs now = conformance_read(model, slot);
-    bool equal = now.size == wanted->size &&
-                 conformance_alike(now.bytes, wanted->bytes, now.size);
+    bool equal = now.size == wanted->size && conformance_alike(now.bytes, wanted->bytes, now.size);
     free(now.bytes);
     return equal;
 }

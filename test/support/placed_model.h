@@ -158,7 +158,7 @@ static inline void placed_make_on(aegis_model *model,
                                                          .segment = lifetimes[i].segment,
                                                          .size_bytes = lifetimes[i].size_bytes};
         if (placed_is_alone(lifetimes[i].memory_class)) {
-            at = placed_align(at, lifetimes[i].alignment);
+            at = placed_align(at, lifetimes[i].alignment > 64 ? lifetimes[i].alignment : 64);
             memory->placements[i].offset_bytes = at;
             memory->permanent_bytes += lifetimes[i].size_bytes;
             at += placed_round(lifetimes[i].size_bytes) + PLACED_RED_ZONE;

@@ -72,6 +72,8 @@ typedef struct aegis_backend_ops {
     uint64_t (*awaited_segments)(void *model);
     bool (*is_ready)(void *model, uint32_t segment);
     void (*watch)(void *model, aegis_model_wake wake, void *self);
+    /** Optional (NULL): "". */
+    const char *(*note)(void *model);
 } aegis_backend_ops;
 
 /** Wraps an implementation. Takes `self`. INVALID_ARGUMENT when version or entries are missing. */

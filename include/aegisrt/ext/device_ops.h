@@ -72,6 +72,8 @@ typedef struct aegis_device_ops {
         void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
     aegis_status (*enqueue_record)(void *stream, void *event, aegis_error *err);
     aegis_status (*enqueue_wait)(void *stream, void *event, aegis_error *err);
+    /** NULL: the hint is not needed. */
+    void (*stream_expect)(void *stream, uint64_t least_ns);
 } aegis_device_ops;
 
 /** Wraps an implementation. Takes `self` (destroyed with the device, also when this fails).

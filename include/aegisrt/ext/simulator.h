@@ -65,7 +65,8 @@ uint64_t aegis_simulator_job(size_t count, size_t i, uint64_t k);
  * cannot hold. `ret_results` has one entry per model. Deterministic; allocates before it starts.
  *
  * @return INVALID_ARGUMENT as aegis_core_create and MODEL_ADD, for releases that decrease, and for
- * a model with neither period, source of releases nor `continuous`; NO_MEMORY.
+ * a model with neither period, source of releases nor `continuous`, or with segments that wait for
+ * bytes; NO_MEMORY.
  */
 aegis_status aegis_simulate(const aegis_core_config *config,
                             const aegis_policy *policy,

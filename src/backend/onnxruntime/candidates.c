@@ -20,6 +20,13 @@ static int compare_times(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* To its end, also on a device. */
+static aegis_status run_whole(aegis_ort_model *model, aegis_error *err)
+{
+    return model->cuda != NULL ? aegis_ort_cuda_run_job(model, err)
+                               : aegis_ort_model_run(model, 0, 0, err);
+}
+
 /* Median of whole runs without the profiler, and how many there were. */
 static aegis_status
 time_runs(aegis_ort_model *model, uint64_t *ret_median_ns, unsigned *ret_runs, aegis_error *err)
@@ -28,10 +35,10 @@ time_runs(aegis_ort_model *model, uint64_t *ret_median_ns, unsigned *ret_runs, a
     uint64_t times[MOST_RUNS], total = 0;
     unsigned runs = 0;
     uint32_t written = model->surface.written;
-    aegis_status status = aegis_ort_model_run(model, 0, 0, err); /* warms up */
+    aegis_status status = run_whole(model, err); /* warms up */
     while (status == AEGIS_OK && runs < MOST_RUNS && (runs < FEWEST_RUNS || total < WANTED_NS)) {
         uint64_t start = aegis_clock_now_ns(&clock);
-        status = aegis_ort_model_run(model, 0, 0, err);
+        status = run_whole(model, err);
         times[runs] = aegis_clock_now_ns(&clock) - start;
         total += times[runs++];
     }
@@ -153,7 +160,10 @@ aegis_status aegis_ort_model_candidates(aegis_ort_model *model, aegis_error *err
                                "it is loaded, so that its operators have no fixed positions",
                                name);
     }
-    const aegis_ort_session_config config = aegis_ort_model_session(model, 0);
+    /* For a device the shares of the operators are those on the CPU, of a whole run there: the
+     * runtime's profiler times on a device what the CPU enqueues. */
+    aegis_ort_session_config config = aegis_ort_model_session(model, 0);
+    config.cuda = NULL;
     aegis_status status = time_runs(model, &whole_ns, &runs, err);
     if (status == AEGIS_OK) {
         status = aegis_ort_profile_take(model->backend->ort, &config, &model->surface, runs,

@@ -25,6 +25,7 @@ typedef struct prepared {
     aegis_surface_declaration *declared;
     size_t declared_count;
     aegis_input_shape *shapes;
+    bool cuda; /* for a CUDA device */
 } prepared;
 
 static void finish_prepared(prepared *model)
@@ -168,6 +169,7 @@ static aegis_status status_of_build(const aegis_ort *ort, const OrtStatus *nativ
 
 /* Optimises `bytes` and writes the result to `folder`/optimised.onnx and .data. */
 static OrtStatus *optimise(const aegis_ort *ort,
+                           GraphOptimizationLevel level,
                            const void *bytes,
                            size_t size,
                            const char *model_folder,
@@ -182,7 +184,7 @@ static OrtStatus *optimise(const aegis_ort *ort,
     if (native != NULL) {
         return native;
     }
-    if ((native = api->SetSessionGraphOptimizationLevel(options, ORT_ENABLE_ALL)) == NULL &&
+    if ((native = api->SetSessionGraphOptimizationLevel(options, level)) == NULL &&
         (native = api->SetOptimizedModelFilePath(options, path)) == NULL &&
         (native = api->AddSessionConfigEntry(
              options, "session.optimized_model_external_initializers_file_name",
@@ -231,9 +233,9 @@ static bool loads_again(const aegis_ort *ort, const char *folder)
     return loads;
 }
 
-/* Dimensions stay as they are declared: with fixed ones the optimiser chooses other fusions, and
- * the results differ in their last bits from what the same file computes elsewhere. It gains no
- * time. */
+/* On the host dimensions stay as they are declared: with fixed ones the optimiser chooses other
+ * fusions, and the results differ in their last bits from what the same file computes elsewhere. It
+ * gains no time. For a device they are fixed, and what is chosen for the CPU is left out. */
 static aegis_status optimise_model(const aegis_ort *ort,
                                    prepared *model,
                                    const char *model_folder,
@@ -245,11 +247,17 @@ static aegis_status optimise_model(const aegis_ort *ort,
     void *bytes = NULL;
     size_t size = 0;
     aegis_onnx_graph_drop_initialiser_inputs(model->graph);
-    aegis_status status = aegis_onnx_graph_serialise(model->graph, &bytes, &size, err);
+    aegis_status status = model->cuda ? aegis_onnx_graph_fix_inputs(model->graph, model->shapes,
+                                                                    model->declared_count, err)
+                                      : AEGIS_OK;
+    if (status == AEGIS_OK) {
+        status = aegis_onnx_graph_serialise(model->graph, &bytes, &size, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }
-    OrtStatus *native = optimise(ort, bytes, size, model_folder, folder);
+    OrtStatus *native = optimise(ort, model->cuda ? ORT_ENABLE_BASIC : ORT_ENABLE_ALL, bytes, size,
+                                 model_folder, folder);
     if (native != NULL) {
         free(bytes);
         status = status_of_build(ort, native);
@@ -338,6 +346,19 @@ static void describe_cpu(char *text, size_t size)
     }
 }
 
+static void describe_shapes(const prepared *model, char *text, size_t size)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < model->declared_count; i++) {
+        const aegis_input_shape *one = &model->shapes[i];
+        for (int d = -1; d < one->rank && used < size; d++) {
+            used += d < 0
+                        ? (size_t)snprintf(text + used, size - used, "%s:", one->name)
+                        : (size_t)snprintf(text + used, size - used, "%" PRId64 ",", one->shape[d]);
+        }
+    }
+}
+
 static aegis_status make_key(const aegis_ort *ort,
                              const prepared *model,
                              const char *hash,
@@ -350,9 +371,11 @@ static aegis_status make_key(const aegis_ort *ort,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory to compile");
     }
-    used = (size_t)snprintf(text, size, "format 3\nmodel %s\nonnxruntime %s\nlevel all\n", hash,
-                            ort->version);
-    if (used < size) {
+    used = (size_t)snprintf(text, size, "format 3\nmodel %s\nonnxruntime %s\nlevel %s\n", hash,
+                            ort->version, model->cuda ? "basic, for cuda" : "all");
+    if (model->cuda) {
+        describe_shapes(model, text + used, size - used);
+    } else {
         describe_cpu(text + used, size - used);
     }
     aegis_status status = aegis_sha256_bytes(text, strlen(text), ret_key, err);
@@ -360,8 +383,10 @@ static aegis_status make_key(const aegis_ort *ort,
     return status;
 }
 
-/* "<stem>__onnxruntime-1.31.1__<16 digits of the key>": readable by eye, the key decides. */
+/* "<stem>__onnxruntime-1.31.1__<16 digits of the key>", or "...-cuda__...": readable by eye, the
+ * key decides. */
 static void name_folder(const aegis_ort *ort,
+                        bool cuda,
                         const char *cache_dir,
                         const char *path,
                         const char *key,
@@ -372,8 +397,8 @@ static void name_folder(const aegis_ort *ort,
     const char *stem = slash != NULL ? slash + 1 : path;
     const char *dot = strrchr(stem, '.');
     int length = dot != NULL && dot != stem ? (int)(dot - stem) : (int)strlen(stem);
-    snprintf(name, size, "%s/%.*s__onnxruntime-%s__%.16s", cache_dir, length > 100 ? 100 : length,
-             stem, ort->version, key);
+    snprintf(name, size, "%s/%.*s__onnxruntime-%s%s__%.16s", cache_dir, length > 100 ? 100 : length,
+             stem, ort->version, cuda ? "-cuda" : "", key);
 }
 
 static aegis_status compile_into(const aegis_ort *ort,
@@ -424,6 +449,7 @@ copy_inputs(const prepared *model, aegis_ort_compiled *compiled, aegis_error *er
 aegis_status aegis_ort_compile(const aegis_ort *ort,
                                const char *cache_dir,
                                const aegis_model_config *config,
+                               bool cuda,
                                const aegis_allocator *allocator,
                                aegis_ort_compiled *ret_compiled,
                                aegis_error *err)
@@ -435,13 +461,14 @@ aegis_status aegis_ort_compile(const aegis_ort *ort,
     if (status != AEGIS_OK) {
         return status;
     }
+    model.cuda = cuda;
     folder_of(config->path, compiled.model_folder, sizeof compiled.model_folder);
     status = hash_model(&model, compiled.model_folder, compiled.hash, err);
     if (status == AEGIS_OK) {
         status = make_key(ort, &model, compiled.hash, key, err);
     }
     if (status == AEGIS_OK) {
-        name_folder(ort, cache_dir, config->path, key, folder, sizeof folder);
+        name_folder(ort, cuda, cache_dir, config->path, key, folder, sizeof folder);
         status = copy_inputs(&model, &compiled, err);
     }
     if (status == AEGIS_OK && access(folder, F_OK) != 0) {

@@ -80,10 +80,13 @@ typedef struct aegis_ort_compiled {
     size_t boundary_count;
 } aegis_ort_compiled;
 
-/* Statuses of aegis_model_open. */
+/* Statuses of aegis_model_open. With `cuda` the graph is for a CUDA device: simplified here for the
+ * shapes of its inputs, which takes the arithmetic on shapes out of it (the CPU would do that), and
+ * optimised for the device at load. */
 aegis_status aegis_ort_compile(const aegis_ort *ort,
                                const char *cache_dir,
                                const aegis_model_config *config,
+                               bool cuda,
                                const aegis_allocator *allocator,
                                aegis_ort_compiled *ret_compiled,
                                aegis_error *err);

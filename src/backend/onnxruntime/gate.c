@@ -26,6 +26,15 @@ OrtStatus *aegis_ort_gate_init(aegis_ort_gate *gate, const OrtApi *api)
     return native;
 }
 
+OrtStatus *aegis_ort_gate_set(aegis_ort_gate *gate, const char *key, const char *value)
+{
+    OrtStatus *native = NULL;
+    for (int i = 0; i < 2 && native == NULL; i++) {
+        native = gate->api->AddRunConfigEntry(gate->options[i], key, value);
+    }
+    return native;
+}
+
 void aegis_ort_gate_finish(aegis_ort_gate *gate)
 {
     for (int i = 0; i < 2; i++) {

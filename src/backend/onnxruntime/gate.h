@@ -22,6 +22,8 @@ typedef struct aegis_ort_gate {
 } aegis_ort_gate;
 
 OrtStatus *aegis_ort_gate_init(aegis_ort_gate *gate, const OrtApi *api);
+/* An entry of the options of all runs. When nothing runs. */
+OrtStatus *aegis_ort_gate_set(aegis_ort_gate *gate, const char *key, const char *value);
 void aegis_ort_gate_finish(aegis_ort_gate *gate);
 /* On the running thread: options for the run that starts. */
 OrtRunOptions *aegis_ort_gate_start(aegis_ort_gate *gate, aegis_error *err);

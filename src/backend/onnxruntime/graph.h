@@ -33,6 +33,12 @@ bool aegis_onnx_graph_has_control_flow(const aegis_onnx_graph *graph);
  */
 void aegis_onnx_graph_drop_initialiser_inputs(aegis_onnx_graph *graph);
 
+/* Inputs that `shapes` names get these shapes. CONFIG for another number of dimensions. */
+aegis_status aegis_onnx_graph_fix_inputs(aegis_onnx_graph *graph,
+                                         const aegis_input_shape *shapes,
+                                         size_t count,
+                                         aegis_error *err);
+
 /* Bytes of the model, from malloc; free() them. */
 aegis_status aegis_onnx_graph_serialise(const aegis_onnx_graph *graph,
                                         void **ret_bytes,
@@ -70,8 +76,8 @@ aegis_status aegis_onnx_graph_fold(aegis_onnx_graph *graph, size_t *ret_folded, 
 
 /* Takes the values from the dimensions of the inputs. ONNX Runtime then knows no sizes before it
  * runs, and gives every tensor a buffer of its own time: where it knows them it lets tensors of one
- * size inherit buffers from each other, which then live, unused, from the first to the last. It also
- * computes less in place; what prevails is to be measured. */
+ * size inherit buffers from each other, which then live, unused, from the first to the last. It
+ * also computes less in place; what prevails is to be measured. */
 void aegis_onnx_graph_forget_sizes(aegis_onnx_graph *graph);
 
 /* In which order ONNX Runtime executes the operators follows from that of the file. Each choice

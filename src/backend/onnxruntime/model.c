@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #define COMPONENT "backend.onnxruntime"
+#define BOUNDARY_ALIGNMENT 256u /* in trial mode; CUDA's */
 
 uint64_t aegis_ort_model_boundary_bytes(const aegis_ort_model *model)
 {
@@ -104,7 +105,8 @@ aegis_ort_session_config aegis_ort_model_session(const aegis_ort_model *model, s
         .part = model->compiled.parts != NULL ? &model->compiled.parts[segment] : NULL,
         .threads = model->threads,
         .prepack = model->prepack,
-        .chunks = model->chunks};
+        .chunks = model->chunks,
+        .cuda = model->cuda};
 }
 
 /* Creates the trial session of one segment, recording what loading allocates. */
@@ -146,9 +148,9 @@ static aegis_status load_trial(aegis_ort_model *model, aegis_error *err)
         if (status != AEGIS_OK) {
             return status;
         }
-        uint64_t grown = malloc_bytes();
+        uint64_t grown = malloc_bytes(), tensors = model->cuda == NULL ? context->live_bytes : 0;
         grown = grown > before ? grown - before : 0;
-        model->overhead_bytes += grown > context->live_bytes ? grown - context->live_bytes : 0;
+        model->overhead_bytes += grown > tensors ? grown - tensors : 0;
         uint64_t peak = kept + context->peak_bytes + model->compiled.parts[i].graph_bytes +
                         model->overhead_bytes;
         model->loading_peak_bytes =
@@ -215,24 +217,29 @@ static aegis_status make_boundaries(aegis_ort_model *model, aegis_error *err)
     uint64_t total = 0;
     for (size_t i = 0; i < compiled->boundary_count; i++) {
         uint64_t size = compiled->boundaries[i].info.size_bytes;
-        if (size > INT64_MAX - 64 ||
-            __builtin_add_overflow(total, aegis_align_up(size, 64), &total)) {
+        if (size > INT64_MAX - BOUNDARY_ALIGNMENT ||
+            __builtin_add_overflow(total, aegis_align_up(size, BOUNDARY_ALIGNMENT), &total)) {
             return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_OVERFLOW,
                                    "its boundary tensors are too large together");
         }
     }
     model->boundaries = aegis_allocate_zeroed(&model->allocator, compiled->boundary_count + 1,
                                               sizeof *model->boundaries);
-    model->trial_boundaries = total == 0 ? NULL : aegis_block_alloc(total, 0, model);
+    model->trial_boundaries = total == 0 ? NULL
+                              : model->cuda != NULL
+                                  ? aegis_ort_heap_alloc(&model->cuda->heap, total, 0, model)
+                                  : aegis_block_alloc(total, 0, model);
     if (model->boundaries == NULL || (total > 0 && model->trial_boundaries == NULL)) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no %" PRIu64 " bytes for what crosses its cuts", total);
     }
     unsigned char *at = model->trial_boundaries;
     for (size_t i = 0; at != NULL && i < compiled->boundary_count; i++) {
-        uint64_t size = aegis_align_up(compiled->boundaries[i].info.size_bytes, 64);
+        uint64_t size = aegis_align_up(compiled->boundaries[i].info.size_bytes, BOUNDARY_ALIGNMENT);
         model->boundaries[i] = at;
-        memset(at, 0, size);
+        if (model->cuda == NULL) {
+            memset(at, 0, size);
+        }
         at += size;
     }
     return AEGIS_OK;
@@ -242,10 +249,12 @@ aegis_status aegis_ort_model_bind(aegis_ort_model *model, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
     for (size_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
-        const aegis_ort_binding binding = {.part = &model->compiled.parts[i],
-                                           .surface = &model->surface,
-                                           .boundaries = model->compiled.boundaries,
-                                           .boundary_pointers = model->boundaries};
+        const aegis_ort_binding binding = {
+            .part = &model->compiled.parts[i],
+            .surface = model->cuda != NULL ? &model->cuda->mirror : &model->surface,
+            .boundaries = model->compiled.boundaries,
+            .boundary_pointers = model->boundaries,
+            .memory = model->cuda != NULL ? model->backend->ort->device_memory : NULL};
         status = aegis_ort_session_bind(&model->segments[i].session, &binding, err);
     }
     return status;
@@ -265,7 +274,8 @@ make_surface(aegis_ort_model *model, const aegis_model_config *config, aegis_err
         status = aegis_ort_model_check_limit(model, 0, err);
     }
     if (status == AEGIS_OK) {
-        status = aegis_surface_open_trial(&model->surface, err);
+        status = model->cuda != NULL ? aegis_ort_cuda_open_surface(model, err)
+                                     : aegis_surface_open_trial(&model->surface, err);
     }
     if (status == AEGIS_OK) {
         status = make_boundaries(model, err);
@@ -281,6 +291,7 @@ make_parts(aegis_ort_model *model, const aegis_model_config *config, aegis_error
         status = aegis_ort_parts_whole(&model->compiled, err);
     } else {
         aegis_ort_session_config whole = aegis_ort_model_session(model, 0);
+        whole.cuda = NULL; /* types and shapes are the same on the CPU */
         status = aegis_ort_parts_cut(model->backend->ort, &whole, config, &model->compiled, err);
     }
     if (status != AEGIS_OK) {
@@ -298,6 +309,10 @@ make_parts(aegis_ort_model *model, const aegis_model_config *config, aegis_error
         segment->context = &segment->contexts[0];
         aegis_ort_context_init(&segment->contexts[0], &model->backend->reserve);
         aegis_ort_context_init(&segment->contexts[1], &model->backend->reserve);
+        if (model->cuda != NULL) {
+            aegis_ort_cuda_own(model, &segment->contexts[0]);
+            aegis_ort_cuda_own(model, &segment->contexts[1]);
+        }
         aegis_tape_init(&segment->loading, &model->allocator);
         aegis_tape_init(&segment->run, &model->allocator);
     }
@@ -308,8 +323,16 @@ static aegis_status
 open_steps(aegis_ort_model *model, const aegis_model_config *config, aegis_error *err)
 {
     aegis_ort_backend *backend = model->backend;
-    aegis_status status = aegis_ort_compile(backend->ort, backend->cache_dir, config,
-                                            &model->allocator, &model->compiled, err);
+    aegis_status status =
+        backend->device != NULL ? aegis_ort_cuda_open(model, config, err) : AEGIS_OK;
+    if (status == AEGIS_OK) {
+        status = aegis_ort_compile(backend->ort, backend->cache_dir, config, model->cuda != NULL,
+                                   &model->allocator, &model->compiled, err);
+    }
+    if (status == AEGIS_OK && model->paging.wanted && model->cuda != NULL) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                                 "weights are paged on the host only; make it resident");
+    }
     if (status == AEGIS_OK && model->paging.wanted && model->compiled.at_load) {
         status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
                                  "its graph is optimised at load, so its weights have no form that "
@@ -321,6 +344,10 @@ open_steps(aegis_ort_model *model, const aegis_model_config *config, aegis_error
     }
     if (status == AEGIS_OK) {
         OrtStatus *native = aegis_ort_gate_init(&model->gate, backend->ort->api);
+        if (native == NULL && model->cuda != NULL) { /* a run ends when its work is enqueued */
+            native =
+                aegis_ort_gate_set(&model->gate, "disable_synchronize_execution_providers", "1");
+        }
         if (native != NULL) {
             status = aegis_ort_error(backend->ort, native, AEGIS_HERE(COMPONENT),
                                      AEGIS_ERROR_NO_MEMORY, "cannot make run options", err);
@@ -366,8 +393,12 @@ aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
         return status;
     }
     /* In the key of profiles: all of it moves times. */
-    snprintf(model->label, sizeof model->label, "onnxruntime %s on host%s%s%s",
-             backend->ort->version, model->compiled.at_load ? " (optimised at load)" : "",
+    snprintf(model->label, sizeof model->label, "onnxruntime %s on %s, graph %.8s%s%s%s",
+             backend->ort->version,
+             model->cuda == NULL ? "host"
+             : config->eager     ? "cuda, launched node by node"
+                                 : "cuda, as graphs where it can be captured",
+             model->compiled.graph_hash, model->compiled.at_load ? " (optimised at load)" : "",
              model->prepack ? "" : " (not packed)", model->paging.wanted ? " (paged)" : "");
     *ret_model = model;
     return AEGIS_OK;
@@ -412,11 +443,16 @@ void aegis_ort_model_close(aegis_ort_model *model)
                      sizeof *model->chunks);
     aegis_deallocate(&allocator, model->unread, model->compiled.chunk_count + 1,
                      sizeof *model->unread);
-    aegis_block_free(model->trial_boundaries);
+    if (model->cuda == NULL) {
+        aegis_block_free(model->trial_boundaries);
+    }
+    aegis_ort_cuda_close(model);
     aegis_deallocate(&allocator, model->boundaries, model->compiled.boundary_count + 1,
                      sizeof *model->boundaries);
     aegis_deallocate(&allocator, model->candidates, model->candidate_count + 1,
                      sizeof *model->candidates);
+    aegis_deallocate(&allocator, model->births, model->surface.output_count + 1,
+                     sizeof *model->births);
     aegis_deallocate(&allocator, model->lifetimes, model->lifetime_capacity,
                      sizeof *model->lifetimes);
     aegis_surface_finish(&model->surface);

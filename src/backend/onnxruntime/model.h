@@ -2,16 +2,22 @@
 #ifndef AEGIS_BACKEND_ORT_MODEL_H
 #define AEGIS_BACKEND_ORT_MODEL_H
 
+#include "backend/onnxruntime/cuda.h"
 #include "backend/onnxruntime/cut.h"
 #include "backend/onnxruntime/gate.h"
 #include "backend/onnxruntime/paging.h"
 #include "backend/onnxruntime/weights.h"
+
+#include <aegisrt/ext/backend_ops.h>
 
 typedef struct aegis_ort_backend {
     aegis_allocator allocator;
     const aegis_ort *ort;
     char *cache_dir;
     aegis_reserve reserve;
+    aegis_device *device;     /* a CUDA device, or NULL: models are on the host */
+    aegis_reserve no_reserve; /* on a device: of no bytes */
+    aegis_backend_ops ops;
     aegis_ort_residents residents;
 } aegis_ort_backend;
 
@@ -26,6 +32,13 @@ typedef struct aegis_ort_segment {
     size_t address_capacity;
     size_t kept_count; /* blocks that stay from loading */
 } aegis_ort_segment;
+
+/* When an output is written: within [at, end) of the events of its segment, nobody reads or writes
+ * it before. */
+typedef struct aegis_ort_birth {
+    uint32_t segment;
+    int64_t at, end;
+} aegis_ort_birth;
 
 typedef struct aegis_ort_model {
     aegis_ort_backend *backend;
@@ -48,14 +61,16 @@ typedef struct aegis_ort_model {
     uint32_t reached_slot;
     uint32_t last_segment; /* that ran */
 
-    void *mapped_weights; /* file: for the trial, and later for what the runtime has packed */
-    void **chunks;        /* where compiled.chunks are: there */
-    void **places;        /* or, once placed, in the plan; NULL there: still in the file */
-    bool *unread;         /* chunks that runs do not read, known once it is recorded */
+    void *mapped_weights;    /* file: for the trial, and later for what the runtime has packed */
+    void **chunks;           /* where compiled.chunks are: there */
+    void **places;           /* or, once placed, in the plan; NULL there: still in the file */
+    bool *unread;            /* chunks that runs do not read, known once it is recorded */
+    aegis_ort_birth *births; /* per output, once it is recorded */
     aegis_tensor_lifetime *lifetimes;
     size_t lifetime_count, lifetime_capacity;
     aegis_cut_candidate *candidates;
     size_t candidate_count;
+    aegis_ort_cuda *cuda; /* NULL: on the host */
 } aegis_ort_model;
 
 aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
@@ -65,6 +80,9 @@ aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
 void aegis_ort_model_close(aegis_ort_model *model);
 
 /* run.c */
+/* Runs a segment's session, whatever the job; on a CUDA device it only enqueues its work. */
+aegis_status
+aegis_ort_segment_run(aegis_ort_model *model, uint32_t index, uint32_t slot, aegis_error *err);
 /* One segment of the job in `slot`. STATE when it is not the next one of that job, nor the last one
  * again: what it would read is not there. */
 aegis_status
@@ -74,6 +92,11 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err);
  * compiled.outputs. Before the surface is made. */
 aegis_status
 aegis_ort_model_probe(aegis_ort_model *model, const aegis_model_config *config, aegis_error *err);
+
+/* births.c: runs each segment once more, with outputs that the runtime makes; fills `births`. */
+aegis_status aegis_ort_model_find_births(aegis_ort_model *model, aegis_error *err);
+/* Into the lifetimes of the surface's buffers. */
+void aegis_ort_model_set_births(const aegis_ort_model *model, aegis_tensor_lifetime *surface);
 
 /* place.c */
 /* Puts a paged model's trial session over an image of its own, so that runs read it in. */

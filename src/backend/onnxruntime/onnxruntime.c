@@ -2,6 +2,7 @@
 /* The ops table and the backend object. */
 #include "backend/onnxruntime/inject.h"
 #include "backend/onnxruntime/model.h"
+#include "backend/onnxruntime/ops.h"
 
 #include "backend/runtimes.h"
 
@@ -197,6 +198,9 @@ static void ort_destroy(void *self)
 {
     aegis_ort_backend *backend = self;
     aegis_allocator allocator = backend->allocator;
+    if (backend->device != NULL) {
+        aegis_ort_leave_cuda();
+    }
     if (backend->ort != NULL) {
         aegis_ort_release();
     }
@@ -206,7 +210,7 @@ static void ort_destroy(void *self)
     aegis_deallocate(&allocator, backend, 1, sizeof *backend);
 }
 
-static const aegis_backend_ops ORT_OPS = {
+const aegis_backend_ops aegis_ort_host_ops = {
     .version = AEGIS_BACKEND_OPS_VERSION,
     .name = "onnxruntime",
     .destroy = ort_destroy,
@@ -242,7 +246,7 @@ aegis_status aegis_onnxruntime_backend_create(const aegis_backend_config *config
                                               aegis_backend **ret_backend,
                                               aegis_error *err)
 {
-    (void)device;
+    bool cuda = device != NULL && aegis_device_get_capabilities(device)->kind == AEGIS_DEVICE_CUDA;
     if (config->cache_dir == NULL || config->cache_dir[0] == '\0') {
         return aegis_error_set(
             err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
@@ -263,11 +267,16 @@ aegis_status aegis_onnxruntime_backend_create(const aegis_backend_config *config
     if (status == AEGIS_OK) {
         status = aegis_ort_acquire(config->library, config->consumer, &backend->ort, err);
     }
+    if (status == AEGIS_OK && cuda) {
+        status = aegis_ort_use_cuda(config->consumer, err);
+        backend->device = status == AEGIS_OK ? device : NULL;
+    }
     if (status != AEGIS_OK) {
         ort_destroy(backend);
         return status;
     }
-    return aegis_backend_wrap(&ORT_OPS, backend, allocator, ret_backend, err);
+    backend->ops = cuda ? aegis_ort_cuda_ops() : aegis_ort_host_ops;
+    return aegis_backend_wrap(&backend->ops, backend, allocator, ret_backend, err);
 }
 
 /* ---- for tests ---- */

@@ -11,6 +11,7 @@
  * the calling thread has entered.
  */
 
+#include "backend/onnxruntime/heap.h"
 #include "backend/tape.h"
 
 #include <onnxruntime_c_api.h>
@@ -19,7 +20,9 @@ typedef struct aegis_ort {
     const OrtApi *api;
     const char *version; /* static, the library's */
     OrtEnv *env;
-    OrtMemoryInfo *memory; /* plain host memory */
+    OrtMemoryInfo *memory;        /* plain host memory */
+    OrtMemoryInfo *device_memory; /* of a CUDA device; NULL while nobody uses one */
+    OrtMemoryInfo *pinned_memory;
 } aegis_ort;
 
 /* Loads the library at the first call and adds a reference. RUNTIME_NOT_AVAILABLE lists what was
@@ -29,6 +32,12 @@ aegis_status aegis_ort_acquire(const char *library,
                                const aegis_ort **ret_ort,
                                aegis_error *err);
 void aegis_ort_release(void);
+/* Requests for memory of a CUDA device, and for pinned memory, come here too, until as many calls
+ * of leave. RUNTIME_NOT_AVAILABLE when the library has no CUDA provider. */
+aegis_status aegis_ort_use_cuda(const char *consumer, aegis_error *err);
+void aegis_ort_leave_cuda(void);
+/* Where the library was found. */
+const char *aegis_ort_library(void);
 /* Requests from threads without a context since the process began. */
 uint64_t aegis_ort_strays(void);
 
@@ -72,6 +81,10 @@ typedef struct aegis_ort_context {
     void (*on_cap)(void *argument);
     void *argument;
     bool crossed; /* a run released what loading had taken */
+    /* Of a model on a CUDA device, for which requests above are those on the device: where blocks
+     * are, and what serves its requests on the CPU. NULL: the model is on the host. */
+    aegis_ort_heap *heap, *host, *pinned;
+    uint64_t unserved; /* requests on the CPU that `host` or `pinned` could not serve */
     aegis_player player;
     _Atomic uint64_t strays; /* requests by the session's own pool threads */
     unsigned char empty[128];
@@ -81,6 +94,13 @@ void aegis_ort_context_init(aegis_ort_context *context, aegis_reserve *reserve);
 /* Until leave, requests of the calling thread go to `context`. */
 void aegis_ort_enter(aegis_ort_context *context);
 void aegis_ort_leave(void);
+
+/* The runtime's log of the calling thread goes to `taker` until it is NULL. */
+typedef struct aegis_ort_log_taker {
+    void (*line)(void *self, const char *message);
+    void *self;
+} aegis_ort_log_taker;
+void aegis_ort_listen(const aegis_ort_log_taker *taker);
 
 /* Pool threads that ONNX Runtime makes for the session count their requests against `context`. */
 OrtStatus *

@@ -68,6 +68,25 @@ static bool make_planned(const aegis_ort_model *model, planned *p)
     return whole;
 }
 
+/* On a device the runtime's own copies follow the weights of the file (see list_lifetimes). */
+static void resolve_weight(const aegis_ort_model *model,
+                           planned *p,
+                           const aegis_tensor_lifetime *one,
+                           uint64_t planned_bytes,
+                           unsigned char *at)
+{
+    size_t chunks = model->compiled.chunk_count;
+    if (one->tensor >= chunks) {
+        p->segments[one->segment].kept[one->tensor - chunks] =
+            (aegis_ort_place){.address = at, .size_bytes = one->size_bytes};
+        return;
+    }
+    /* As the plan has it: it was made from an earlier recording. */
+    p->chunks[one->tensor] = planned_bytes == 0 ? NULL : at;
+    p->sources[one->tensor] =
+        p->chunks[one->tensor] != NULL ? p->chunks[one->tensor] : model->chunks[one->tensor];
+}
+
 static void resolve(const aegis_ort_model *model, planned *p)
 {
     const aegis_model_placement *placement = p->placement;
@@ -78,10 +97,7 @@ static void resolve(const aegis_ort_model *model, planned *p)
             (unsigned char *)placement->base + placement->binding->placements[i].offset_bytes;
         switch (one->memory_class) {
         case AEGIS_MEMORY_WEIGHTS:
-            /* As the plan has it: it was made from an earlier recording. */
-            p->chunks[one->tensor] = placement->binding->placements[i].size_bytes == 0 ? NULL : at;
-            p->sources[one->tensor] = p->chunks[one->tensor] != NULL ? p->chunks[one->tensor]
-                                                                     : model->chunks[one->tensor];
+            resolve_weight(model, p, one, placement->binding->placements[i].size_bytes, at);
             break;
         case AEGIS_MEMORY_PREPACKED:
             p->segments[one->segment].kept[one->tensor] =
@@ -144,6 +160,9 @@ static aegis_status load_placed(aegis_ort_model *model, planned *p, size_t index
     context->player.planned_bytes = p->placement->size_bytes;
     context->player.spill_base = p->placement->spill_base;
     context->player.spill_bytes = p->placement->spill_bytes;
+    if (model->cuda != NULL) {
+        aegis_ort_cuda_own(model, context);
+    }
     aegis_ort_enter(context);
     aegis_status status = aegis_ort_session_create(model->backend->ort, &config, &model->allocator,
                                                    &own->session, err);
@@ -179,7 +198,13 @@ static void end_sessions(aegis_ort_model *model, planned *p)
 
 static void end_trial(aegis_ort_model *model)
 {
-    aegis_block_free(model->trial_boundaries);
+    aegis_ort_cuda *cuda = model->cuda;
+    if (cuda == NULL) {
+        aegis_block_free(model->trial_boundaries);
+    } else {
+        (void)aegis_ort_heap_free(&cuda->heap, model->trial_boundaries);
+        aegis_ort_heap_trim(&cuda->heap);
+    }
     model->trial_boundaries = NULL;
 }
 
@@ -231,7 +256,9 @@ static void move_in(aegis_ort_model *model, planned *p)
     take_weights(model, p);
     for (size_t i = 0; i < model->compiled.boundary_count; i++) {
         model->boundaries[i] = p->boundaries[i];
-        memset(model->boundaries[i], 0, model->compiled.boundaries[i].info.size_bytes);
+        if (model->cuda == NULL) {
+            memset(model->boundaries[i], 0, model->compiled.boundaries[i].info.size_bytes);
+        }
     }
     model->placed = true;
     model->reached = 0;
@@ -247,11 +274,31 @@ static void start_playing(aegis_ort_model *model)
     }
 }
 
+static aegis_status place_surface(aegis_ort_model *model, planned *p, aegis_error *err)
+{
+    return model->cuda != NULL ? aegis_ort_cuda_place_surface(model, p->buffers, err)
+                               : aegis_surface_place(&model->surface, p->buffers, err);
+}
+
+/* A model that was measured as graphs has to run as graphs. */
+static aegis_status capture_placed(aegis_ort_model *model, bool was_captured, aegis_error *err)
+{
+    aegis_ort_cuda *cuda = model->cuda;
+    aegis_status status = aegis_ort_cuda_capture(model, model->surface.slots, err);
+    if (status == AEGIS_OK && was_captured && !cuda->captured) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
+                                 "it could be captured before it was placed and cannot now: %s",
+                                 cuda->note);
+    }
+    return status == AEGIS_OK ? aegis_ort_cuda_reset(model, err) : status;
+}
+
 aegis_status aegis_ort_model_place(aegis_ort_model *model,
                                    const aegis_model_placement *placement,
                                    aegis_error *err)
 {
     planned p = {.placement = placement};
+    bool was_captured = model->cuda != NULL && model->cuda->captured;
     if (!make_planned(model, &p)) {
         finish_planned(&model->allocator, &p);
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
@@ -261,6 +308,9 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
     bool paged = model->paging.wanted;
     if (paged && placement->paged_resident != NULL) {
         *placement->paged_resident = NULL; /* what lay there is overwritten */
+    }
+    if (model->cuda != NULL) {
+        aegis_ort_cuda_drop_graphs(model);
     }
     aegis_ort_residents *residents = &model->backend->residents;
     aegis_status status = paged
@@ -275,7 +325,7 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
                                        placement->paged_resident, &model->allocator, err);
     }
     if (status == AEGIS_OK) {
-        status = aegis_surface_place(&model->surface, p.buffers, err);
+        status = place_surface(model, &p, err);
     }
     if (status != AEGIS_OK) {
         end_sessions(model, &p);
@@ -287,8 +337,11 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
     move_in(model, &p);
     finish_planned(&model->allocator, &p);
     status = aegis_ort_model_bind(model, err);
-    model->lost = status != AEGIS_OK;
     start_playing(model);
+    if (status == AEGIS_OK && model->cuda != NULL) {
+        status = capture_placed(model, was_captured, err);
+    }
+    model->lost = status != AEGIS_OK;
     return status;
 }
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "backend/onnxruntime/ort.h"
+/* Where requests go, and the allocators that ONNX Runtime calls. */
+#include "backend/onnxruntime/router.h"
 
 #include "backend/block.h"
 
-#include <dlfcn.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,17 +11,11 @@
 
 #define COMPONENT "backend.onnxruntime"
 
-static struct {
-    pthread_mutex_t lock;
-    unsigned references;
-    aegis_ort ort;
-    OrtAllocator allocator;
-    char path[512];
-    _Atomic uint64_t strays;
-} router = {.lock = PTHREAD_MUTEX_INITIALIZER};
+aegis_ort_router aegis_ort_the_router = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static _Thread_local aegis_ort_context *current;
 static _Thread_local aegis_ort_context *pool_owner; /* of a pool thread */
+static _Thread_local const aegis_ort_log_taker *log_taker;
 
 /* ---- contexts ---- */
 
@@ -61,13 +54,33 @@ static void count_live(aegis_ort_context *context, uint64_t size)
 }
 
 /* ONNX Runtime dies of NULL: when not even address space is left, the reserve's bytes are better.
- */
+ * On a device there is no such thing, and since 1.23 the library turns NULL into a failed run. */
 static void *serve_block(aegis_ort_context *context, uint64_t size)
 {
     uint64_t tag = context->tape != NULL ? aegis_tape_alloc(context->tape, size) : 0;
-    void *block = aegis_block_alloc(size, tag, context->tape);
+    void *block = context->heap != NULL
+                      ? aegis_ort_heap_alloc(context->heap, size, tag, context->tape)
+                      : aegis_block_alloc(size, tag, context->tape);
     count_live(context, size);
     return block != NULL ? block : context->player.reserve->base;
+}
+
+static bool describe_block(const aegis_ort_context *context,
+                           const void *pointer,
+                           uint64_t *ret_size,
+                           uint64_t *ret_tag,
+                           const void **ret_owner)
+{
+    if (context->heap == NULL) {
+        return aegis_block_describe(pointer, ret_size, ret_tag, ret_owner);
+    }
+    const aegis_ort_heap_block *block = aegis_ort_heap_find(context->heap, pointer);
+    if (block != NULL) {
+        *ret_size = block->size_bytes;
+        *ret_tag = block->tag;
+        *ret_owner = block->owner;
+    }
+    return block != NULL;
 }
 
 static aegis_ort_place *find_place(const aegis_ort_context *context, uint64_t size)
@@ -112,7 +125,7 @@ static void *serve_stray(uint64_t size)
     if (pool_owner != NULL) {
         atomic_fetch_add(&pool_owner->strays, 1);
     } else {
-        atomic_fetch_add(&router.strays, 1);
+        atomic_fetch_add(&aegis_ort_the_router.strays, 1);
     }
     void *block = aegis_block_alloc(size, 0, NULL);
     if (block == NULL) {
@@ -125,13 +138,8 @@ static void *serve_stray(uint64_t size)
     return block;
 }
 
-static void *route_alloc(OrtAllocator *self, size_t size)
+static void *serve(aegis_ort_context *context, size_t size)
 {
-    aegis_ort_context *context = current;
-    (void)self;
-    if (context == NULL) {
-        return serve_stray(size);
-    }
     switch (context->mode) {
     case AEGIS_ORT_BLOCKS:
         return serve_block(context, size);
@@ -141,6 +149,27 @@ static void *route_alloc(OrtAllocator *self, size_t size)
         return aegis_player_alloc(&context->player, size);
     }
     return serve_block(context, size);
+}
+
+/* Of a model on a CUDA device, on the CPU: outside of the plan, in memory that was taken before. */
+static void *serve_beside(aegis_ort_context *context, aegis_ort_heap *heap, size_t size)
+{
+    void *memory = aegis_ort_heap_alloc(heap, size, 0, NULL);
+    if (memory != NULL) {
+        return memory;
+    }
+    context->unserved++;
+    return serve_stray(size);
+}
+
+static void *route_alloc(OrtAllocator *self, size_t size)
+{
+    (void)self;
+    if (current == NULL) {
+        return serve_stray(size);
+    }
+    return current->host != NULL ? serve_beside(current, current->host, size)
+                                 : serve(current, size);
 }
 
 /* Of a thread that has entered a context. */
@@ -156,7 +185,7 @@ static void free_entered(aegis_ort_context *context, void *pointer)
         leave_place(context, pointer);
     }
     if (aegis_player_holds(&context->player, pointer) ||
-        !aegis_block_describe(pointer, &size, &tag, &owner)) {
+        !describe_block(context, pointer, &size, &tag, &owner)) {
         return; /* planned bytes need no release */
     }
     if (owner != NULL && owner == context->tape) {
@@ -165,13 +194,21 @@ static void free_entered(aegis_ort_context *context, void *pointer)
         context->crossed = true;
     }
     context->live_bytes -= size < context->live_bytes ? size : context->live_bytes;
-    aegis_block_free(pointer);
+    if (context->heap != NULL) {
+        aegis_ort_heap_free(context->heap, pointer);
+    } else {
+        aegis_block_free(pointer);
+    }
 }
 
 static void route_free(OrtAllocator *self, void *pointer)
 {
     (void)self;
-    if (current != NULL) {
+    if (current != NULL && current->host != NULL) {
+        if (!aegis_ort_heap_free(current->host, pointer)) {
+            aegis_block_free(pointer);
+        }
+    } else if (current != NULL) {
         free_entered(current, pointer);
     } else if (pool_owner == NULL || !aegis_player_holds(&pool_owner->player, pointer)) {
         aegis_block_free(pointer); /* leaves alone what is no block */
@@ -181,12 +218,62 @@ static void route_free(OrtAllocator *self, void *pointer)
 static const OrtMemoryInfo *route_info(const OrtAllocator *self)
 {
     (void)self;
-    return router.ort.memory;
+    return aegis_ort_the_router.ort.memory;
+}
+
+/* ---- memory of a CUDA device ---- */
+
+/* NULL for a thread that has entered no context of such a model: nothing on the device is its. */
+static void *device_alloc(OrtAllocator *self, size_t size)
+{
+    (void)self;
+    if (current == NULL || current->host == NULL) {
+        atomic_fetch_add(&aegis_ort_the_router.strays, 1);
+        return NULL;
+    }
+    return serve(current, size);
+}
+
+static void device_free(OrtAllocator *self, void *pointer)
+{
+    (void)self;
+    if (current != NULL && current->host != NULL) {
+        free_entered(current, pointer);
+    }
+}
+
+static const OrtMemoryInfo *device_info(const OrtAllocator *self)
+{
+    (void)self;
+    return aegis_ort_the_router.ort.device_memory;
+}
+
+static void *pinned_alloc(OrtAllocator *self, size_t size)
+{
+    (void)self;
+    return current == NULL || current->pinned == NULL
+               ? serve_stray(size)
+               : serve_beside(current, current->pinned, size);
+}
+
+static void pinned_free(OrtAllocator *self, void *pointer)
+{
+    (void)self;
+    if (current == NULL || current->pinned == NULL ||
+        !aegis_ort_heap_free(current->pinned, pointer)) {
+        aegis_block_free(pointer);
+    }
+}
+
+static const OrtMemoryInfo *pinned_info(const OrtAllocator *self)
+{
+    (void)self;
+    return aegis_ort_the_router.ort.pinned_memory;
 }
 
 uint64_t aegis_ort_strays(void)
 {
-    return atomic_load(&router.strays);
+    return atomic_load(&aegis_ort_the_router.strays);
 }
 
 /* ---- pool threads ---- */
@@ -238,172 +325,56 @@ aegis_ort_own_threads(const aegis_ort *ort, OrtSessionOptions *options, aegis_or
                           : ort->api->SessionOptionsSetCustomJoinThreadFn(options, pool_join);
 }
 
-/* ---- the library and its environment ---- */
-
-aegis_status aegis_ort_error(const aegis_ort *ort,
-                             OrtStatus *native,
-                             aegis_place place,
-                             aegis_status status,
-                             const char *what,
-                             aegis_error *err)
-{
-    int64_t code = ort->api->GetErrorCode(native);
-    aegis_error_set_native(err, place, status, code, "%s: ONNX Runtime says: %s", what,
-                           ort->api->GetErrorMessage(native));
-    ort->api->ReleaseStatus(native);
-    return status;
-}
+/* ---- the log ---- */
 
 /* Failures come back as statuses; the runtime's own log would only repeat them on stderr. */
-static void drop_log(void *parameter,
-                     OrtLoggingLevel severity,
-                     const char *category,
-                     const char *id,
-                     const char *location,
-                     const char *message)
+void aegis_ort_route_log(void *parameter,
+                         OrtLoggingLevel severity,
+                         const char *category,
+                         const char *id,
+                         const char *location,
+                         const char *message)
 {
     (void)parameter;
     (void)severity;
     (void)category;
     (void)id;
     (void)location;
-    (void)message;
+    if (log_taker != NULL) {
+        log_taker->line(log_taker->self, message);
+    }
 }
 
-static void *try_library(const char *path, char *tried, size_t size)
+void aegis_ort_listen(const aegis_ort_log_taker *taker)
 {
-    void *handle = path == NULL || path[0] == '\0' ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (handle != NULL) {
-        snprintf(router.path, sizeof router.path, "%s", path);
-    } else if (path != NULL && path[0] != '\0') {
-        size_t used = strlen(tried);
-        snprintf(tried + used, size - used, "%s%s", used == 0 ? "" : ", ", path);
-    }
-    return handle;
+    log_taker = taker;
 }
 
-/* The library is never unloaded: its threads and static objects do not survive that. */
-static aegis_status load(const char *library, const char *consumer, aegis_error *err)
+/* ---- allocators ---- */
+
+OrtAllocator aegis_ort_host_allocator(void)
 {
-    char tried[300] = "";
-    void *handle = NULL;
-    if (library != NULL) {
-        handle = try_library(library, tried, sizeof tried);
-    } else {
-        const char *const candidates[] = {getenv("AEGISRT_ONNXRUNTIME"),
-                                          AEGISRT_ONNXRUNTIME_LIBRARY, "libonnxruntime.so.1"};
-        for (size_t i = 0; handle == NULL && i < AEGIS_ARRAY_LENGTH(candidates); i++) {
-            handle = try_library(candidates[i], tried, sizeof tried);
-        }
-    }
-    if (handle == NULL) {
-        return aegis_error_set(
-            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_RUNTIME_NOT_AVAILABLE,
-            "%s wants backend = \"onnxruntime\", and its library cannot be opened "
-            "(tried: %s); run 'make setup', or set AEGISRT_ONNXRUNTIME to the path of "
-            "libonnxruntime.so.1",
-            consumer != NULL ? consumer : "the caller", tried);
-    }
-    /* From 1.31 on the library starts a thread that sends telemetry over the network. Nobody asked
-     * for that, and a thread outside of the plan breaks the proofs of the cores. It looks here
-     * once, when it makes its environment. */
-    setenv("ORT_DISABLE_TELEMETRY", "1", 1);
-    const OrtApiBase *(*get_base)(void) = NULL;
-    void *symbol = dlsym(handle, "OrtGetApiBase");
-    memcpy(&get_base, &symbol, sizeof get_base);
-    const OrtApiBase *base = get_base != NULL ? get_base() : NULL;
-    const OrtApi *api = base != NULL ? base->GetApi(ORT_API_VERSION) : NULL;
-    if (api == NULL) {
-        return aegis_error_set(
-            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_RUNTIME_NOT_AVAILABLE,
-            "%s is ONNX Runtime %s, which does not serve API %d; install 1.%d or newer",
-            router.path, base != NULL ? base->GetVersionString() : "(no OrtGetApiBase)",
-            ORT_API_VERSION, ORT_API_VERSION);
-    }
-    router.ort.api = api;
-    router.ort.version = base->GetVersionString();
-    return AEGIS_OK;
+    return (OrtAllocator){.version = ORT_API_VERSION,
+                          .Alloc = route_alloc,
+                          .Free = route_free,
+                          .Info = route_info,
+                          .Reserve = route_alloc};
 }
 
-static aegis_status make_environment(aegis_error *err)
+OrtAllocator aegis_ort_device_allocator(void)
 {
-    aegis_ort *ort = &router.ort;
-    const char *what = "creating its environment";
-    OrtStatus *native = ort->api->CreateEnvWithCustomLogger(drop_log, NULL, ORT_LOGGING_LEVEL_FATAL,
-                                                            "aegisrt", &ort->env);
-    if (native == NULL) {
-        native = ort->api->DisableTelemetryEvents(ort->env);
-    }
-    if (native == NULL) {
-        native = ort->api->CreateMemoryInfo("Cpu", OrtDeviceAllocator, 0, OrtMemTypeDefault,
-                                            &ort->memory);
-    }
-    if (native == NULL) {
-        what = "registering the allocator";
-        router.allocator = (OrtAllocator){
-            .version = ORT_API_VERSION,
-            .Alloc = route_alloc,
-            .Free = route_free,
-            .Info = route_info,
-            .Reserve = route_alloc,
-        };
-        native = ort->api->RegisterAllocator(ort->env, &router.allocator);
-    }
-    if (native == NULL) {
-        return AEGIS_OK;
-    }
-    aegis_status status = aegis_ort_error(ort, native, AEGIS_HERE(COMPONENT),
-                                          AEGIS_ERROR_RUNTIME_NOT_AVAILABLE, what, err);
-    if (ort->memory != NULL) {
-        ort->api->ReleaseMemoryInfo(ort->memory);
-        ort->memory = NULL;
-    }
-    if (ort->env != NULL) {
-        ort->api->ReleaseEnv(ort->env);
-        ort->env = NULL;
-    }
-    return status;
+    return (OrtAllocator){.version = ORT_API_VERSION,
+                          .Alloc = device_alloc,
+                          .Free = device_free,
+                          .Info = device_info,
+                          .Reserve = device_alloc};
 }
 
-aegis_status aegis_ort_acquire(const char *library,
-                               const char *consumer,
-                               const aegis_ort **ret_ort,
-                               aegis_error *err)
+OrtAllocator aegis_ort_pinned_allocator(void)
 {
-    aegis_status status = AEGIS_OK;
-    pthread_mutex_lock(&router.lock);
-    if (library != NULL && router.ort.api != NULL && strcmp(library, router.path) != 0) {
-        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_RUNTIME_NOT_AVAILABLE,
-                                 "%s is loaded, %s was asked for: a process holds one ONNX Runtime",
-                                 router.path, library);
-    }
-    if (status == AEGIS_OK && router.ort.api == NULL) {
-        status = load(library, consumer, err);
-    }
-    if (status == AEGIS_OK && router.references == 0) {
-        status = make_environment(err);
-    }
-    if (status == AEGIS_OK) {
-        router.references++;
-        *ret_ort = &router.ort;
-    }
-    pthread_mutex_unlock(&router.lock);
-    return status;
-}
-
-void aegis_ort_release(void)
-{
-    pthread_mutex_lock(&router.lock);
-    if (--router.references == 0) {
-        aegis_ort *ort = &router.ort;
-        OrtStatus *native = ort->api->UnregisterAllocator(ort->env, ort->memory);
-        if (native != NULL) {
-            ort->api->ReleaseStatus(native);
-        }
-        ort->api->ReleaseEnv(ort->env);
-        ort->api->ReleaseMemoryInfo(ort->memory);
-        ort->env = NULL;
-        ort->memory = NULL;
-    }
-    pthread_mutex_unlock(&router.lock);
+    return (OrtAllocator){.version = ORT_API_VERSION,
+                          .Alloc = pinned_alloc,
+                          .Free = pinned_free,
+                          .Info = pinned_info,
+                          .Reserve = pinned_alloc};
 }

@@ -21,8 +21,20 @@ static aegis_status judge(aegis_ort_model *model,
 {
     const aegis_ort *ort = model->backend->ort;
     aegis_status status = AEGIS_OK;
+    if (context->unserved > 0) {
+        const aegis_ort_cuda *cuda = model->cuda;
+        status =
+            aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_BUDGET_EXCEEDED,
+                            "model '%s': %" PRIu64 " requests on the CPU found no memory: %s",
+                            model->surface.model_name, context->unserved,
+                            cuda->pinned.failure.message[0] != '\0' ? cuda->pinned.failure.message
+                                                                    : cuda->host.failure.message);
+        context->unserved = 0;
+    }
     if (context->mode == AEGIS_ORT_PLAYING) {
-        status = aegis_player_end(&context->player, native == NULL, err);
+        aegis_status played =
+            aegis_player_end(&context->player, native == NULL, status == AEGIS_OK ? err : NULL);
+        status = status == AEGIS_OK ? played : status;
         uint64_t strays = atomic_exchange(&context->strays, 0);
         if (status == AEGIS_OK && strays > 0) {
             status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_DEPARTURE,
@@ -59,8 +71,8 @@ static aegis_status page_in(aegis_ort_model *model, aegis_error *err)
     return status;
 }
 
-static aegis_status
-run_segment(aegis_ort_model *model, uint32_t index, uint32_t slot, aegis_error *err)
+aegis_status
+aegis_ort_segment_run(aegis_ort_model *model, uint32_t index, uint32_t slot, aegis_error *err)
 {
     const OrtApi *api = model->backend->ort->api;
     aegis_ort_segment *segment = &model->segments[index];
@@ -116,7 +128,8 @@ aegis_ort_model_run(aegis_ort_model *model, uint32_t segment, uint32_t slot, aeg
     model->reached = segment;
     model->reached_slot = slot;
     model->last_segment = segment;
-    aegis_status status = run_segment(model, segment, slot, err);
+    aegis_status status = model->cuda != NULL ? aegis_ort_cuda_run(model, segment, slot, err)
+                                              : aegis_ort_segment_run(model, segment, slot, err);
     if (status == AEGIS_OK) {
         model->reached = segment + 1;
         if (model->reached == model->segment_count) {
@@ -225,6 +238,19 @@ static size_t list_boundaries(const aegis_ort_compiled *compiled, aegis_tensor_l
     return compiled->boundary_count;
 }
 
+/* Aligned as CUDA's own allocations, which kernels may rely on; and what stays from loading are the
+ * weights, as the runtime has copied them, numbered behind those of the file. */
+static void fit_device(aegis_tensor_lifetime *lifetimes, size_t count, uint32_t chunks)
+{
+    for (size_t i = 0; i < count; i++) {
+        lifetimes[i].alignment = 256;
+        if (lifetimes[i].memory_class == AEGIS_MEMORY_PREPACKED) {
+            lifetimes[i].memory_class = AEGIS_MEMORY_WEIGHTS;
+            lifetimes[i].tensor += chunks;
+        }
+    }
+}
+
 static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
 {
     const aegis_ort_compiled *compiled = &model->compiled;
@@ -258,6 +284,7 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
         }
     }
     aegis_surface_lifetimes(&model->surface, (uint32_t)(count - first), all + count);
+    aegis_ort_model_set_births(model, all + count);
     count += model->surface.buffer_count;
     count += list_boundaries(compiled, all + count);
     for (uint32_t i = 0; i < model->segment_count; i++) {
@@ -265,6 +292,9 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
             aegis_tape_lifetimes(&model->segments[i].run, AEGIS_MEMORY_ACTIVATION, i, all + count);
     }
     model->lifetime_count = count;
+    if (model->cuda != NULL) {
+        fit_device(all, count, (uint32_t)compiled->chunk_count);
+    }
     return AEGIS_OK;
 }
 
@@ -291,6 +321,9 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
     model->recorded = false;
+    if (model->cuda != NULL) { /* a graph that is launched asks for nothing */
+        aegis_ort_cuda_drop_graphs(model);
+    }
     aegis_ort_weights_forget(&model->compiled, model->mapped_weights);
     for (uint32_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
         status = record_twice(model, i, err);
@@ -298,9 +331,17 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
             aegis_error_prefix(err, "segment %" PRIu32, i);
         }
     }
+    if (status == AEGIS_OK) {
+        status = aegis_ort_model_find_births(model, err);
+    }
     model->surface.written = model->surface.parity;
-    /* Of control flow a run sees one branch only; of a paged trial none reads the file. */
-    if (status == AEGIS_OK && !model->compiled.control_flow && model->paging.region == NULL) {
+    if (model->cuda != NULL) { /* the runtime has copied all of them to the device */
+        for (size_t i = 0; i < model->compiled.chunk_count; i++) {
+            model->unread[i] = true;
+        }
+    } else if (status == AEGIS_OK && !model->compiled.control_flow &&
+               model->paging.region == NULL) {
+        /* Of control flow a run sees one branch only; of a paged trial none reads the file. */
         aegis_ort_weights_find_unread(&model->compiled, model->mapped_weights, model->unread);
     }
     if (status == AEGIS_OK && model->paging.wanted && model->paging.region == NULL) {
@@ -313,6 +354,9 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
     model->recorded = status == AEGIS_OK;
     for (uint32_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
         status = aegis_ort_model_check_limit(model, model->segments[i].run.peak_bytes, err);
+    }
+    if (status == AEGIS_OK && model->cuda != NULL) {
+        status = aegis_ort_cuda_capture(model, 1, err);
     }
     model->recorded = status == AEGIS_OK;
     return status;

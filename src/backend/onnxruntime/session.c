@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/onnxruntime/session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,8 +72,15 @@ static OrtStatus *add_weights(aegis_ort_session *session,
     return native;
 }
 
+/* On a device the graph is optimised for it now, and the runtime itself takes weights there. */
+static GraphOptimizationLevel level_of(const aegis_ort_session_config *config)
+{
+    return config->compiled->at_load || config->cuda != NULL ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
+}
+
 static OrtStatus *configure(aegis_ort_session *session,
                             const aegis_ort_session_config *config,
+                            bool strict,
                             OrtSessionOptions **ret_options)
 {
     const OrtApi *api = session->ort->api;
@@ -81,8 +89,7 @@ static OrtStatus *configure(aegis_ort_session *session,
         return native;
     }
     OrtSessionOptions *options = *ret_options;
-    if ((native = api->SetSessionGraphOptimizationLevel(
-             options, config->compiled->at_load ? ORT_ENABLE_ALL : ORT_DISABLE_ALL)) != NULL) {
+    if ((native = api->SetSessionGraphOptimizationLevel(options, level_of(config))) != NULL) {
         return native;
     }
     if (config->context != NULL &&
@@ -101,7 +108,9 @@ static OrtStatus *configure(aegis_ort_session *session,
         (native = aegis_ort_own_threads(session->ort, options, config->context)) != NULL) {
         return native;
     }
-    return add_weights(session, config, options);
+    return config->cuda != NULL
+               ? aegis_ort_cuda_configure(session->ort, config->cuda, options, strict)
+               : add_weights(session, config, options);
 }
 
 /* The bytes of a part, and that they are those of its hash. */
@@ -162,6 +171,51 @@ static OrtStatus *create(aegis_ort_session *session,
     return native;
 }
 
+static OrtStatus *attempt(aegis_ort_session *session,
+                          const aegis_ort_session_config *config,
+                          bool strict,
+                          aegis_error *err,
+                          aegis_status *ret_status)
+{
+    OrtSessionOptions *options = NULL;
+    OrtStatus *native = configure(session, config, strict, &options);
+    if (native == NULL) {
+        native = create(session, config, options, err, ret_status);
+    }
+    if (options != NULL) {
+        session->ort->api->ReleaseSessionOptions(options);
+    }
+    return native;
+}
+
+/* Some nodes have no kernel on the device: made again to learn which, and kept if that is allowed.
+ */
+static OrtStatus *attempt_with_cpu(aegis_ort_session *session,
+                                   const aegis_ort_session_config *config,
+                                   aegis_error *err,
+                                   aegis_status *ret_status)
+{
+    aegis_ort_cuda *cuda = config->cuda;
+    aegis_ort_cpu_nodes nodes;
+    aegis_ort_cpu_nodes_listen(&nodes);
+    OrtStatus *native = attempt(session, config, false, err, ret_status);
+    aegis_ort_cpu_nodes_end();
+    if (native != NULL || *ret_status != AEGIS_OK) {
+        return native;
+    }
+    if (cuda->allow_cpu_nodes) {
+        snprintf(cuda->cpu_nodes, sizeof cuda->cpu_nodes, "%u nodes on the CPU: %s", nodes.count,
+                 nodes.names);
+    } else {
+        *ret_status = aegis_error_set(
+            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+            "the CUDA provider leaves %u nodes on the CPU: %s; change the model, write cpu_nodes = "
+            "\"allow\", or run it on the host",
+            nodes.count, nodes.names);
+    }
+    return NULL;
+}
+
 aegis_status aegis_ort_session_create(const aegis_ort *ort,
                                       const aegis_ort_session_config *config,
                                       const aegis_allocator *allocator,
@@ -170,7 +224,6 @@ aegis_status aegis_ort_session_create(const aegis_ort *ort,
 {
     aegis_ort_session session = {.ort = ort, .allocator = *allocator};
     aegis_status status = AEGIS_OK;
-    OrtSessionOptions *options = NULL;
     size_t weights = config->part->weight_count;
     session.weights = aegis_allocate_zeroed(allocator, weights + 1, sizeof(OrtValue *));
     session.weight_count = session.weights == NULL ? 0 : weights;
@@ -178,12 +231,10 @@ aegis_status aegis_ort_session_create(const aegis_ort *ort,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory for a session");
     }
-    OrtStatus *native = configure(&session, config, &options);
-    if (native == NULL) {
-        native = create(&session, config, options, err, &status);
-    }
-    if (options != NULL) {
-        ort->api->ReleaseSessionOptions(options);
+    OrtStatus *native = attempt(&session, config, true, err, &status);
+    if (native != NULL && config->cuda != NULL && aegis_ort_cuda_is_refusal(ort, native)) {
+        ort->api->ReleaseStatus(native);
+        native = attempt_with_cpu(&session, config, err, &status);
     }
     if (native != NULL) {
         status = aegis_ort_error(ort, native, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
@@ -208,13 +259,14 @@ static void release_values(const aegis_ort_session *session, OrtValue **values, 
 }
 
 static OrtStatus *make_value(const aegis_ort_session *session,
+                             const OrtMemoryInfo *memory,
                              const aegis_tensor_info *info,
                              void *data,
                              OrtValue **ret_value)
 {
     return session->ort->api->CreateTensorWithDataAsOrtValue(
-        session->ort->memory, data, info->size_bytes, info->shape, (size_t)info->rank,
-        aegis_ort_element(info->element), ret_value);
+        memory != NULL ? memory : session->ort->memory, data, info->size_bytes, info->shape,
+        (size_t)info->rank, aegis_ort_element(info->element), ret_value);
 }
 
 static OrtStatus *make_operand(const aegis_ort_session *session,
@@ -228,16 +280,16 @@ static OrtStatus *make_operand(const aegis_ort_session *session,
     uint32_t index = operand.index;
     switch (operand.role) {
     case AEGIS_ORT_ROLE_INPUT:
-        return make_value(session, &surface->inputs[index],
+        return make_value(session, binding->memory, &surface->inputs[index],
                           aegis_surface_input_pointer(surface, index, slot, parity), ret_value);
     case AEGIS_ORT_ROLE_OUTPUT:
-        return make_value(session, &surface->outputs[index],
+        return make_value(session, binding->memory, &surface->outputs[index],
                           aegis_surface_output_pointer(surface, index, slot, parity), ret_value);
     case AEGIS_ORT_ROLE_BOUNDARY:
         break;
     }
-    return make_value(session, &binding->boundaries[index].info, binding->boundary_pointers[index],
-                      ret_value);
+    return make_value(session, binding->memory, &binding->boundaries[index].info,
+                      binding->boundary_pointers[index], ret_value);
 }
 
 aegis_status aegis_ort_session_bind(aegis_ort_session *session,

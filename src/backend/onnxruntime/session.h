@@ -5,6 +5,7 @@
 /* A session over bytes that the caller owns: weights, inputs and outputs. */
 
 #include "backend/onnxruntime/compile.h"
+#include "backend/onnxruntime/cuda.h"
 
 typedef struct aegis_ort_session {
     const aegis_ort *ort;
@@ -24,6 +25,7 @@ typedef struct aegis_ort_session_config {
     void *const *chunks;        /* where compiled->chunks are */
     aegis_ort_context *context; /* entered by the caller; NULL: the runtime's own memory */
     const char *profile;        /* prefix of a file to profile into, or NULL */
+    aegis_ort_cuda *cuda;       /* on that device; NULL: on the host */
 } aegis_ort_session_config;
 
 /* ENGINE_DESERIALIZE. */
@@ -39,7 +41,8 @@ typedef struct aegis_ort_binding {
     const aegis_surface *surface;
     const aegis_ort_boundary *boundaries;
     void *const *boundary_pointers;
-    bool inputs_only; /* outputs are left to the runtime */
+    bool inputs_only;            /* outputs are left to the runtime */
+    const OrtMemoryInfo *memory; /* where all of that is; NULL: on the host */
 } aegis_ort_binding;
 
 /* Makes the values of all slots, anew when they exist. */

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "device/cuda/cuda_device.h"
 #include "device/cuda/cuda_error.h"
+#include "device/cuda/cuda_measure.h"
 #include "device/factories.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-
-#define RUNS 5
-#define COPIES 8
-#define LARGEST_COPY_BYTES (UINT64_C(256) << 20)
 
 cudaError_t aegis_cuda_enter(int index, int *ret_previous)
 {
@@ -106,62 +102,6 @@ read_properties(int index, aegis_device_capabilities *ret_capabilities, aegis_er
     return AEGIS_OK;
 }
 
-static int compare(const void *left, const void *right)
-{
-    float a = *(const float *)left, b = *(const float *)right;
-    return (a > b) - (a < b);
-}
-
-/* Median milliseconds of COPIES copies from one half to the other; 0 when a call fails. */
-static float time_copies(char *memory, size_t half, cudaStream_t stream, const cudaEvent_t *events)
-{
-    float times[RUNS];
-    for (int run = 0; run < RUNS; run++) {
-        bool good = cudaEventRecord(events[0], stream) == cudaSuccess;
-        for (int i = 0; good && i < COPIES; i++) {
-            good = cudaMemcpyAsync(memory, memory + half, half, cudaMemcpyDeviceToDevice, stream) ==
-                   cudaSuccess;
-        }
-        if (!good || cudaEventRecord(events[1], stream) != cudaSuccess ||
-            cudaEventSynchronize(events[1]) != cudaSuccess ||
-            cudaEventElapsedTime(&times[run], events[0], events[1]) != cudaSuccess) {
-            return 0;
-        }
-    }
-    qsort(times, RUNS, sizeof *times, compare);
-    return times[RUNS / 2];
-}
-
-/* Bytes read and written per second by copies inside the device; 0 when memory is too short to
- * leave the L2 cache behind. The device is current. */
-static uint64_t measure_bandwidth(const aegis_device_capabilities *capabilities)
-{
-    uint64_t half = capabilities->free_memory_bytes / 8;
-    half = half > LARGEST_COPY_BYTES ? LARGEST_COPY_BYTES : half;
-    void *memory = NULL;
-    cudaStream_t stream = NULL;
-    cudaEvent_t events[2] = {NULL, NULL};
-    float milliseconds = 0;
-    if (half >= 2 * capabilities->l2_cache_bytes && half > 0 &&
-        cudaMalloc(&memory, 2 * half) == cudaSuccess &&
-        cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess &&
-        cudaEventCreate(&events[0]) == cudaSuccess && cudaEventCreate(&events[1]) == cudaSuccess) {
-        milliseconds = time_copies(memory, half, stream, events);
-    }
-    for (int i = 0; i < 2; i++) {
-        if (events[i] != NULL) {
-            (void)cudaEventDestroy(events[i]);
-        }
-    }
-    if (stream != NULL) {
-        (void)cudaStreamDestroy(stream);
-    }
-    (void)cudaFree(memory);
-    (void)cudaGetLastError();
-    return milliseconds > 0 ? (uint64_t)(2.0 * COPIES * (double)half * 1e3 / (double)milliseconds)
-                            : 0;
-}
-
 /* The device is current. */
 static aegis_status
 read_current(bool measure, aegis_device_capabilities *capabilities, aegis_error *err)
@@ -180,8 +120,11 @@ read_current(bool measure, aegis_device_capabilities *capabilities, aegis_error 
     }
     capabilities->free_memory_bytes = free_bytes;
     capabilities->stream_priorities = least - greatest + 1;
+    capabilities->partition_granularity = aegis_cuda_partition_granularity(capabilities->index);
     if (measure) {
-        capabilities->measured_bandwidth_bytes_per_second = measure_bandwidth(capabilities);
+        capabilities->measured_bandwidth_bytes_per_second =
+            aegis_cuda_measure_bandwidth(capabilities);
+        capabilities->measured_flops = aegis_cuda_measure_flops(capabilities);
     }
     return AEGIS_OK;
 }

@@ -26,6 +26,7 @@ static void destroy(void *self)
         }
         aegis_cuda_leave(previous);
     }
+    aegis_cuda_partitions_destroy(device->partitions);
     aegis_deallocate(&allocator, device, 1, sizeof *device);
 }
 
@@ -99,6 +100,7 @@ static const aegis_device_ops cuda_ops = {
     .enqueue_copy = aegis_cuda_enqueue_copy,
     .enqueue_record = aegis_cuda_enqueue_record,
     .enqueue_wait = aegis_cuda_enqueue_wait,
+    .stream_expect = aegis_cuda_stream_expect,
 };
 
 static aegis_status does_not_fit(const aegis_cuda_device *device, aegis_error *err)
@@ -176,6 +178,10 @@ static aegis_status start(aegis_cuda_device *device, aegis_error *err)
     if (status == AEGIS_OK) {
         status = aegis_cuda_check(cudaStreamCreateWithFlags(&device->copies, cudaStreamNonBlocking),
                                   "cudaStreamCreateWithFlags", AEGIS_HERE("device.cuda"), err);
+    }
+    if (status == AEGIS_OK && device->capabilities.partition_granularity > 0) {
+        status = aegis_cuda_partitions_create(device->index, &device->allocator,
+                                              &device->partitions, err);
     }
     if (status == AEGIS_OK) {
         status = check_budget(device, err);

@@ -4,6 +4,8 @@
 
 #include <aegisrt/ext/device_ops.h>
 
+#include "device/cuda/cuda_partition.h"
+
 #include <cuda_runtime_api.h>
 
 typedef struct aegis_cuda_device {
@@ -15,6 +17,7 @@ typedef struct aegis_cuda_device {
     uint64_t size;
     void *pinned;
     uint64_t pinned_size;
+    aegis_cuda_partitions *partitions; /* NULL: the device cannot be divided */
     cudaStream_t copies; /* of set-up: blocking copies and the clearing of the arena */
 } aegis_cuda_device;
 
@@ -46,6 +49,7 @@ void *aegis_cuda_stream_native(void *stream);
 aegis_status aegis_cuda_stream_synchronize_until(void *self, uint64_t until_ns, aegis_error *err);
 aegis_status aegis_cuda_stream_take_failure(void *self, aegis_error *err);
 bool aegis_cuda_stream_abandon(void *self);
+void aegis_cuda_stream_expect(void *self, uint64_t least_ns);
 bool aegis_cuda_stream_is_own_thread(void *stream);
 aegis_status aegis_cuda_enqueue_copy(
     void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);

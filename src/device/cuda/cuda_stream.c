@@ -16,8 +16,11 @@
 #include <math.h>
 #include <time.h>
 
-/* Adaptive completion: short device work is caught by polling; longer work lets the CPU sleep. */
+/* Adaptive completion: the end is caught by polling where it is near; else the CPU sleeps. */
 #define POLL_NS UINT64_C(50000)
+/* A thread that sleeps to be back before an end goes so much earlier: timers come late, by 50 us
+ * and more in virtual machines. */
+#define EARLY_NS UINT64_C(120000)
 /* Between two looks of a wait that may give up. */
 #define NAP_NS 100000
 /* How long the end of a stream is waited for that is about to be left behind. */
@@ -27,10 +30,12 @@ typedef struct cuda_stream {
     aegis_allocator allocator;
     const aegis_cuda_device *device;
     aegis_worker *worker;
-    int priority;
+    int priority, multiprocessors;
+    aegis_cuda_part part;
     aegis_completion completion;
     cudaStream_t handle;
     cudaEvent_t fence;      /* notifications; worker only */
+    uint64_t expected_ns;   /* not before this instant will the work complete; worker only */
     cudaEvent_t drain;      /* synchronize */
     _Atomic int first_code; /* first failure of the work since it was last reported */
 } cuda_stream;
@@ -61,17 +66,39 @@ static cudaError_t poll_until(cudaEvent_t event, uint64_t until_ns)
     return code;
 }
 
-static cudaError_t wait_for(cudaEvent_t event, aegis_completion completion)
+static void sleep_until(uint64_t instant_ns)
 {
-    cudaError_t code = cudaErrorNotReady;
-    if (completion == AEGIS_COMPLETION_POLL) {
-        return poll_until(event, UINT64_MAX);
+    struct timespec until = {.tv_sec = (time_t)(instant_ns / 1000000000u),
+                             .tv_nsec = (long)(instant_ns % 1000000000u)};
+    (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+/* Sleeps while the end is far, polls from shortly before `expected_ns` to a quarter past it, and
+ * leaves the rest to the interrupt: the event was created to block, not to spin. */
+static cudaError_t wait_adaptively(cudaEvent_t event, uint64_t expected_ns)
+{
+    uint64_t now = now_ns(), poll_end = now + POLL_NS;
+    if (expected_ns > now) {
+        if (expected_ns - now > EARLY_NS) {
+            sleep_until(expected_ns - EARLY_NS);
+        }
+        poll_end = expected_ns + (expected_ns - now) / 4 + POLL_NS;
     }
-    if (completion == AEGIS_COMPLETION_ADAPTIVE) {
-        code = poll_until(event, now_ns() + POLL_NS);
-    }
-    /* The event was created to block, not to spin. */
+    cudaError_t code = poll_until(event, poll_end);
     return code == cudaErrorNotReady ? cudaEventSynchronize(event) : code;
+}
+
+static cudaError_t wait_for(cudaEvent_t event, aegis_completion completion, uint64_t expected_ns)
+{
+    switch (completion) {
+    case AEGIS_COMPLETION_POLL:
+        return poll_until(event, UINT64_MAX);
+    case AEGIS_COMPLETION_ADAPTIVE:
+        return wait_adaptively(event, expected_ns);
+    case AEGIS_COMPLETION_BLOCK:
+        break;
+    }
+    return cudaEventSynchronize(event);
 }
 
 /* cudaErrorNotReady at `until_ns`. cudaEventSynchronize could not be ended. */
@@ -108,16 +135,25 @@ static void release_event(cuda_event *event)
 
 /* ---- on the worker thread ---- */
 
+static aegis_status make_handle(cuda_stream *stream, aegis_error *err)
+{
+    int priority = stream->device->lowest_priority - stream->priority;
+    if (stream->multiprocessors > 0) {
+        return aegis_cuda_partition_take(stream->device->partitions, stream->multiprocessors,
+                                         priority, &stream->part, &stream->handle, err);
+    }
+    return aegis_cuda_check(
+        cudaStreamCreateWithPriority(&stream->handle, cudaStreamNonBlocking, priority),
+        "cudaStreamCreateWithPriority", AEGIS_HERE("device.cuda"), err);
+}
+
 static aegis_status begin(void *self, aegis_error *err)
 {
     cuda_stream *stream = self;
     aegis_status status = aegis_cuda_check(cudaSetDevice(stream->device->index), "cudaSetDevice",
                                            AEGIS_HERE("device.cuda"), err);
     if (status == AEGIS_OK) {
-        status = aegis_cuda_check(
-            cudaStreamCreateWithPriority(&stream->handle, cudaStreamNonBlocking,
-                                         stream->device->lowest_priority - stream->priority),
-            "cudaStreamCreateWithPriority", AEGIS_HERE("device.cuda"), err);
+        status = make_handle(stream, err);
     }
     unsigned flags = cudaEventBlockingSync | cudaEventDisableTiming;
     if (status == AEGIS_OK) {
@@ -134,7 +170,10 @@ static aegis_status begin(void *self, aegis_error *err)
 static void notify(cuda_stream *stream, const aegis_command *command)
 {
     cudaError_t code = cudaEventRecord(stream->fence, stream->handle);
-    note(stream, code == cudaSuccess ? wait_for(stream->fence, stream->completion) : code);
+    note(stream, code == cudaSuccess
+                     ? wait_for(stream->fence, stream->completion, stream->expected_ns)
+                     : code);
+    stream->expected_ns = 0;
     command->of.call.function(command->of.call.argument);
 }
 
@@ -177,7 +216,8 @@ static void execute(void *self, const aegis_command *command)
     }
 }
 
-static const aegis_worker_ops worker_ops = {.begin = begin, .execute = execute};
+/* What comes behind a notification is decided upon in its function: worth waiting for. */
+static const aegis_worker_ops worker_ops = {.begin = begin, .execute = execute, .spin_ns = POLL_NS};
 
 /* ---- streams ---- */
 
@@ -193,6 +233,9 @@ static void release_stream(cuda_stream *stream)
     }
     if (stream->drain != NULL) {
         (void)cudaEventDestroy(stream->drain);
+    }
+    if (stream->part.context != NULL) {
+        aegis_cuda_partition_give(stream->device->partitions, &stream->part);
     }
     aegis_deallocate(&allocator, stream, 1, sizeof *stream);
 }
@@ -212,6 +255,7 @@ aegis_status aegis_cuda_stream_create(void *self,
     stream->device = device;
     stream->priority = config->priority;
     stream->completion = config->completion;
+    stream->multiprocessors = config->multiprocessors;
     aegis_status status =
         aegis_worker_create(config, &worker_ops, stream, &device->allocator, &stream->worker, err);
     if (status != AEGIS_OK) {
@@ -276,7 +320,8 @@ aegis_status aegis_cuda_stream_synchronize(void *self, aegis_error *err)
         return status;
     }
     cudaError_t code = cudaEventRecord(stream->drain, stream->handle);
-    note(stream, code == cudaSuccess ? wait_for(stream->drain, AEGIS_COMPLETION_ADAPTIVE) : code);
+    note(stream,
+         code == cudaSuccess ? wait_for(stream->drain, AEGIS_COMPLETION_ADAPTIVE, 0) : code);
     return aegis_cuda_stream_take_failure(stream, err);
 }
 
@@ -352,6 +397,12 @@ aegis_status aegis_cuda_stream_query(void *self, aegis_error *err)
     }
     note(stream, code);
     return report(code, err);
+}
+
+void aegis_cuda_stream_expect(void *self, uint64_t least_ns)
+{
+    cuda_stream *stream = self;
+    stream->expected_ns = now_ns() + least_ns;
 }
 
 /* ---- on the stream's own thread: past the commands that wait in its ring ---- */
@@ -472,7 +523,7 @@ aegis_status aegis_cuda_event_synchronize(void *self, aegis_error *err)
 {
     cuda_event *event = self;
     aegis_counter_wait(&event->enqueued, atomic_load(&event->issued));
-    return aegis_cuda_check(wait_for(event->handle, AEGIS_COMPLETION_ADAPTIVE),
+    return aegis_cuda_check(wait_for(event->handle, AEGIS_COMPLETION_ADAPTIVE, 0),
                             "cudaEventSynchronize", AEGIS_HERE("device.cuda"), err);
 }
 

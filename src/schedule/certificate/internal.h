@@ -24,17 +24,28 @@ typedef enum aegis_horizon_rule {
     AEGIS_HORIZON_PERIODIC  /* U <= 1, and from F on h(t + lcm(T)) = h(t) + U lcm(T); H = F + lcm */
 } aegis_horizon_rule;
 
-/* The proof of one task's response. */
-typedef struct aegis_level_proof {
-    int64_t blocking, busy, response; /* no busy period of fp */
-    int64_t *points;                  /* w(q); the checker finds those behind the last one */
-    size_t point_count, room;
-} aegis_level_proof;
-
 typedef struct aegis_certificate_job {
     size_t task;
     int64_t nominal, ready;
 } aegis_certificate_job;
+
+/* Jobs to be simulated; by task, then in the order of their releases. */
+typedef struct aegis_certificate_witness {
+    aegis_certificate_job *jobs;
+    size_t count, room;
+    bool blocked;
+    size_t blocker, segment; /* started at 0, the jobs are ready at 1 or later */
+    size_t job;              /* which of them it is about; none for a miss under np-edf or edf */
+} aegis_certificate_witness;
+
+/* What is said about the worst response of one task, and the proof of it. */
+typedef struct aegis_response_proof {
+    int64_t response;       /* no job's is larger; -1: nothing is said */
+    int64_t blocking, busy; /* fixed priorities; no busy period of fp */
+    int64_t *points;        /* w(q); the checker finds those behind the last one */
+    size_t point_count, room;
+    aegis_certificate_witness reached; /* a job has it; no jobs: nothing is said */
+} aegis_response_proof;
 
 typedef struct aegis_certificate {
     aegis_analysis policy;
@@ -42,23 +53,21 @@ typedef struct aegis_certificate {
     size_t count;
     aegis_proof_kind kind;
 
-    aegis_level_proof *levels; /* responses: one a task */
+    /* One a task, NULL: nothing is said about responses; np-edf and fifo have an end of a busy
+     * period of all tasks with it. */
+    aegis_response_proof *responses;
+    int64_t busy;
 
     aegis_horizon_rule rule; /* demand and queue */
     int64_t horizon;
-    int64_t instants;                 /* up to there */
+    int64_t instants;                 /* up to there, and as far as the responses need them */
     int64_t *demand;                  /* t, demand + blocking, t, ...; none, or every instant */
     size_t demand_count, demand_room; /* pairs; numbers */
     int64_t longest;                  /* queue */
 
-    aegis_certificate_job *jobs; /* miss: by task, then in the order of their releases */
-    size_t job_count, job_room;
-    bool blocked;
-    size_t blocker, segment; /* started at 0, the jobs are ready at 1 or later */
-    int64_t instant, total;  /* np-edf, edf: all jobs are due by then, and so much must be done */
-
-    size_t job; /* which of them misses, except for np-edf and edf */
-    int64_t completion;
+    aegis_certificate_witness miss;
+    int64_t instant, total; /* np-edf, edf: all jobs are due by then, and so much must be done */
+    int64_t completion;     /* else: of the job that misses */
 
     size_t task;       /* bound; overload and no-end: how many tasks */
     int64_t at, bound; /* bound */
@@ -68,15 +77,22 @@ typedef struct aegis_certificate {
 const char *aegis_proof_kind_name(aegis_proof_kind kind);
 const char *aegis_horizon_rule_name(aegis_horizon_rule rule);
 bool aegis_proof_accepts(aegis_proof_kind kind);
+/* Policies with priorities: responses are proved one by one. */
+bool aegis_certificate_has_levels(aegis_analysis policy);
 /* Frees the arrays, not the tasks. */
 void aegis_certificate_finish(aegis_certificate *certificate, const aegis_allocator *allocator);
 
-/* verify.c: the argument. Statuses of aegis_certificate_verify. */
+/* check.c: the argument (verify.c, simulate.c). Statuses of aegis_certificate_verify. */
 aegis_status aegis_certificate_check(const aegis_certificate *certificate,
                                      uint64_t steps,
                                      const aegis_allocator *allocator,
                                      aegis_certificate_report *ret_report,
                                      aegis_error *err);
+
+/* Whether the jobs given for a task's response are permitted and have it, simulated. */
+bool aegis_certificate_reaches(const aegis_certificate *certificate,
+                               size_t task,
+                               const aegis_allocator *allocator);
 
 /* proof.c: fills in the proof of `result`; the certificate has policy and tasks. */
 aegis_status aegis_certificate_prove(aegis_certificate *certificate,

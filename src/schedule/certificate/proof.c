@@ -1,27 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds the numbers that prove a verdict. Nothing here is trusted: what is found goes through the
  * checker before anyone sees it, so that an error shows as a certificate that cannot be written. */
-#include "schedule/certificate/internal.h"
-
-#include "base/base.h"
+#include "schedule/certificate/prover.h"
 
 #include <string.h>
 
 #define LISTED_POINTS 100000u
 #define LISTED_INSTANTS 10000u
-#define LARGEST_WITNESS 200000u
 #define DEFAULT_STEPS UINT64_C(200000000)
-#define TICKS_MAX ((aegis_u128)INT64_MAX)
 
-typedef struct prover {
-    aegis_certificate *c;
-    const aegis_admission_result *result;
-    const aegis_allocator *allocator;
-    const volatile bool *cancel;
-    uint64_t steps;
-} prover;
-
-static bool step(prover *p)
+bool aegis_prover_step(prover *p)
 {
     if (p->steps == 0 || (p->cancel != NULL && *p->cancel)) {
         return false;
@@ -37,7 +25,7 @@ static aegis_status give_up(aegis_error *err)
                            "or allow more steps");
 }
 
-static aegis_status out_of_memory(aegis_error *err)
+aegis_status aegis_prover_out_of_memory(aegis_error *err)
 {
     return aegis_error_set(err, AEGIS_HERE("schedule.certificate"), AEGIS_ERROR_NO_MEMORY,
                            "no memory for the certificate");
@@ -66,7 +54,7 @@ static bool solve(prover *p, size_t count, bool closed, int64_t base, int64_t *w
     int64_t next = *w;
     do {
         *w = next;
-        if (!step(p) || !right_side(p, count, *w, closed, base, &next)) {
+        if (!aegis_prover_step(p) || !right_side(p, count, *w, closed, base, &next)) {
             return false;
         }
     } while (next > *w);
@@ -86,7 +74,7 @@ static bool cuts(const prover *p, size_t i)
 }
 
 /* Which segment of a task is the longest, and its length. */
-static int64_t longest_segment(const prover *p, size_t i, size_t *ret_segment)
+int64_t aegis_prover_longest(const prover *p, size_t i, size_t *ret_segment)
 {
     const aegis_task *task = &p->c->tasks[i];
     int64_t longest = cuts(p, i) ? 0 : task->execution;
@@ -102,13 +90,7 @@ static int64_t longest_segment(const prover *p, size_t i, size_t *ret_segment)
 
 /* ---- fixed priorities ---- */
 
-typedef struct level {
-    size_t i;
-    bool preemptive;
-    int64_t blocking, last;
-} level;
-
-static level level_of(const prover *p, size_t i)
+level aegis_prover_level(const prover *p, size_t i)
 {
     const aegis_task *task = &p->c->tasks[i];
     level l = {.i = i, .preemptive = p->c->policy == AEGIS_ANALYSIS_FP};
@@ -120,7 +102,7 @@ static level level_of(const prover *p, size_t i)
 }
 
 /* w(q), from below w(q-1) + C. */
-static bool solve_job(prover *p, const level *l, uint64_t q, int64_t *w)
+bool aegis_prover_solve_job(prover *p, const level *l, uint64_t q, int64_t *w)
 {
     const aegis_task *task = &p->c->tasks[l->i];
     aegis_i128 base = (aegis_i128)l->blocking - l->last + (aegis_i128)(q + 1) * task->execution;
@@ -161,16 +143,16 @@ static uint64_t job_count(const aegis_task *task, int64_t busy)
 static aegis_status list_points(prover *p, const level *l, uint64_t left, aegis_error *err)
 {
     const aegis_task *task = &p->c->tasks[l->i];
-    aegis_level_proof *proof = &p->c->levels[l->i];
+    aegis_response_proof *proof = &p->c->responses[l->i];
     uint64_t jobs = l->preemptive ? UINT64_MAX : job_count(task, proof->busy);
     int64_t w = 0;
     bool busy = true;
     for (uint64_t q = 0; q < jobs && q < left && busy; q++) {
-        if (!solve_job(p, l, q, &w)) {
+        if (!aegis_prover_solve_job(p, l, q, &w)) {
             return give_up(err);
         }
         if (!make_room(p->allocator, &proof->points, proof->point_count, &proof->room)) {
-            return out_of_memory(err);
+            return aegis_prover_out_of_memory(err);
         }
         proof->points[proof->point_count++] = w;
         busy = !l->preemptive || (aegis_i128)w + task->jitter > (aegis_i128)(q + 1) * task->period;
@@ -180,10 +162,14 @@ static aegis_status list_points(prover *p, const level *l, uint64_t left, aegis_
 
 static aegis_status prove_level(prover *p, size_t i, uint64_t *left, aegis_error *err)
 {
-    level l = level_of(p, i);
-    aegis_level_proof *proof = &p->c->levels[i];
+    level l = aegis_prover_level(p, i);
+    aegis_response_proof *proof = &p->c->responses[i];
     proof->blocking = l.blocking;
     proof->response = p->result->tasks[i].response;
+    if (proof->response < 0) {
+        proof->response = -1;
+        return AEGIS_OK;
+    }
     if (!l.preemptive && !solve_busy(p, i + 1, l.blocking, &proof->busy)) {
         return give_up(err);
     }
@@ -192,17 +178,11 @@ static aegis_status prove_level(prover *p, size_t i, uint64_t *left, aegis_error
     return status;
 }
 
-static aegis_status prove_responses(prover *p, aegis_error *err)
+static aegis_status prove_levels(prover *p, aegis_error *err)
 {
-    aegis_certificate *c = p->c;
     uint64_t left = LISTED_POINTS;
-    c->kind = AEGIS_PROOF_RESPONSES;
-    c->levels = aegis_allocate_zeroed(p->allocator, c->count, sizeof *c->levels);
-    if (c->levels == NULL) {
-        return out_of_memory(err);
-    }
     aegis_status status = AEGIS_OK;
-    for (size_t i = 0; i < c->count && status == AEGIS_OK; i++) {
+    for (size_t i = 0; i < p->c->count && status == AEGIS_OK; i++) {
         status = prove_level(p, i, &left, err);
     }
     return status;
@@ -210,7 +190,7 @@ static aegis_status prove_responses(prover *p, aegis_error *err)
 
 /* ---- instants ---- */
 
-static int64_t first_deadline(const aegis_task *task)
+int64_t aegis_prover_first_deadline(const aegis_task *task)
 {
     return task->deadline - task->jitter;
 }
@@ -219,21 +199,30 @@ static int64_t last_first_deadline(const prover *p)
 {
     int64_t last = INT64_MIN;
     for (size_t i = 0; i < p->c->count; i++) {
-        int64_t first = first_deadline(&p->c->tasks[i]);
+        int64_t first = aegis_prover_first_deadline(&p->c->tasks[i]);
         last = first > last ? first : last;
     }
     return last;
 }
 
+static int64_t latest_deadline(const prover *p)
+{
+    int64_t latest = 0;
+    for (size_t i = 0; i < p->c->count; i++) {
+        latest = p->c->tasks[i].deadline > latest ? p->c->tasks[i].deadline : latest;
+    }
+    return latest;
+}
+
 /* Who blocks work due by t the longest, and how long; SIZE_MAX: nobody. */
-static int64_t blocking_at(const prover *p, int64_t t, size_t *ret_task)
+int64_t aegis_prover_blocking(const prover *p, int64_t t, size_t *ret_task)
 {
     int64_t longest = 0;
     size_t segment;
     *ret_task = SIZE_MAX;
     for (size_t i = 0; i < p->c->count && p->c->policy == AEGIS_ANALYSIS_NP_EDF; i++) {
-        int64_t blocks = longest_segment(p, i, &segment) - 1;
-        if (first_deadline(&p->c->tasks[i]) > t && blocks > longest) {
+        int64_t blocks = aegis_prover_longest(p, i, &segment) - 1;
+        if (aegis_prover_first_deadline(&p->c->tasks[i]) > t && blocks > longest) {
             longest = blocks;
             *ret_task = i;
         }
@@ -255,7 +244,7 @@ static bool begin(instants *in)
     in->next = aegis_allocate_zeroed(in->p->allocator, c->count, sizeof *in->next);
     for (size_t i = 0; in->next != NULL && i < c->count; i++) {
         in->next[i] = in->arrivals ? -(aegis_i128)c->tasks[i].jitter
-                                   : (aegis_i128)first_deadline(&c->tasks[i]);
+                                   : (aegis_i128)aegis_prover_first_deadline(&c->tasks[i]);
     }
     return in->next != NULL;
 }
@@ -296,19 +285,19 @@ static aegis_status list_instants(prover *p, aegis_i128 end, aegis_error *err)
                                                     sizeof *c->demand);
     c->demand_room = in.arrivals ? 0 : (size_t)2 * LISTED_INSTANTS;
     if ((c->demand == NULL && !in.arrivals) || !begin(&in)) {
-        return out_of_memory(err);
+        return aegis_prover_out_of_memory(err);
     }
     bool done = false;
-    while (step(p) && !(done = !following(&in, end))) {
+    while (aegis_prover_step(p) && !(done = !following(&in, end))) {
         aegis_i128 time = in.at > 0 ? in.at : 0;
         if (in.arrivals && in.work - time > longest) {
             longest = in.work - time;
             c->at = (int64_t)time;
         }
-        if (!in.arrivals && in.count <= LISTED_INSTANTS) {
+        if (c->demand != NULL && in.count <= LISTED_INSTANTS) {
             c->demand[2 * (in.count - 1)] = (int64_t)in.at;
             c->demand[2 * (in.count - 1) + 1] =
-                (int64_t)in.work + blocking_at(p, (int64_t)in.at, &task);
+                (int64_t)in.work + aegis_prover_blocking(p, (int64_t)in.at, &task);
         }
     }
     finish(&in);
@@ -353,154 +342,26 @@ static aegis_status prove_instants(prover *p, aegis_error *err)
     } else if (!solve_busy(p, c->count, 0, &c->horizon)) {
         return give_up(err);
     }
-    int64_t last = last_first_deadline(p);
-    return list_instants(p, !fifo && last > c->horizon ? last : c->horizon, err);
+    aegis_i128 end = c->horizon, last = last_first_deadline(p);
+    end = !fifo && last > end ? last : end;
+    if (c->responses != NULL && !fifo) {
+        last = (aegis_i128)c->busy + latest_deadline(p);
+        end = last > end ? last : end;
+    }
+    return list_instants(p, end, err);
 }
 
 /* ---- refusals ---- */
-
-static bool add_job(prover *p, size_t task, aegis_i128 nominal, aegis_i128 ready)
-{
-    aegis_certificate *c = p->c;
-    if (c->job_count == LARGEST_WITNESS || nominal > (aegis_i128)TICKS_MAX ||
-        ready > (aegis_i128)TICKS_MAX) {
-        return false;
-    }
-    c->jobs[c->job_count++] =
-        (aegis_certificate_job){.task = task, .nominal = (int64_t)nominal, .ready = (int64_t)ready};
-    return true;
-}
-
-/* The worst pattern: nominally at kT - J, ready at max(0, kT - J), all moved by `start`; at most
- * `most` jobs, ready by `until`. */
-static bool add_pattern(prover *p, size_t i, int64_t start, aegis_i128 until, uint64_t most)
-{
-    const aegis_task *task = &p->c->tasks[i];
-    for (uint64_t k = 0; k < most; k++) {
-        aegis_i128 nominal = (aegis_i128)k * task->period - task->jitter;
-        aegis_i128 ready = nominal > 0 ? nominal : 0;
-        if (ready > until) {
-            break;
-        }
-        if (!step(p) || !add_job(p, i, nominal + start, ready + start)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void set_blocker(prover *p, size_t task)
-{
-    p->c->blocked = task != SIZE_MAX;
-    if (p->c->blocked) {
-        p->c->blocker = task;
-        longest_segment(p, task, &p->c->segment);
-    }
-}
-
-/* The lower task that blocks `i`, SIZE_MAX: none. */
-static size_t lower_blocker(const prover *p, const level *l)
-{
-    size_t segment;
-    for (size_t k = l->i + 1; k < p->c->count && l->blocking > 0; k++) {
-        if (longest_segment(p, k, &segment) - 1 == l->blocking) {
-            return k;
-        }
-    }
-    return SIZE_MAX;
-}
-
-/* Fixed priorities: the first job of `i` that misses in the worst pattern. */
-static bool find_level_miss(prover *p, size_t i)
-{
-    aegis_certificate *c = p->c;
-    level l = level_of(p, i);
-    const aegis_task *task = &c->tasks[i];
-    int64_t w = 0, late = 0;
-    uint64_t q = 0;
-    for (;; q++) {
-        if (!solve_job(p, &l, q, &w)) {
-            return false;
-        }
-        if ((aegis_i128)w + l.last + task->jitter - (aegis_i128)q * task->period > task->deadline) {
-            break;
-        }
-    }
-    set_blocker(p, lower_blocker(p, &l));
-    int64_t start = c->blocked ? 1 : 0;
-    bool added = true;
-    for (size_t j = 0; j < i && added; j++) {
-        added = add_pattern(p, j, start, l.preemptive ? (aegis_i128)w - 1 : w, UINT64_MAX);
-    }
-    added = added && add_pattern(p, i, start, TICKS_MAX, q + 1);
-    c->job = c->job_count - 1;
-    return added && !__builtin_add_overflow(w, l.last, &late) &&
-           !__builtin_add_overflow(late, start, &c->completion);
-}
-
-/* EDF: all jobs due by the instant at which the demand is too much. */
-static bool find_demand_miss(prover *p)
-{
-    aegis_certificate *c = p->c;
-    bool added = true;
-    size_t blocker;
-    c->instant = p->result->violation_at;
-    c->total = p->result->violation_demand;
-    blocking_at(p, c->instant, &blocker);
-    set_blocker(p, blocker);
-    for (size_t i = 0; i < c->count && added; i++) {
-        aegis_i128 after = (aegis_i128)c->instant - first_deadline(&c->tasks[i]);
-        uint64_t jobs = after < 0 ? 0 : (uint64_t)(after / c->tasks[i].period) + 1;
-        added = add_pattern(p, i, c->blocked ? 1 : 0, TICKS_MAX, jobs);
-    }
-    return added && c->job_count > 0;
-}
-
-/* FIFO: all in the worst pattern, but task `i` such that a job of it arrives at the worst instant,
- * behind all others. */
-static bool find_queue_miss(prover *p, size_t i)
-{
-    aegis_certificate *c = p->c;
-    bool added = true;
-    for (size_t j = 0; j < c->count && added; j++) {
-        const aegis_task *task = &c->tasks[j];
-        if (j != i) {
-            added = add_pattern(p, j, 0, c->at, UINT64_MAX);
-            continue;
-        }
-        for (int64_t m = c->at / task->period; m >= 0 && added; m--) {
-            aegis_i128 nominal = (aegis_i128)c->at - task->jitter - (aegis_i128)m * task->period;
-            aegis_i128 ready = m == 0 ? c->at : nominal > 0 ? nominal : 0;
-            added = step(p) && add_job(p, j, nominal, ready);
-        }
-        c->job = c->job_count - 1;
-    }
-    return added && !__builtin_add_overflow(c->at, c->longest, &c->completion);
-}
-
-static bool find_miss(prover *p, size_t i)
-{
-    switch (p->c->policy) {
-    case AEGIS_ANALYSIS_NP_EDF:
-    case AEGIS_ANALYSIS_EDF:
-        return p->result->has_violation && find_demand_miss(p);
-    case AEGIS_ANALYSIS_FIFO:
-        return i != SIZE_MAX && find_queue_miss(p, i);
-    case AEGIS_ANALYSIS_NP_FP:
-    case AEGIS_ANALYSIS_FP:
-    case AEGIS_ANALYSIS_FPP:
-        break;
-    }
-    return i != SIZE_MAX && find_level_miss(p, i);
-}
 
 /* Whether the checker takes the candidate; limits count as no. */
 static bool is_proof(const prover *p, aegis_proof_kind kind)
 {
     aegis_certificate_report report;
     p->c->kind = kind;
-    return aegis_certificate_check(p->c, AEGIS_CERTIFICATE_STEPS, p->allocator, &report, NULL) ==
-               AEGIS_OK &&
+    aegis_certificate verdict = *p->c;
+    verdict.responses = NULL;
+    return aegis_certificate_check(&verdict, AEGIS_CERTIFICATE_STEPS, p->allocator, &report,
+                                   NULL) == AEGIS_OK &&
            report.holds;
 }
 
@@ -514,11 +375,11 @@ static aegis_status prove_refusal(prover *p, aegis_error *err)
         finite = response > c->tasks[i].deadline ? i : finite;
         open = response == AEGIS_RESPONSE_DIVERGES ? i : open;
     }
-    c->jobs = aegis_allocate_zeroed(p->allocator, LARGEST_WITNESS, sizeof *c->jobs);
-    if (c->jobs == NULL) {
-        return out_of_memory(err);
+    c->miss.jobs = aegis_allocate_zeroed(p->allocator, LARGEST_WITNESS, sizeof *c->miss.jobs);
+    if (c->miss.jobs == NULL) {
+        return aegis_prover_out_of_memory(err);
     }
-    c->job_room = LARGEST_WITNESS;
+    c->miss.room = LARGEST_WITNESS;
     bool fifo = c->policy == AEGIS_ANALYSIS_FIFO;
     if (fifo && finite != SIZE_MAX) {
         aegis_status status = prove_instants(p, err);
@@ -526,7 +387,7 @@ static aegis_status prove_refusal(prover *p, aegis_error *err)
             return status;
         }
     }
-    if (find_miss(p, finite) && is_proof(p, AEGIS_PROOF_MISS)) {
+    if (aegis_prover_find_miss(p, finite) && is_proof(p, AEGIS_PROOF_MISS)) {
         return AEGIS_OK;
     }
     if (fifo && finite != SIZE_MAX) {
@@ -544,6 +405,48 @@ static aegis_status prove_refusal(prover *p, aegis_error *err)
     return is_proof(p, AEGIS_PROOF_NO_END) ? AEGIS_OK : give_up(err);
 }
 
+/* ---- responses ---- */
+
+static bool analyses_sets(aegis_analysis policy)
+{
+    return policy == AEGIS_ANALYSIS_NP_EDF || policy == AEGIS_ANALYSIS_EDF ||
+           policy == AEGIS_ANALYSIS_FIFO;
+}
+
+/* What the test says about each; nothing where it says nothing. */
+static aegis_status claim_responses(prover *p, aegis_error *err)
+{
+    aegis_certificate *c = p->c;
+    bool any = false;
+    for (size_t i = 0; i < c->count; i++) {
+        any = any || p->result->tasks[i].response >= 0;
+    }
+    if (!any || (c->policy == AEGIS_ANALYSIS_NP_EDF && periodic_horizon(p, &c->horizon)) ||
+        (analyses_sets(c->policy) && !solve_busy(p, c->count, 0, &c->busy))) {
+        return AEGIS_OK; /* no busy period ends, or not by the steps */
+    }
+    c->responses = aegis_allocate_zeroed(p->allocator, c->count, sizeof *c->responses);
+    for (size_t i = 0; i < c->count && c->responses != NULL; i++) {
+        int64_t response = p->result->tasks[i].response;
+        c->responses[i].response = response < 0 ? -1 : response;
+    }
+    return c->responses == NULL       ? aegis_prover_out_of_memory(err)
+           : analyses_sets(c->policy) ? AEGIS_OK
+                                      : prove_levels(p, err);
+}
+
+static aegis_status prove_verdict(prover *p, aegis_error *err)
+{
+    if (p->result->verdict == AEGIS_NOT_SCHEDULABLE) {
+        return prove_refusal(p, err);
+    }
+    if (analyses_sets(p->c->policy)) {
+        return prove_instants(p, err);
+    }
+    p->c->kind = AEGIS_PROOF_RESPONSES;
+    return AEGIS_OK;
+}
+
 aegis_status aegis_certificate_prove(aegis_certificate *certificate,
                                      const aegis_admission_result *result,
                                      const aegis_admission_limits *limits,
@@ -557,11 +460,9 @@ aegis_status aegis_certificate_prove(aegis_certificate *certificate,
         return aegis_error_set(err, AEGIS_HERE("schedule.certificate"), AEGIS_ERROR_UNDECIDED,
                                "the verdict is undecided: there is nothing to prove");
     }
-    if (result->verdict == AEGIS_NOT_SCHEDULABLE) {
-        return prove_refusal(&p, err);
+    aegis_status status = claim_responses(&p, err);
+    if (status == AEGIS_OK) {
+        status = prove_verdict(&p, err);
     }
-    bool set = certificate->policy == AEGIS_ANALYSIS_NP_EDF ||
-               certificate->policy == AEGIS_ANALYSIS_EDF ||
-               certificate->policy == AEGIS_ANALYSIS_FIFO;
-    return set ? prove_instants(&p, err) : prove_responses(&p, err);
+    return status == AEGIS_OK ? aegis_prover_reach(&p, err) : status;
 }

@@ -47,15 +47,27 @@ bool aegis_proof_accepts(aegis_proof_kind kind)
     return kind <= AEGIS_PROOF_QUEUE;
 }
 
+bool aegis_certificate_has_levels(aegis_analysis policy)
+{
+    return policy == AEGIS_ANALYSIS_NP_FP || policy == AEGIS_ANALYSIS_FPP ||
+           policy == AEGIS_ANALYSIS_FP;
+}
+
+static void finish_witness(const aegis_certificate_witness *set, const aegis_allocator *allocator)
+{
+    aegis_deallocate(allocator, set->jobs, set->room, sizeof *set->jobs);
+}
+
 void aegis_certificate_finish(aegis_certificate *c, const aegis_allocator *allocator)
 {
-    for (size_t i = 0; c->levels != NULL && i < c->count; i++) {
-        aegis_deallocate(allocator, c->levels[i].points, c->levels[i].room,
-                         sizeof *c->levels[i].points);
+    for (size_t i = 0; c->responses != NULL && i < c->count; i++) {
+        aegis_response_proof *proof = &c->responses[i];
+        aegis_deallocate(allocator, proof->points, proof->room, sizeof *proof->points);
+        finish_witness(&proof->reached, allocator);
     }
-    aegis_deallocate(allocator, c->levels, c->count, sizeof *c->levels);
+    aegis_deallocate(allocator, c->responses, c->count, sizeof *c->responses);
     aegis_deallocate(allocator, c->demand, c->demand_room, sizeof *c->demand);
-    aegis_deallocate(allocator, c->jobs, c->job_room, sizeof *c->jobs);
+    finish_witness(&c->miss, allocator);
     *c = (aegis_certificate){.count = 0};
 }
 
@@ -194,44 +206,142 @@ static bool read_tuple(reader *in, spot array, size_t n, size_t width, int64_t *
     return right;
 }
 
-static void read_level(reader *in, spot object, aegis_level_proof *level)
+static void read_jobs(reader *in, spot object, aegis_certificate_witness *set)
 {
-    static const char *const keys[] = {"blocking", "busy", "points", "response"};
-    if (!json_is_object(object.value)) {
-        complain(in, object.offset, "the proof of a task must be an object");
-        return;
-    }
-    check_keys(in, object, keys, AEGIS_ARRAY_LENGTH(keys));
-    level->blocking = read_number(in, object, "blocking", 0, INT64_MAX);
-    level->busy = read_number(in, object, "busy", 0, INT64_MAX);
-    level->response = read_number(in, object, "response", 0, INT64_MAX);
-    spot points = read_array(in, object, "points", 0);
-    size_t count = in->status == AEGIS_OK ? json_array_size(points.value) : 0;
-    level->points = in->status == AEGIS_OK ? room_for(in, count, sizeof *level->points) : NULL;
-    level->room = count == 0 ? 1 : count;
-    for (size_t q = 0; level->points != NULL && q < count && in->status == AEGIS_OK; q++) {
-        read_tuple(in, points, q, 1, &level->points[q]);
-        level->point_count++;
+    spot jobs = read_array(in, object, "jobs", 1);
+    size_t count = in->status == AEGIS_OK ? json_array_size(jobs.value) : 0;
+    set->jobs = count > 0 ? room_for(in, count, sizeof *set->jobs) : NULL;
+    set->room = set->jobs != NULL ? count : 0;
+    for (size_t n = 0; n < count && in->status == AEGIS_OK; n++) {
+        int64_t values[3] = {0};
+        read_tuple(in, jobs, n, 3, values);
+        if (values[0] < 0 || (uint64_t)values[0] >= in->c->count) {
+            complain(in, aegis_json_element(in->json, jobs.offset, n),
+                     "there is no task number %" PRId64 ": they count from 0 to %zu", values[0],
+                     in->c->count - 1);
+            return;
+        }
+        set->jobs[set->count++] = (aegis_certificate_job){
+            .task = (size_t)values[0], .nominal = values[1], .ready = values[2]};
     }
 }
 
-static void read_responses(reader *in, spot proof)
+static void read_blocker(reader *in, spot object, aegis_certificate_witness *set)
 {
-    static const char *const keys[] = {"kind", "tasks"};
-    check_keys(in, proof, keys, AEGIS_ARRAY_LENGTH(keys));
-    spot tasks = read_array(in, proof, "tasks", 0), level = {.value = NULL};
+    static const char *const keys[] = {"task", "segment"};
+    spot blocker = {json_object_get(object.value, "blocker"), 0};
+    if (blocker.value == NULL || in->status != AEGIS_OK) {
+        return;
+    }
+    blocker = member(in, object, "blocker");
+    check_keys(in, blocker, keys, AEGIS_ARRAY_LENGTH(keys));
+    set->blocked = true;
+    set->blocker = (size_t)read_number(in, blocker, "task", 0, (int64_t)in->c->count - 1);
+    if (in->status == AEGIS_OK) {
+        size_t segments = in->c->tasks[set->blocker].segment_count;
+        set->segment = (size_t)read_number(in, blocker, "segment", 0,
+                                           segments > 0 ? (int64_t)segments - 1 : 0);
+    }
+}
+
+static void read_reached(reader *in, spot object, aegis_certificate_witness *set)
+{
+    static const char *const keys[] = {"blocker", "jobs", "job"};
+    if (json_object_get(object.value, "reached") == NULL || in->status != AEGIS_OK) {
+        return;
+    }
+    spot reached = member(in, object, "reached");
+    if (!json_is_object(reached.value)) {
+        complain(in, reached.offset,
+                 "\"reached\" must be an object: leave it out if there is none");
+        return;
+    }
+    check_keys(in, reached, keys, AEGIS_ARRAY_LENGTH(keys));
+    read_jobs(in, reached, set);
+    read_blocker(in, reached, set);
+    set->job = (size_t)read_number(in, reached, "job", 0, (int64_t)set->count - 1);
+}
+
+static void read_points(reader *in, spot object, aegis_response_proof *proof)
+{
+    spot points = read_array(in, object, "points", 0);
+    size_t count = in->status == AEGIS_OK ? json_array_size(points.value) : 0;
+    proof->points = in->status == AEGIS_OK ? room_for(in, count, sizeof *proof->points) : NULL;
+    proof->room = count == 0 ? 1 : count;
+    for (size_t q = 0; proof->points != NULL && q < count && in->status == AEGIS_OK; q++) {
+        read_tuple(in, points, q, 1, &proof->points[q]);
+        proof->point_count++;
+    }
+}
+
+static void read_response(reader *in, spot object, aegis_response_proof *proof)
+{
+    static const char *const keys[] = {"response", "reached", "blocking", "busy", "points"};
+    bool levels = aegis_certificate_has_levels(in->c->policy);
+    proof->response = -1;
+    if (json_is_null(object.value)) {
+        return;
+    }
+    if (!json_is_object(object.value)) {
+        complain(in, object.offset, "the proof of a task must be an object, or null for none");
+        return;
+    }
+    check_keys(in, object, keys, levels ? AEGIS_ARRAY_LENGTH(keys) : 2);
+    proof->response = read_number(in, object, "response", 0, INT64_MAX);
+    if (levels) {
+        proof->blocking = read_number(in, object, "blocking", 0, INT64_MAX);
+        proof->busy = read_number(in, object, "busy", 0, INT64_MAX);
+        read_points(in, object, proof);
+    }
+    read_reached(in, object, &proof->reached);
+}
+
+/* One a task, under "tasks". */
+static void read_response_list(reader *in, spot object)
+{
+    spot tasks = read_array(in, object, "tasks", 0), one = {.value = NULL};
     if (in->status == AEGIS_OK && json_array_size(tasks.value) != in->c->count) {
         complain(in, tasks.offset, "\"tasks\" has %zu proofs for %zu tasks",
                  json_array_size(tasks.value), in->c->count);
     }
     if (in->status == AEGIS_OK) {
-        in->c->levels = room_for(in, in->c->count, sizeof *in->c->levels);
-        level.offset = aegis_json_element(in->json, tasks.offset, 0);
+        in->c->responses = room_for(in, in->c->count, sizeof *in->c->responses);
+        one.offset = aegis_json_element(in->json, tasks.offset, 0);
     }
     for (size_t i = 0; i < in->c->count && in->status == AEGIS_OK; i++) {
-        level.value = json_array_get(tasks.value, i);
-        read_level(in, level, &in->c->levels[i]);
-        level.offset = aegis_json_following(in->json, level.offset);
+        one.value = json_array_get(tasks.value, i);
+        read_response(in, one, &in->c->responses[i]);
+        one.offset = aegis_json_following(in->json, one.offset);
+    }
+}
+
+static void read_level_proof(reader *in, spot proof)
+{
+    static const char *const keys[] = {"kind", "tasks"};
+    check_keys(in, proof, keys, AEGIS_ARRAY_LENGTH(keys));
+    read_response_list(in, proof);
+}
+
+/* What is said about the responses beside a verdict that does not rest on them. */
+static void read_responses(reader *in, spot root)
+{
+    static const char *const keys[] = {"tasks", "busy"};
+    bool levels = aegis_certificate_has_levels(in->c->policy);
+    if (json_object_get(root.value, "responses") == NULL) {
+        return;
+    }
+    spot responses = member(in, root, "responses");
+    if (!json_is_object(responses.value) || in->c->kind == AEGIS_PROOF_RESPONSES ||
+        in->c->policy == AEGIS_ANALYSIS_EDF) {
+        complain(in, responses.offset,
+                 "\"responses\" must be an object beside a proof that says nothing about them: "
+                 "remove it");
+        return;
+    }
+    check_keys(in, responses, keys, levels ? 1 : AEGIS_ARRAY_LENGTH(keys));
+    in->c->busy = levels ? 0 : read_number(in, responses, "busy", 1, INT64_MAX);
+    if (in->status == AEGIS_OK) {
+        read_response_list(in, responses);
     }
 }
 
@@ -262,57 +372,20 @@ static void read_queue(reader *in, spot proof)
     in->c->longest = read_number(in, proof, "longest", 0, INT64_MAX);
 }
 
-static void read_jobs(reader *in, spot proof)
-{
-    spot jobs = read_array(in, proof, "jobs", 1);
-    size_t count = in->status == AEGIS_OK ? json_array_size(jobs.value) : 0;
-    in->c->jobs = count > 0 ? room_for(in, count, sizeof *in->c->jobs) : NULL;
-    in->c->job_room = in->c->jobs != NULL ? count : 0;
-    for (size_t n = 0; n < count && in->status == AEGIS_OK; n++) {
-        int64_t values[3] = {0};
-        read_tuple(in, jobs, n, 3, values);
-        if (values[0] < 0 || (uint64_t)values[0] >= in->c->count) {
-            complain(in, aegis_json_element(in->json, jobs.offset, n),
-                     "there is no task number %" PRId64 ": they count from 0 to %zu", values[0],
-                     in->c->count - 1);
-            return;
-        }
-        in->c->jobs[in->c->job_count++] = (aegis_certificate_job){
-            .task = (size_t)values[0], .nominal = values[1], .ready = values[2]};
-    }
-}
-
-static void read_blocker(reader *in, spot proof)
-{
-    static const char *const keys[] = {"task", "segment"};
-    spot blocker = {json_object_get(proof.value, "blocker"), 0};
-    if (blocker.value == NULL || in->status != AEGIS_OK) {
-        return;
-    }
-    blocker = member(in, proof, "blocker");
-    check_keys(in, blocker, keys, AEGIS_ARRAY_LENGTH(keys));
-    in->c->blocked = true;
-    in->c->blocker = (size_t)read_number(in, blocker, "task", 0, (int64_t)in->c->count - 1);
-    if (in->status == AEGIS_OK) {
-        size_t segments = in->c->tasks[in->c->blocker].segment_count;
-        in->c->segment = (size_t)read_number(in, blocker, "segment", 0,
-                                             segments > 0 ? (int64_t)segments - 1 : 0);
-    }
-}
-
 static void read_miss(reader *in, spot proof)
 {
     static const char *const named[] = {"kind", "blocker", "jobs", "missed", "completion"};
     static const char *const summed[] = {"kind", "blocker", "jobs", "instant", "demand"};
     bool edf = in->c->policy == AEGIS_ANALYSIS_EDF || in->c->policy == AEGIS_ANALYSIS_NP_EDF;
     check_keys(in, proof, edf ? summed : named, AEGIS_ARRAY_LENGTH(named));
-    read_jobs(in, proof);
-    read_blocker(in, proof);
+    read_jobs(in, proof, &in->c->miss);
+    read_blocker(in, proof, &in->c->miss);
     if (edf) {
         in->c->instant = read_number(in, proof, "instant", INT64_MIN, INT64_MAX);
         in->c->total = read_number(in, proof, "demand", 1, INT64_MAX);
     } else {
-        in->c->job = (size_t)read_number(in, proof, "missed", 0, (int64_t)in->c->job_count - 1);
+        in->c->miss.job =
+            (size_t)read_number(in, proof, "missed", 0, (int64_t)in->c->miss.count - 1);
         in->c->completion = read_number(in, proof, "completion", 1, INT64_MAX);
     }
 }
@@ -355,11 +428,13 @@ static bool fits_policy(aegis_proof_kind kind, aegis_analysis policy)
     return true;
 }
 
-static void (*const readers[])(reader *, spot) = {
-    [AEGIS_PROOF_RESPONSES] = read_responses,  [AEGIS_PROOF_DEMAND] = read_demand,
-    [AEGIS_PROOF_QUEUE] = read_queue,          [AEGIS_PROOF_MISS] = read_miss,
-    [AEGIS_PROOF_OVERLOAD] = read_first_tasks, [AEGIS_PROOF_NO_END] = read_first_tasks,
-    [AEGIS_PROOF_BOUND] = read_bound};
+static void (*const readers[])(reader *, spot) = {[AEGIS_PROOF_RESPONSES] = read_level_proof,
+                                                  [AEGIS_PROOF_DEMAND] = read_demand,
+                                                  [AEGIS_PROOF_QUEUE] = read_queue,
+                                                  [AEGIS_PROOF_MISS] = read_miss,
+                                                  [AEGIS_PROOF_OVERLOAD] = read_first_tasks,
+                                                  [AEGIS_PROOF_NO_END] = read_first_tasks,
+                                                  [AEGIS_PROOF_BOUND] = read_bound};
 
 static void read_proof(reader *in, spot root)
 {
@@ -430,7 +505,8 @@ static void read_taskset(reader *in, spot root, aegis_taskset **ret_set)
 
 static void read_root(reader *in, json_t *value, aegis_taskset **ret_set)
 {
-    static const char *const keys[] = {"schema_version", "what", "taskset", "verdict", "proof"};
+    static const char *const keys[] = {"schema_version", "what",  "taskset",
+                                       "verdict",        "proof", "responses"};
     static const char *const what[] = {"aegisrt-certificate"};
     spot root = {value, aegis_json_root(in->json)};
     if (!json_is_object(value)) {
@@ -440,11 +516,14 @@ static void read_root(reader *in, json_t *value, aegis_taskset **ret_set)
         return;
     }
     check_keys(in, root, keys, AEGIS_ARRAY_LENGTH(keys));
-    read_number(in, root, "schema_version", 1, 1);
+    read_number(in, root, "schema_version", 1, 2); /* 1 had no "responses" and "reached" */
     read_word(in, root, "what", what, AEGIS_ARRAY_LENGTH(what));
     read_taskset(in, root, ret_set);
     if (in->status == AEGIS_OK) {
         read_proof(in, root);
+    }
+    if (in->status == AEGIS_OK) {
+        read_responses(in, root);
     }
 }
 

@@ -1,34 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checker. It trusts neither the certificate nor the analysis: what the certificate says is put
- * into the inequalities below, and every instant and job number is enumerated here. Sums are formed
- * in 128 bits and stick at PAST, which is larger than any claim, so that overflow refuses. */
-#include "schedule/certificate/internal.h"
+/* The checker's argument. It trusts neither the certificate nor the analysis: what the certificate
+ * says is put into the inequalities below, and every instant and job number is enumerated here.
+ * Sums are formed in 128 bits and stick at PAST, which is larger than any claim, so that overflow
+ * refuses.
+ */
+#include "schedule/certificate/checker.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-__extension__ typedef __int128 wide;
-__extension__ typedef unsigned __int128 uwide;
-#define LARGEST ((wide)INT64_MAX)
-#define PAST ((wide)1 << 64)
-
-typedef struct track {                       /* of a task among the instants, or simulated */
-    wide at;                                 /* its next instant */
-    const aegis_certificate_job *next, *end; /* its jobs that are not done */
-    size_t segment;
-    int64_t left; /* of that segment */
-} track;
-
-typedef struct checker {
-    const aegis_certificate *c;
-    aegis_certificate_report *report;
-    track *places;       /* one a task */
-    uint64_t left;       /* steps */
-    aegis_status status; /* when not OK no answer counts */
-    bool edf, preemptive;
-} checker;
-
-AEGIS_PRINTF(2, 3) static bool refuse(checker *k, const char *format, ...)
+bool aegis_check_refuse(checker *k, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -37,11 +18,11 @@ AEGIS_PRINTF(2, 3) static bool refuse(checker *k, const char *format, ...)
     return false;
 }
 
-static bool spend(checker *k, size_t looks)
+bool aegis_check_spend(checker *k, size_t looks)
 {
     if (k->left < looks) {
         k->status = AEGIS_ERROR_UNDECIDED;
-        return refuse(k, "the steps allowed are used up");
+        return aegis_check_refuse(k, "the steps allowed are used up");
     }
     k->left -= looks;
     return true;
@@ -59,43 +40,59 @@ static wide add(wide sum, wide jobs, int64_t cost)
     return more > LARGEST || sum + more > LARGEST ? PAST : sum + more;
 }
 
-static size_t segments_of(const checker *k, size_t i)
+size_t aegis_check_segments(const checker *k, size_t i)
 {
     bool cuts = k->c->policy == AEGIS_ANALYSIS_FPP || k->c->policy == AEGIS_ANALYSIS_NP_EDF;
     return cuts && k->c->tasks[i].segments != NULL ? k->c->tasks[i].segment_count : 1;
 }
 
-static int64_t segment_of(const checker *k, size_t i, size_t s)
+int64_t aegis_check_segment(const checker *k, size_t i, size_t s)
 {
-    return segments_of(k, i) > 1 ? k->c->tasks[i].segments[s] : k->c->tasks[i].execution;
+    return aegis_check_segments(k, i) > 1 ? k->c->tasks[i].segments[s] : k->c->tasks[i].execution;
 }
 
 /* Longest segment less one tick: the blocker has started before. */
 static int64_t blocks(const checker *k, size_t i)
 {
     int64_t longest = 1;
-    for (size_t s = 0; s < segments_of(k, i) && !k->preemptive; s++) {
-        longest = segment_of(k, i, s) > longest ? segment_of(k, i, s) : longest;
+    for (size_t s = 0; s < aegis_check_segments(k, i) && !k->preemptive; s++) {
+        longest = aegis_check_segment(k, i, s) > longest ? aegis_check_segment(k, i, s) : longest;
     }
     return longest - 1;
 }
 
-/* base + the work of the first `count` tasks that can be there in [0, w), or [0, w] if `closed`. */
-static wide work(const checker *k, size_t count, wide w, bool closed, wide base)
+/* base + the work of the first `count` tasks that can be there in [0, w), or [0, w] if `closed`;
+ * with `due` of the jobs due now alone, and without that of task `i`. */
+static wide work(const checker *k, size_t count, size_t i, bool due, wide w, bool closed, wide base)
 {
     for (size_t j = 0; j < count && base < PAST; j++) {
         const aegis_task *task = &k->c->tasks[j];
-        wide x = w + task->jitter + (closed ? task->period : task->period - 1);
-        base = add(base, x / task->period, task->execution);
+        wide jobs = (w + task->jitter + (closed ? task->period : task->period - 1)) / task->period;
+        jobs = due && k->places[j].jobs < jobs ? k->places[j].jobs : jobs;
+        base = j == i ? base : add(base, jobs, task->execution);
     }
     return base;
+}
+
+/* The least w >= *w with f(w) <= w of that, reached from below. */
+static bool settle(checker *k, size_t count, size_t i, bool due, bool closed, wide base, wide *w)
+{
+    while (aegis_check_spend(k, count + 1)) {
+        wide next = *w < 0 ? PAST : work(k, count, i, due, *w, closed, base);
+        if (next <= *w || next >= PAST) {
+            return next <= *w || aegis_check_refuse(k, "task %zu: no w has f(w) <= w", i);
+        }
+        *w = next;
+    }
+    return false;
 }
 
 /* A busy period that begins with `blocking` ends by `length`. */
 static bool ends(checker *k, size_t count, int64_t length, int64_t blocking)
 {
-    return (length >= 1 && work(k, count, length, false, blocking) <= length) ||
-           refuse(k, "the first %zu tasks: no busy period ends by %lld", count, shown(length));
+    return (length >= 1 && work(k, count, SIZE_MAX, false, length, false, blocking) <= length) ||
+           aegis_check_refuse(k, "the first %zu tasks: no busy period ends by %lld", count,
+                              shown(length));
 }
 
 /* Least common multiple of the first periods; 0 when it passes 2^126. */
@@ -127,49 +124,46 @@ static bool utilisation(checker *k, size_t count, int *ret_sign)
     }
     *ret_sign = low > one || sum > multiple ? 1 : sum < multiple ? -1 : 0;
     k->status = multiple == 0 && low <= one ? AEGIS_ERROR_UNDECIDED : AEGIS_OK;
-    return k->status == AEGIS_OK || refuse(k, "U is near 1, the periods' lcm passes 126 bits");
+    return k->status == AEGIS_OK ||
+           aegis_check_refuse(k, "U is near 1, the periods' lcm passes 126 bits");
 }
 
 static bool check_first_tasks(checker *k)
 {
     int sign;
-    bool jitter = work(k, k->c->task, 0, false, 0) > 0; /* ceil(J / T) jobs are there at 0 */
+    bool jitter =
+        work(k, k->c->task, SIZE_MAX, false, 0, false, 0) > 0; /* ceil(J / T) jobs are there at 0 */
     return utilisation(k, k->c->task, &sign) &&
            ((k->c->kind == AEGIS_PROOF_OVERLOAD ? sign > 0 : sign == 0 && jitter) ||
-            refuse(k, "the first %zu tasks: U - 1 has the sign %d", k->c->task, sign));
+            aegis_check_refuse(k, "the first %zu tasks: U - 1 has the sign %d", k->c->task, sign));
 }
 
 /* Some w with f(w) <= w: the one listed, or the one that iterating f leads to. */
 static bool find_point(checker *k, size_t i, uint64_t q, wide base, wide *w)
 {
-    const aegis_level_proof *level = &k->c->levels[i];
+    const aegis_response_proof *level = &k->c->responses[i];
     bool listed = q < level->point_count;
     *w = listed ? level->points[q] : *w > base ? *w : base;
-    while (spend(k, i + 1)) {
-        wide next = *w < 0 ? PAST : work(k, i, *w, !k->preemptive, base);
-        if (next <= *w) {
-            return true;
-        }
-        if (listed || next >= PAST) {
-            return refuse(k, "task %zu: w = %lld, but f(w) = %lld", i, shown(*w), shown(next));
-        }
-        *w = next;
-    }
-    return false;
+    wide point = *w;
+    return settle(k, i, SIZE_MAX, false, !k->preemptive, base, w) &&
+           (!listed || *w == point ||
+            aegis_check_refuse(k, "task %zu: w = %lld, but f(w) = %lld", i, shown(point),
+                               shown(*w)));
 }
 
 static bool check_level(checker *k, size_t i)
 {
     const aegis_task *task = &k->c->tasks[i];
-    const aegis_level_proof *level = &k->c->levels[i];
-    int64_t last = k->preemptive ? 0 : segment_of(k, i, segments_of(k, i) - 1), blocking = 0;
+    const aegis_response_proof *level = &k->c->responses[i];
+    int64_t last = k->preemptive ? 0 : aegis_check_segment(k, i, aegis_check_segments(k, i) - 1),
+            blocking = 0;
     wide w = 0, jobs = ((wide)level->busy + task->jitter + task->period - 1) / task->period;
     uint64_t q = 0;
     for (size_t j = i + 1; j < k->c->count; j++) {
         blocking = blocks(k, j) > blocking ? blocks(k, j) : blocking;
     }
-    if (level->blocking != blocking || level->response > task->deadline) {
-        return refuse(k, "task %zu: B is %lld, or R > D", i, shown(blocking));
+    if (level->blocking != blocking) {
+        return aegis_check_refuse(k, "task %zu: B is %lld", i, shown(blocking));
     }
     if (!k->preemptive && !ends(k, i + 1, level->busy, blocking)) {
         return false;
@@ -180,22 +174,15 @@ static bool check_level(checker *k, size_t i)
             return false;
         }
         if (w + last - release > level->response) {
-            return refuse(k, "task %zu, job %llu: w = %lld gives a response past R = %lld", i,
-                          (unsigned long long)q, shown(w), shown(level->response));
+            return aegis_check_refuse(k,
+                                      "task %zu, job %llu: w = %lld gives a response past R = %lld",
+                                      i, (unsigned long long)q, shown(w), shown(level->response));
         }
         k->report->points++;
         busy = w > release + task->period; /* the next job meets work of this one */
     }
-    return level->point_count <= q || refuse(k, "task %zu: points for more jobs than there are", i);
-}
-
-static bool check_levels(checker *k)
-{
-    bool holds = true;
-    for (size_t i = 0; i < k->c->count && holds; i++) {
-        holds = check_level(k, i);
-    }
-    return holds;
+    return level->point_count <= q ||
+           aegis_check_refuse(k, "task %zu: points for more jobs than there are", i);
 }
 
 static wide first_deadline(const checker *k, size_t i)
@@ -213,22 +200,38 @@ static wide blocking_at(const checker *k, wide t)
     return longest;
 }
 
-/* The last instant to look at: the horizon, at least every task's first deadline. */
+/* The instants are the verdict. */
+static bool speaks(const aegis_certificate *c)
+{
+    return c->kind == AEGIS_PROOF_DEMAND || c->kind == AEGIS_PROOF_QUEUE;
+}
+
+/* The last instant to look at: the horizon, at least every task's first deadline; and for responses
+ * the last deadline of a job released before the busy period of all ends, which b = 0 from F on. */
 static bool find_end(checker *k, wide *ret_end)
 {
-    wide last = -PAST, horizon = k->c->horizon, multiple;
+    const aegis_certificate *c = k->c;
+    wide last = -PAST, latest = 0, horizon = speaks(c) ? c->horizon : 0, multiple;
     int sign = 1;
-    for (size_t i = 0; i < k->c->count; i++) {
+    for (size_t i = 0; i < c->count; i++) {
         last = first_deadline(k, i) > last ? first_deadline(k, i) : last;
+        latest = k->edf && c->tasks[i].deadline > latest ? c->tasks[i].deadline : latest;
     }
     *ret_end = k->edf && horizon < last ? last : horizon;
-    if (k->c->rule == AEGIS_HORIZON_BUSY) {
-        return ends(k, k->c->count, k->c->horizon, 0);
+    if (c->responses != NULL && c->busy + latest > *ret_end) {
+        *ret_end = c->busy + latest;
     }
-    multiple = (wide)common_multiple(k, k->c->count);
-    return utilisation(k, k->c->count, &sign) &&
+    if (c->responses != NULL && !ends(k, c->count, c->busy, 0)) {
+        return false;
+    }
+    if (!speaks(c) || c->rule == AEGIS_HORIZON_BUSY) {
+        return !speaks(c) || ends(k, c->count, c->horizon, 0);
+    }
+    multiple = (wide)common_multiple(k, c->count);
+    return utilisation(k, c->count, &sign) &&
            ((sign <= 0 && multiple > 0 && horizon >= last + multiple) ||
-            refuse(k, "U > 1, or %lld < largest D - J + lcm of the periods", shown(horizon)));
+            aegis_check_refuse(k, "U > 1, or %lld < largest D - J + lcm of the periods",
+                               shown(horizon)));
 }
 
 /* The next instant of any task; the work of its events is added. */
@@ -242,158 +245,153 @@ static wide next_instant(checker *k, wide *sum)
         if (k->places[i].at == at) {
             *sum = add(*sum, 1, k->c->tasks[i].execution);
             k->places[i].at += k->c->tasks[i].period;
+            k->places[i].jobs++;
         }
     }
     return at;
 }
 
-/* EDF: demand and blocking fit at every deadline. FIFO: no arrival waits longer than `longest`; one
- * before 0 is seen at 0. */
+/* np-edf: no job due now ends later than its R allows. All of them end by L; where that does not
+ * say enough, its last segment starts at the least s, when all that is due and there has run. */
+static bool check_due(checker *k, wide now, wide blocking)
+{
+    for (size_t i = 0; i < k->c->count && blocking != k->blocked; i++) {
+        k->places[i].start = k->busy = 0;
+    }
+    k->blocked = blocking;
+    k->busy = k->busy > 1 ? k->busy : 1;
+    if (!settle(k, k->c->count, SIZE_MAX, true, false, blocking, &k->busy)) {
+        return false;
+    }
+    for (size_t i = 0; i < k->c->count; i++) {
+        const int64_t response = k->c->responses[i].response, cost = k->c->tasks[i].execution;
+        wide latest = now - k->c->tasks[i].deadline + response, *s = &k->places[i].start;
+        wide last = aegis_check_segment(k, i, aegis_check_segments(k, i) - 1);
+        wide base = add(blocking - last, k->places[i].jobs, cost);
+        if (response < 0 || k->places[i].jobs == 0 || k->busy <= latest) {
+            continue;
+        }
+        *s = *s > base ? *s : base;
+        if (!settle(k, k->c->count, i, true, true, base, s)) {
+            return false;
+        }
+        if (*s + last > latest) {
+            return aegis_check_refuse(k, "task %zu: the job due at %lld responds later than %lld",
+                                      i, shown(now), shown(response));
+        }
+    }
+    return true;
+}
+
+/* EDF: demand and blocking fit at every deadline. FIFO: no arrival waits longer than allowed; one
+ * before 0 is seen at 0. And the responses hold. */
 static bool check_instants(checker *k)
 {
     const aegis_certificate *c = k->c;
-    wide end, at = 0, sum = 0;
+    wide end, at = 0, sum = 0, longest = speaks(c) ? k->edf ? 0 : c->longest : PAST;
     uint64_t count = 0;
     for (size_t i = 0; i < c->count; i++) {
-        k->places[i].at = k->edf ? first_deadline(k, i) : -(wide)c->tasks[i].jitter;
-        if (!k->edf && c->longest > first_deadline(k, i)) {
-            return refuse(k, "task %zu: J + %lld is past D", i, shown(c->longest));
+        wide first = k->edf ? first_deadline(k, i) : -(wide)c->tasks[i].jitter, wait = PAST;
+        k->places[i] = (track){.at = first};
+        if (speaks(c) && !k->edf && longest > first_deadline(k, i)) {
+            return aegis_check_refuse(k, "task %zu: J + %lld is past D", i, shown(longest));
         }
+        if (!k->edf && c->responses != NULL && c->responses[i].response >= 0) {
+            wait = first + c->responses[i].response;
+        }
+        longest = wait < longest ? wait : longest;
     }
     if (!find_end(k, &end)) {
         return false;
     }
-    for (; spend(k, c->count) && (at = next_instant(k, &sum)) <= end; count++) {
-        wide demand = sum + blocking_at(k, at), time = k->edf || at > 0 ? at : 0;
-        if (demand - time > (k->edf ? 0 : c->longest)) {
-            return refuse(k, "at %lld there is work for %lld", shown(at), shown(demand));
+    for (; aegis_check_spend(k, c->count) && (at = next_instant(k, &sum)) <= end; count++) {
+        wide blocking = blocking_at(k, at), demand = sum + blocking;
+        if (demand - (k->edf || at > 0 ? at : 0) > longest) {
+            return aegis_check_refuse(k, "at %lld there is work for %lld", shown(at),
+                                      shown(demand));
         }
         if (count < c->demand_count &&
             (c->demand[2 * count] != at || c->demand[2 * count + 1] != demand)) {
-            return refuse(k, "listed wrongly: at %lld it is %lld", shown(at), shown(demand));
+            return aegis_check_refuse(k, "listed wrongly: at %lld it is %lld", shown(at),
+                                      shown(demand));
+        }
+        if (k->edf && c->responses != NULL && !check_due(k, at, blocking)) {
+            return false;
         }
     }
-    k->report->points = count;
-    return k->status == AEGIS_OK && ((count == (uint64_t)c->instants &&
-                                      (c->demand_count == 0 || c->demand_count == count)) ||
-                                     refuse(k, "there are %lld instants", (long long)count));
+    k->report->points += count;
+    return k->status == AEGIS_OK &&
+           (!speaks(c) ||
+            (count == (uint64_t)c->instants &&
+             (c->demand_count == 0 || c->demand_count == count)) ||
+            aegis_check_refuse(k, "there are %lld instants", (long long)count));
 }
 
 /* FIFO with jitter: what the test counts at one instant, although no behaviour may show it. */
 static bool check_bound(checker *k)
 {
     const aegis_task *task = &k->c->tasks[k->c->task];
-    wide at = k->c->at, bound = at < 0 ? 0 : work(k, k->c->count, at, true, 0) + task->jitter - at;
+    wide at = k->c->at,
+         bound =
+             at < 0 ? 0 : work(k, k->c->count, SIZE_MAX, false, at, true, 0) + task->jitter - at;
     return (bound == k->c->bound && bound > task->deadline) ||
-           refuse(k, "task %zu: the bound at %lld is %lld", k->c->task, shown(at), shown(bound));
+           aegis_check_refuse(k, "task %zu: the bound at %lld is %lld", k->c->task, shown(at),
+                              shown(bound));
 }
 
-/* The tasks permit the jobs: minimum distance, jitter, order; nothing is ready when one blocks. */
-static bool check_jobs(checker *k)
-{
-    const aegis_certificate *c = k->c;
-    wide total = c->blocked ? segment_of(k, c->blocker, c->segment) - 1 : 0;
-    bool permitted = !(c->blocked && k->preemptive);
-    for (const aegis_certificate_job *job = c->jobs; job < c->jobs + c->job_count; job++) {
-        const aegis_task *task = &c->tasks[job->task];
-        track *place = &k->places[job->task];
-        wide late = (wide)job->ready - job->nominal, due = (wide)job->nominal + task->deadline;
-        bool again = place->next != NULL, blocker = c->blocked && job->task == c->blocker;
-        permitted = permitted && late >= 0 && late <= task->jitter && job->ready >= c->blocked &&
-                    !blocker && !(k->edf && due > (wide)c->instant + c->blocked) &&
-                    !(again && (job[-1].task != job->task || job->ready < job[-1].ready ||
-                                job->nominal < (wide)job[-1].nominal + task->period));
-        place->next = again ? place->next : job;
-        place->end = job + 1;
-        place->left = segment_of(k, job->task, 0);
-        total = add(total, 1, task->execution);
-    }
-    return (permitted && (!k->edf || (total == c->total && total > c->instant))) ||
-           refuse(k, "the tasks do not permit these jobs, or they sum to %lld", shown(total));
-}
-
-static wide key_of(const checker *k, size_t i)
-{
-    const aegis_certificate_job *job = k->places[i].next;
-    wide queued = k->c->policy == AEGIS_ANALYSIS_FIFO ? job->ready : (int64_t)i;
-    return k->edf ? (wide)job->nominal + k->c->tasks[i].deadline : queued;
-}
-
-/* The task to run now (the smaller key), and the next arrival. A tie goes against the task that
- * shall miss. */
-static size_t choose(const checker *k, wide now, wide *ret_arrival)
-{
-    size_t best = SIZE_MAX, target = k->c->jobs[k->c->job].task;
-    *ret_arrival = PAST;
-    for (size_t i = 0; i < k->c->count; i++) {
-        const track *place = &k->places[i];
-        if (place->next != place->end && place->next->ready > now) {
-            *ret_arrival = place->next->ready < *ret_arrival ? place->next->ready : *ret_arrival;
-        } else if (place->next != place->end &&
-                   (best == SIZE_MAX || key_of(k, i) < key_of(k, best) ||
-                    (best == target && key_of(k, i) == key_of(k, best)))) {
-            best = i;
-        }
-    }
-    return best;
-}
-
-/* Simulates the jobs. Under EDF any late one will do, else it is the one that is named. */
 static bool check_miss(checker *k)
 {
     const aegis_certificate *c = k->c;
-    wide now = c->blocked ? segment_of(k, c->blocker, c->segment) : 0, arrival;
-    bool missed = false;
-    for (bool permitted = check_jobs(k); permitted && !missed && spend(k, c->count);) {
-        size_t i = choose(k, now, &arrival);
-        track *place = &k->places[i == SIZE_MAX ? 0 : i];
-        if (i == SIZE_MAX && arrival == PAST) {
-            return refuse(k, "simulated, these jobs do not miss as the certificate says");
-        }
-        if (i == SIZE_MAX || (k->preemptive && now + place->left > arrival)) {
-            place->left -= i == SIZE_MAX ? 0 : (int64_t)(arrival - now);
-            now = arrival;
-            continue;
-        }
-        now += place->left;
-        place->segment = (place->segment + 1) % segments_of(k, i);
-        place->left = segment_of(k, i, place->segment);
-        bool late = place->segment == 0 && now > (wide)place->next->nominal + c->tasks[i].deadline;
-        missed = late && (k->edf || (place->next == &c->jobs[c->job] && now == c->completion));
-        place->next += place->segment == 0;
-        k->report->points++;
+    const aegis_certificate_job *job = &c->miss.jobs[c->miss.job];
+    wide last, total, due = (wide)job->nominal + c->tasks[job->task].deadline;
+    if (!aegis_check_jobs(k, &c->miss, &last, &total)) {
+        return false;
     }
-    return missed;
+    if (k->edf
+            ? total != c->total || total <= c->instant || last > (wide)c->instant + c->miss.blocked
+            : c->completion <= due) {
+        return aegis_check_refuse(k, "these jobs are in time, or they sum to %lld", shown(total));
+    }
+    return aegis_check_simulate(k, &c->miss, k->edf, c->completion);
+}
+
+/* What is said about the responses, which under fixed priorities may be the verdict: no job has a
+ * larger one, and the jobs given have it. */
+static bool check_responses(checker *k)
+{
+    const aegis_certificate *c = k->c;
+    bool set = k->edf || c->policy == AEGIS_ANALYSIS_FIFO;
+    bool holds = !set || speaks(c) || check_instants(k);
+    wide last, total;
+    for (size_t i = 0; i < c->count && holds; i++) {
+        const aegis_response_proof *proof = &c->responses[i];
+        const aegis_certificate_job *job = &proof->reached.jobs[proof->reached.job];
+        bool said = proof->response >= 0;
+        if (c->kind == AEGIS_PROOF_RESPONSES && (!said || proof->response > c->tasks[i].deadline)) {
+            return aegis_check_refuse(k, "task %zu: R is %lld, past D", i, shown(proof->response));
+        }
+        holds = set || !said || check_level(k, i);
+        k->report->responses += said;
+        if (holds && proof->reached.count > 0) {
+            holds =
+                (job->task == i || aegis_check_refuse(k, "task %zu: the job is of another", i)) &&
+                aegis_check_jobs(k, &proof->reached, &last, &total) &&
+                aegis_check_simulate(k, &proof->reached, false,
+                                     (wide)job->nominal + proof->response);
+            k->report->reached += holds;
+        }
+    }
+    return holds;
 }
 
 static bool (*const checks[])(checker *) = {
-    [AEGIS_PROOF_RESPONSES] = check_levels,     [AEGIS_PROOF_DEMAND] = check_instants,
+    [AEGIS_PROOF_RESPONSES] = check_responses,  [AEGIS_PROOF_DEMAND] = check_instants,
     [AEGIS_PROOF_QUEUE] = check_instants,       [AEGIS_PROOF_MISS] = check_miss,
     [AEGIS_PROOF_OVERLOAD] = check_first_tasks, [AEGIS_PROOF_NO_END] = check_first_tasks,
     [AEGIS_PROOF_BOUND] = check_bound};
 
-aegis_status aegis_certificate_check(const aegis_certificate *certificate,
-                                     uint64_t steps,
-                                     const aegis_allocator *allocator,
-                                     aegis_certificate_report *ret_report,
-                                     aegis_error *err)
+bool aegis_check_argument(checker *k)
 {
-    const aegis_analysis policy = certificate->policy;
-    aegis_certificate_report report = {.policy = policy, .statement = "no memory"};
-    checker k = {.c = certificate,
-                 .report = &report,
-                 .left = steps,
-                 .edf = policy == AEGIS_ANALYSIS_EDF || policy == AEGIS_ANALYSIS_NP_EDF,
-                 .preemptive = policy == AEGIS_ANALYSIS_EDF || policy == AEGIS_ANALYSIS_FP};
-    k.places = aegis_allocate_zeroed(allocator, certificate->count, sizeof *k.places);
-    k.status = k.places == NULL ? AEGIS_ERROR_NO_MEMORY : AEGIS_OK;
-    report.holds = k.places != NULL && checks[certificate->kind](&k);
-    report.steps = steps - k.left;
-    aegis_deallocate(allocator, k.places, certificate->count, sizeof *k.places);
-    if (k.status != AEGIS_OK) {
-        return aegis_error_set(err, AEGIS_HERE("schedule.verify"), k.status, "not settled: %s",
-                               report.statement);
-    }
-    *ret_report = report;
-    return AEGIS_OK;
+    bool more = k->c->responses != NULL && k->c->kind != AEGIS_PROOF_RESPONSES;
+    return checks[k->c->kind](k) && (!more || check_responses(k));
 }

@@ -63,15 +63,49 @@ static json_t *encode_taskset(const aegis_certificate *c)
     return put(object, "tasks", tasks);
 }
 
-static json_t *encode_levels(const aegis_certificate *c)
+/* The jobs, and what blocks them, put into `object`. */
+static json_t *encode_witness(const aegis_certificate_witness *set, json_t *object)
+{
+    json_t *array = json_array();
+    for (size_t n = 0; n < set->count; n++) {
+        const int64_t job[] = {(int64_t)set->jobs[n].task, set->jobs[n].nominal,
+                               set->jobs[n].ready};
+        array = append(array, numbers(job, AEGIS_ARRAY_LENGTH(job)));
+    }
+    if (set->blocked) {
+        json_t *blocker = put(json_object(), "task", json_integer((json_int_t)set->blocker));
+        blocker = put(blocker, "segment", json_integer((json_int_t)set->segment));
+        object = put(object, "blocker", blocker);
+    }
+    return put(object, "jobs", array);
+}
+
+static json_t *encode_response(const aegis_certificate *c, const aegis_response_proof *proof)
+{
+    json_t *object = json_object();
+    if (proof->response < 0) {
+        json_decref(object);
+        return json_null();
+    }
+    if (aegis_certificate_has_levels(c->policy)) {
+        object = put(object, "blocking", json_integer(proof->blocking));
+        object = put(object, "busy", json_integer(proof->busy));
+        object = put(object, "points", numbers(proof->points, proof->point_count));
+    }
+    object = put(object, "response", json_integer(proof->response));
+    if (proof->reached.count > 0) {
+        json_t *reached = encode_witness(&proof->reached, json_object());
+        reached = put(reached, "job", json_integer((json_int_t)proof->reached.job));
+        object = put(object, "reached", reached);
+    }
+    return object;
+}
+
+static json_t *encode_responses(const aegis_certificate *c)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < c->count; i++) {
-        const aegis_level_proof *level = &c->levels[i];
-        json_t *object = put(json_object(), "blocking", json_integer(level->blocking));
-        object = put(object, "busy", json_integer(level->busy));
-        object = put(object, "points", numbers(level->points, level->point_count));
-        array = append(array, put(object, "response", json_integer(level->response)));
+        array = append(array, encode_response(c, &c->responses[i]));
     }
     return array;
 }
@@ -91,22 +125,12 @@ static json_t *encode_demand(const aegis_certificate *c, json_t *proof)
 static json_t *encode_miss(const aegis_certificate *c, json_t *proof)
 {
     bool edf = c->policy == AEGIS_ANALYSIS_EDF || c->policy == AEGIS_ANALYSIS_NP_EDF;
-    json_t *array = json_array();
-    for (size_t n = 0; n < c->job_count; n++) {
-        const int64_t job[] = {(int64_t)c->jobs[n].task, c->jobs[n].nominal, c->jobs[n].ready};
-        array = append(array, numbers(job, AEGIS_ARRAY_LENGTH(job)));
-    }
-    if (c->blocked) {
-        json_t *blocker = put(json_object(), "task", json_integer((json_int_t)c->blocker));
-        proof =
-            put(proof, "blocker", put(blocker, "segment", json_integer((json_int_t)c->segment)));
-    }
-    proof = put(proof, "jobs", array);
+    proof = encode_witness(&c->miss, proof);
     if (edf) {
         proof = put(proof, "instant", json_integer(c->instant));
         return put(proof, "demand", json_integer(c->total));
     }
-    proof = put(proof, "missed", json_integer((json_int_t)c->job));
+    proof = put(proof, "missed", json_integer((json_int_t)c->miss.job));
     return put(proof, "completion", json_integer(c->completion));
 }
 
@@ -115,7 +139,7 @@ static json_t *encode_proof(const aegis_certificate *c)
     json_t *proof = put(json_object(), "kind", json_string(aegis_proof_kind_name(c->kind)));
     switch (c->kind) {
     case AEGIS_PROOF_RESPONSES:
-        return put(proof, "tasks", encode_levels(c));
+        return put(proof, "tasks", encode_responses(c));
     case AEGIS_PROOF_DEMAND:
         return encode_demand(c, proof);
     case AEGIS_PROOF_QUEUE:
@@ -142,11 +166,18 @@ static aegis_status encode(const aegis_certificate *c,
                            aegis_error *err)
 {
     const char *verdict = aegis_proof_accepts(c->kind) ? "schedulable" : "not-schedulable";
-    json_t *root = put(json_object(), "schema_version", json_integer(1));
+    json_t *root = put(json_object(), "schema_version", json_integer(2));
     root = put(root, "what", json_string("aegisrt-certificate"));
     root = put(root, "taskset", encode_taskset(c));
     root = put(root, "verdict", json_string(verdict));
     root = put(root, "proof", encode_proof(c));
+    if (c->responses != NULL && c->kind != AEGIS_PROOF_RESPONSES) {
+        json_t *responses = json_object();
+        if (!aegis_certificate_has_levels(c->policy)) {
+            responses = put(responses, "busy", json_integer(c->busy));
+        }
+        root = put(root, "responses", put(responses, "tasks", encode_responses(c)));
+    }
     char *made = root == NULL ? NULL : json_dumps(root, JSON_INDENT(1));
     char *text = made == NULL ? NULL : aegis_copy_text(allocator, made);
     free(made);

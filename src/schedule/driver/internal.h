@@ -63,7 +63,8 @@ typedef struct aegis_entry {
     aegis_histogram response, execution, start;
     /* What the profile says that few executions of each segment pass. */
     uint64_t claimed_ns[AEGIS_MAX_SEGMENTS];
-    _Atomic uint64_t past_claim;               /* executions that did */
+    uint64_t least_ns[AEGIS_MAX_SEGMENTS]; /* the shortest that the profile saw of each; 0: none */
+    _Atomic uint64_t past_claim;           /* executions that did */
     _Atomic uint64_t page_ins, paged_in_bytes; /* written by the lane */
 } aegis_entry;
 
@@ -86,7 +87,8 @@ typedef struct aegis_lane {
     aegis_entry *entry;
     uint64_t job, dispatched_ns;
     uint32_t segment, data_slot;
-    bool running; /* orchestration thread only */
+    bool running, hung;  /* orchestration thread only */
+    uint64_t hung_at_ns; /* still running then, it does not end */
     /* written by the stream's thread, published by `done` */
     uint64_t start_ns, end_ns;
     aegis_status status;
@@ -155,8 +157,11 @@ struct aegis_scheduler {
     bool started, stopping;
     _Atomic bool accepting;
     uint64_t start_ns, stop_ns;
-    aegis_status loop_status;
+    aegis_status loop_status; /* written by the orchestration thread; others read it when it has
+                                 ended, or `failed` is set */
     aegis_error loop_error;
+    _Atomic bool failed; /* fatal */
+    _Atomic bool hung;   /* a lane does not end: what it may touch is never given back */
 
     _Atomic uint64_t decisions;
     aegis_histogram wakes, decision_times;
@@ -164,6 +169,12 @@ struct aegis_scheduler {
 
 /* lane.c */
 aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err);
+
+/* faults.c: what ends a run for good; orchestration thread. */
+void aegis_driver_keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane);
+void aegis_driver_watch(aegis_lane *lane, uint64_t now); /* at dispatch */
+void aegis_driver_find_hung(aegis_scheduler *scheduler);
+uint64_t aegis_driver_next_hang(const aegis_scheduler *scheduler);
 
 /* loop.c: the orchestration thread's function; `argument` is the scheduler. */
 void aegis_driver_loop(void *argument);
@@ -256,6 +267,13 @@ typedef struct aegis_refusal {
     aegis_fit fit;
     aegis_lane_search search;
 } aegis_refusal;
+
+/* refusal.c: why the last candidate is refused and what of it would fit. */
+void aegis_refusal_describe(const aegis_refusal *refusal,
+                            const aegis_candidate *candidates,
+                            size_t count,
+                            char *text,
+                            size_t size);
 
 /* A candidate as the tests take it; borrows the candidate's segments. */
 aegis_task aegis_candidate_task(const aegis_candidate *candidate);

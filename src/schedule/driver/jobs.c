@@ -116,6 +116,7 @@ void aegis_entry_set_profile(aegis_entry *entry, const aegis_profile *profile)
         entry->core.segment_enforceable_ns[i] =
             aegis_admit_segment_ns(entry->scheduler, &entry->request, profile, i);
         entry->claimed_ns[i] = aegis_profile_claimed_ns(profile, i);
+        entry->least_ns[i] = aegis_profile_segment_at(profile, i).series.best_ns;
     }
 }
 

@@ -59,6 +59,7 @@ static void execute(void *argument)
 {
     aegis_lane *lane = argument;
     lane->start_ns = aegis_clock_now_ns(&lane->scheduler->config.clock);
+    aegis_stream_expect(lane->stream, lane->entry->least_ns[lane->segment]);
     lane->status = aegis_model_execute(lane->entry->model, lane->segment, lane->data_slot,
                                        lane->stream, &lane->error);
 }

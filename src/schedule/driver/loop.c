@@ -76,6 +76,7 @@ static void dispatch(aegis_scheduler *scheduler,
     lane->data_slot = data_slot(scheduler, entry, action->job);
     lane->dispatched_ns = now;
     lane->running = true;
+    aegis_driver_watch(lane, now);
     atomic_store_explicit(&lane->done, false, memory_order_relaxed);
     aegis_status status = aegis_context_acquire_stream(entry->context, &error);
     if (status == AEGIS_OK) {
@@ -181,6 +182,10 @@ static aegis_status step(aegis_scheduler *scheduler, const aegis_core_event *eve
         scheduler->loop_error = error;
         return status;
     }
+    /* What was decided is done before it is written down: a lane waits for it. */
+    for (size_t i = 0; i < count; i++) {
+        apply(scheduler, &scheduler->actions[i], now);
+    }
     size_t record_count = aegis_core_event_to_records(event, now, records);
     for (size_t i = 0; i < record_count; i++) {
         aegis_trace_record_write(scheduler->ring, &records[i]);
@@ -188,25 +193,12 @@ static aegis_status step(aegis_scheduler *scheduler, const aegis_core_event *eve
     for (size_t i = 0; i < count; i++) {
         aegis_trace_record record = aegis_core_action_to_record(&scheduler->actions[i], now);
         aegis_trace_record_write(scheduler->ring, &record);
-        apply(scheduler, &scheduler->actions[i], now);
     }
     if (count > 0) {
         aegis_histogram_add(&scheduler->decision_times, after - now);
         atomic_fetch_add_explicit(&scheduler->decisions, count, memory_order_relaxed);
     }
     return AEGIS_OK;
-}
-
-/* The device is gone, and with it every later run: stop tells so. The first one told stays. */
-static void keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane)
-{
-    if (lane->status != AEGIS_OK && lane->error.category == AEGIS_CATEGORY_FATAL &&
-        scheduler->loop_status == AEGIS_OK) {
-        scheduler->loop_status = lane->status;
-        scheduler->loop_error = lane->error;
-        aegis_error_prefix(&scheduler->loop_error, "lane %u: model '%s'", lane->index,
-                           aegis_context_name(lane->entry->context));
-    }
 }
 
 static bool collect_lanes(aegis_scheduler *scheduler)
@@ -219,7 +211,7 @@ static bool collect_lanes(aegis_scheduler *scheduler)
         }
         any = true;
         lane->running = false;
-        keep_fatal(scheduler, lane);
+        aegis_driver_keep_fatal(scheduler, lane);
         aegis_entry *entry = lane->entry;
         aegis_context_release_stream(entry->context);
         aegis_histogram_add(&entry->start, lane->start_ns - lane->dispatched_ns);
@@ -321,10 +313,10 @@ static void finish_removal(aegis_scheduler *scheduler)
 
 static void take_command(aegis_scheduler *scheduler)
 {
-    aegis_driver_command *command = atomic_exchange(&scheduler->mailbox, NULL);
-    if (command == NULL) {
-        return;
+    if (atomic_load_explicit(&scheduler->mailbox, memory_order_relaxed) == NULL) {
+        return; /* looked at in every turn: a load is cheaper than an exchange */
     }
+    aegis_driver_command *command = atomic_exchange(&scheduler->mailbox, NULL);
     aegis_status status = AEGIS_OK;
     switch (command->kind) {
     case AEGIS_DRIVER_ADD:
@@ -447,6 +439,8 @@ static uint64_t next_instant(const aegis_scheduler *scheduler)
         uint64_t release = scheduler->entries[aegis_release_heap_top(scheduler)]->next_release_ns;
         next = release < next ? release : next;
     }
+    uint64_t hang = aegis_driver_next_hang(scheduler);
+    next = hang < next ? hang : next;
     return next;
 }
 
@@ -489,12 +483,13 @@ void aegis_driver_loop(void *argument)
     while (!scheduler->stopping || any_lane_runs(scheduler)) {
         uint32_t seen = aegis_wake_count(&scheduler->wake);
         bool any = collect_lanes(scheduler);
-        finish_removal(scheduler);
         take_command(scheduler);
+        finish_removal(scheduler); /* behind it: of the last model nothing else would wake us */
         release_streamed(scheduler);
         collect_submissions(scheduler);
         release_periodic(scheduler);
         fire_timers(scheduler);
+        aegis_driver_find_hung(scheduler);
         bool over = scheduler->stopping && !any_lane_runs(scheduler);
         if (any || over || scheduler->config.wait == AEGIS_WAIT_POLL) {
             continue; /* something may have come meanwhile; a poller never sleeps */

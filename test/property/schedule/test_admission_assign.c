@@ -51,7 +51,7 @@ static bool accepts(aegis_analysis policy, const small_set *set, const size_t *o
 static bool some_order(aegis_analysis policy, const small_set *set, size_t *order, size_t from)
 {
     size_t count = (size_t)set->count;
-    if (from == count) {
+    if (from >= count || from >= MAX_TASKS) {
         return accepts(policy, set, order);
     }
     bool found = false;

@@ -167,7 +167,7 @@ static void dispatch(oracle *o, const state *from)
 /* Task i and those behind it: release or not, and how many become ready. */
 static void choose(oracle *o, const state *from, int i)
 {
-    if (i == o->set->count) {
+    if (i >= o->set->count || i >= MOST) {
         dispatch(o, from);
         return;
     }

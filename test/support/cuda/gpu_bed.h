@@ -25,6 +25,7 @@ typedef struct gpu_bed_config {
     aegis_wait_mode wait;
     const char *policy;
     uint64_t wake_bound_ns, overhead_bound_ns; /* 0: measured */
+    uint64_t hang_ns;                          /* aegis_scheduler_config */
 } gpu_bed_config;
 
 typedef struct gpu_bed {
@@ -80,7 +81,8 @@ static inline void gpu_bed_open(gpu_bed *bed, const gpu_bed_config *config)
                                         .wait = config->wait,
                                         .cpu = -1,
                                         .wake_bound_ns = config->wake_bound_ns,
-                                        .overhead_bound_ns = config->overhead_bound_ns};
+                                        .overhead_bound_ns = config->overhead_bound_ns,
+                                        .hang_ns = config->hang_ns};
     *bed = (gpu_bed){.allocator = aegis_allocator_default(), .clock = aegis_clock_monotonic()};
     bed->device = gpu_device(UINT64_C(64) << 20, UINT64_C(16) << 20);
     lane.completion = config->completion;
@@ -97,6 +99,7 @@ static inline aegis_profile gpu_bed_profile(uint32_t segments, uint64_t segment_
 {
     aegis_profile profile = {.margin = 1, .segment_count = segments};
     for (uint32_t i = 0; i < segments; i++) {
+        profile.segments[i].series.best_ns = segment_ns;
         profile.segments[i].bound_ns = segment_ns + GPU_BED_SLACK_NS;
         profile.segments[i].stretch_ns = profile.segments[i].bound_ns;
         profile.bound_ns += profile.segments[i].bound_ns;
@@ -164,7 +167,11 @@ gpu_bed_submit(gpu_bed *bed, uint32_t model, aegis_job_callback callback, void *
 
 static inline void gpu_bed_close(gpu_bed *bed)
 {
+    bool hangs = aegis_scheduler_hangs(bed->scheduler);
     aegis_scheduler_destroy(bed->scheduler);
+    if (hangs) {
+        return; /* the rest stays until the process ends */
+    }
     for (uint32_t i = 0; i < bed->count; i++) {
         aegis_model_close(bed->models[i]);
         aegis_context_destroy(bed->contexts[i]);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cudaTypedefs.h>
 #include <cuda_runtime.h>
 #include <vector>
 
@@ -75,6 +76,17 @@ cudaError_t poll(cudaEvent_t event)
         code = cudaEventQuery(event);
     } while (code == cudaErrorNotReady);
     return code;
+}
+
+template <class Function> Function driver_call(const char *name, unsigned version)
+{
+    void *function = nullptr;
+    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+    if (cudaGetDriverEntryPointByVersion(name, &function, version, cudaEnableDefault, &found) !=
+        cudaSuccess) {
+        return nullptr;
+    }
+    return reinterpret_cast<Function>(function);
 }
 
 double median(std::vector<double> &samples)
@@ -163,6 +175,36 @@ int bare_waiting_loop(struct CUstream_st *stream, uint64_t ns, kernel_stamp *sta
     }
     cudaEventDestroy(event);
     return code;
+}
+
+int bare_gated_loop(struct CUstream_st *stream,
+                    uint64_t ns,
+                    kernel_stamp *stamps,
+                    size_t count,
+                    volatile uint32_t *words)
+{
+    auto wait = driver_call<PFN_cuStreamWaitValue32_v11070>("cuStreamWaitValue32", 11070);
+    auto write = driver_call<PFN_cuStreamWriteValue32_v11070>("cuStreamWriteValue32", 11070);
+    volatile uint32_t *ended = words, *gate = words + 16;
+    if (wait == nullptr || write == nullptr) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        int code = wait(stream, reinterpret_cast<CUdeviceptr>(gate), i + 1,
+                        CU_STREAM_WAIT_VALUE_GEQ);
+        spin<<<1, 1, 0, stream>>>(ns, stamps + i);
+        code |= write(stream, reinterpret_cast<CUdeviceptr>(ended), i + 1, 0);
+        code |= cudaGetLastError();
+        while (code == 0 && *ended != i) {
+        }
+        *gate = i + 1;
+        if (code != 0) {
+            *gate = static_cast<uint32_t>(count);
+            cudaStreamSynchronize(stream);
+            return code;
+        }
+    }
+    return cudaStreamSynchronize(stream);
 }
 
 int bare_launch(struct CUstream_st *stream, double *ret_launch_ns, double *ret_round_trip_ns)

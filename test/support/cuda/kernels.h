@@ -42,6 +42,14 @@ int kernel_hang(struct CUstream_st *stream, const volatile int *flag, uint64_t l
 int bare_loop(struct CUstream_st *stream, uint64_t ns, kernel_stamp *stamps, size_t count);
 /* The same, waiting for each before the next by polling an event. */
 int bare_waiting_loop(struct CUstream_st *stream, uint64_t ns, kernel_stamp *stamps, size_t count);
+/* What a launch before the end could reach: each kernel stands in the stream behind a gate while
+ * the one before it runs; the host sees the end in pinned memory and opens the gate with one store.
+ * `words` are two zeroed 64-byte lines of pinned memory. -1: the driver has no such gates. */
+int bare_gated_loop(struct CUstream_st *stream,
+                    uint64_t ns,
+                    kernel_stamp *stamps,
+                    size_t count,
+                    volatile uint32_t *words);
 /* Host time of one launch call, median of many, and of a launch and wait, ns. */
 int bare_launch(struct CUstream_st *stream, double *ret_launch_ns, double *ret_round_trip_ns);
 /* `count` copies with cudaMemcpyAsync, then waits; the time between two events around them. */

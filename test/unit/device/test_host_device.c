@@ -298,6 +298,70 @@ static void incomplete_ops_are_refused_and_self_is_taken(void **state)
     aegis_device_destroy(NULL);
 }
 
+static char small_arena[4096];
+
+static void give_small_arena(void *self, void **ret_base, uint64_t *ret_size_bytes)
+{
+    (void)self;
+    *ret_base = small_arena;
+    *ret_size_bytes = sizeof small_arena;
+}
+
+static void must_not_be_called(void *self, void **ret_base, uint64_t *ret_size_bytes)
+{
+    (void)self;
+    (void)ret_base;
+    (void)ret_size_bytes;
+    fail_msg("an entry that the table's version does not have was called");
+}
+
+/* Behind the last entry of version 1 may lie anything. */
+static void tables_of_version_one_are_taken(void **state)
+{
+    (void)state;
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_device *host, *device = NULL;
+    aegis_buffer buffer;
+    counting self = {0};
+    uint64_t size = 1;
+    assert_int_equal(make(4096, false, &host, NULL), AEGIS_OK);
+    aegis_device_ops ops = *aegis_device_get_ops(host);
+    ops.version = 1;
+    ops.destroy = count_destroy;
+    ops.arena = give_small_arena;
+    ops.pinned = must_not_be_called;
+    ops.stream_is_own_thread = NULL; /* refused in a table of version 2 */
+    assert_int_equal(aegis_device_wrap(&ops, &self, &allocator, &device, NULL), AEGIS_OK);
+    aegis_device_get_pinned(device, NULL, &size);
+    assert_int_equal(size, 0);
+    assert_int_equal(aegis_device_pinned_alloc(device, 64, 0, &buffer, NULL),
+                     AEGIS_ERROR_NO_MEMORY);
+    aegis_device_destroy(device);
+    assert_int_equal(self.destroyed, 1);
+    ops.version = 2;
+    ops.pinned = NULL;
+    assert_int_equal(aegis_device_wrap(&ops, &self, &allocator, &device, NULL),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    aegis_device_destroy(host);
+}
+
+static void pinned_memory_counts_with_the_arena(void **state)
+{
+    (void)state;
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_device_config config = {
+        .kind = AEGIS_DEVICE_HOST, .arena_bytes = 4096, .pinned_bytes = UINT64_C(1) << 50};
+    aegis_device *device = NULL;
+    aegis_error err;
+    assert_int_equal(aegis_device_create(&config, &allocator, &device, &err),
+                     AEGIS_ERROR_NO_MEMORY);
+    assert_null(device);
+    assert_non_null(strstr(err.message, "pinned"));
+    config.pinned_bytes = 4096;
+    assert_int_equal(aegis_device_create(&config, &allocator, &device, NULL), AEGIS_OK);
+    aegis_device_destroy(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +376,8 @@ int main(void)
         cmocka_unit_test(kinds_and_indices_are_resolved),
         cmocka_unit_test(absent_cuda_says_why),
         cmocka_unit_test(incomplete_ops_are_refused_and_self_is_taken),
+        cmocka_unit_test(tables_of_version_one_are_taken),
+        cmocka_unit_test(pinned_memory_counts_with_the_arena),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

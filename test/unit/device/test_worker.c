@@ -2,6 +2,8 @@
 #include "device/counter.h"
 #include "device/worker.h"
 
+#include "base/base.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,18 +50,24 @@ static aegis_status refuse_to_begin(void *self, aegis_error *err)
 
 static const aegis_worker_ops ops = {.execute = execute};
 
-static aegis_worker *create(sink *into, size_t depth)
+static aegis_worker *create_spinning(sink *into, size_t depth, uint64_t spin_ns)
 {
     aegis_allocator allocator = aegis_allocator_default();
     aegis_stream_config config = aegis_stream_config_default("a-name-longer-than-15");
     aegis_worker *worker = NULL;
     config.depth = depth;
+    config.spin_ns = spin_ns;
     memset(into, 0, sizeof *into);
     sem_init(&into->entered, 0, 0);
     sem_init(&into->open, 0, 0);
     assert_int_equal(aegis_worker_create(&config, &ops, into, &allocator, &worker, NULL), AEGIS_OK);
     into->worker = worker;
     return worker;
+}
+
+static aegis_worker *create(sink *into, size_t depth)
+{
+    return create_spinning(into, depth, 0);
 }
 
 static void hold(sink *into)
@@ -117,6 +125,34 @@ static void every_push_wakes_a_parked_worker(void **state)
     }
     aegis_worker_destroy(worker);
     assert_int_equal(into.expected, ROUNDS);
+}
+
+/* A worker that spins takes what comes while it does and what comes after, and ends at once. */
+static void spinning_loses_nothing(void **state)
+{
+    (void)state;
+    enum {
+        ROUNDS = 2000
+    };
+    sink into;
+    aegis_worker *worker = create_spinning(&into, 4, 20000);
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        aegis_command command = {.kind = AEGIS_COMMAND_RECORD, .generation = i};
+        assert_int_equal(aegis_worker_push(worker, &command, NULL), AEGIS_OK);
+        assert_int_equal(aegis_worker_synchronize(worker, NULL), AEGIS_OK);
+        for (unsigned yields = 0; yields < i % 8; yields++) {
+            sched_yield(); /* some pushes meet it spinning, some parked */
+        }
+    }
+    aegis_worker_destroy(worker);
+    assert_int_equal(into.expected, ROUNDS);
+    assert_int_equal(into.wrong, 0);
+    /* The end is not waited for by the clock: an hour of spinning would show. */
+    worker = create_spinning(&into, 4, UINT64_C(3600) * AEGIS_NS_PER_S);
+    const aegis_command command = {.kind = AEGIS_COMMAND_RECORD};
+    assert_int_equal(aegis_worker_push(worker, &command, NULL), AEGIS_OK);
+    assert_int_equal(aegis_worker_synchronize(worker, NULL), AEGIS_OK);
+    aegis_worker_destroy(worker);
 }
 
 static void full_ring_refuses_at_its_depth(void **state)
@@ -211,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_survives_many_wraps),
         cmocka_unit_test(every_push_wakes_a_parked_worker),
+        cmocka_unit_test(spinning_loses_nothing),
         cmocka_unit_test(full_ring_refuses_at_its_depth),
         cmocka_unit_test(own_thread_has_the_name_and_may_not_wait),
         cmocka_unit_test(failure_to_begin_is_reported),

@@ -197,6 +197,71 @@ static void false_claims_are_refused(void **state)
     }
 }
 
+#define V2(policy, tasks)                                                                      \
+    "{\"schema_version\":2,\"what\":\"aegisrt-certificate\",\"taskset\":{\"policy\":\"" policy \
+    "\",\"tasks\":[" tasks "]},"
+#define NP_EDF_ACCEPTS                                                     \
+    V2("np-edf", TWO)                                                      \
+    "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"demand\",\"rule\":" \
+    "\"busy-period\",\"horizon\":5,\"instants\":3,\"demand\":[]},"
+#define REACHED "\"reached\":{\"blocker\":{\"task\":1,\"segment\":0},\"jobs\":[[0,1,1]],\"job\":0}"
+
+/* Under np-edf a responds after at most 4 (behind 2 of b), b after 5. */
+static void responses_are_proved_beside_a_verdict(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *responses;
+        bool holds;
+        size_t said, reached;
+    } cases[] = {
+        {"{\"busy\":5,\"tasks\":[{\"response\":4,%s},{\"response\":5}]}}", true, 2, 1},
+        {"{\"busy\":5,\"tasks\":[{\"response\":4},{\"response\":5}]}}", true, 2, 0},
+        {"{\"busy\":5,\"tasks\":[null,{\"response\":5}]}}", true, 1, 0},
+        {"{\"busy\":5,\"tasks\":[{\"response\":9},{\"response\":7}]}}", true, 2, 0},
+        /* each too small by one; one that is not reached; no end of a busy period */
+        {"{\"busy\":5,\"tasks\":[{\"response\":3},{\"response\":5}]}}", false, 0, 0},
+        {"{\"busy\":5,\"tasks\":[{\"response\":4},{\"response\":4}]}}", false, 0, 0},
+        {"{\"busy\":5,\"tasks\":[{\"response\":5,%s},{\"response\":5}]}}", false, 0, 0},
+        {"{\"busy\":4,\"tasks\":[{\"response\":4},{\"response\":5}]}}", false, 0, 0},
+        /* jobs of another task */
+        {"{\"busy\":5,\"tasks\":[{\"response\":4},{\"response\":5,%s}]}}", false, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char responses[512], text[2048];
+        snprintf(responses, sizeof responses, cases[i].responses, REACHED);
+        snprintf(text, sizeof text, "%s\"responses\":%s", NP_EDF_ACCEPTS, responses);
+        aegis_certificate_report report = verify(text, AEGIS_OK);
+        if (report.holds != cases[i].holds ||
+            (report.holds &&
+             (report.responses != cases[i].said || report.reached != cases[i].reached))) {
+            fail_msg("number %zu: %s", i, report.statement);
+        }
+    }
+}
+
+static void responses_that_do_not_belong_are_malformed(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {
+        "3",
+        "{}",
+        "{\"busy\":5}",
+        "{\"busy\":0,\"tasks\":[null,null]}",
+        "{\"busy\":5,\"tasks\":[null]}",
+        "{\"busy\":5,\"tasks\":[null,1]}",
+        "{\"busy\":5,\"tasks\":[null,{\"response\":5,\"points\":[]}]}",
+        "{\"busy\":5,\"tasks\":[null,{\"response\":5,\"reached\":1}]}",
+        "{\"busy\":5,\"tasks\":[null,{\"response\":5,\"reached\":{\"jobs\":[],\"job\":0}}]}",
+        "{\"busy\":5,\"tasks\":[null,{\"response\":5,\"reached\":{\"jobs\":[[1,0,0]],\"job\":1}}]}",
+    };
+    char text[2048];
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        snprintf(text, sizeof text, "%s\"responses\":%s}", NP_EDF_ACCEPTS, parts[i]);
+        verify(text, AEGIS_ERROR_CONFIG);
+    }
+}
+
 /* Overestimates prove as well as the least numbers do. */
 static void upper_bounds_are_proofs(void **state)
 {
@@ -279,6 +344,8 @@ int main(void)
         cmocka_unit_test(names_may_be_missing),
         cmocka_unit_test(what_has_no_proof_has_no_certificate),
         cmocka_unit_test(false_claims_are_refused),
+        cmocka_unit_test(responses_are_proved_beside_a_verdict),
+        cmocka_unit_test(responses_that_do_not_belong_are_malformed),
         cmocka_unit_test(upper_bounds_are_proofs),
         cmocka_unit_test(sums_past_63_bits_refuse),
         cmocka_unit_test(short_memory_is_reported),

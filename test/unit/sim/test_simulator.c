@@ -175,6 +175,12 @@ static void bad_input_is_refused(void **state)
                      AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(simulate("np-rm", models, 1, UINT64_MAX, 0, NULL, &result),
                      AEGIS_ERROR_INVALID_ARGUMENT);
+    models[0].core.background = true;
+    models[0].core.weight = 1;
+    models[0].core.awaited_segments = 1; /* no disk is simulated */
+    assert_int_equal(simulate("np-rm", models, 1, 1000, 0, NULL, &result),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    models[0] = sim_model(0, 100, 1, 10);
     models[0].core.segment_count = 0;
     assert_int_equal(simulate("np-rm", models, 1, 1000, 0, NULL, &result),
                      AEGIS_ERROR_INVALID_ARGUMENT);

@@ -72,9 +72,11 @@ static void defaults(void **state)
 
 static const char everything[] =
     "[device]\nkind = \"host\"\nmemory = \"512MiB\"\nlanes = 2\nspill = \"2M\"\n"
-    "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nfifo_priority = "
-    "40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
+    "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nlane_spin = "
+    "\"30us\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
+    "graphs = false\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
+    "hang = \"3s\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
     "inputs = { x = [1, 512], sr = [], h = [2, 1, 128] }\nstate = { h = \"hn\" }\n"
     "period = \"32ms\"\ndeadline = \"20ms\"\noffset = \"1ms\"\njitter = \"500us\"\n"
@@ -82,7 +84,8 @@ static const char everything[] =
     "source = { sr = 16000, x = \"random\", ids = \"random(0,30521)\", m = 0.5, f = \"in.npy\", "
     "z = \"zeros\" }\n"
     "priority = -3\nlane = 1\nconfidence = 0.999\nassurance = 0.9\nmargin = 2\nsamples = 300\n"
-    "threads = 2\nslots = 4\nprepack = false\nseed = 7\nexpect = \"refuse\"\n"
+    "threads = 2\nslots = 4\nprepack = false\ncpu_nodes = \"allow\"\nseed = 7\nexpect = "
+    "\"refuse\"\n"
     "[[model]]\nname = \"b\"\npath = \"b.onnx\"\nclass = \"background\"\nweight = 3\n"
     "source = \"external\"\n"
     "[[model]]\nname = \"c\"\npath = \"c.onnx\"\nperiod = \"1s\"\nsource = \"zeros\"\n";
@@ -96,15 +99,22 @@ static void every_key(void **state)
     assert_int_equal(workload->spill_bytes, 2 << 20);
     assert_int_equal(workload->pinned_bytes, 8 << 20);
     assert_int_equal(workload->completion, AEGIS_COMPLETION_POLL);
+    assert_false(workload->graphs);
+    assert_true(workload->models[0].config.eager);
+    assert_true(workload->models[0].config.allow_cpu_nodes);
+    assert_false(workload->models[2].config.allow_cpu_nodes);
     assert_true(workload->lock_memory);
     assert_false(workload->huge_pages);
     assert_int_equal(workload->lane_width, 2);
     assert_int_equal(workload->lane_cpu[0], 1);
     assert_int_equal(workload->lane_cpu[1], -1);
+    assert_true(workload->has_lane_spin);
+    assert_int_equal(workload->lane_spin_ns, 30000);
     assert_int_equal(workload->fifo_priority, 40);
     assert_string_equal(workload->policy, "np-fp");
     assert_int_equal(workload->queue_depth, 8);
     assert_int_equal(workload->wait, AEGIS_WAIT_POLL);
+    assert_true(workload->hang_given && workload->hang_ns == UINT64_C(3000000000));
     assert_int_equal(workload->model_count, 3);
     const aegis_workload_model *vad = &workload->models[0];
     assert_int_equal(vad->period_ns, 32000000);
@@ -123,7 +133,7 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
-    assert_int_equal(vad->inputs_place.line, 22);
+    assert_int_equal(vad->inputs_place.line, 25);
     assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);
@@ -203,6 +213,8 @@ static const refusal refusals[] = {
      "fraction"},
     {DEVICE "lock_memory = 1\n", AEGIS_ERROR_CONFIG, "w.toml:3:15: [device]: lock_memory: expected",
      "true or false"},
+    {DEVICE "lane_spin = \"1s\"\n", AEGIS_ERROR_CONFIG, "w.toml:3:13: [device]: lane_spin",
+     "at most \"10ms\""},
     {DEVICE "fifo_priority = 99\n", AEGIS_ERROR_CONFIG, "w.toml:3:17: [device]: fifo_priority",
      "0 to 98"},
     {DEVICE "lane_cpu = [0, 1]\n", AEGIS_ERROR_CONFIG, "w.toml:3:12: [device]: lane_cpu: has 2",

@@ -22,6 +22,7 @@ static void language_close(void *self)
                      sizeof *model->candidates);
     aegis_deallocate(&allocator, model->segments, model->segment_count, sizeof *model->segments);
     aegis_block_free(model->trial);
+    aegis_deallocate(&allocator, model->written, model->prompt, sizeof *model->written);
     aegis_surface_finish(&model->surface);
     aegis_runner_close(model->runner);
     aegis_deallocate(&allocator, model, 1, sizeof *model);
@@ -54,7 +55,13 @@ make_surface(language_model *model, const aegis_model_config *config, aegis_erro
         {.name = "cursor", .element = AEGIS_ELEMENT_I64, .rank = 1, .shape = {2}}};
     aegis_input_shape shapes[LANGUAGE_INPUTS];
     aegis_tensor_info inputs[LANGUAGE_INPUTS] = {0};
-    aegis_status status = aegis_surface_fix_shapes(config, declared, LANGUAGE_INPUTS, shapes, err);
+    const aegis_input_shape written = {.name = "tokens", .rank = 1, .shape = {model->prompt}};
+    aegis_model_config shaped = *config;
+    if (model->written != NULL) {
+        shaped.inputs = &written;
+        shaped.input_count = 1;
+    }
+    aegis_status status = aegis_surface_fix_shapes(&shaped, declared, LANGUAGE_INPUTS, shapes, err);
     if (status != AEGIS_OK) {
         return status;
     }
@@ -110,7 +117,7 @@ static aegis_status check_limit(const language_model *model, aegis_error *err)
                                "needs %" PRIu64 " bytes (weights %" PRIu64 ", keys and values of "
                                "%u positions %" PRIu64 "), its memory limit is %" PRIu64
                                "; raise memory, shorten context, take a smaller dtype, or let "
-                               "weights come from the disk with weights = \"stream\" (class = "
+                               "weights come from the disk with residency = \"streamed\" (class = "
                                "\"background\" alone)",
                                total, sizes->weights, model->facts->context, sizes->cache,
                                model->memory_limit);
@@ -132,20 +139,26 @@ static aegis_status open_trial(language_model *model, aegis_error *err)
         model->segments[s].working = (uint8_t *)model->trial + sizes->crossing;
     }
     aegis_status status = aegis_surface_open_trial(&model->surface, err);
-    return status == AEGIS_OK ? aegis_runner_load(model->runner, err) : status;
+    if (status == AEGIS_OK) {
+        aegis_language_write_prompt(model);
+        status = aegis_runner_load(model->runner, err);
+    }
+    return status;
 }
 
 static aegis_status check_streaming(const aegis_model_config *config, aegis_error *err)
 {
-    if (config->stream_weights && config->memory_limit_bytes == 0) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
-                               "weights = \"stream\" divides a memory limit, and there is none: "
-                               "write memory");
+    if (config->residency == AEGIS_STREAMED && config->memory_limit_bytes == 0) {
+        return aegis_error_set(
+            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+            "residency = \"streamed\" divides a memory limit, and there is none: "
+            "write memory");
     }
-    if (config->stream_weights && config->cut_count > 0) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
-                               "weights = \"stream\": its segments are what comes from the files "
-                               "together; remove cuts");
+    if (config->residency == AEGIS_STREAMED && config->cut_count > 0) {
+        return aegis_error_set(
+            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+            "residency = \"streamed\": its segments are what comes from the files "
+            "together; remove cuts");
     }
     return AEGIS_OK;
 }
@@ -188,6 +201,9 @@ open_parts(language_model *model, const aegis_model_config *config, aegis_error 
     }
     if (status == AEGIS_OK) {
         model->facts = aegis_runner_about(model->runner);
+        status = config->prompt != NULL ? aegis_language_read_prompt(model, config, err) : AEGIS_OK;
+    }
+    if (status == AEGIS_OK) {
         status = make_surface(model, config, err);
     }
     if (status == AEGIS_OK) {
@@ -216,7 +232,7 @@ language_open(void *self, const aegis_model_config *config, void **ret_model, ae
     model->allocator = backend->allocator;
     model->memory_limit = config->memory_limit_bytes;
     model->stop_at_end = config->stop_at_end;
-    model->stream = config->stream_weights;
+    model->stream = config->residency == AEGIS_STREAMED;
     aegis_status status = open_parts(model, config, err);
     if (status != AEGIS_OK) {
         language_close(model);
@@ -286,7 +302,11 @@ static aegis_status language_reset(void *self, aegis_error *err)
 {
     language_model *model = self;
     model->next = 0;
-    return aegis_surface_reset(&model->surface, err);
+    aegis_status status = aegis_surface_reset(&model->surface, err);
+    if (status == AEGIS_OK) {
+        aegis_language_write_prompt(model);
+    }
+    return status;
 }
 
 static aegis_status language_input(void *self,

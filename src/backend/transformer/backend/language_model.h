@@ -65,7 +65,8 @@ typedef struct language_model {
     char label[160];
     uint64_t memory_limit;
     bool stop_at_end, stream;
-    uint32_t prompt; /* tokens of it */
+    uint32_t prompt;  /* tokens of it */
+    int64_t *written; /* those of a text; NULL: sources fill the input */
 
     language_segment *segments;
     uint32_t segment_count;
@@ -103,6 +104,14 @@ void aegis_language_terminate(void *self);
 bool aegis_language_is_ready(void *self, uint32_t segment);
 uint64_t aegis_language_awaited_segments(void *self);
 void aegis_language_watch(void *self, aegis_model_wake wake, void *watcher);
+
+/* language_prompt.c: the tokens of the configuration's text into `written` and `prompt`. NOT_FOUND,
+ * PARSE, UNSUPPORTED (the tokenizer), CONFIG (no token in it, or a shape that says otherwise). */
+aegis_status aegis_language_read_prompt(language_model *model,
+                                        const aegis_model_config *config,
+                                        aegis_error *err);
+/* Into the input of every slot, after sources have filled it. */
+void aegis_language_write_prompt(const language_model *model);
 
 /* language_cuts.c: the segments of a streamed model are given. */
 aegis_status aegis_language_segment(language_model *model, aegis_error *err);

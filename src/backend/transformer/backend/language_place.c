@@ -144,6 +144,7 @@ aegis_language_place(void *self, const aegis_model_placement *placement, aegis_e
     if (status != AEGIS_OK) {
         return status;
     }
+    aegis_language_write_prompt(model);
     aegis_runner_move(model->runner, base + places[TENSOR_WEIGHTS].offset_bytes,
                       base + places[model->lifetime_count - 1].offset_bytes,
                       base + places[TENSOR_CACHE].offset_bytes);

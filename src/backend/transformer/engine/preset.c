@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/transformer/engine/preset.h"
+
 #include "base/base.h"
 #include "base/toml.h"
 
@@ -203,21 +205,17 @@ static aegis_status take_tables(const preset_reader *reader, const aegis_toml_no
     return status;
 }
 
-aegis_status aegis_transformer_preset_load(const char *path,
-                                           const aegis_allocator *allocator,
-                                           aegis_transformer_preset *ret_preset,
-                                           aegis_error *err)
+aegis_status aegis_preset_parse(const char *text,
+                                size_t size,
+                                const char *origin,
+                                const aegis_allocator *allocator,
+                                aegis_transformer_preset *ret_preset,
+                                aegis_error *err)
 {
     aegis_transformer_preset preset = {.allocator = *allocator};
-    const preset_reader reader = {path, &preset, err};
+    const preset_reader reader = {origin, &preset, err};
     aegis_toml *document = NULL;
-    char *text = NULL;
-    size_t size = 0;
-    aegis_status status = aegis_file_read(path, AEGIS_TOML_MAX_BYTES, allocator, &text, &size, err);
-    if (status == AEGIS_OK) {
-        status = aegis_toml_parse(text, size, path, allocator, &document, err);
-        aegis_file_free(allocator, text, size);
-    }
+    aegis_status status = aegis_toml_parse(text, size, origin, allocator, &document, err);
     if (status == AEGIS_OK) {
         status = take_tables(&reader, aegis_toml_root(document));
         aegis_toml_free(document);
@@ -228,6 +226,21 @@ aegis_status aegis_transformer_preset_load(const char *path,
     }
     *ret_preset = preset;
     return AEGIS_OK;
+}
+
+aegis_status aegis_transformer_preset_load(const char *path,
+                                           const aegis_allocator *allocator,
+                                           aegis_transformer_preset *ret_preset,
+                                           aegis_error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    aegis_status status = aegis_file_read(path, AEGIS_TOML_MAX_BYTES, allocator, &text, &size, err);
+    if (status == AEGIS_OK) {
+        status = aegis_preset_parse(text, size, path, allocator, ret_preset, err);
+        aegis_file_free(allocator, text, size);
+    }
+    return status;
 }
 
 void aegis_transformer_preset_finish(aegis_transformer_preset *preset)
