@@ -2,6 +2,7 @@
 /* Language models on a CUDA device against the engine on the host: tokens, logits within 1e-3, equal
  * bits however a step is cut and wherever it lies; the conformance suite; every status. With
  * SmolLM2 there, the tokens of the reference. Skipped where there is no CUDA device. */
+#define CONFORMANCE_ALIKE 0.0 /* equal: all sums have their order */
 #include "support/backend_conformance.h"
 
 #include <aegisrt/transformer.h>
@@ -251,7 +252,9 @@ static void a_cut_changes_no_bit(void **state)
                 aegis_model_commit(model);
             }
             assert_memory_equal(output(model, "logits"), wanted, m.vocabulary * sizeof *wanted);
-            assert_int_equal(conformance_execute(model, 1, 0, &err), AEGIS_ERROR_STATE);
+            if (used > 1) {
+                assert_int_equal(conformance_execute(model, 1, 0, &err), AEGIS_ERROR_STATE);
+            }
             placed_check_red_zones(&memory);
             aegis_model_close(model);
             placed_free(&memory);

@@ -133,6 +133,12 @@ open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err
                                "of the host: write threads = 1",
                                config->threads);
     }
+    if (config->stream_weights || config->residency != AEGIS_RESIDENT) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
+                               "weights that are streamed or paged; on a CUDA device a language "
+                               "model keeps all of them there: raise memory, or use kind = "
+                               "\"host\"");
+    }
     aegis_status status =
         aegis_program_open(config->path, config->context_tokens, model->index, UINT32_MAX,
                            &model->allocator, &model->program, err);

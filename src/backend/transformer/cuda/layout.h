@@ -12,9 +12,8 @@
  *           [16 q, 16 q + 16) of row n.
  *   tile    8 rows whole: `units` units.
  *   share   the tiles of one block, contiguous: as many for each block as for any other, or one more
- *           where it has had fewer bytes so far. The attention's output, the smallest product, is
- *           dealt so that blocks end with about equal bytes.
- *   item    what one warp does of a share: a part of one tile, or a tile (aegis_decode_item_of).
+ *           where it has had fewer bytes so far.
+ *   item    what one warp does of a share: the same columns of each tile (aegis_decode_item_of).
  *
  * A layer is one stretch of bytes: all units of warp 0 of block 0, in the order of products, then
  * those of warp 1, and so on. The head is another. Rows and columns that are missing at the end are
@@ -42,7 +41,7 @@ typedef struct aegis_decode_layout {
     aegis_decode_product products[AEGIS_DECODE_PRODUCTS];
     aegis_decode_share *shares;  /* [product][block] */
     aegis_decode_lane *lanes;    /* [block][warp] */
-    uint32_t *head_tiles;        /* per tile of the head: its first unit in the head's stretch */
+    aegis_decode_head_tile *head_tiles;
     uint32_t layer_units, head_units; /* in all */
 } aegis_decode_layout;
 

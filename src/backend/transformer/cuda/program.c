@@ -160,7 +160,7 @@ static aegis_status choose_form(aegis_program *program, uint32_t form, aegis_err
                                "launches, or a block would need %u bytes of shared memory; use "
                                "kind = \"host\"",
                                aegis_decode_shared_bytes(
-                                   &program->step, &(aegis_decode_form){.warps = 16, .depth = 8}));
+                                   &program->step, &(aegis_decode_form){.warps = 12, .depth = 10}));
     }
     program->step.blocks = aegis_decode_most_blocks(program->step.rows[AEGIS_DECODE_UP], blocks);
     aegis_decode_set_attention(&program->step, aegis_decode_form_at(program->form).warps);

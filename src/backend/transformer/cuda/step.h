@@ -82,7 +82,7 @@ typedef struct aegis_decode_step {
     const void *head_weights;
     const aegis_decode_share *shares; /* [product][block] */
     const aegis_decode_lane *lanes;   /* [block][warp] */
-    const uint32_t *head_tiles;
+    const aegis_decode_head_tile *head_tiles;
     const float *vectors; /* of layer 0 */
     aegis_decode_vectors at;
     const float *final_norm, *frequencies;
