@@ -126,13 +126,18 @@ static aegis_status check_limit(const cuda_model *model, uint64_t limit, aegis_e
 static aegis_status
 open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err)
 {
+    if (config->prompt != NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
+                               "a text as prompt is turned into tokens on the host alone; give the "
+                               "tokens by source");
+    }
     if (config->threads > 1) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
                                "%u threads; a step on a CUDA device takes all of it and one thread "
                                "of the host: write threads = 1",
                                config->threads);
     }
-    if (config->stream_weights || config->residency != AEGIS_RESIDENT) {
+    if (config->residency != AEGIS_RESIDENT) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
                                "weights that are streamed or paged; on a CUDA device a language "
                                "model keeps all of them there: raise memory, or use kind = "
