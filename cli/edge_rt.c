@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "edge_rt.h"
+#include "options.h"
 
-#include <aegisrt/version.h>
-
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 
-typedef struct entry {
-    const char *name, *summary;
-    int (*run)(int argc, char **argv);
-} entry;
-
-static const entry entries[] = {
-    {"run", "continue a text within a memory budget", edge_rt_command_run},
-    {"benchmark", "time and memory over budgets and strategies", edge_rt_command_benchmark},
-    {"inspect", "layers of a model, and its plan by every strategy", edge_rt_command_inspect},
-    {"status", "processors, memory, pressure and heat of this machine", edge_rt_command_status},
+static const cli_entry entries[] = {
+    {"run", "", "continue a text within a memory budget", edge_rt_command_run},
+    {"benchmark", "", "time and memory over budgets and strategies", edge_rt_command_benchmark},
+    {"inspect", "", "layers of a model, and its plan by every strategy", edge_rt_command_inspect},
+    {"status", "", "processors, memory, pressure and heat of this machine", edge_rt_command_status},
 };
 
 #define ENTRY_COUNT (sizeof entries / sizeof entries[0])
@@ -40,38 +32,7 @@ static void print_help(void)
            "  5  internal error\n");
 }
 
-static int say_unknown(const char *name)
-{
-    const char *names[ENTRY_COUNT];
-    for (size_t i = 0; i < ENTRY_COUNT; i++) {
-        names[i] = entries[i].name;
-    }
-    const char *nearest = cli_nearest(name, names, ENTRY_COUNT);
-    if (nearest != NULL) {
-        return cli_usage("unknown command \"%s\"; did you mean \"%s\"?", name, nearest);
-    }
-    return cli_usage("unknown command \"%s\"; edge-rt --help lists the commands", name);
-}
-
 int main(int argc, char **argv)
 {
-    signal(SIGPIPE, SIG_IGN);
-    if (argc < 2) {
-        return cli_usage("no command; edge-rt --help lists the commands");
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
-        print_help();
-        return cli_finish(CLI_EXIT_OK);
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("edge-rt %s\n", aegis_version());
-        return cli_finish(CLI_EXIT_OK);
-    }
-    for (size_t i = 0; i < ENTRY_COUNT; i++) {
-        if (strcmp(argv[1], entries[i].name) == 0) {
-            return cli_finish(entries[i].run(argc - 1, argv + 1));
-        }
-    }
-    return say_unknown(argv[1]);
+    return cli_run_program(entries, ENTRY_COUNT, print_help, argc, argv);
 }

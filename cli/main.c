@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "commands.h"
+#include "options.h"
 #include "output.h"
 
-#include <aegisrt/version.h>
-
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 
-typedef struct entry {
-    const char *name, *operands, *summary;
-    int (*run)(int argc, char **argv);
-} entry;
-
-static const entry entries[] = {
+static const cli_entry entries[] = {
     {"run", "WORKLOAD", "admit the models of a workload and run them", aegisrt_command_run},
     {"check", "WORKLOAD", "admit and plan, run nothing", aegisrt_command_check},
     {"admit", "TASKSET", "schedulability of a task set, arithmetic only", aegisrt_command_admit},
@@ -53,39 +45,7 @@ static void print_help(void)
            "  6  undecided within the limits given\n");
 }
 
-static int say_unknown(const char *name)
-{
-    const char *names[ENTRY_COUNT];
-    for (size_t i = 0; i < ENTRY_COUNT; i++) {
-        names[i] = entries[i].name;
-    }
-    const char *nearest = cli_nearest(name, names, ENTRY_COUNT);
-    if (nearest != NULL) {
-        return cli_usage("unknown command \"%s\"; did you mean \"%s\"?", name, nearest);
-    }
-    return cli_usage("unknown command \"%s\"; aegisrt --help lists the commands", name);
-}
-
 int main(int argc, char **argv)
 {
-    /* Writing into a closed pipe is an error like any other. */
-    signal(SIGPIPE, SIG_IGN);
-    if (argc < 2) {
-        return cli_usage("no command; aegisrt --help lists the commands");
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
-        print_help();
-        return cli_finish(CLI_EXIT_OK);
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("aegisrt %s\n", aegis_version());
-        return cli_finish(CLI_EXIT_OK);
-    }
-    for (size_t i = 0; i < ENTRY_COUNT; i++) {
-        if (strcmp(argv[1], entries[i].name) == 0) {
-            return cli_finish(entries[i].run(argc - 1, argv + 1));
-        }
-    }
-    return say_unknown(argv[1]);
+    return cli_run_program(entries, ENTRY_COUNT, print_help, argc, argv);
 }

@@ -3,10 +3,13 @@
 
 #include "output.h"
 
+#include <aegisrt/version.h>
+
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -350,4 +353,47 @@ int cli_take_size(const char *name, const char *text, uint64_t *ret_bytes)
                          text);
     }
     return 0;
+}
+
+/* ---- programs ---- */
+
+#define MOST_ENTRIES 32
+
+static int say_unknown_command(const cli_entry *entries, size_t count, const char *name)
+{
+    const char *names[MOST_ENTRIES];
+    size_t known = count < MOST_ENTRIES ? count : MOST_ENTRIES;
+    for (size_t i = 0; i < known; i++) {
+        names[i] = entries[i].name;
+    }
+    const char *nearest = cli_nearest(name, names, known);
+    if (nearest != NULL) {
+        return cli_usage("unknown command \"%s\"; did you mean \"%s\"?", name, nearest);
+    }
+    return cli_usage("unknown command \"%s\"; " CLI_PROGRAM " --help lists the commands", name);
+}
+
+int cli_run_program(
+    const cli_entry *entries, size_t count, void (*help)(void), int argc, char **argv)
+{
+    /* Writing into a closed pipe is an error like any other. */
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        return cli_usage("no command; " CLI_PROGRAM " --help lists the commands");
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        help();
+        return cli_finish(CLI_EXIT_OK);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf(CLI_PROGRAM " %s\n", aegis_version());
+        return cli_finish(CLI_EXIT_OK);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(argv[1], entries[i].name) == 0) {
+            return cli_finish(entries[i].run(argc - 1, argv + 1));
+        }
+    }
+    return say_unknown_command(entries, count, argv[1]);
 }

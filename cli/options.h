@@ -73,6 +73,16 @@ int cli_take_duration(const char *name, const char *text, uint64_t *ret_ns);
 /* Bytes, or a number with B, K, KiB, M, MiB, G or GiB. */
 int cli_take_size(const char *name, const char *text, uint64_t *ret_bytes);
 
+/* A command of a program; `operands` are for its help. */
+typedef struct cli_entry {
+    const char *name, *operands, *summary;
+    int (*run)(int argc, char **argv);
+} cli_entry;
+
+/* The whole of main: help, version, or the command that is named; the exit code. */
+int cli_run_program(
+    const cli_entry *entries, size_t count, void (*help)(void), int argc, char **argv);
+
 /* The candidate nearest to a mistyped word, or NULL. */
 const char *cli_nearest(const char *word, const char *const *candidates, size_t count);
 

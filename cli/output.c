@@ -76,6 +76,7 @@ int cli_usage(const char *format, ...)
     va_list arguments;
     fputs(CLI_PROGRAM ": error: ", stderr);
     va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): version 14 misses va_start above */
     vfprintf(stderr, format, arguments);
     va_end(arguments);
     fputc('\n', stderr);
@@ -90,6 +91,7 @@ void cli_remark(const cli_common *common, const char *format, ...)
     }
     fputs(CLI_PROGRAM ": ", stderr);
     va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): version 14 misses va_start above */
     vfprintf(stderr, format, arguments);
     va_end(arguments);
     fputc('\n', stderr);
@@ -240,6 +242,7 @@ void cli_progress_text(cli_progress *progress, const char *format, ...)
     }
     fputs("\r\033[K", stderr);
     va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): version 14 misses va_start above */
     vfprintf(stderr, format, arguments);
     va_end(arguments);
     progress->open = true;

@@ -221,6 +221,9 @@ static json_t *profile_json(const aegis_system_model *model)
     const aegis_profile *profile = &model->profile;
     json_t *object = json_object();
     cli_json_bool(object, "cached", model->profile_from_cache);
+    if (model->profile_stale_bound_ns > 0) {
+        cli_json_unsigned(object, "stale_bound_ns", model->profile_stale_bound_ns);
+    }
     cli_json_unsigned(object, "samples", profile->loaded.samples);
     cli_json_unsigned(object, "median_ns", profile->loaded.median_ns);
     cli_json_unsigned(object, "worst_ns", profile->loaded.worst_ns);
@@ -263,6 +266,11 @@ static json_t *model_json(const cli_report *report, const aegis_system_model *mo
     cli_json_unsigned(object, "memory_bytes", model->memory_bytes);
     cli_json_unsigned(object, "activation_bytes", model->activation_bytes);
     cli_json_unsigned(object, "overhead_bytes", model->overhead_bytes);
+    cli_json_bool(object, "prepacked", model->prepacked);
+    if (model->unpacked_for_memory) {
+        json_object_set_new(object, "unpacking_price_ns",
+                            json_integer((json_int_t)model->unpacking_price_ns));
+    }
     cli_json_text(object, "residency",
                   wanted->config.residency == AEGIS_PAGED ? "paged" : "resident");
     cli_json_unsigned(object, "paged_bytes", model->paged_bytes);

@@ -44,6 +44,17 @@ static void print_refusals(const cli_report *report)
     }
 }
 
+static void print_notes(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (models[i].admitted && models[i].note[0] != '\0') {
+            printf("%s: %s.\n", models[i].name, models[i].note);
+        }
+    }
+}
+
 static void print_memory(const cli_report *report)
 {
     aegis_memory_totals totals;
@@ -71,6 +82,36 @@ static void print_memory(const cli_report *report)
     if (aegis_process_memory(NULL, &resident, &resident_peak, NULL) == AEGIS_OK) {
         printf("Process: %s that the runtimes took beside the plan, %s resident, %s at its peak.\n",
                cli_size(overhead, t.a), cli_size(resident, t.b), cli_size(resident_peak, t.c));
+    }
+}
+
+/* Models that were measured again because the last run had found their profiles stale. */
+static void print_replaced(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        char before[CLI_TEXT_BYTES], now[CLI_TEXT_BYTES];
+        if (models[i].profile_stale_bound_ns > 0) {
+            printf("%s: measured again, for its profile was stale: bound %s before, %s now.\n",
+                   models[i].name, cli_duration((int64_t)models[i].profile_stale_bound_ns, before),
+                   cli_duration((int64_t)models[i].profile.bound_ns, now));
+        }
+    }
+}
+
+/* Models that gave up packed copies of their weights. */
+static void print_unpacked(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        char text[CLI_TEXT_BYTES];
+        if (models[i].admitted && models[i].unpacked_for_memory) {
+            printf("%s has no packed copies of its weights: memory is short. That moves its bound "
+                   "by %s.\n",
+                   models[i].name, cli_duration(models[i].unpacking_price_ns, text));
+        }
     }
 }
 
@@ -113,7 +154,9 @@ int cli_report_admission(const cli_report *report)
     int code = cli_table_finish(table);
     code = code == CLI_EXIT_OK ? cli_report_cuts(report) : code;
     putchar('\n');
+    print_replaced(report);
     print_refusals(report);
+    print_notes(report);
     printf("%zu of %zu models admitted by %s on %u lane%s; the fullest lane is used to %.1f %% by "
            "the bounds.\n",
            cli_report_admitted(report), count, report->workload->policy, report->workload->lanes,
@@ -122,6 +165,7 @@ int cli_report_admission(const cli_report *report)
         "Counted in every proof: releases seen up to %s late, %s to launch, detect and decide.\n",
         cli_duration((int64_t)aegis_scheduler_wake_bound_ns(scheduler), t.a),
         cli_duration((int64_t)aegis_scheduler_overhead_bound_ns(scheduler), t.b));
+    print_unpacked(report);
     print_memory(report);
     return code;
 }

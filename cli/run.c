@@ -319,7 +319,7 @@ static int forget_stale(const cli_report *report, const run_options *options)
         if (aegis_system_forget_profile(report->system, models[i].model, &error) != AEGIS_OK) {
             return cli_fail(&options->common, &error);
         }
-        cli_remark(&options->common, "the profile of %s is removed: the next run measures again",
+        cli_remark(&options->common, "the profile of %s is put aside: the next run measures again",
                    models[i].name);
     }
     return CLI_EXIT_OK;

@@ -3,6 +3,7 @@
  * (arrows up), deadlines (arrows down), segments, and what each job waited for. Waiting behind a
  * segment that had started before the job was released is blocking and is hatched. */
 #include "simulate.h"
+#include "svg.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -168,30 +169,6 @@ static unsigned hue_of(uint32_t model)
     return model * 137u % 360u; /* neighbours differ */
 }
 
-/* Names come from files: what XML takes for its own is written as entities. */
-static void put_text(FILE *file, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        switch (*text) {
-        case '&':
-            fputs("&amp;", file);
-            break;
-        case '<':
-            fputs("&lt;", file);
-            break;
-        case '>':
-            fputs("&gt;", file);
-            break;
-        case '"':
-            fputs("&quot;", file);
-            break;
-        default:
-            fputc((unsigned char)*text < 0x20 ? ' ' : *text, file);
-            break;
-        }
-    }
-}
-
 static const char *time_text(const gantt *g, uint64_t time, char buffer[CLI_TEXT_BYTES])
 {
     return sim_time(g->set, (int64_t)time, buffer);
@@ -234,7 +211,7 @@ static void draw_rows(const gantt *g)
                 "<line x1='%d' y1='%.1f' x2='%d' y2='%.1f' class='base'/>"
                 "<text x='%d' y='%.1f' class='name'>",
                 LEFT, base, LEFT + WIDTH, base, LEFT - 10, base - 6);
-        put_text(g->file, task->name);
+        cli_svg_escape(g->file, task->name);
         fprintf(g->file, "</text><text x='%d' y='%.1f' class='lane'>lane %u%s</text>\n", LEFT - 10,
                 base + 6, task->policy.lane, task->background ? ", background" : "");
     }
@@ -255,10 +232,10 @@ static void draw_wait(const gantt *g,
     double base = y_of(job->model) + ROW - 8;
     fprintf(g->file, "<rect x='%.2f' y='%.1f' width='%.2f' height='10' class='%s'><title>",
             x_of(g, from), base - 10, x_of(g, to) - x_of(g, from), blocked ? "blocked" : "waits");
-    put_text(g->file, g->set->tasks[job->model].name);
+    cli_svg_escape(g->file, g->set->tasks[job->model].name);
     fprintf(g->file, " job %" PRIu64 " %s %s for ", job->job, blocked ? "blocked: waits" : "waits",
             time_text(g, to - from, text));
-    put_text(g->file, g->set->tasks[behind->model].name);
+    cli_svg_escape(g->file, g->set->tasks[behind->model].name);
     fprintf(g->file, " job %" PRIu64 "%s</title></rect>\n", behind->job,
             blocked ? ", which had started before and is not preempted" : "");
 }
@@ -291,7 +268,7 @@ static void draw_segment(const gantt *g, const gantt_segment *segment)
             "class='%s'><title>",
             left, base - BAR, x_of(g, segment->end) - left, BAR, hue_of(segment->model),
             job != NULL && job->missed ? "run miss" : "run");
-    put_text(g->file, g->set->tasks[segment->model].name);
+    cli_svg_escape(g->file, g->set->tasks[segment->model].name);
     fprintf(g->file, " job %" PRIu64 " segment %" PRIu32 ": %s to %s (%s)", segment->job,
             segment->index, time_text(g, segment->start, from), time_text(g, segment->end, to),
             time_text(g, segment->end - segment->start, length));
@@ -310,7 +287,7 @@ static void draw_arrow(const gantt *g, const gantt_job *job, uint64_t at, bool u
     double tip = up ? top : base, wing = up ? top + 6 : base - 6;
     bool late = !up && job->missed;
     fprintf(g->file, "<g class='%s'><title>", up ? "release" : late ? "deadline late" : "deadline");
-    put_text(g->file, g->set->tasks[job->model].name);
+    cli_svg_escape(g->file, g->set->tasks[job->model].name);
     fprintf(g->file,
             " job %" PRIu64 " %s %s%s</title><path d='M%.2f %.1fV%.1fM%.2f %.1fL%.2f %.1fL%.2f "
             "%.1f'/></g>\n",
@@ -366,11 +343,11 @@ static void draw_head(const gantt *g, const sim_options *options, const sim_outc
     fputs(style, g->file);
     fprintf(g->file, "<rect width='100%%' height='100%%' fill='#fff'/><text x='16' y='24' "
                      "class='title'>");
-    put_text(g->file, task->name);
+    cli_svg_escape(g->file, task->name);
     fprintf(g->file, ": response %s, deadline %s</text><text x='16' y='44'>",
             time_text(g, worst->response, response),
             time_text(g, task->policy.deadline_ns, deadline));
-    put_text(g->file, options->input);
+    cli_svg_escape(g->file, options->input);
     fprintf(g->file, ", %s, run %" PRIu64 " (%s), released at %s</text>\n",
             aegis_policy_name(&g->set->policy), worst->run,
             sim_run_name(g->set, options, worst->run), time_text(g, worst->release, at));

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-static void write_escaped(FILE *file, const char *text)
+void cli_svg_escape(FILE *file, const char *text)
 {
     for (; *text != '\0'; text++) {
         switch (*text) {
@@ -46,7 +46,7 @@ aegis_status cli_svg_begin(cli_svg *svg,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
             "viewBox=\"0 0 %.0f %.0f\" font-family=\"sans-serif\" font-size=\"12\">\n<title>",
             width, height, width, height);
-    write_escaped(file, title);
+    cli_svg_escape(file, title);
     fprintf(file,
             "</title>\n<style>.axis{stroke:#444}.grid{stroke:#ddd}.mark{stroke-width:1.5;"
             "stroke-dasharray:6 3}.note{fill:#333}%s</style>\n"
@@ -75,7 +75,7 @@ void cli_svg_rect(
             "<rect class=\"%s\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" "
             "fill=\"hsl(%u,65%%,%u%%)\"><title>",
             style_class, box.x, box.y, box.width, box.height, angle, light);
-    write_escaped(svg->file, hover);
+    cli_svg_escape(svg->file, hover);
     fputs("</title></rect>\n", svg->file);
 }
 
@@ -90,7 +90,7 @@ void cli_svg_text(
 {
     fprintf(svg->file, "<text class=\"%s\" x=\"%.2f\" y=\"%.2f\" text-anchor=\"%s\">", style_class,
             x, y, anchor);
-    write_escaped(svg->file, text);
+    cli_svg_escape(svg->file, text);
     fputs("</text>\n", svg->file);
 }
 

@@ -18,6 +18,9 @@ typedef struct cli_svg_box {
     double x, y, width, height;
 } cli_svg_box;
 
+/* Text as XML takes it: names come from files. */
+void cli_svg_escape(FILE *file, const char *text);
+
 /* Begins the file; `style` are rules of CSS beside the common ones (classes: axis, grid, note,
  * mark). Errors go to `err`: IO. */
 aegis_status cli_svg_begin(cli_svg *svg,

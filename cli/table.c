@@ -77,6 +77,7 @@ void cli_table_cell(cli_table *table, cli_colour colour, const char *format, ...
         return;
     }
     va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): as in output.c */
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     add_cell(table, colour, text);

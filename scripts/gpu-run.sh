@@ -51,6 +51,7 @@ if [ -f "$root/programs.txt" ]; then
     program=$root/bin/aegisrt
     export LD_LIBRARY_PATH="$root/lib:$("$root/scripts/cuda-libraries.sh")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
     export AEGISRT_ONNXRUNTIME_FOLDER="$root/lib"
+    if [ -e "$root/lib/libonnxruntime.so.1" ]; then export AEGISRT_ONNXRUNTIME="$root/lib/libonnxruntime.so.1"; fi
 else
     if [ "$list" = no ] && ! ls /dev/nvidiactl /dev/nvhost-gpu > /dev/null 2>&1; then
         skip "this machine has no NVIDIA GPU (no /dev/nvidiactl); carry the parts of 'make gpu-bundle' to one that has"
@@ -60,6 +61,8 @@ else
     python3 "$root/scripts/gpu_bundle.py" programs "$root/build/cuda" > "$table"
     results=${results:-$root/build/gpu-results}
     program=$root/build/cuda/cli/aegisrt
+    gpu_library=${AEGISRT_DEPS_DIR:-$root/.deps}/onnxruntime-gpu/lib/libonnxruntime.so.1
+    if [ -e "$gpu_library" ]; then export AEGISRT_ONNXRUNTIME="$gpu_library"; fi
     export LD_LIBRARY_PATH="$("$root/scripts/cuda-libraries.sh")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 fi
 if [ "$list" = yes ]; then
@@ -68,6 +71,8 @@ if [ "$list" = yes ]; then
 fi
 
 mkdir -p "$results"
+results=$(cd "$results" && pwd)
+sed "s|@RESULTS@|$results|g" "$table" > "$log" && cat "$log" > "$table"
 devices=$results/devices.json
 "$program" devices --measure --json > "$devices" 2> "$log" || { cat "$log" >&2; exit 1; }
 if ! grep -q '"kind": *"cuda"' "$devices"; then
@@ -112,7 +117,7 @@ run_one() {
     [ "$environment" != - ] || environment=
     begin=$(date +%s)
     # shellcheck disable=SC2086 # several variables
-    if env $environment timeout -k 5 "$limit" "$@" > "$output" 2> "$errors" < /dev/null; then rc=0; else rc=$?; fi
+    if env -C "$root" $environment timeout -k 5 "$limit" "$@" > "$output" 2> "$errors" < /dev/null; then rc=0; else rc=$?; fi
     seconds=$(($(date +%s) - begin))
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Bytes as a sequence of events, malformed ones among them. A shadow of the jobs checks what the
- * core answers: each job ends once, a lane runs one segment, slots are not shared, counts add up,
- * and the recorded run replays bit for bit.
+ * core answers: each job ends once, a lane runs one segment, none that waits for bytes, slots are
+ * not shared, counts add up, and the recorded run replays bit for bit.
  */
 #include <aegisrt/ext/core.h>
 #include <aegisrt/ext/policy_ops.h>
@@ -17,6 +17,7 @@
 #define JOBS 16
 #define NUMBERS 32 /* job numbers in play */
 #define MAX_RECORDS 60000
+#define NONE_READY UINT32_MAX
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -48,6 +49,8 @@ typedef struct fuzz {
     shadow_job jobs[NUMBERS + 1];
     uint64_t running[LANES]; /* job; 0: none */
     uint32_t segment_count[MODELS];
+    uint64_t awaited[MODELS];
+    uint32_t ready[MODELS];      /* awaited segment that may be dispatched; NONE_READY: none */
     aegis_trace_record *records; /* kept between runs: not cleared each time */
     size_t record_count;
 } fuzz;
@@ -65,6 +68,9 @@ static void check_dispatch(fuzz *f, const aegis_core_action *action)
     shadow_job *job = &f->jobs[action->job];
     CHECK(job->state == SHADOW_WAITS && job->model == action->model);
     CHECK(action->segment == job->segment && action->segment < f->segment_count[action->model]);
+    CHECK((f->awaited[action->model] >> action->segment & 1) == 0 ||
+          f->ready[action->model] == action->segment);
+    f->ready[action->model] = NONE_READY;
     job->state = SHADOW_RUNS;
     f->running[action->lane] = action->job;
 }
@@ -72,7 +78,8 @@ static void check_dispatch(fuzz *f, const aegis_core_action *action)
 static void check_action(fuzz *f, const aegis_core_action *action)
 {
     CHECK(action->kind >= AEGIS_TRACE_DISPATCH && action->kind <= AEGIS_TRACE_IDLE_UNTIL);
-    if (action->kind == AEGIS_TRACE_ARM_TIMER || action->kind == AEGIS_TRACE_LANE_WHOLE) {
+    if (action->kind == AEGIS_TRACE_ARM_TIMER || action->kind == AEGIS_TRACE_LANE_WHOLE ||
+        action->kind == AEGIS_TRACE_IDLE_UNTIL) {
         return;
     }
     CHECK(action->job >= 1 && action->job <= NUMBERS && action->model < MODELS);
@@ -135,6 +142,10 @@ static void expect_event(fuzz *f, const aegis_core_event *event)
         f->jobs[event->job].segment++;
     } else if (event->kind == AEGIS_CORE_MODEL_ADD) {
         f->segment_count[event->add->model] = event->add->segment_count;
+        f->awaited[event->add->model] = event->add->awaited_segments;
+        f->ready[event->add->model] = NONE_READY;
+    } else if (event->kind == AEGIS_CORE_SEGMENT_READY) {
+        f->ready[event->model] = event->segment;
     }
 }
 

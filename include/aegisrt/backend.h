@@ -115,10 +115,16 @@ typedef struct aegis_source {
 /** Where the weights are between runs. */
 typedef enum aegis_residency {
     AEGIS_RESIDENT = 0, /**< in memory as long as the model is open */
-    AEGIS_PAGED         /**< in a file of the cache; read in before a run that does not find them in
+    AEGIS_PAGED,        /**< in a file of the cache; read in before a run that does not find them in
                              the paged region of its lane, which all paged models of the lane share.
                              Reading is part of the execution, and is measured and bounded with it
                              as if it were always necessary */
+    AEGIS_STREAMED      /**< of a language model with a memory limit: what does not fit into it is
+                             read from the model's own files for every job, while other segments
+                             compute. Reading is no part of the execution: a segment waits for its
+                             bytes off the lane (aegis_model_awaited_segments), so background models
+                             alone can be streamed. Segments are what the backend makes them; a
+                             model that fits is as a resident one */
 } aegis_residency;
 
 typedef struct aegis_model_config {
@@ -144,7 +150,8 @@ typedef struct aegis_model_config {
     size_t cut_count;
     aegis_residency residency; /**< PAGED: UNSUPPORTED where the backend cannot, and together with
                                     cuts: another model could overwrite the weights between two
-                                    segments */
+                                    segments. STREAMED: UNSUPPORTED where the backend cannot, CONFIG
+                                    without a memory limit and with cuts */
     uint32_t context_tokens; /**< of a language model: positions of its keys and values; 0: 1024, or
                                   what the model can. Other runtimes pass it over */
     /** Of a language model: UTF-8 text whose tokens are its input `tokens`, by the tokenizer.json
@@ -156,9 +163,6 @@ typedef struct aegis_model_config {
     bool eager;              /**< on a CUDA device: launch operator by operator, capture nothing */
     bool allow_cpu_nodes;    /**< on a CUDA device: nodes without a kernel there may run on the CPU;
                                   else they are UNSUPPORTED, and the message names them */
-    /** Of a language model: weights beyond memory_limit_bytes come from its files for every job.
-     * Segments are then what the backend makes them, and `cuts` is refused. */
-    bool stream_weights;
     bool stop_at_end; /**< of a language model: behind the end of its text or context jobs do
                            nothing until reset; else the sequence begins anew */
 } aegis_model_config;
@@ -189,7 +193,7 @@ void aegis_model_close(aegis_model *model);
 const char *aegis_model_name(const aegis_model *model);
 /** SHA-256 of the model file (with external data), 64 hex digits. */
 const char *aegis_model_hash(const aegis_model *model);
-/** "onnxruntime 1.31.1 on host". */
+/** "onnxruntime 1.31.1 on host, graph 5f0c3a91": what runs, with all that moves its times. */
 const char *aegis_model_label(const aegis_model *model);
 /** What is worth knowing about how it runs: nodes that stay on the CPU, why it could not be
  * captured; "" when there is nothing. After record. */

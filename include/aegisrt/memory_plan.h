@@ -295,7 +295,8 @@ typedef struct aegis_memory_refusal {
     uint64_t missing_bytes;  /**< need less free */
     uint64_t by_class[AEGIS_MEMORY_CLASS_COUNT]; /**< of the refused model, planned alone */
     bool fits_after_moving; /**< no hole is large enough, but together they are: it would fit
-                                 after aegis_memory_orchestrator_compact */
+                                 after aegis_memory_orchestrator_compact; with lane_region: when it
+                                 is planned between unseal and seal */
     bool has_model_to_remove;
     uint32_t model_to_remove; /**< the one freeing least whose removal alone makes it fit */
     uint32_t peak_segment;    /**< where its activations peak */

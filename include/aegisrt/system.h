@@ -60,12 +60,19 @@ typedef struct aegis_system_model {
     aegis_admission_answer answer;
     aegis_profile profile;
     bool profile_from_cache;
+    /** Bound of the kept profile that was stale and is replaced by a new measurement; 0: none was.
+     */
+    uint64_t profile_stale_bound_ns;
     uint64_t memory_bytes;         /**< planned, all classes, alone */
     uint64_t memory_missing_bytes; /**< on refusal for memory */
+    bool fits_after_moving;        /**< on refusal for memory: with aegis_system_compact it fits */
     uint64_t permanent_bytes, activation_bytes;
-    uint64_t paged_bytes;    /**< of memory_bytes: shared with the lane's other paged models */
-    uint64_t overhead_bytes; /**< what the runtime took from malloc for it */
-    char note[384];          /**< what is worth knowing about how it runs (aegis_model_note); "" */
+    bool prepacked;             /**< it has packed copies of weights */
+    bool unpacked_for_memory;   /**< prepack = "auto": it had none to spare */
+    int64_t unpacking_price_ns; /**< then: C without them less C with them, both measured */
+    uint64_t paged_bytes;       /**< of memory_bytes: shared with the lane's other paged models */
+    uint64_t overhead_bytes;    /**< what the runtime took from malloc for it */
+    char note[384]; /**< what is worth knowing about how it runs (aegis_model_note); "" */
     uint32_t segments;
     aegis_system_cuts cuts;
 } aegis_system_model;
@@ -101,7 +108,8 @@ aegis_status aegis_system_binding(const aegis_system *system,
                                   aegis_error *err);
 aegis_scheduler *aegis_system_scheduler(aegis_system *system);
 aegis_trace_collector *aegis_system_collector(aegis_system *system);
-/** Removes the kept profile of a model, so that the next start measures again. OK also when there
+/** Puts the kept profile of a model aside as stale: the next start measures again and says so
+ * (profile_stale_bound_ns). OK also when there
  * is none; NOT_FOUND for a foreign number; IO. */
 aegis_status
 aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_error *err);
@@ -112,6 +120,38 @@ aegis_context *aegis_system_context(aegis_system *system, uint32_t model);
 aegis_status aegis_system_start(aegis_system *system, aegis_error *err);
 /** Stops, finishes the trace. */
 aegis_status aegis_system_stop(aegis_system *system, aegis_error *err);
+
+/*
+ * Changes before the start or while it runs. One thread at a time calls them. Models that stay keep
+ * their addresses, their lanes and their jobs.
+ */
+
+/** Takes a model out: its jobs end, its bytes are free for others. Its row says so. NOT_FOUND when
+ * it is not in. */
+aegis_status aegis_system_remove(aegis_system *system, uint32_t model, aegis_error *err);
+
+/**
+ * Takes in a model of the workload that is out: refused before, or removed. What was measured of it
+ * stands. It is admitted beside the others, finds bytes in the holes between them (the regions of
+ * the lanes are as they were at the start), is loaded on the calling thread, and released from then
+ * on. NOT_ADMITTED with the reason in its row, which says when it would fit after moving
+ * (`fits_after_moving`); nothing has changed then. EXISTS; NOT_FOUND; STATE: it was never measured,
+ * or it is paged and others of its lane are, which run in the region that loading would overwrite.
+ */
+aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error *err);
+
+#define AEGIS_SYSTEM_NOBODY UINT32_MAX
+
+/**
+ * Closes the holes that removed models left, and fits the regions of the lanes to who is there: a
+ * change of mode, at a moment that the caller chooses. All models leave, are laid out anew and
+ * loaded again, and come back to their lanes; jobs that are under way end first, submissions are
+ * refused meanwhile, states begin anew. Costs the loading of everything. `newcomer` is a model that
+ * comes in with them as by aegis_system_add, or AEGIS_SYSTEM_NOBODY. NOT_ADMITTED: the newcomer
+ * does not fit so either, or not in time; all others are back. NO_MEMORY: nothing could be moved,
+ * all are back. After another failure models whose row says refused are out.
+ */
+aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis_error *err);
 
 /** Sum of the models that were refused though not expected, or admitted though expected refused. */
 size_t aegis_system_surprises(const aegis_system *system);

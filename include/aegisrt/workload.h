@@ -51,6 +51,7 @@ typedef struct aegis_workload_model {
     bool background;
     uint32_t weight;
     bool expect_refuse;
+    bool prepack_auto; /**< config.prepack is true, and given up when the plan is short */
     double confidence, assurance, margin; /**< of the profile; 0: default */
     uint32_t samples;                     /**< minimum; 0: default */
     aegis_workload_cuts cuts;             /**< its own, else those of [schedule] */

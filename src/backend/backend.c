@@ -250,6 +250,15 @@ check_residency(const aegis_backend *backend, const aegis_model_config *config, 
     if (config->residency == AEGIS_RESIDENT) {
         return AEGIS_OK;
     }
+    if (config->residency == AEGIS_STREAMED && backend->ops->awaited_segments == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "model '%s': models of backend '%s' cannot be streamed; make it "
+                               "resident",
+                               config->name, backend->ops->name);
+    }
+    if (config->residency == AEGIS_STREAMED) {
+        return AEGIS_OK;
+    }
     if (backend->ops->last_paged_bytes == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
                                "model '%s': models of backend '%s' cannot be paged; make it "

@@ -183,6 +183,19 @@ aegis_status aegis_refuse_hole(aegis_memory_orchestrator *o,
     return refuse_need(o, m, &r, "the largest hole has", err);
 }
 
+/* A region that is too small is no obstacle when everything is laid out anew. */
+static void say_anew(const aegis_memory_orchestrator *o,
+                     const aegis_model_plan *m,
+                     aegis_memory_refusal *r,
+                     sentence *s)
+{
+    r->fits_after_moving = aegis_layout_end(o, NULL, m) <= o->config.capacity_bytes;
+    if (r->fits_after_moving) {
+        say(s, "; laid out anew with it everything would fit, which moves models and therefore "
+               "waits for the caller");
+    }
+}
+
 aegis_status
 aegis_refuse_region(aegis_memory_orchestrator *o, const aegis_model_plan *m, aegis_error *err)
 {
@@ -200,6 +213,7 @@ aegis_refuse_region(aegis_memory_orchestrator *o, const aegis_model_plan *m, aeg
             " and is fixed since the seal: plan it before, or on another lane",
             m->name, r.missing_bytes, r.need_bytes, m->binding.activation_lower_bound,
             m->binding.lane, lane->size);
+        say_anew(o, m, &r, &s);
     } else {
         say(&s,
             "model '%s' wants activations aligned to %" PRIu64
@@ -227,5 +241,6 @@ aegis_refuse_paged(aegis_memory_orchestrator *o, const aegis_model_plan *m, aegi
         " and is fixed since the seal: plan it before, or make it resident",
         m->name, r.need_bytes, m->paged_alignment, m->binding.lane, lane->paged_size,
         lane->paged_offset);
+    say_anew(o, m, &r, &s);
     return finish(o, &r, &s, err);
 }

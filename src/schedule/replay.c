@@ -255,7 +255,7 @@ aegis_status aegis_replay_verify(const aegis_trace_file *file,
                                  aegis_replay_result *ret_result,
                                  aegis_error *err)
 {
-    const aegis_trace_record *records;
+    const aegis_trace_record *records = NULL;
     size_t count = 0;
     aegis_policy own = {0};
     aegis_status status = aegis_replay_records(file, &records, &count, err);

@@ -21,8 +21,8 @@
 
 const aegis_workload_cuts *aegis_system_wanted_cuts(const aegis_system *system, size_t index)
 {
-    /* A paged model has CUTS_NONE of its own, whatever is asked of all. */
-    bool own = system->workload->models[index].config.residency == AEGIS_PAGED;
+    /* Paged and streamed models have CUTS_NONE of their own, whatever is asked of all. */
+    bool own = system->workload->models[index].config.residency != AEGIS_RESIDENT;
     return system->options.cuts != NULL && !own ? system->options.cuts
                                                 : &system->workload->models[index].cuts;
 }

@@ -17,6 +17,7 @@ typedef struct aegis_system_entry {
     aegis_tensor_lifetime *lifetimes; /* copied from the trial */
     size_t lifetime_count;
     bool in_memory;                    /* the orchestrator has it */
+    bool prepack;                      /* as it is opened */
     uint32_t cuts[AEGIS_MAX_SEGMENTS]; /* where it is opened cut */
     size_t cut_count;
     bool cuts_failed;    /* the last attempt to open it cut */
@@ -37,6 +38,7 @@ typedef struct aegis_system_trial {
     size_t cut_count;
     aegis_profile profile;
     bool from_cache;
+    uint64_t stale_bound_ns; /* of the profile that this one replaces as stale; 0: of none */
     aegis_tensor_lifetime *lifetimes; /* owned */
     size_t lifetime_count;
     uint64_t expected_ns; /* longest segment, as chosen */
@@ -82,6 +84,8 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err);
 /* Opens a model, cut as its entry says, and records its allocations. */
 aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_error *err);
 aegis_admission_request aegis_system_request(const aegis_system *system, size_t index);
+/* Step 6. */
+aegis_status aegis_system_create_context(aegis_system *system, size_t index, aegis_error *err);
 
 /* trial.c: a model opened, recorded, measured and closed again. */
 aegis_status aegis_system_trial_run(aegis_system *system,
@@ -129,9 +133,20 @@ aegis_status aegis_system_remember_cuts(const aegis_system *system,
 
 /* memory.c: steps 7 and 8: one plan over all, then every model into the arena. */
 aegis_status aegis_system_place_models(aegis_system *system, aegis_error *err);
+/* Step 7: bytes beside those that are planned. False in `ret_fits` when it is refused, with the
+ * reason in its row. */
+aegis_status aegis_system_plan_memory(
+    aegis_system *system, size_t index, uint16_t lane, bool *ret_fits, aegis_error *err);
+aegis_status aegis_system_place_model(aegis_system *system, size_t index, aegis_error *err);
+void aegis_system_trace_plan(aegis_system *system);
 
 /* header.c: the trace header, JSON text to be freed with free(); NULL when memory is short. */
 char *aegis_system_trace_header(const aegis_system *system);
+
+/* trial.c: measured anew without packed copies, when they are what it may give up. False in
+ * `ret_done` when it has none, or was told to keep them. */
+aegis_status
+aegis_system_unpack(aegis_system *system, size_t index, bool *ret_done, aegis_error *err);
 
 /* Marks a model as refused. */
 void aegis_system_refuse(aegis_system *system,
@@ -144,6 +159,8 @@ void aegis_system_profile_path(const aegis_system *system,
                                const char *key,
                                char *path,
                                size_t size);
+/* Where a profile is put aside that was found to be stale. */
+void aegis_system_stale_path(const aegis_system *system, const char *key, char *path, size_t size);
 /* The same for a model past its own memory limit: says which key of the workload that is. */
 void aegis_system_refuse_budget(aegis_system *system, size_t index, const char *reason);
 void aegis_system_report(

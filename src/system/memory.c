@@ -17,27 +17,24 @@ static void trace_refusal(aegis_system *system, size_t index)
     aegis_trace_collector_record(system->collector, &record);
 }
 
-/* Step 7 for one model. A refusal takes it out of the pool again: nothing ran yet. */
-static aegis_status plan_model(aegis_system *system, size_t index, aegis_error *err)
+aegis_status aegis_system_plan_memory(
+    aegis_system *system, size_t index, uint16_t lane, bool *ret_fits, aegis_error *err)
 {
     aegis_system_entry *entry = &system->entries[index];
     aegis_system_model *model = &system->models[index];
     const aegis_workload_model *wanted = &system->workload->models[index];
     aegis_error why;
     uint64_t since = aegis_clock_now_ns(&system->clock);
-    aegis_status status =
-        aegis_scheduler_answer(system->scheduler, (uint32_t)index, &model->answer, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
     aegis_memory_demand demand = {.model = (uint32_t)index,
                                   .name = wanted->name,
-                                  .lane = model->answer.lane,
+                                  .lane = lane,
                                   .limit_bytes = wanted->memory_bytes,
                                   .lifetimes = entry->lifetimes,
                                   .lifetime_count = entry->lifetime_count};
-    status = aegis_memory_orchestrator_plan(system->memory, &demand, &why);
+    aegis_status status = aegis_memory_orchestrator_plan(system->memory, &demand, &why);
     aegis_system_trace_step(system, index, 7, since, status);
+    *ret_fits = status == AEGIS_OK;
+    model->fits_after_moving = false;
     if (status == AEGIS_OK) {
         entry->in_memory = true;
         return AEGIS_OK;
@@ -52,13 +49,60 @@ static aegis_status plan_model(aegis_system *system, size_t index, aegis_error *
     aegis_memory_orchestrator_last_refusal(system->memory, &refusal);
     model->memory_missing_bytes = refusal.missing_bytes;
     model->memory_bytes = refusal.need_bytes;
+    model->fits_after_moving = status == AEGIS_ERROR_NO_MEMORY && refusal.fits_after_moving;
     if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
         aegis_system_refuse_budget(system, index, why.message);
     } else {
         aegis_system_refuse(system, index, AEGIS_WHY_MEMORY, "%s", why.message);
     }
     trace_refusal(system, index);
-    return aegis_scheduler_evict(system->scheduler, (uint32_t)index, err);
+    return AEGIS_OK;
+}
+
+/* Back into the pool with other bounds, on the lane where it was. */
+static aegis_status admit_again(aegis_system *system, size_t index, uint16_t lane, aegis_error *err)
+{
+    aegis_system_model *model = &system->models[index];
+    aegis_admission_request request = aegis_system_request(system, index);
+    request.lane = lane;
+    aegis_status status = aegis_scheduler_admit(system->scheduler, system->entries[index].context,
+                                                &request, &model->answer, err);
+    if (status == AEGIS_OK) {
+        model->admitted = true;
+        model->rationale = AEGIS_WHY_ADMITTED;
+        model->reason[0] = '\0';
+    } else if (status == AEGIS_ERROR_NOT_ADMITTED) {
+        aegis_system_refuse(system, index, model->answer.rationale,
+                            "without packed copies of its weights, for which memory is short: %s",
+                            model->answer.reason);
+    }
+    return status == AEGIS_ERROR_NOT_ADMITTED ? AEGIS_OK : status;
+}
+
+/* Step 7 for one model. A refusal takes it out of the pool again: nothing ran yet. One that may
+ * give up its packed copies then comes back without them, if it is in time so. */
+static aegis_status plan_model(aegis_system *system, size_t index, aegis_error *err)
+{
+    aegis_system_model *model = &system->models[index];
+    bool fits = false, unpacked = false;
+    aegis_status status =
+        aegis_scheduler_answer(system->scheduler, (uint32_t)index, &model->answer, err);
+    uint16_t lane = model->answer.lane;
+    if (status == AEGIS_OK) {
+        status = aegis_system_plan_memory(system, index, lane, &fits, err);
+    }
+    if (status != AEGIS_OK || fits) {
+        return status;
+    }
+    status = aegis_scheduler_evict(system->scheduler, (uint32_t)index, err);
+    if (status == AEGIS_OK) {
+        status = aegis_system_unpack(system, index, &unpacked, err);
+    }
+    if (status == AEGIS_OK && unpacked) {
+        status = admit_again(system, index, lane, err);
+    }
+    return status == AEGIS_OK && unpacked && model->admitted ? plan_model(system, index, err)
+                                                             : status;
 }
 
 static void trace_bindings(aegis_system *system, size_t index, const aegis_memory_binding *binding)
@@ -78,7 +122,7 @@ static void trace_bindings(aegis_system *system, size_t index, const aegis_memor
 }
 
 /* Step 8: the model is loaded again, now at its planned addresses. */
-static aegis_status place_model(aegis_system *system, size_t index, aegis_error *err)
+aegis_status aegis_system_place_model(aegis_system *system, size_t index, aegis_error *err)
 {
     aegis_system_entry *entry = &system->entries[index];
     aegis_system_model *model = &system->models[index];
@@ -145,7 +189,7 @@ lower_bound(const aegis_system *system, const aegis_memory_totals *totals, size_
     return totals->planned_bytes - totals->activations_planned + sum;
 }
 
-static void trace_plan(aegis_system *system)
+void aegis_system_trace_plan(aegis_system *system)
 {
     aegis_memory_totals totals;
     size_t buffers;
@@ -185,7 +229,7 @@ aegis_status aegis_system_place_models(aegis_system *system, aegis_error *err)
             /* Others may have left since: lane and response as they stand now. */
             status = aegis_scheduler_answer(system->scheduler, i, &system->models[i].answer, err);
             if (status == AEGIS_OK) {
-                status = place_model(system, i, err);
+                status = aegis_system_place_model(system, i, err);
                 aegis_heap_trim();
             }
             if (status != AEGIS_OK) {
@@ -194,7 +238,7 @@ aegis_status aegis_system_place_models(aegis_system *system, aegis_error *err)
         }
     }
     if (status == AEGIS_OK) {
-        trace_plan(system);
+        aegis_system_trace_plan(system);
     }
     return status;
 }

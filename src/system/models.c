@@ -79,7 +79,7 @@ blame(const aegis_system *system, size_t index, aegis_status status, aegis_error
         key = ": cuts";
     }
     if (status == AEGIS_ERROR_UNSUPPORTED && key[0] == '\0' &&
-        model->config.residency == AEGIS_PAGED) {
+        model->config.residency != AEGIS_RESIDENT) {
         key = ": residency";
     }
     aegis_error_prefix(err, "%s:%d:%d: [[model]] \"%s\"%s", system->workload->path, place.line,
@@ -136,6 +136,7 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
     config.cuts = entry->cut_count > 0 ? entry->cuts : NULL;
     config.cut_count = entry->cut_count;
     config.stream = lane_of(system, index);
+    config.prepack = entry->prepack;
     status = aegis_model_open(backend, &config, &entry->model, err);
     aegis_system_trace_step(system, index, 1, since, status);
     if (status == AEGIS_OK) {
@@ -174,23 +175,30 @@ void aegis_system_profile_path(const aegis_system *system, const char *key, char
     snprintf(path, size, "%s/profile-%.32s.json", system->workload->cache_dir, key);
 }
 
+void aegis_system_stale_path(const aegis_system *system, const char *key, char *path, size_t size)
+{
+    snprintf(path, size, "%s/stale-%.32s.json", system->workload->cache_dir, key);
+}
+
+/* It stays beside the others under another name, so that the next start can say why it measures. */
 aegis_status
 aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_error *err)
 {
-    char path[4096];
+    char path[4096], stale[4096];
     if (model >= system->workload->model_count) {
         return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NOT_FOUND,
                                "the workload has no model %u", model);
     }
     aegis_system_profile_path(system, system->models[model].profile.key, path, sizeof path);
-    if (unlink(path) != 0 && errno != ENOENT) {
+    aegis_system_stale_path(system, system->models[model].profile.key, stale, sizeof stale);
+    if (rename(path, stale) != 0 && errno != ENOENT) {
         return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_IO,
-                               "cannot remove %s: %s", path, strerror(errno));
+                               "cannot put %s aside: %s", path, strerror(errno));
     }
     return AEGIS_OK;
 }
 
-static aegis_status create_context(aegis_system *system, size_t index, aegis_error *err)
+aegis_status aegis_system_create_context(aegis_system *system, size_t index, aegis_error *err)
 {
     const aegis_workload_model *wanted = &system->workload->models[index];
     aegis_resource_budget budget = {.memory_limit_bytes = wanted->memory_bytes,
@@ -249,7 +257,7 @@ static aegis_status admit(aegis_system *system, size_t index, aegis_error *err)
 static aegis_status analyse_model(aegis_system *system, size_t index, aegis_error *err)
 {
     uint64_t since = aegis_clock_now_ns(&system->clock);
-    aegis_status status = create_context(system, index, err);
+    aegis_status status = aegis_system_create_context(system, index, err);
     aegis_system_trace_step(system, index, 6, since, status);
     if (status != AEGIS_OK) {
         return status;
@@ -278,6 +286,14 @@ static aegis_status trial(aegis_system *system, size_t index, aegis_error *err)
     return aegis_system_cut_as_told(system, index, err);
 }
 
+/* Past its own limit it was never measured with them, so there is no price to tell. */
+static void give_up_packing(aegis_system *system, size_t index)
+{
+    system->entries[index].prepack = false;
+    system->models[index].prepacked = false;
+    system->models[index].unpacked_for_memory = true;
+}
+
 aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
 {
     uint32_t count = (uint32_t)system->workload->model_count;
@@ -291,6 +307,10 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
         aegis_error why;
         aegis_system_report(system, "loading", system->workload->models[i].name, i, count);
         status = trial(system, i, &why);
+        if (status == AEGIS_ERROR_BUDGET_EXCEEDED && system->workload->models[i].prepack_auto) {
+            give_up_packing(system, i);
+            status = trial(system, i, &why);
+        }
         if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
             aegis_system_refuse_budget(system, i, why.message);
             status = AEGIS_OK;

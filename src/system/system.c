@@ -195,6 +195,8 @@ static aegis_status create_tables(aegis_system *system, aegis_error *err)
     for (size_t i = 0; i < count; i++) {
         system->models[i].name = system->workload->models[i].name;
         system->models[i].model = (uint32_t)i;
+        system->entries[i].prepack = system->workload->models[i].config.prepack;
+        system->models[i].prepacked = system->entries[i].prepack;
         system->models[i].expect_refuse = system->workload->models[i].expect_refuse;
     }
     return AEGIS_OK;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static aegis_status copy_lifetimes(const aegis_system *system,
                                    const aegis_model *model,
@@ -72,7 +73,8 @@ measure(aegis_system *system, size_t index, aegis_system_trial *trial, aegis_err
 {
     const aegis_workload_model *wanted = &system->workload->models[index];
     aegis_profile_options options = options_of(wanted);
-    char key[65], path[4096];
+    char key[65], path[4096], stale[4096];
+    aegis_profile before;
     aegis_status status = make_key(system, index, trial, err);
     if (status != AEGIS_OK) {
         return status;
@@ -84,6 +86,8 @@ measure(aegis_system *system, size_t index, aegis_system_trial *trial, aegis_err
         trial->from_cache = true;
         return AEGIS_OK;
     }
+    aegis_system_stale_path(system, key, stale, sizeof stale);
+    bool was_stale = aegis_profile_load(stale, key, &before, NULL) == AEGIS_OK;
     system->progress_model = wanted->name;
     status = aegis_profiler_profile_under_load(system->profiler, system->entries[index].model,
                                                &options, &trial->profile, err);
@@ -91,7 +95,12 @@ measure(aegis_system *system, size_t index, aegis_system_trial *trial, aegis_err
         return status;
     }
     memcpy(trial->profile.key, key, sizeof key);
-    return aegis_profile_save(path, &trial->profile, err);
+    status = aegis_profile_save(path, &trial->profile, err);
+    if (status == AEGIS_OK && was_stale) {
+        trial->stale_bound_ns = before.bound_ns;
+        unlink(stale); /* a second note of it would say the same */
+    }
+    return status;
 }
 
 static aegis_status
@@ -213,11 +222,40 @@ void aegis_system_trial_adopt(aegis_system *system, size_t index, aegis_system_t
     entry->cut_count = trial->cut_count;
     model->profile = trial->profile;
     model->profile_from_cache = trial->from_cache;
+    model->profile_stale_bound_ns = trial->stale_bound_ns;
     model->segments = aegis_profile_segments(&trial->profile);
     describe_cuts(system, index, trial);
     trial->lifetimes = NULL; /* taken */
     trial->lifetime_count = 0;
     aegis_system_trial_free(system, trial);
+}
+
+aegis_status
+aegis_system_unpack(aegis_system *system, size_t index, bool *ret_done, aegis_error *err)
+{
+    aegis_system_entry *entry = &system->entries[index];
+    aegis_system_model *model = &system->models[index];
+    aegis_system_trial *trial = NULL;
+    uint64_t packed_ns = model->profile.bound_ns;
+    *ret_done = false;
+    if (!system->workload->models[index].prepack_auto || !entry->prepack) {
+        return AEGIS_OK;
+    }
+    entry->prepack = false;
+    aegis_status status =
+        aegis_system_trial_run(system, index, entry->cuts, entry->cut_count, &trial, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    if (entry->cut_count == 0) {
+        entry->whole = trial->profile;
+    }
+    aegis_system_trial_adopt(system, index, trial);
+    model->prepacked = false;
+    model->unpacked_for_memory = true;
+    model->unpacking_price_ns = (int64_t)model->profile.bound_ns - (int64_t)packed_ns;
+    *ret_done = true;
+    return AEGIS_OK;
 }
 
 static aegis_status

@@ -16,12 +16,11 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",    "path",       "backend",   "inputs",  "state",        "source",
-    "period",  "deadline",   "offset",    "jitter",  "memory",       "compute",
-    "overrun", "early",      "priority",  "lane",    "class",        "weight",
-    "expect",  "confidence", "assurance", "margin",  "samples",      "threads",
-    "slots",   "prepack",    "seed",      "cuts",    "bound_method", "exceedance",
-    "context", "at_end",     "residency", "weights", "prompt",       "cpu_nodes"};
+    "name",         "path",       "backend", "inputs", "state",     "source",     "period",
+    "deadline",     "offset",     "jitter",  "memory", "compute",   "overrun",    "early",
+    "priority",     "lane",       "class",   "weight", "expect",    "confidence", "assurance",
+    "margin",       "samples",    "threads", "slots",  "prepack",   "seed",       "cuts",
+    "bound_method", "exceedance", "context", "at_end", "residency", "prompt",     "cpu_nodes"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -235,6 +234,23 @@ static void read_limits(const aegis_workload_section *section,
     }
 }
 
+/* true, false, or how to find out. Packed copies are what the runtime makes by itself: without them
+ * last bits differ. */
+static void read_prepack(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    static const char *const words[] = {"auto", "on", "off"};
+    const aegis_toml_node *node = aegis_toml_find(section->table, "prepack");
+    int choice = 1;
+    if (node != NULL && node->kind == AEGIS_TOML_STRING) {
+        aegis_workload_choice(section, "prepack", words, AEGIS_ARRAY_LENGTH(words), &choice);
+        model->config.prepack = choice != 2;
+        model->prepack_auto = choice == 0;
+        return;
+    }
+    model->config.prepack = true;
+    aegis_workload_boolean(section, "prepack", &model->config.prepack);
+}
+
 static void read_profile(const aegis_workload_section *section, aegis_workload_model *model)
 {
     static const char *const methods[] = {"order-statistic", "evt"};
@@ -255,9 +271,7 @@ static void read_profile(const aegis_workload_section *section, aegis_workload_m
     aegis_workload_integer(section, "samples", MIN_SAMPLES, MAX_SAMPLES, &samples);
     aegis_workload_integer(section, "slots", 1, MAX_SLOTS, &slots);
     aegis_workload_integer(section, "seed", 0, INT64_MAX, &seed);
-    /* Packed copies are what the runtime makes by itself: without them last bits differ. */
-    model->config.prepack = true;
-    aegis_workload_boolean(section, "prepack", &model->config.prepack);
+    read_prepack(section, model);
     static const char *const cpu_nodes[] = {"refuse", "allow"};
     int allow = 0;
     aegis_workload_choice(section, "cpu_nodes", cpu_nodes, AEGIS_ARRAY_LENGTH(cpu_nodes), &allow);
@@ -267,6 +281,26 @@ static void read_profile(const aegis_workload_section *section, aegis_workload_m
     model->config.seed = (uint64_t)seed;
 }
 
+static void check_streamed(const aegis_workload_section *section,
+                           const aegis_toml_node *node,
+                           aegis_workload_model *model)
+{
+    if (!model->background) {
+        aegis_workload_fail(section, node, "residency", AEGIS_ERROR_CONFIG,
+                            "nothing bounds the wait for a disk, so a model with a deadline keeps "
+                            "its weights in memory; add class = \"background\" or write "
+                            "\"resident\"");
+    } else if (model->memory_bytes == 0) {
+        aegis_workload_fail(section, node, "residency", AEGIS_ERROR_CONFIG,
+                            "\"streamed\" divides the model's memory; add memory");
+    } else if (aegis_toml_find(section->table, "cuts") != NULL) {
+        aegis_workload_fail(section, node, "residency", AEGIS_ERROR_CONFIG,
+                            "the segments of a streamed model are what comes from its files "
+                            "together; remove cuts");
+    }
+    model->cuts.mode = AEGIS_CUTS_NONE;
+}
+
 /* Two lanes that read at once share what the storage gives, and the profile of each was measured
  * while nobody else read: so all paged models are on one lane. Needs `lane` and `cuts`. */
 static void read_residency(const aegis_workload_section *section,
@@ -274,11 +308,14 @@ static void read_residency(const aegis_workload_section *section,
                            size_t index,
                            aegis_workload_model *model)
 {
-    static const char *const residencies[] = {"resident", "paged"};
+    static const char *const residencies[] = {"resident", "paged", "streamed"};
     int choice = AEGIS_RESIDENT;
     const aegis_toml_node *node = aegis_workload_choice(section, "residency", residencies,
                                                         AEGIS_ARRAY_LENGTH(residencies), &choice);
     model->config.residency = (aegis_residency)choice;
+    if (choice == AEGIS_STREAMED) {
+        check_streamed(section, node, model);
+    }
     if (choice != AEGIS_PAGED) {
         return;
     }
@@ -311,36 +348,19 @@ static void read_residency(const aegis_workload_section *section,
 static void read_language(const aegis_workload_section *section, aegis_workload_model *model)
 {
     static const char *const ends[] = {"restart", "stop"};
-    static const char *const places[] = {"resident", "stream"};
-    static const char *const keys[] = {"context", "at_end", "weights", "prompt"};
+    static const char *const keys[] = {"context", "at_end", "prompt"};
     int64_t context = 0;
-    int end = 0, weights = 0;
+    int end = 0;
     aegis_workload_integer(section, "context", 2, UINT32_MAX, &context);
     aegis_workload_choice(section, "at_end", ends, AEGIS_ARRAY_LENGTH(ends), &end);
     model->config.context_tokens = (uint32_t)context;
     model->config.stop_at_end = end == 1;
-    const aegis_toml_node *streamed =
-        aegis_workload_choice(section, "weights", places, AEGIS_ARRAY_LENGTH(places), &weights);
-    model->config.stream_weights = weights == 1;
     const char *prompt = NULL;
     const aegis_toml_node *text = aegis_workload_text(section, "prompt", "a text", &prompt);
     model->config.prompt = text != NULL ? aegis_workload_copy(section, prompt) : NULL;
     if (text != NULL && aegis_toml_find(section->table, "source") != NULL) {
         aegis_workload_fail(section, text, "prompt", AEGIS_ERROR_CONFIG,
                             "fills the input, and so does source; remove one of them");
-    }
-    if (weights == 1 && !model->background) {
-        aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
-                            "nothing bounds the wait for a disk, so a model with a deadline keeps "
-                            "its weights in memory; add class = \"background\" or write "
-                            "\"resident\"");
-    } else if (weights == 1 && aegis_toml_find(section->table, "cuts") != NULL) {
-        aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
-                            "the segments of a streamed model are what comes from its files "
-                            "together; remove cuts");
-    } else if (weights == 1 && model->memory_bytes == 0) {
-        aegis_workload_fail(section, streamed, "weights", AEGIS_ERROR_CONFIG,
-                            "\"stream\" divides the model's memory; add memory");
     }
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(keys); i++) {
         const aegis_toml_node *node = aegis_toml_find(section->table, keys[i]);

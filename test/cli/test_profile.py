@@ -3,6 +3,7 @@
 
 import glob
 import json
+import os
 
 import support
 
@@ -109,7 +110,20 @@ class Drift(support.CommandTest):
         self.assertIn("(stale)", out)
         self.assertIn("the next run measures again", err)
         self.assertEqual(glob.glob(self.path("cache") + "/profile-*.json"), [])
-        self.assertIs(self.run_once()["profile"]["cached"], False)
+        out, _ = self.expect(0, "run", self.easy(), "--duration", "1")
+        self.assertIn("a: measured again, for its profile was stale: bound", out)
+        self.assertIs(self.run_once()["profile"]["cached"], True)
+        self.assertNotIn("measured again", self.expect(0, "run", self.easy(), "--duration", "1")[0])
+        self.assertEqual(glob.glob(self.path("cache") + "/stale-*.json"), [])
+
+    def test_the_json_says_which_bound_was_stale(self):
+        first = self.run_once()
+        (kept,) = glob.glob(self.path("cache") + "/profile-*.json")
+        os.rename(kept, kept.replace("/profile-", "/stale-"))
+        row = self.run_once()
+        self.assertIs(row["profile"]["cached"], False)
+        self.assertEqual(row["profile"]["stale_bound_ns"], first["execution_ns"]["bound"])
+        self.assertNotIn("stale_bound_ns", self.run_once()["profile"])
 
 
 if __name__ == "__main__":

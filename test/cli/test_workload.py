@@ -57,6 +57,12 @@ class WrongWorkloads(support.CommandTest):
         self.wrong(2, ["w.toml:", '[[model]] "a"', "nothing"],
                    '[device]\nmemory = "16MiB"\n[[model]]\n' + GOOD + "inputs = { nothing = [1] }\n")
 
+    def test_prepack(self):
+        head = '[device]\nmemory = "16MiB"\n[[model]]\n'
+        self.wrong(2, ["w.toml:8:11: [[model]] \"a\": prepack", '"auto"'],
+                   head + GOOD + 'prepack = "outo"\n')
+        self.wrong(2, ['[[model]] "a": prepack: expected'], head + GOOD + "prepack = 1\n")
+
     def test_paged_models(self):
         head = '[device]\nmemory = "16MiB"\nlanes = 2\n[[model]]\n'
         paged = 'residency = "paged"\n'

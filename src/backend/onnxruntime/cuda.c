@@ -202,11 +202,11 @@ aegis_status aegis_ort_cuda_open_surface(aegis_ort_model *model, aegis_error *er
 {
     size_t count = model->surface.buffer_count + 1;
     void **pointers = aegis_allocate_zeroed(&model->allocator, count, sizeof *pointers);
-    aegis_status status = make_mirror(model, err);
-    if (status == AEGIS_OK && pointers == NULL) {
-        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                                 "no memory for the surface of a model");
+    if (pointers == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory for the surface of a model");
     }
+    aegis_status status = make_mirror(model, err);
     if (status == AEGIS_OK) {
         status = take_surface(model, pointers, surface_bytes(&model->surface), err);
     }

@@ -25,6 +25,7 @@ struct aegis_onnx_order {
     size_t edges, edge_room;
     uint32_t *file, *position;            /* operators in the order of the file, and back */
     uint64_t now, tried;                  /* hashes of the order of execution */
+    bool sound;                           /* `file` holds every operator */
     bool *read;                           /* by another operator */
     uint32_t *execution, *sorted, *stack; /* scratch */
     bool *entered;
@@ -117,8 +118,10 @@ static bool find_producers(aegis_onnx_order *o, const Onnx__GraphProto *proto)
 /* ---- orders ---- */
 
 /* Depth first from the operators that nobody reads; of each range of `visit` the last one first.
- * Writes operators as they are left. */
-static void
+ * Writes operators as they are left; returns how many: all, unless some read each other in a
+ * circle.
+ */
+static size_t
 search(aegis_onnx_order *o, const uint32_t *visit, bool ends_ascend, uint32_t *ret_order)
 {
     size_t used = 0, depth = 0;
@@ -146,12 +149,13 @@ search(aegis_onnx_order *o, const uint32_t *visit, bool ends_ascend, uint32_t *r
             }
         }
     }
+    return used;
 }
 
 /* The file's order for these choices: what shall be executed first stands last. */
 static void list_file(aegis_onnx_order *o)
 {
-    search(o, o->producers, false, o->file);
+    o->sound = search(o, o->producers, false, o->file) == o->count;
     for (uint32_t i = 0; i < o->count; i++) {
         o->position[o->file[i]] = i;
     }
@@ -229,7 +233,7 @@ aegis_status aegis_onnx_order_create(const aegis_onnx_graph *graph,
     }
     memcpy(o->kept, o->producers, o->edges * sizeof *o->kept);
     list_file(o);
-    o->now = execution_of(o);
+    o->now = o->sound ? execution_of(o) : 0;
     *ret_order = o;
     return AEGIS_OK;
 }
@@ -237,7 +241,7 @@ aegis_status aegis_onnx_order_create(const aegis_onnx_graph *graph,
 size_t aegis_onnx_order_choices(const aegis_onnx_order *o)
 {
     size_t choices = 0;
-    for (size_t i = 0; i < o->count; i++) {
+    for (size_t i = 0; o->sound && i < o->count; i++) {
         uint32_t producers = o->first[i + 1] - o->first[i];
         choices += producers > 1 ? producers - 1 : 0;
     }
@@ -268,8 +272,8 @@ bool aegis_onnx_order_try(aegis_onnx_order *o, size_t choice)
     memmove(&o->producers[front + 1], &o->producers[front], (at - front) * sizeof *o->producers);
     o->producers[front] = chosen;
     list_file(o);
-    o->tried = execution_of(o);
-    return o->tried != o->now;
+    o->tried = o->sound ? execution_of(o) : 0;
+    return o->sound && o->tried != o->now;
 }
 
 void aegis_onnx_order_keep(aegis_onnx_order *o)

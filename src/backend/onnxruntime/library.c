@@ -184,6 +184,46 @@ static void unregister_cuda(void)
     unregister_one(&the_router->ort.pinned_memory);
 }
 
+/* The provider is a library of its own, with needs of its own: better told now than at the first
+ * model. */
+static OrtStatus *load_provider(void)
+{
+    const OrtApi *api = the_router->ort.api;
+    OrtSessionOptions *options = NULL;
+    OrtCUDAProviderOptionsV2 *provider = NULL;
+    OrtStatus *native = api->CreateSessionOptions(&options);
+    if (native == NULL) {
+        native = api->CreateCUDAProviderOptions(&provider);
+    }
+    if (native == NULL) {
+        native = api->SessionOptionsAppendExecutionProvider_CUDA_V2(options, provider);
+    }
+    if (provider != NULL) {
+        api->ReleaseCUDAProviderOptions(provider);
+    }
+    if (options != NULL) {
+        api->ReleaseSessionOptions(options);
+    }
+    return native;
+}
+
+/* The runtime does not say what the loader said: it is asked again. */
+static aegis_status no_provider(OrtStatus *native, aegis_error *err)
+{
+    char path[sizeof the_router->path + 64], what[512];
+    const char *slash = strrchr(the_router->path, '/');
+    snprintf(path, sizeof path, "%.*slibonnxruntime_providers_cuda.so",
+             slash == NULL ? 0 : (int)(slash - the_router->path + 1), the_router->path);
+    void *handle = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+    snprintf(
+        what, sizeof what,
+        "the CUDA provider cannot be loaded (%s); the folders of CUDA's libraries and of cuDNN "
+        "belong into LD_LIBRARY_PATH: scripts/cuda-libraries.sh prints them",
+        handle != NULL ? path : dlerror());
+    return aegis_ort_error(&the_router->ort, native, AEGIS_HERE(COMPONENT),
+                           AEGIS_ERROR_RUNTIME_NOT_AVAILABLE, what, err);
+}
+
 static aegis_status start_cuda(const char *consumer, aegis_error *err)
 {
     if (!has_cuda_provider()) {
@@ -198,7 +238,11 @@ static aegis_status start_cuda(const char *consumer, aegis_error *err)
     /* By default cuBLAS takes 64 MiB of the device for every session, and more, inside of captured
      * graphs. It looks here when a session makes its handle. */
     setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8", 0);
-    OrtStatus *native = register_cuda();
+    OrtStatus *native = load_provider();
+    if (native != NULL) {
+        return no_provider(native, err);
+    }
+    native = register_cuda();
     if (native != NULL) {
         unregister_cuda();
         return aegis_ort_error(&the_router->ort, native, AEGIS_HERE(COMPONENT),

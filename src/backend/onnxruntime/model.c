@@ -393,11 +393,12 @@ aegis_status aegis_ort_model_open(aegis_ort_backend *backend,
         return status;
     }
     /* In the key of profiles: all of it moves times. */
-    snprintf(model->label, sizeof model->label, "onnxruntime %s on %s%s%s%s", backend->ort->version,
+    snprintf(model->label, sizeof model->label, "onnxruntime %s on %s, graph %.8s%s%s%s",
+             backend->ort->version,
              model->cuda == NULL ? "host"
              : config->eager     ? "cuda, launched node by node"
                                  : "cuda, as graphs where it can be captured",
-             model->compiled.at_load ? " (optimised at load)" : "",
+             model->compiled.graph_hash, model->compiled.at_load ? " (optimised at load)" : "",
              model->prepack ? "" : " (not packed)", model->paging.wanted ? " (paged)" : "");
     *ret_model = model;
     return AEGIS_OK;

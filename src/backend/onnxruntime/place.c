@@ -68,6 +68,25 @@ static bool make_planned(const aegis_ort_model *model, planned *p)
     return whole;
 }
 
+/* On a device the runtime's own copies follow the weights of the file (see list_lifetimes). */
+static void resolve_weight(const aegis_ort_model *model,
+                           planned *p,
+                           const aegis_tensor_lifetime *one,
+                           uint64_t planned_bytes,
+                           unsigned char *at)
+{
+    size_t chunks = model->compiled.chunk_count;
+    if (one->tensor >= chunks) {
+        p->segments[one->segment].kept[one->tensor - chunks] =
+            (aegis_ort_place){.address = at, .size_bytes = one->size_bytes};
+        return;
+    }
+    /* As the plan has it: it was made from an earlier recording. */
+    p->chunks[one->tensor] = planned_bytes == 0 ? NULL : at;
+    p->sources[one->tensor] =
+        p->chunks[one->tensor] != NULL ? p->chunks[one->tensor] : model->chunks[one->tensor];
+}
+
 static void resolve(const aegis_ort_model *model, planned *p)
 {
     const aegis_model_placement *placement = p->placement;
@@ -78,10 +97,7 @@ static void resolve(const aegis_ort_model *model, planned *p)
             (unsigned char *)placement->base + placement->binding->placements[i].offset_bytes;
         switch (one->memory_class) {
         case AEGIS_MEMORY_WEIGHTS:
-            /* As the plan has it: it was made from an earlier recording. */
-            p->chunks[one->tensor] = placement->binding->placements[i].size_bytes == 0 ? NULL : at;
-            p->sources[one->tensor] = p->chunks[one->tensor] != NULL ? p->chunks[one->tensor]
-                                                                     : model->chunks[one->tensor];
+            resolve_weight(model, p, one, placement->binding->placements[i].size_bytes, at);
             break;
         case AEGIS_MEMORY_PREPACKED:
             p->segments[one->segment].kept[one->tensor] =

@@ -238,6 +238,19 @@ static size_t list_boundaries(const aegis_ort_compiled *compiled, aegis_tensor_l
     return compiled->boundary_count;
 }
 
+/* Aligned as CUDA's own allocations, which kernels may rely on; and what stays from loading are the
+ * weights, as the runtime has copied them, numbered behind those of the file. */
+static void fit_device(aegis_tensor_lifetime *lifetimes, size_t count, uint32_t chunks)
+{
+    for (size_t i = 0; i < count; i++) {
+        lifetimes[i].alignment = 256;
+        if (lifetimes[i].memory_class == AEGIS_MEMORY_PREPACKED) {
+            lifetimes[i].memory_class = AEGIS_MEMORY_WEIGHTS;
+            lifetimes[i].tensor += chunks;
+        }
+    }
+}
+
 static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
 {
     const aegis_ort_compiled *compiled = &model->compiled;
@@ -279,8 +292,8 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
             aegis_tape_lifetimes(&model->segments[i].run, AEGIS_MEMORY_ACTIVATION, i, all + count);
     }
     model->lifetime_count = count;
-    for (size_t i = 0; model->cuda != NULL && i < count; i++) {
-        all[i].alignment = 256; /* as CUDA's own allocations, which kernels may rely on */
+    if (model->cuda != NULL) {
+        fit_device(all, count, (uint32_t)compiled->chunk_count);
     }
     return AEGIS_OK;
 }

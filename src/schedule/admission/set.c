@@ -28,6 +28,16 @@ static aegis_status no_memory(aegis_error *err)
     return aegis_outcome_status(AEGIS_OUTCOME_NO_MEMORY, err);
 }
 
+static aegis_admission_set *create_empty(aegis_analysis analysis, const aegis_allocator *allocator)
+{
+    aegis_admission_set *set = aegis_allocate_zeroed(allocator, 1, sizeof *set);
+    if (set != NULL) {
+        set->allocator = *allocator;
+        set->analysis = analysis;
+    }
+    return set;
+}
+
 aegis_status aegis_admission_set_create(aegis_analysis analysis,
                                         const aegis_allocator *allocator,
                                         aegis_admission_set **ret_set,
@@ -37,12 +47,10 @@ aegis_status aegis_admission_set_create(aegis_analysis analysis,
     if (status != AEGIS_OK) {
         return status;
     }
-    aegis_admission_set *set = aegis_allocate_zeroed(allocator, 1, sizeof *set);
+    aegis_admission_set *set = create_empty(analysis, allocator);
     if (set == NULL) {
         return no_memory(err);
     }
-    set->allocator = *allocator;
-    set->analysis = analysis;
     *ret_set = set;
     return AEGIS_OK;
 }
@@ -172,6 +180,23 @@ static bool make_room(aegis_admission_set *set, size_t count)
     return set->tasks != NULL && set->blocking != NULL && set->known.tasks != NULL;
 }
 
+/* A set with room for the tasks, and for each the place of another set; NULL: no memory. */
+static aegis_admission_set *create_with_room(aegis_analysis analysis,
+                                             size_t count,
+                                             const aegis_allocator *allocator,
+                                             size_t **ret_known)
+{
+    aegis_admission_set *set = create_empty(analysis, allocator);
+    size_t *known = aegis_allocate_zeroed(allocator, count, sizeof *known);
+    if (set == NULL || known == NULL || !make_room(set, count)) {
+        aegis_deallocate(allocator, known, count, sizeof *known);
+        aegis_admission_set_destroy(set);
+        return NULL;
+    }
+    *ret_known = known;
+    return set;
+}
+
 aegis_status aegis_admission_set_derive(aegis_analysis analysis,
                                         const aegis_admission_set *from,
                                         const aegis_task *tasks,
@@ -180,17 +205,16 @@ aegis_status aegis_admission_set_derive(aegis_analysis analysis,
                                         aegis_admission_set **ret_set,
                                         aegis_error *err)
 {
-    aegis_admission_set *set = NULL;
-    aegis_status status = aegis_admission_set_create(analysis, allocator, &set, err);
+    size_t *known = NULL;
+    aegis_status status = aegis_admission_check_analysis(analysis, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    size_t *known = aegis_allocate_zeroed(allocator, count, sizeof *known);
-    if (known == NULL || !make_room(set, count)) {
-        status = no_memory(err);
-    } else {
-        status = convert_all(analysis, tasks, count, set->tasks, err);
+    aegis_admission_set *set = create_with_room(analysis, count, allocator, &known);
+    if (set == NULL) {
+        return no_memory(err);
     }
+    status = convert_all(analysis, tasks, count, set->tasks, err);
     if (status == AEGIS_OK) {
         set->count = count;
         if (from != NULL && from->analysis == analysis && match(from, set->tasks, count, known)) {

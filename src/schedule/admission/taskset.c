@@ -57,10 +57,8 @@ static aegis_status out_of_memory(const reader *in)
 static aegis_status
 check_keys(const reader *in, json_t *object, size_t offset, const char *const *keys, size_t count)
 {
-    const char *key;
-    json_t *value;
-    json_object_foreach(object, key, value)
-    {
+    for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
+        const char *key = json_object_iter_key(at);
         bool known = false;
         for (size_t i = 0; i < count; i++) {
             known = known || strcmp(key, keys[i]) == 0;

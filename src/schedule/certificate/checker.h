@@ -33,8 +33,8 @@ typedef struct checker {
 AEGIS_PRINTF(2, 3) bool aegis_check_refuse(checker *k, const char *format, ...);
 bool aegis_check_spend(checker *k, size_t looks);
 /* Of the task as its policy cuts it. */
-size_t aegis_check_segments(const checker *k, size_t task);
-int64_t aegis_check_segment(const checker *k, size_t task, size_t segment);
+size_t aegis_check_segments(const checker *k, size_t i);
+int64_t aegis_check_segment(const checker *k, size_t i, size_t s);
 bool aegis_check_argument(checker *k);
 
 /* simulate.c: whether the tasks permit the jobs, and whether some job is late (`any`), or the one

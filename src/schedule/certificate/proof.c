@@ -294,7 +294,7 @@ static aegis_status list_instants(prover *p, aegis_i128 end, aegis_error *err)
             longest = in.work - time;
             c->at = (int64_t)time;
         }
-        if (!in.arrivals && in.count <= LISTED_INSTANTS) {
+        if (c->demand != NULL && in.count <= LISTED_INSTANTS) {
             c->demand[2 * (in.count - 1)] = (int64_t)in.at;
             c->demand[2 * (in.count - 1) + 1] =
                 (int64_t)in.work + aegis_prover_blocking(p, (int64_t)in.at, &task);

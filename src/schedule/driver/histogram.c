@@ -42,6 +42,7 @@ void aegis_histogram_add(aegis_histogram *histogram, uint64_t time_ns)
                           memory_order_relaxed);
     add(&histogram->count, 1);
     add(&histogram->sum, time_ns);
+    add(&histogram->sum_us, us);
     add(&histogram->sum_of_squares_us2, us * us);
     if (time_ns > atomic_load_explicit(&histogram->max, memory_order_relaxed)) {
         atomic_store_explicit(&histogram->max, time_ns, memory_order_relaxed);
@@ -67,7 +68,9 @@ void aegis_histogram_summarise(const aegis_histogram *histogram, aegis_distribut
     if (summary.count > 0) {
         double n = (double)summary.count;
         summary.mean = (double)atomic_load(&histogram->sum) / n;
-        double mean_us = summary.mean / 1000;
+        /* Both sums of the same rounded values: else what rounding takes away from the squares is
+         * more than the variance of a steady series. */
+        double mean_us = (double)atomic_load(&histogram->sum_us) / n;
         double variance =
             (double)atomic_load(&histogram->sum_of_squares_us2) / n - mean_us * mean_us;
         summary.cv = variance > 0 && mean_us > 0 ? sqrt(variance) / mean_us : 0;

@@ -16,7 +16,7 @@
 typedef struct aegis_histogram {
     _Atomic uint32_t bins[AEGIS_HISTOGRAM_BINS];
     _Atomic uint64_t count, sum, max;
-    _Atomic uint64_t sum_of_squares_us2; /* in square microseconds, for the variation */
+    _Atomic uint64_t sum_us, sum_of_squares_us2; /* of whole microseconds, for the variation */
 } aegis_histogram;
 
 void aegis_histogram_add(aegis_histogram *histogram, uint64_t time_ns);

@@ -268,6 +268,13 @@ typedef struct aegis_refusal {
     aegis_lane_search search;
 } aegis_refusal;
 
+/* refusal.c: why the last candidate is refused and what of it would fit. */
+void aegis_refusal_describe(const aegis_refusal *refusal,
+                            const aegis_candidate *candidates,
+                            size_t count,
+                            char *text,
+                            size_t size);
+
 /* A candidate as the tests take it; borrows the candidate's segments. */
 aegis_task aegis_candidate_task(const aegis_candidate *candidate);
 

@@ -483,8 +483,8 @@ void aegis_driver_loop(void *argument)
     while (!scheduler->stopping || any_lane_runs(scheduler)) {
         uint32_t seen = aegis_wake_count(&scheduler->wake);
         bool any = collect_lanes(scheduler);
-        finish_removal(scheduler);
         take_command(scheduler);
+        finish_removal(scheduler); /* behind it: of the last model nothing else would wake us */
         release_streamed(scheduler);
         collect_submissions(scheduler);
         release_periodic(scheduler);

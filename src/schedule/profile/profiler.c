@@ -11,6 +11,7 @@
 
 #include "base/base.h"
 #include "schedule/profile/stressor.h"
+#include "schedule/profile/timed_run.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -24,9 +25,6 @@
 #define ALONE_SHARE 4u
 /* Least number of runs when a tail is to be fitted: 100 of them above the threshold. */
 #define EXTREME_SAMPLES 1000u
-/* Larger than the caches of a core: 16 MiB. */
-#define SWEEP_WORDS ((size_t)2 << 20)
-#define IDLE_NS 10000000
 
 struct aegis_profiler {
     aegis_allocator allocator;
@@ -34,99 +32,6 @@ struct aegis_profiler {
     aegis_stressor *stressor; /* NULL without other lanes */
     uint64_t *sweep;          /* read and written before a run that shall start cold */
 };
-
-/* Some segments of a job on the lane's own thread. */
-typedef struct timed_run {
-    const aegis_clock *clock;
-    aegis_stream *stream;
-    aegis_model *model;
-    uint64_t *sweep;           /* NULL: start with caches as they are, at once */
-    uint32_t first, end;       /* segments [first, end) */
-    _Atomic uint64_t start_ns; /* 0 until it starts */
-    uint64_t end_ns;
-    uint64_t waited_ns; /* in between, for bytes */
-    /* The shortest so far of each segment alone, and of several together (last): the thread of a
-     * GPU lane waits as it will when the model is scheduled. */
-    uint64_t least_ns[AEGIS_MAX_SEGMENTS + 1];
-    aegis_status status;
-    aegis_error error;
-} timed_run;
-
-/* Until what the segment needs is in memory: others compute meanwhile. */
-static uint64_t await_segment(const timed_run *run, uint32_t segment)
-{
-    if (aegis_model_is_ready(run->model, segment)) {
-        return 0;
-    }
-    const uint64_t since = aegis_clock_now_ns(run->clock);
-    aegis_model_await(run->model, segment);
-    return aegis_clock_now_ns(run->clock) - since;
-}
-
-static uint64_t *least_of(timed_run *run)
-{
-    return &run->least_ns[run->end - run->first == 1 ? run->first : AEGIS_MAX_SEGMENTS];
-}
-
-static void run_job(void *argument)
-{
-    timed_run *run = argument;
-    await_segment(run, run->first);
-    for (size_t i = 0; run->sweep != NULL && i < SWEEP_WORDS; i++) {
-        run->sweep[i] += i;
-    }
-    if (run->sweep != NULL && run->first == 0) { /* a job begins on a lane that was idle */
-        nanosleep(&(struct timespec){.tv_nsec = IDLE_NS}, NULL);
-    }
-    atomic_store(&run->start_ns, aegis_clock_now_ns(run->clock));
-    aegis_stream_expect(run->stream, *least_of(run));
-    run->status = AEGIS_OK;
-    run->waited_ns = 0;
-    for (uint32_t segment = run->first; segment < run->end && run->status == AEGIS_OK; segment++) {
-        run->waited_ns += await_segment(run, segment);
-        run->status = aegis_model_execute(run->model, segment, 0, run->stream, &run->error);
-    }
-}
-
-/* Runs when the device has finished, so that asynchronous work is counted. */
-static void end_job(void *argument)
-{
-    timed_run *run = argument;
-    run->end_ns = aegis_clock_now_ns(run->clock);
-    if (run->status == AEGIS_OK && run->end == aegis_model_segment_count(run->model)) {
-        aegis_model_commit(run->model);
-    }
-}
-
-static aegis_status begin_run(timed_run *run, aegis_error *err)
-{
-    atomic_store(&run->start_ns, 0);
-    aegis_status status = aegis_stream_call(run->stream, run_job, run, err);
-    return status != AEGIS_OK ? status : aegis_stream_notify(run->stream, end_job, run, err);
-}
-
-static aegis_status run_once(timed_run *run, uint64_t *ret_elapsed_ns, aegis_error *err)
-{
-    aegis_status status = begin_run(run, err);
-    if (status == AEGIS_OK) {
-        status = aegis_stream_synchronize(run->stream, err);
-    }
-    if (status != AEGIS_OK) {
-        return status;
-    }
-    if (run->status != AEGIS_OK) {
-        if (err != NULL) {
-            *err = run->error;
-        }
-        return run->status;
-    }
-    *ret_elapsed_ns = run->end_ns - atomic_load(&run->start_ns) - run->waited_ns;
-    uint64_t *least = least_of(run);
-    if (*least == 0 || *ret_elapsed_ns < *least) {
-        *least = *ret_elapsed_ns;
-    }
-    return AEGIS_OK;
-}
 
 static aegis_profile_options with_defaults(const aegis_profile_options *given)
 {
@@ -169,14 +74,14 @@ static void report(const aegis_profiler *profiler, const char *phase, uint32_t d
 }
 
 static aegis_status sample_series(aegis_profiler *profiler,
-                                  timed_run *run,
+                                  aegis_timed_run *run,
                                   const char *phase,
                                   uint64_t *samples,
                                   uint32_t count,
                                   aegis_error *err)
 {
     for (uint32_t i = 0; i < count; i++) {
-        aegis_status status = run_once(run, &samples[i], err);
+        aegis_status status = aegis_timed_run_once(run, &samples[i], err);
         if (status != AEGIS_OK) {
             return status;
         }
@@ -187,7 +92,7 @@ static aegis_status sample_series(aegis_profiler *profiler,
 
 /* Every segment on its own, in the order of a job; samples of segment k from k * count on. */
 static aegis_status sample_segments(aegis_profiler *profiler,
-                                    timed_run *run,
+                                    aegis_timed_run *run,
                                     const char *phase,
                                     uint64_t *samples,
                                     uint32_t count,
@@ -199,43 +104,13 @@ static aegis_status sample_segments(aegis_profiler *profiler,
         for (uint32_t k = 0; k < segments && status == AEGIS_OK; k++) {
             run->first = k;
             run->end = k + 1;
-            status = run_once(run, &samples[(size_t)k * count + i], err);
+            status = aegis_timed_run_once(run, &samples[(size_t)k * count + i], err);
         }
         report(profiler, phase, i + 1, count);
     }
     run->first = 0;
     run->end = segments;
     return status;
-}
-
-/* Asks a run to end `after_ns` into it and returns how long it went on: 0 when it had ended. */
-static aegis_status
-stretch_once(timed_run *run, uint64_t after_ns, uint64_t *ret_stretch_ns, aegis_error *err)
-{
-    aegis_status status = begin_run(run, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
-    uint64_t start = 0, asked = 0;
-    while (start == 0) {
-        start = atomic_load(&run->start_ns);
-    }
-    do {
-        asked = aegis_clock_now_ns(run->clock);
-    } while (asked < start + after_ns);
-    aegis_model_terminate(run->model);
-    status = aegis_stream_synchronize(run->stream, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
-    if (run->status != AEGIS_OK && run->status != AEGIS_ERROR_TERMINATED) {
-        if (err != NULL) {
-            *err = run->error;
-        }
-        return run->status;
-    }
-    *ret_stretch_ns = run->end_ns > asked ? run->end_ns - asked : 0;
-    return AEGIS_OK;
 }
 
 /* What is asked to end: segments [first, end) of a job, which take `length_ns`. */
@@ -251,7 +126,7 @@ typedef struct stretch_wanted {
  * is added.
  */
 static aegis_status measure_stretch(aegis_profiler *profiler,
-                                    timed_run *run,
+                                    aegis_timed_run *run,
                                     const stretch_wanted *wanted,
                                     uint64_t *ret_stretch_ns,
                                     aegis_error *err)
@@ -264,12 +139,12 @@ static aegis_status measure_stretch(aegis_profiler *profiler,
         if (wanted->first > 0) { /* what comes before in the job */
             run->first = 0;
             run->end = wanted->first;
-            status = run_once(run, &unused, err);
+            status = aegis_timed_run_once(run, &unused, err);
         }
         run->first = wanted->first;
         run->end = wanted->end;
         if (status == AEGIS_OK) {
-            status = stretch_once(run, i * spacing, &stretch, err);
+            status = aegis_timed_run_end_after(run, i * spacing, &stretch, err);
         }
         if (status != AEGIS_OK) {
             return status;
@@ -284,7 +159,7 @@ static aegis_status measure_stretch(aegis_profiler *profiler,
 
 /* Of a cut model the stretch is the longest of its segments'. */
 static aegis_status measure_stretches(aegis_profiler *profiler,
-                                      timed_run *run,
+                                      aegis_timed_run *run,
                                       const aegis_profile_options *options,
                                       aegis_profile *profile,
                                       aegis_error *err)
@@ -324,11 +199,12 @@ static aegis_status measure_stretches(aegis_profiler *profiler,
     return AEGIS_OK;
 }
 
-static aegis_status warm_up(timed_run *run, uint32_t runs, uint64_t *ret_cold_ns, aegis_error *err)
+static aegis_status
+warm_up(aegis_timed_run *run, uint32_t runs, uint64_t *ret_cold_ns, aegis_error *err)
 {
     for (uint32_t i = 0; i < runs; i++) {
         uint64_t elapsed;
-        aegis_status status = run_once(run, &elapsed, err);
+        aegis_status status = aegis_timed_run_once(run, &elapsed, err);
         if (status != AEGIS_OK) {
             return status;
         }
@@ -340,7 +216,7 @@ static aegis_status warm_up(timed_run *run, uint32_t runs, uint64_t *ret_cold_ns
 }
 
 typedef aegis_status (*sampler)(aegis_profiler *profiler,
-                                timed_run *run,
+                                aegis_timed_run *run,
                                 const char *phase,
                                 uint64_t *samples,
                                 uint32_t count,
@@ -348,7 +224,7 @@ typedef aegis_status (*sampler)(aegis_profiler *profiler,
 
 /* With the load on the other lanes and the own caches swept. */
 static aegis_status sample_loaded(aegis_profiler *profiler,
-                                  timed_run *run,
+                                  aegis_timed_run *run,
                                   sampler sample,
                                   uint64_t *samples,
                                   uint32_t count,
@@ -375,7 +251,7 @@ static aegis_status sample_loaded(aegis_profiler *profiler,
 /* What one profile is made of. */
 typedef struct measurement {
     aegis_profile_options options;
-    timed_run run;
+    aegis_timed_run run;
     uint64_t *samples; /* `count` of the job, or of each segment */
     uint32_t count, segments;
     bool under_load;
@@ -535,10 +411,10 @@ static aegis_status profile_model(aegis_profiler *profiler,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no host memory for %zu samples", room);
     }
-    m.run = (timed_run){.clock = &profiler->config.clock,
-                        .stream = profiler->config.stream,
-                        .model = model,
-                        .end = m.segments};
+    m.run = (aegis_timed_run){.clock = &profiler->config.clock,
+                              .stream = profiler->config.stream,
+                              .model = model,
+                              .end = m.segments};
     m.profile = (aegis_profile){.quantile = m.options.quantile,
                                 .assurance = m.options.assurance,
                                 .margin = m.options.margin};
@@ -592,7 +468,7 @@ aegis_status aegis_profiler_create(const aegis_profiler_config *config,
     }
     profiler->allocator = *allocator;
     profiler->config = *config;
-    profiler->sweep = aegis_allocate_zeroed(allocator, SWEEP_WORDS, sizeof *profiler->sweep);
+    profiler->sweep = aegis_allocate_zeroed(allocator, AEGIS_SWEEP_WORDS, sizeof *profiler->sweep);
     if (profiler->sweep == NULL) {
         aegis_profiler_destroy(profiler);
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
@@ -615,7 +491,7 @@ void aegis_profiler_destroy(aegis_profiler *profiler)
     if (profiler != NULL) {
         aegis_allocator allocator = profiler->allocator;
         aegis_stressor_destroy(profiler->stressor);
-        aegis_deallocate(&allocator, profiler->sweep, SWEEP_WORDS, sizeof *profiler->sweep);
+        aegis_deallocate(&allocator, profiler->sweep, AEGIS_SWEEP_WORDS, sizeof *profiler->sweep);
         aegis_deallocate(&allocator, profiler, 1, sizeof *profiler);
     }
 }

@@ -15,6 +15,7 @@
 typedef struct mirror {
     aegis_analysis policy;
     aegis_admission_set *set;
+    aegis_admission_set *derived; /* from the set before the last task was added; may be NULL */
     size_t count;
     aegis_task tasks[MOST]; /* what the set should hold */
     int64_t *segments[MOST];
@@ -83,8 +84,19 @@ static aegis_admission_verdict compare(const mirror *m, uint64_t seed)
     require(grown.first_miss == fresh.first_miss, "another first miss", m, seed);
     require(same_tasks(&grown, &fresh), "other responses", m, seed);
     require(same_witness(&grown, &fresh), "another witness", m, seed);
-    aegis_admission_verdict verdict = grown.verdict;
+    aegis_admission_verdict verdict = grown.verdict, alone = AEGIS_ADMISSION_UNDECIDED;
     aegis_admission_result_finish(&grown, &allocator);
+    if (m->derived != NULL) {
+        assert_int_equal(aegis_admission_set_test(m->derived, NULL, &grown, NULL), AEGIS_OK);
+        require(same_tasks(&grown, &fresh) && grown.verdict == fresh.verdict, "derived otherwise",
+                m, seed);
+        aegis_admission_result_finish(&grown, &allocator);
+    }
+    assert_int_equal(
+        aegis_admission_decide(m->policy, m->tasks, m->count, NULL, &allocator, &alone, NULL),
+        AEGIS_OK);
+    require(alone == verdict || verdict == AEGIS_ADMISSION_UNDECIDED, "another verdict alone", m,
+            seed);
     aegis_admission_result_finish(&fresh, &allocator);
     return verdict;
 }
@@ -103,17 +115,24 @@ static void add(mirror *m, uint64_t *seed)
         assert_non_null(segments);
         cut_task(seed, &task, segments);
     }
-    assert_int_equal(aegis_admission_set_add(m->set, &task, at, NULL), AEGIS_OK);
+    aegis_allocator allocator = aegis_allocator_default();
     memmove(&m->tasks[at + 1], &m->tasks[at], (m->count - at) * sizeof *m->tasks);
     memmove(&m->segments[at + 1], &m->segments[at], (m->count - at) * sizeof *m->segments);
     m->tasks[at] = task;
     m->segments[at] = segments;
     m->count++;
+    aegis_admission_set_destroy(m->derived);
+    assert_int_equal(aegis_admission_set_derive(m->policy, m->set, m->tasks, m->count, &allocator,
+                                                &m->derived, NULL),
+                     AEGIS_OK);
+    assert_int_equal(aegis_admission_set_add(m->set, &task, at, NULL), AEGIS_OK);
 }
 
 static void take_out(mirror *m, size_t at)
 {
     assert_int_equal(aegis_admission_set_remove(m->set, at, NULL), AEGIS_OK);
+    aegis_admission_set_destroy(m->derived);
+    m->derived = NULL;
     free(m->segments[at]);
     m->count--;
     memmove(&m->tasks[at], &m->tasks[at + 1], (m->count - at) * sizeof *m->tasks);

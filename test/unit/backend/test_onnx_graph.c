@@ -474,9 +474,45 @@ static void operators_are_named_by_position(void **state)
     aegis_onnx_graph_destroy(graph);
 }
 
+/* Named, given and missing dimensions alike; the file that comes of it says so. */
+static void inputs_get_their_shapes(void **state)
+{
+    (void)state;
+    aegis_error err;
+    onnx_bytes bytes = {NULL, 0, 0}, bare = {NULL, 0, 0}, tensor = {NULL, 0, 0},
+               type = {NULL, 0, 0};
+    onnx_int(&tensor, 1, 1);
+    onnx_message(&type, 1, tensor);
+    onnx_text(&bare, 1, "bare");
+    onnx_message(&bare, 2, type);
+    onnx_message(&bytes, 1, onnx_node("Sum", "free,given,other,bare", "y"));
+    onnx_message(&bytes, 11, onnx_value("free", -1));
+    onnx_message(&bytes, 11, onnx_value("given", 7));
+    onnx_message(&bytes, 11, onnx_value("other", 4));
+    onnx_message(&bytes, 11, bare);
+    onnx_message(&bytes, 12, onnx_value("y", -1));
+    aegis_onnx_graph *graph = parse(onnx_model(bytes)), *again = NULL;
+    const aegis_input_shape shapes[] = {
+        {"free", 1, {4}}, {"given", 1, {4}}, {"bare", 1, {4}}, {"not there", 1, {9}}};
+    must(aegis_onnx_graph_fix_inputs(graph, shapes, 4, &err), &err);
+    expect_surface(graph, true, "free,given,other,bare");
+    onnx_bytes written = {NULL, 0, 0};
+    void *data = NULL;
+    must(aegis_onnx_graph_serialise(graph, &data, &written.size, &err), &err);
+    written.data = data;
+    again = parse(written);
+    expect_surface(again, true, "free,given,other,bare");
+    const aegis_input_shape wrong = {"given", 2, {2, 2}};
+    assert_int_equal(aegis_onnx_graph_fix_inputs(graph, &wrong, 1, &err), AEGIS_ERROR_CONFIG);
+    assert_non_null(strstr(err.message, "'given'"));
+    aegis_onnx_graph_destroy(again);
+    aegis_onnx_graph_destroy(graph);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(inputs_get_their_shapes),
         cmocka_unit_test(values_live_from_birth_to_last_reader),
         cmocka_unit_test(optional_outputs_and_inputs_have_no_name),
         cmocka_unit_test(subgraphs_capture),

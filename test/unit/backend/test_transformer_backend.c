@@ -304,8 +304,8 @@ static void bad_configurations_are_refused(void **state)
     expect_refusal(&config, AEGIS_ERROR_NOT_FOUND, "tokenizer.json");
     config = good;
     config.memory_limit_bytes = 10000;
-    expect_refusal(&config, AEGIS_ERROR_BUDGET_EXCEEDED, "weights = \"stream\"");
-    config.stream_weights = true;
+    expect_refusal(&config, AEGIS_ERROR_BUDGET_EXCEEDED, "residency = \"streamed\"");
+    config.residency = AEGIS_STREAMED;
     expect_refusal(&config, AEGIS_ERROR_BUDGET_EXCEEDED, "streaming needs");
     config.memory_limit_bytes = 0;
     expect_refusal(&config, AEGIS_ERROR_CONFIG, "write memory");

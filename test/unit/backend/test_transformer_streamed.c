@@ -8,7 +8,7 @@ static aegis_model_config streamed_config(const char *path)
     aegis_model_config config = config_of(path);
     aegis_error err = {0};
     aegis_model *model = NULL;
-    config.stream_weights = true;
+    config.residency = AEGIS_STREAMED;
     for (config.memory_limit_bytes = 200000; model == NULL; config.memory_limit_bytes += 4096) {
         assert_true(config.memory_limit_bytes < 4000000);
         const aegis_status status = aegis_model_open(backend, &config, &model, &err);
@@ -60,7 +60,7 @@ static void a_streamed_model_makes_the_same_tokens(void **state)
     }
     /* One that fits is as any other. */
     aegis_model_config config = config_of(model_path("llama-tiny", "f32"));
-    config.stream_weights = true;
+    config.residency = AEGIS_STREAMED;
     config.memory_limit_bytes = UINT64_C(16) << 20;
     aegis_model *model = open_model(&config);
     assert_int_equal(aegis_model_awaited_segments(model), 0);

@@ -298,6 +298,19 @@ static void sets_check_their_arguments(void **unused)
     assert_int_equal(aegis_admission_set_add(set, &good, 1, &err), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "place 1"));
     assert_int_equal(aegis_admission_set_add(set, &wrong, 0, &err), AEGIS_ERROR_INVALID_ARGUMENT);
+    aegis_admission_set *derived = NULL;
+    assert_int_equal(
+        aegis_admission_set_derive((aegis_analysis)77, NULL, &good, 1, &allocator, &derived, &err),
+        AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(aegis_admission_set_derive(AEGIS_ANALYSIS_NP_EDF, set, &wrong, 1, &allocator,
+                                                &derived, &err),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    const aegis_task bad_first[] = {wrong, good};
+    assert_int_equal(aegis_admission_set_derive(AEGIS_ANALYSIS_NP_EDF, NULL, bad_first, 2,
+                                                &allocator, &derived, &err),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "task 0"));
+    assert_null(derived);
     assert_int_equal(aegis_admission_set_remove(set, 0, &err), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "no task 0"));
     assert_int_equal(aegis_admission_set_count(set), 0);
@@ -307,6 +320,80 @@ static void sets_check_their_arguments(void **unused)
     finish(&result);
     aegis_admission_set_destroy(set);
     aegis_admission_set_destroy(NULL);
+}
+
+static void sets_know_what_they_lack(void **unused)
+{
+    (void)unused;
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_admission_set *set = NULL, *more = NULL;
+    const aegis_task tasks[] = {task(1, 40, 40, 0), task(2, 40, 40, 0), task(3, 40, 40, 0)};
+    const aegis_task other[] = {task(2, 40, 40, 0), task(1, 40, 40, 0), task(0, 1, 1, 0)};
+    const aegis_analysis np_fp = AEGIS_ANALYSIS_NP_FP;
+    assert_int_equal(aegis_admission_set_derive(np_fp, NULL, tasks, 2, &allocator, &set, NULL),
+                     AEGIS_OK);
+    assert_int_equal(aegis_admission_set_count(set), 2);
+    assert_int_equal(aegis_admission_set_lacks(set, np_fp, tasks, 2), 0);
+    assert_int_equal(aegis_admission_set_lacks(set, np_fp, tasks, 3), 1);
+    assert_int_equal(aegis_admission_set_lacks(set, np_fp, tasks, 1), SIZE_MAX);
+    assert_int_equal(aegis_admission_set_lacks(set, np_fp, other, 3), SIZE_MAX);
+    assert_int_equal(aegis_admission_set_lacks(set, np_fp, NULL, 0), SIZE_MAX);
+    assert_int_equal(aegis_admission_set_lacks(set, AEGIS_ANALYSIS_FPP, tasks, 2), SIZE_MAX);
+    /* One of another test, or of other tasks, is no help and no harm; it may grow. */
+    assert_int_equal(
+        aegis_admission_set_derive(AEGIS_ANALYSIS_FPP, set, tasks, 3, &allocator, &more, NULL),
+        AEGIS_OK);
+    assert_int_equal(aegis_admission_set_add(more, &tasks[0], 3, NULL), AEGIS_OK);
+    assert_int_equal(aegis_admission_set_count(more), 4);
+    aegis_admission_set_destroy(more);
+    assert_int_equal(aegis_admission_set_derive(np_fp, set, other, 2, &allocator, &more, NULL),
+                     AEGIS_OK);
+    aegis_admission_set_destroy(more);
+    assert_int_equal(aegis_admission_set_derive(np_fp, set, NULL, 0, &allocator, &more, NULL),
+                     AEGIS_OK);
+    assert_int_equal(aegis_admission_set_lacks(more, np_fp, NULL, 0), 0);
+    assert_int_equal(aegis_admission_set_add(more, &tasks[0], 0, NULL), AEGIS_OK);
+    aegis_admission_set_destroy(more);
+    aegis_admission_set_destroy(set);
+}
+
+static void a_verdict_alone_is_that_of_the_test(void **unused)
+{
+    (void)unused;
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_admission_verdict verdict = AEGIS_ADMISSION_UNDECIDED;
+    const aegis_admission_limits none = {.steps = 1};
+    const aegis_task good[] = {task(2, 10, 10, 0), task(3, 15, 15, 0)};
+    const aegis_task late[] = {task(2, 10, 3, 0), task(3, 15, 4, 0)};
+    const aegis_task huge[] = {task(INT64_MAX - 1, INT64_MAX, INT64_MAX, 0),
+                               task(INT64_MAX - 1, INT64_MAX, INT64_MAX, 0)};
+    const aegis_task wrong = task(0, 1, 1, 0);
+    for (int k = AEGIS_ANALYSIS_NP_FP; k <= AEGIS_ANALYSIS_FIFO; k++) {
+        const aegis_analysis analysis = (aegis_analysis)k;
+        assert_int_equal(
+            aegis_admission_decide(analysis, good, 2, NULL, &allocator, &verdict, NULL), AEGIS_OK);
+        assert_int_equal(verdict, AEGIS_SCHEDULABLE);
+        assert_int_equal(
+            aegis_admission_decide(analysis, late, 2, NULL, &allocator, &verdict, NULL), AEGIS_OK);
+        assert_int_equal(verdict, AEGIS_NOT_SCHEDULABLE);
+        assert_int_equal(
+            aegis_admission_decide(analysis, NULL, 0, NULL, &allocator, &verdict, NULL), AEGIS_OK);
+        assert_int_equal(verdict, AEGIS_SCHEDULABLE);
+        assert_int_equal(
+            aegis_admission_decide(analysis, &wrong, 1, NULL, &allocator, &verdict, NULL),
+            AEGIS_ERROR_INVALID_ARGUMENT);
+        test_allocator memory = {.fail_at = 3};
+        aegis_allocator failing = test_allocator_make(&memory);
+        aegis_status status =
+            aegis_admission_decide(analysis, huge, 2, NULL, &failing, &verdict, NULL);
+        assert_true(status == AEGIS_OK || status == AEGIS_ERROR_NO_MEMORY ||
+                    status == AEGIS_ERROR_OVERFLOW);
+        assert_int_equal(memory.blocks, 0);
+    }
+    assert_int_equal(
+        aegis_admission_decide(AEGIS_ANALYSIS_NP_FP, good, 2, &none, &allocator, &verdict, NULL),
+        AEGIS_OK);
+    assert_int_equal(verdict, AEGIS_ADMISSION_UNDECIDED);
 }
 
 /* At U = 1 the busy period behind a blocker has no end and leaves nothing to begin with. */
@@ -345,6 +432,15 @@ static aegis_status use_a_set(aegis_analysis analysis, const aegis_allocator *al
         assert_int_equal(aegis_admission_set_count(set), before + (status == AEGIS_OK));
         if (status == AEGIS_OK) {
             status = aegis_admission_set_test(set, NULL, &result, NULL);
+        }
+        aegis_admission_set *derived = NULL;
+        const aegis_task alone[] = {added};
+        if (status == AEGIS_OK) {
+            status = aegis_admission_set_derive(analysis, set, alone, 1, allocator, &derived, NULL);
+            aegis_admission_set_destroy(derived);
+            if (status != AEGIS_OK) {
+                aegis_admission_result_finish(&result, allocator);
+            }
         }
         if (status == AEGIS_OK) {
             aegis_admission_result_finish(&result, allocator);
@@ -438,6 +534,8 @@ int main(void)
         cmocka_unit_test(segments_that_do_not_sum_name_their_task),
         cmocka_unit_test(derivations_check_their_arguments_and_limits),
         cmocka_unit_test(sets_check_their_arguments),
+        cmocka_unit_test(sets_know_what_they_lack),
+        cmocka_unit_test(a_verdict_alone_is_that_of_the_test),
         cmocka_unit_test(a_full_set_is_tested_twice),
         cmocka_unit_test(memory_may_run_out_anywhere),
         cmocka_unit_test(ten_thousand_tasks_are_within_the_limits),

@@ -60,6 +60,21 @@ static void histogram_takes_the_largest_time(void **state)
     free(histogram);
 }
 
+/* Times of 1 ms that differ by parts of a percent, as a GPU's do. */
+static void histogram_tells_the_spread_of_steady_times(void **state)
+{
+    (void)state;
+    aegis_distribution d;
+    aegis_histogram *histogram = calloc(1, sizeof *histogram);
+    assert_non_null(histogram);
+    for (uint64_t i = 0; i < 1000; i++) {
+        aegis_histogram_add(histogram, 1000500 + (i % 2 == 0 ? 5000 : -5000ull));
+    }
+    aegis_histogram_summarise(histogram, &d);
+    assert_true(d.cv > 0.0049 && d.cv < 0.0051);
+    free(histogram);
+}
+
 #define PRODUCERS 4u
 #define ITEMS 20000u
 
@@ -200,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(histogram_is_within_its_step),
         cmocka_unit_test(histogram_takes_the_largest_time),
+        cmocka_unit_test(histogram_tells_the_spread_of_steady_times),
         cmocka_unit_test(queue_keeps_each_producers_order),
         cmocka_unit_test(queue_refuses_when_full),
         cmocka_unit_test(job_table_finds_what_is_in_it),

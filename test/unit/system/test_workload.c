@@ -74,6 +74,7 @@ static const char everything[] =
     "[device]\nkind = \"host\"\nmemory = \"512MiB\"\nlanes = 2\nspill = \"2M\"\n"
     "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nlane_spin = "
     "\"30us\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
+    "graphs = false\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
     "hang = \"3s\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
@@ -83,7 +84,8 @@ static const char everything[] =
     "source = { sr = 16000, x = \"random\", ids = \"random(0,30521)\", m = 0.5, f = \"in.npy\", "
     "z = \"zeros\" }\n"
     "priority = -3\nlane = 1\nconfidence = 0.999\nassurance = 0.9\nmargin = 2\nsamples = 300\n"
-    "threads = 2\nslots = 4\nprepack = false\nseed = 7\nexpect = \"refuse\"\n"
+    "threads = 2\nslots = 4\nprepack = false\ncpu_nodes = \"allow\"\nseed = 7\nexpect = "
+    "\"refuse\"\n"
     "[[model]]\nname = \"b\"\npath = \"b.onnx\"\nclass = \"background\"\nweight = 3\n"
     "source = \"external\"\n"
     "[[model]]\nname = \"c\"\npath = \"c.onnx\"\nperiod = \"1s\"\nsource = \"zeros\"\n";
@@ -97,6 +99,10 @@ static void every_key(void **state)
     assert_int_equal(workload->spill_bytes, 2 << 20);
     assert_int_equal(workload->pinned_bytes, 8 << 20);
     assert_int_equal(workload->completion, AEGIS_COMPLETION_POLL);
+    assert_false(workload->graphs);
+    assert_true(workload->models[0].config.eager);
+    assert_true(workload->models[0].config.allow_cpu_nodes);
+    assert_false(workload->models[2].config.allow_cpu_nodes);
     assert_true(workload->lock_memory);
     assert_false(workload->huge_pages);
     assert_int_equal(workload->lane_width, 2);
@@ -127,7 +133,7 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
-    assert_int_equal(vad->inputs_place.line, 24);
+    assert_int_equal(vad->inputs_place.line, 25);
     assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);

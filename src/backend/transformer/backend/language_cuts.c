@@ -150,9 +150,10 @@ aegis_status aegis_language_cut_candidates(void *self,
     const uint32_t pieces = model->facts->pieces;
     (void)stream;
     if (model->stream) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
-                               "weights = \"stream\": its segments are what comes from the files "
-                               "together and cannot be chosen");
+        return aegis_error_set(
+            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+            "residency = \"streamed\": its segments are what comes from the files "
+            "together and cannot be chosen");
     }
     if (model->placed || !model->recorded || model->segment_count > 1) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,

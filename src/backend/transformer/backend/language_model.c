@@ -117,7 +117,7 @@ static aegis_status check_limit(const language_model *model, aegis_error *err)
                                "needs %" PRIu64 " bytes (weights %" PRIu64 ", keys and values of "
                                "%u positions %" PRIu64 "), its memory limit is %" PRIu64
                                "; raise memory, shorten context, take a smaller dtype, or let "
-                               "weights come from the disk with weights = \"stream\" (class = "
+                               "weights come from the disk with residency = \"streamed\" (class = "
                                "\"background\" alone)",
                                total, sizes->weights, model->facts->context, sizes->cache,
                                model->memory_limit);
@@ -148,15 +148,17 @@ static aegis_status open_trial(language_model *model, aegis_error *err)
 
 static aegis_status check_streaming(const aegis_model_config *config, aegis_error *err)
 {
-    if (config->stream_weights && config->memory_limit_bytes == 0) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
-                               "weights = \"stream\" divides a memory limit, and there is none: "
-                               "write memory");
+    if (config->residency == AEGIS_STREAMED && config->memory_limit_bytes == 0) {
+        return aegis_error_set(
+            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+            "residency = \"streamed\" divides a memory limit, and there is none: "
+            "write memory");
     }
-    if (config->stream_weights && config->cut_count > 0) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
-                               "weights = \"stream\": its segments are what comes from the files "
-                               "together; remove cuts");
+    if (config->residency == AEGIS_STREAMED && config->cut_count > 0) {
+        return aegis_error_set(
+            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_CONFIG,
+            "residency = \"streamed\": its segments are what comes from the files "
+            "together; remove cuts");
     }
     return AEGIS_OK;
 }
@@ -230,7 +232,7 @@ language_open(void *self, const aegis_model_config *config, void **ret_model, ae
     model->allocator = backend->allocator;
     model->memory_limit = config->memory_limit_bytes;
     model->stop_at_end = config->stop_at_end;
-    model->stream = config->stream_weights;
+    model->stream = config->residency == AEGIS_STREAMED;
     aegis_status status = open_parts(model, config, err);
     if (status != AEGIS_OK) {
         language_close(model);

@@ -46,6 +46,22 @@ check_shape(const aegis_model_config *config, const aegis_token_list *tokens, ae
     return AEGIS_OK;
 }
 
+static aegis_status keep(language_model *model, const aegis_token_list *tokens, aegis_error *err)
+{
+    int64_t *written =
+        aegis_allocate_zeroed(&model->allocator, tokens->count, sizeof *model->written);
+    if (written == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory for %zu tokens", tokens->count);
+    }
+    for (size_t i = 0; i < tokens->count; i++) {
+        written[i] = tokens->ids[i];
+    }
+    model->written = written;
+    model->prompt = (uint32_t)tokens->count;
+    return AEGIS_OK;
+}
+
 aegis_status aegis_language_read_prompt(language_model *model,
                                         const aegis_model_config *config,
                                         aegis_error *err)
@@ -57,18 +73,7 @@ aegis_status aegis_language_read_prompt(language_model *model,
         status = check_shape(config, &tokens, err);
     }
     if (status == AEGIS_OK) {
-        model->written =
-            aegis_allocate_zeroed(&model->allocator, tokens.count, sizeof *model->written);
-        if (model->written == NULL) {
-            status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                                     "no memory for %zu tokens", tokens.count);
-        }
-    }
-    for (size_t i = 0; status == AEGIS_OK && i < tokens.count; i++) {
-        model->written[i] = tokens.ids[i];
-    }
-    if (status == AEGIS_OK) {
-        model->prompt = (uint32_t)tokens.count;
+        status = keep(model, &tokens, err);
     }
     aegis_token_list_finish(&tokens);
     return status;

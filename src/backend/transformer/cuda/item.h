@@ -16,6 +16,17 @@
 #define AEGIS_DECODE_UNIT_BYTES 512u
 #define AEGIS_DECODE_UNIT_ROW_BYTES 64u /* of one row in a unit */
 
+/* In the order in which a block of the model needs them. */
+enum {
+    AEGIS_DECODE_QKV = 0, /* queries, then keys, then values */
+    AEGIS_DECODE_OUTPUT,
+    AEGIS_DECODE_UP, /* llama: row 2 i is row i of the gate, row 2 i + 1 of up */
+    AEGIS_DECODE_DOWN,
+    AEGIS_DECODE_LAYER_PRODUCTS,
+    AEGIS_DECODE_HEAD = AEGIS_DECODE_LAYER_PRODUCTS,
+    AEGIS_DECODE_PRODUCTS
+};
+
 typedef struct aegis_decode_share {
     uint32_t first, count; /* tiles */
 } aegis_decode_share;

@@ -31,17 +31,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* In the order in which a block of the model needs them. */
-enum {
-    AEGIS_DECODE_QKV = 0, /* queries, then keys, then values */
-    AEGIS_DECODE_OUTPUT,
-    AEGIS_DECODE_UP, /* llama: row 2 i is row i of the gate, row 2 i + 1 of up */
-    AEGIS_DECODE_DOWN,
-    AEGIS_DECODE_LAYER_PRODUCTS,
-    AEGIS_DECODE_HEAD = AEGIS_DECODE_LAYER_PRODUCTS,
-    AEGIS_DECODE_PRODUCTS
-};
-
 typedef struct aegis_decode_product {
     uint32_t rows, columns; /* outputs, inputs */
     uint32_t tiles, units;  /* units: of a tile */

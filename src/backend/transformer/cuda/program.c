@@ -104,6 +104,7 @@ static void set_model(aegis_program *program)
         .gelu_erf = config->activation == AEGIS_ACTIVATION_GELU,
         .biases = config->architecture == AEGIS_ARCHITECTURE_GPT2,
         .epsilon = config->norm_epsilon,
+        .width_inverse = 1.0f / (float)config->width,
         .end_count = config->eos_count,
     };
     memcpy(program->step.ends, config->eos_tokens, sizeof program->step.ends);
@@ -115,25 +116,27 @@ static void set_model(aegis_program *program)
     for (uint32_t p = 0; p < AEGIS_DECODE_PRODUCTS; p++) {
         program->step.units[p] = (inputs[p] + columns - 1) / columns;
     }
+    program->step.rows[AEGIS_DECODE_QKV] = (config->heads + 2 * config->kv_heads) * config->head_width;
+    program->step.rows[AEGIS_DECODE_OUTPUT] = config->width;
+    program->step.rows[AEGIS_DECODE_UP] =
+        program->step.llama ? 2 * config->feed_forward : config->feed_forward;
+    program->step.rows[AEGIS_DECODE_DOWN] = config->width;
 }
 
 static void set_packets(aegis_program *program)
 {
     const aegis_model_config *config = program->weights.config;
     aegis_decode_step *step = &program->step;
-    const uint32_t rows = (config->heads + 2 * config->kv_heads) * config->head_width;
+    uint32_t at = 0;
     step->splits = step->blocks / config->heads;
     step->splits = step->splits < 1 ? 1 : step->splits;
     step->splits = step->splits > AEGIS_DECODE_MAX_SPLITS ? AEGIS_DECODE_MAX_SPLITS : step->splits;
-    uint32_t at = even(rows);
+    for (uint32_t p = 0; p < AEGIS_DECODE_LAYER_PRODUCTS; p++) {
+        step->packets.results[p] = at;
+        at += even(step->rows[p]);
+    }
     step->packets.attention = at;
-    at += config->heads * step->splits * (config->head_width + 2);
-    step->packets.output = at;
-    at += config->width;
-    step->packets.up = at;
-    at += config->feed_forward;
-    step->packets.down = at;
-    step->packets.stride = at + config->width;
+    step->packets.stride = at + config->heads * step->splits * (config->head_width + 2);
 }
 
 /* The first form that this device runs, or the one asked for. */
@@ -159,9 +162,8 @@ static aegis_status choose_form(aegis_program *program, uint32_t form, aegis_err
                                aegis_decode_shared_bytes(
                                    &program->step, &(aegis_decode_form){.warps = 16, .depth = 8}));
     }
-    const aegis_model_config *config = program->weights.config;
-    const uint32_t up_rows = program->step.llama ? 2 * config->feed_forward : config->feed_forward;
-    program->step.blocks = aegis_decode_most_blocks(up_rows, blocks);
+    program->step.blocks = aegis_decode_most_blocks(program->step.rows[AEGIS_DECODE_UP], blocks);
+    aegis_decode_set_attention(&program->step, aegis_decode_form_at(program->form).warps);
     return AEGIS_OK;
 }
 
@@ -169,10 +171,8 @@ static aegis_status make_layout(aegis_program *program, aegis_error *err)
 {
     const aegis_model_config *config = program->weights.config;
     const uint32_t query = config->heads * config->head_width;
-    const uint32_t kv = config->kv_heads * config->head_width;
-    const uint32_t up = program->step.llama ? 2 * config->feed_forward : config->feed_forward;
-    const uint32_t rows[AEGIS_DECODE_PRODUCTS] = {query + 2 * kv, config->width, up, config->width,
-                                                  config->vocabulary};
+    const uint32_t *of = program->step.rows;
+    const uint32_t rows[AEGIS_DECODE_PRODUCTS] = {of[0], of[1], of[2], of[3], config->vocabulary};
     const uint32_t columns[AEGIS_DECODE_PRODUCTS] = {config->width, query, config->width,
                                                      config->feed_forward, config->width};
     return aegis_decode_layout_init(&program->layout, rows, columns,

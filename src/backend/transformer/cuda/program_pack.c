@@ -38,15 +38,13 @@ static uint32_t take_floats(uint32_t *used, uint32_t count)
 static void place_vectors(aegis_program *program)
 {
     const aegis_model_config *config = program->weights.config;
-    const uint32_t rows = (config->heads + 2 * config->kv_heads) * config->head_width;
     aegis_decode_vectors *at = &program->step.at;
     at->attention_norm = take_floats(&at->stride, 2 * config->width);
     at->feed_forward_norm = take_floats(&at->stride, 2 * config->width);
     if (program->step.biases) {
-        at->qkv_bias = take_floats(&at->stride, rows);
-        at->output_bias = take_floats(&at->stride, config->width);
-        at->up_bias = take_floats(&at->stride, config->feed_forward);
-        at->down_bias = take_floats(&at->stride, config->width);
+        for (uint32_t p = 0; p < AEGIS_DECODE_LAYER_PRODUCTS; p++) {
+            at->biases[p] = take_floats(&at->stride, program->step.rows[p]);
+        }
     }
 }
 
@@ -227,10 +225,10 @@ put_layer_vectors(aegis_program *program, uint32_t block, float *to, aegis_error
         {AEGIS_ROLE_ATTENTION_NORM_BIAS, at->attention_norm + 2, true},
         {AEGIS_ROLE_FEED_FORWARD_NORM, at->feed_forward_norm, true},
         {AEGIS_ROLE_FEED_FORWARD_NORM_BIAS, at->feed_forward_norm + 2, true},
-        {AEGIS_ROLE_QUERY_KEY_VALUE_BIAS, at->qkv_bias, false},
-        {AEGIS_ROLE_ATTENTION_OUTPUT_BIAS, at->output_bias, false},
-        {AEGIS_ROLE_UP_BIAS, at->up_bias, false},
-        {AEGIS_ROLE_DOWN_BIAS, at->down_bias, false},
+        {AEGIS_ROLE_QUERY_KEY_VALUE_BIAS, at->biases[AEGIS_DECODE_QKV], false},
+        {AEGIS_ROLE_ATTENTION_OUTPUT_BIAS, at->biases[AEGIS_DECODE_OUTPUT], false},
+        {AEGIS_ROLE_UP_BIAS, at->biases[AEGIS_DECODE_UP], false},
+        {AEGIS_ROLE_DOWN_BIAS, at->biases[AEGIS_DECODE_DOWN], false},
     };
     aegis_status status = AEGIS_OK;
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(places) && status == AEGIS_OK; i++) {

@@ -47,13 +47,15 @@ typedef struct aegis_decode_control {
 
 /* Vectors of one layer, floats from its begin. Norms as {g0, g1, b0, b1} for two elements each. */
 typedef struct aegis_decode_vectors {
-    uint32_t attention_norm, feed_forward_norm, qkv_bias, output_bias, up_bias, down_bias;
-    uint32_t stride; /* of a layer */
+    uint32_t attention_norm, feed_forward_norm;
+    uint32_t biases[4]; /* of the products of a layer */
+    uint32_t stride;    /* of a layer */
 } aegis_decode_vectors;
 
 /* Packets of one layer, from the begin of its half. */
 typedef struct aegis_decode_exchange {
-    uint32_t qkv, attention, output, up, down;
+    uint32_t results[4]; /* of the products of a layer */
+    uint32_t attention;
     uint32_t stride; /* of a half: layers take them in turns */
 } aegis_decode_exchange;
 
@@ -62,8 +64,10 @@ typedef struct aegis_decode_step {
     uint32_t layers, width, heads, kv_heads, head_width, feed_forward, vocabulary;
     uint32_t context;
     uint32_t llama, gelu_erf, biases;
-    float epsilon;
+    float epsilon, width_inverse, score_factor;
     uint32_t units[5]; /* of a tile, per product */
+    uint32_t rows[4];  /* of the products of a layer */
+    uint32_t attention_chunk, attention_groups;
 
     /* this launch */
     uint32_t blocks, splits;
@@ -112,6 +116,8 @@ typedef struct aegis_decode_form {
 
 /* Forms by number, best first; warps 0 behind the last. */
 aegis_decode_form aegis_decode_form_at(uint32_t index);
+/* Fills in what follows from the head's width. */
+void aegis_decode_set_attention(aegis_decode_step *step, uint32_t warps);
 /* Bytes of shared memory that a block takes. */
 uint32_t aegis_decode_shared_bytes(const aegis_decode_step *step, const aegis_decode_form *form);
 /* The number of blocks that run at once on the current device, 0 when the form does not fit. Sets

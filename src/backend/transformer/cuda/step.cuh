@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_TRANSFORMER_CUDA_STEP_CUH
+#define AEGIS_TRANSFORMER_CUDA_STEP_CUH
+
+/*
+ * A step as one kernel. A token through a small model is a chain of some sixty products that each
+ * need the whole result of the one before: launched one by one, launches and cold pipelines would
+ * take several times as long as the bytes. So all blocks stay, and three things happen at once:
+ *
+ *  - Each warp reads its weights ahead into shared memory, `depth` units at any time, also across
+ *    the borders of products and layers: weights depend on nothing. A lane copies exactly the 16
+ *    bytes that it multiplies itself, so nobody waits for anybody.
+ *  - Results travel as packets of a value and an epoch in one 8-byte word. Who needs a value polls
+ *    its packet: no barrier, no fence, one trip through L2. Packets of a layer lie in one of two
+ *    halves in turns. Each block computes at least one tile of AEGIS_DECODE_UP in each layer, so a
+ *    block that writes into a half has seen a result of every other block that came after that
+ *    block's last read of the half's former contents.
+ *  - Every block keeps the whole residual stream in registers and normalises it itself.
+ *
+ * Sums: a row's units are summed by `parts` warps, each over rising units with two partial sums per
+ * lane; then lanes, then parts. All orders are fixed: equal inputs give equal bits, wherever the
+ * weights came from.
+ *
+ * All blocks must run at once: a cooperative launch sees to that. A wait that lasts unreasonably long traps.
+ */
+#include "backend/transformer/cuda/attention.cuh"
+#include "backend/transformer/cuda/reader.cuh"
+
+/* A warp's part of a product in the first round. */
+struct plan {
+    uint32_t first_row, tiles_parts, first_unit, units; /* tiles << 16 | parts */
+};
+
+/* What a block keeps in shared memory beside weights and inputs. */
+template <int WARPS> struct step_memory {
+    plan plans[AEGIS_DECODE_LAYER_PRODUCTS][WARPS];
+    lane_units units[WARPS];
+    float partial[2][WARPS][AEGIS_DECODE_TILE_ROWS];
+    packet bests[WARPS];
+    float2 statistics[WARPS];
+    float cosines[AEGIS_DECODE_MAX_HEAD_WIDTH / 2], sines[AEGIS_DECODE_MAX_HEAD_WIDTH / 2];
+};
+
+/* PASSES: pairs of the residual stream that a thread keeps. */
+template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
+{
+    static constexpr uint32_t threads = WARPS * 32;
+    static constexpr uint32_t unit_columns = AEGIS_DECODE_UNIT_ROW_BYTES / element<TYPE>::bytes;
+
+    const aegis_decode_step &p;
+    const uint32_t thread, warp, lane;
+    step_memory<WARPS> &shared;
+    float *x; /* inputs of a product; the attention's arrays lie here too */
+    weight_reader<TYPE, WARPS, DEPTH> weights;
+    attention<WARPS> heads;
+    uint32_t half; /* of `partial` */
+    uint32_t epoch, position;
+    float2 residual[PASSES];
+    float pivot;
+
+  public:
+    __device__ __forceinline__
+    step(const aegis_decode_step &parameters, unsigned char *ring, step_memory<WARPS> &memory, float *inputs)
+        : p(parameters), thread(threadIdx.x), warp(threadIdx.x / 32), lane(threadIdx.x % 32),
+          shared(memory), x(inputs), weights(parameters, ring, memory.units),
+          heads(parameters, inputs, memory.cosines, memory.sines), half(0), pivot(0)
+    {
+    }
+
+    /* ---- products ---- */
+
+    __device__ __forceinline__ aegis_decode_share share_of(uint32_t product) const
+    {
+        return p.shares[product * p.blocks + blockIdx.x];
+    }
+
+    /* Divisions take longer than a small product: those of the first round are done once. */
+    __device__ __forceinline__ void make_plans()
+    {
+        if (lane < AEGIS_DECODE_LAYER_PRODUCTS) {
+            const aegis_decode_share share = share_of(lane);
+            plan is = {share.first * AEGIS_DECODE_TILE_ROWS, 0, 0, 0};
+            if (share.count > 0) {
+                const aegis_decode_item item =
+                    aegis_decode_item_of(share.count, p.units[lane], 0, warp, WARPS);
+                is.tiles_parts = item.tiles << 16 | item.parts;
+                is.first_unit = item.first_unit;
+                is.units = item.units;
+            }
+            shared.plans[lane][warp] = is;
+        }
+        __syncwarp();
+    }
+
+    __device__ __forceinline__ plan plan_of(uint32_t product, uint32_t round, uint32_t count)
+    {
+        plan is = shared.plans[product][warp];
+        if (round > 0) {
+            const aegis_decode_item item =
+                aegis_decode_item_of(count, p.units[product], round, warp, WARPS);
+            is = {is.first_row + round * WARPS * AEGIS_DECODE_TILE_ROWS, item.tiles << 16 | item.parts,
+                  item.first_unit, item.units};
+        }
+        return is;
+    }
+
+    /* Of a row, over its four lanes. */
+    __device__ __forceinline__ float sum_of_row(float value)
+    {
+        value += __shfl_xor_sync(ALL_LANES, value, 1);
+        return value + __shfl_xor_sync(ALL_LANES, value, 2);
+    }
+
+    /* Row `thread` of a round, once its parts are there. */
+    __device__ __forceinline__ float sum_of_parts(uint32_t parts) const
+    {
+        const float *of = &shared.partial[half][thread / 8 * parts][thread % 8];
+        float sums[4] = {0, 0, 0, 0};
+#pragma unroll
+        for (uint32_t i = 0; i < WARPS; i++) {
+            sums[i % 4] += i < parts ? of[i * AEGIS_DECODE_TILE_ROWS] : 0.0f;
+        }
+        return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    }
+
+    /* What becomes of a row's sum, and to whom it goes. Of llama's up the even row is the gate. */
+    __device__ __forceinline__ void finish(uint32_t product, uint32_t row, float value, uint64_t *packets, uint32_t wanted)
+    {
+        uint32_t to = row;
+        bool own = row < p.rows[product];
+        if (product == AEGIS_DECODE_UP) {
+            if (p.llama != 0) {
+                const float up = __shfl_xor_sync(ALL_LANES, value, 1);
+                value = silu(value) * up;
+                own = own && row % 2 == 0;
+                to = row / 2;
+            } else {
+                value = p.gelu_erf != 0 ? gelu_erf(value) : gelu_tanh(value);
+            }
+        }
+        if (own) {
+            publish(packets + p.packets.results[product] + to, value, wanted);
+        }
+    }
+
+    /* This block's rows of W x + bias, published. */
+    __device__ __forceinline__ void
+    multiply(uint32_t product, const float *bias, uint64_t *packets, uint32_t wanted)
+    {
+        uint32_t count = shared.plans[product][warp].tiles_parts >> 16;
+        if (count == WARPS) { /* or more */
+            count = share_of(product).count;
+        }
+#pragma unroll 1
+        for (uint32_t round = 0; round * WARPS < count; round++) {
+            const plan is = plan_of(product, round, count);
+            const uint32_t tiles = is.tiles_parts >> 16;
+            const bool mine = thread < tiles * AEGIS_DECODE_TILE_ROWS;
+            const float added = bias != nullptr && mine ? load_one(bias + is.first_row + thread) : 0.0f;
+            const float part = sum_of_row(weights.multiply(is.units, x + is.first_unit * unit_columns));
+            if (lane % 4 == 0) {
+                shared.partial[half][warp][lane / 4] = part;
+            }
+            __syncthreads();
+            if (warp * 4 < tiles) { /* whole warps: they exchange values */
+                const float value = mine ? sum_of_parts(is.tiles_parts & 0xffffu) + added : 0.0f;
+                finish(product, mine ? is.first_row + thread : UINT32_MAX, value, packets, wanted);
+            }
+            half ^= 1;
+        }
+    }
+
+    /* ---- inputs of products ---- */
+
+    __device__ __forceinline__ bool has_pair(uint32_t pass) const
+    {
+        return 2 * (pass * threads + thread) < p.width;
+    }
+
+    __device__ __forceinline__ uint32_t pair_of(uint32_t pass) const
+    {
+        return pass * threads + thread;
+    }
+
+    /* Zeros behind the last input of a product, where its last unit goes on. Then all see x. */
+    __device__ __forceinline__ void complete(uint32_t columns, uint32_t product)
+    {
+        const uint32_t at = columns + thread;
+        if (at < p.units[product] * unit_columns) { /* less than one unit */
+            x[at] = 0;
+        }
+        __syncthreads();
+    }
+
+    __device__ __forceinline__ void add_delta(const uint64_t *packets, uint32_t wanted)
+    {
+        two got[PASSES];
+        uint32_t polls = 0;
+        bool good;
+        do {
+            good = true;
+#pragma unroll
+            for (uint32_t i = 0; i < PASSES; i++) {
+                if (has_pair(i)) {
+                    got[i] = look(packets + 2 * pair_of(i));
+                }
+            }
+#pragma unroll
+            for (uint32_t i = 0; i < PASSES; i++) {
+                good &= !has_pair(i) || is_of(got[i], wanted);
+            }
+            count_poll(polls);
+        } while (!good);
+#pragma unroll
+        for (uint32_t i = 0; i < PASSES; i++) {
+            if (has_pair(i)) {
+                const float2 delta = values_of(got[i]);
+                residual[i].x += delta.x;
+                residual[i].y += delta.y;
+            }
+        }
+    }
+
+    /*
+     * x = norm(residual), after the packets have been added if there are any. Mean and variance from
+     * one pass over values less the mean of the norm before, which is near.
+     */
+    __device__ __forceinline__ void
+    normalise(const float *norm, const uint64_t *packets, uint32_t wanted, uint32_t product)
+    {
+        float4 scale[PASSES];
+#pragma unroll
+        for (uint32_t i = 0; i < PASSES; i++) {
+            if (has_pair(i)) {
+                scale[i] = load_four(norm + 4 * pair_of(i));
+            }
+        }
+        if (packets != nullptr) {
+            add_delta(packets, wanted);
+        }
+        float sum = 0, squares = 0;
+#pragma unroll
+        for (uint32_t i = 0; i < PASSES; i++) {
+            if (has_pair(i)) {
+                const float a = residual[i].x - pivot, b = residual[i].y - pivot;
+                sum += a + b;
+                squares = fmaf(a, a, fmaf(b, b, squares));
+            }
+        }
+        sum = sum_of_warp(sum);
+        squares = sum_of_warp(squares);
+        if (lane == 0) {
+            shared.statistics[warp] = make_float2(sum, squares);
+        }
+        __syncthreads();
+        const float2 of = lane < WARPS ? shared.statistics[lane] : make_float2(0, 0);
+        sum = sum_of_warp(of.x) * p.width_inverse;
+        squares = sum_of_warp(of.y) * p.width_inverse;
+        float mean = 0;
+        if (p.llama == 0) {
+            mean = pivot + sum;
+            squares -= sum * sum;
+            pivot = mean;
+        }
+        const float factor = rsqrtf(squares + p.epsilon);
+#pragma unroll
+        for (uint32_t i = 0; i < PASSES; i++) {
+            if (has_pair(i)) {
+                reinterpret_cast<float2 *>(x)[pair_of(i)] =
+                    make_float2(fmaf((residual[i].x - mean) * factor, scale[i].x, scale[i].z),
+                                fmaf((residual[i].y - mean) * factor, scale[i].y, scale[i].w));
+            }
+        }
+        complete(p.width, product);
+    }
+
+    /* x = the values of the activation. */
+    __device__ __forceinline__ void gather_up(const uint64_t *packets, uint32_t wanted)
+    {
+        constexpr uint32_t together = 3; /* feed-forwards of four widths: all of it */
+#pragma unroll 1
+        for (uint32_t begin = thread; 2 * begin < p.feed_forward; begin += together * threads) {
+            two got[together];
+            uint32_t polls = 0;
+            bool good;
+            do {
+                good = true;
+#pragma unroll
+                for (uint32_t i = 0; i < together; i++) {
+                    if (2 * (begin + i * threads) < p.feed_forward) {
+                        got[i] = look(packets + 2 * (begin + i * threads));
+                    }
+                }
+#pragma unroll
+                for (uint32_t i = 0; i < together; i++) {
+                    good &= 2 * (begin + i * threads) >= p.feed_forward || is_of(got[i], wanted);
+                }
+                count_poll(polls);
+            } while (!good);
+#pragma unroll
+            for (uint32_t i = 0; i < together; i++) {
+                if (2 * (begin + i * threads) < p.feed_forward) {
+                    reinterpret_cast<float2 *>(x)[begin + i * threads] = values_of(got[i]);
+                }
+            }
+        }
+    }
+
+    /* ---- blocks of the model ---- */
+
+    /* One loop over the four products: the code of a layer has to stay in the instruction cache. */
+    __device__ __forceinline__ void run_layer(uint32_t layer, uint32_t first_packet)
+    {
+        uint64_t *packets = p.exchange + (size_t)(layer % 2) * p.packets.stride;
+        const uint64_t *former = p.exchange + (size_t)((layer + 1) % 2) * p.packets.stride;
+        const float *vectors = p.vectors + (size_t)layer * p.at.stride;
+        const uint32_t wanted = epoch + layer + 1;
+#pragma unroll 1
+        for (uint32_t product = 0; product < AEGIS_DECODE_LAYER_PRODUCTS; product++) {
+            if (product == AEGIS_DECODE_QKV || product == AEGIS_DECODE_UP) {
+                const bool up = product == AEGIS_DECODE_UP;
+                const uint64_t *deltas =
+                    up ? packets + p.packets.results[AEGIS_DECODE_OUTPUT]
+                    : layer > p.first ? former + p.packets.results[AEGIS_DECODE_DOWN]
+                                      : nullptr;
+                normalise(vectors + (up ? p.at.feed_forward_norm : p.at.attention_norm), deltas,
+                          up ? wanted : wanted - 1, product);
+            } else if (product == AEGIS_DECODE_OUTPUT) {
+                heads.run(layer, packets, wanted);
+                heads.gather(packets, first_packet, x, wanted);
+                complete(p.heads * p.head_width, product);
+            } else {
+                gather_up(packets + p.packets.results[AEGIS_DECODE_UP], wanted);
+                complete(p.feed_forward, product);
+            }
+            multiply(product, p.biases != 0 ? vectors + p.at.biases[product] : nullptr, packets, wanted);
+        }
+    }
+
+    __device__ __forceinline__ const uint64_t *last_packets() const
+    {
+        return p.last > p.first ? p.exchange + (size_t)((p.last - 1) % 2) * p.packets.stride +
+                                      p.packets.results[AEGIS_DECODE_DOWN]
+                                : nullptr;
+    }
+
+    __device__ __forceinline__ void leave_crossing()
+    {
+        if (last_packets() != nullptr) {
+            add_delta(last_packets(), epoch + p.last);
+        }
+        if (blockIdx.x == 0) {
+#pragma unroll
+            for (uint32_t i = 0; i < PASSES; i++) {
+                if (has_pair(i)) {
+                    reinterpret_cast<float2 *>(p.crossing_out)[pair_of(i)] = residual[i];
+                }
+            }
+            if (thread == 0) {
+                p.crossing_out[p.width] = pivot;
+            }
+        }
+    }
+
+    /* Logits, and the best of this block's. */
+    __device__ __forceinline__ packet run_head()
+    {
+        normalise(p.final_norm, last_packets(), epoch + p.last, AEGIS_DECODE_HEAD);
+        const aegis_decode_share share = share_of(AEGIS_DECODE_HEAD);
+        packet best = 0;
+#pragma unroll 1
+        for (uint32_t tile = warp; tile < share.count; tile += WARPS) {
+            const float value = sum_of_row(weights.multiply(p.units[AEGIS_DECODE_HEAD], x));
+            const uint32_t row = (share.first + tile) * AEGIS_DECODE_TILE_ROWS + lane / 4;
+            if (lane % 4 == 0 && row < p.vocabulary) {
+                p.logits[row] = value;
+                best = larger(best, rank(value, row));
+            }
+        }
+        best = largest_of_warp(best);
+        if (lane == 0) {
+            shared.bests[warp] = best;
+        }
+        __syncthreads();
+        return largest_of_warp(lane < WARPS ? shared.bests[lane] : 0);
+    }
+
+    /* The block that is done last ends the step. */
+    __device__ __forceinline__ void end(packet best)
+    {
+        if (warp != 0) {
+            return;
+        }
+        uint32_t ticket = 0;
+        if (lane == 0) {
+            if (p.head != 0) {
+                p.best[blockIdx.x] = best;
+            }
+            __threadfence();
+            ticket = atomicAdd(&p.control->ticket, 1u);
+            __threadfence();
+        }
+        if (__shfl_sync(ALL_LANES, ticket, 0) != gridDim.x - 1) {
+            return;
+        }
+        for (uint32_t b = lane; p.head != 0 && b < gridDim.x; b += 32) {
+            best = larger(best, __ldcg((const packet *)p.best + b));
+        }
+        best = largest_of_warp(best);
+        if (lane == 0) {
+            p.control->ticket = 0;
+            p.control->epoch = epoch + p.layers + 1;
+            if (p.head != 0) {
+                finish(best != 0 ? 0xffffffffu - (uint32_t)best : 0);
+            }
+        }
+    }
+
+    __device__ __forceinline__ bool is_end(uint32_t token) const
+    {
+        bool is = false;
+        for (uint32_t e = 0; e < p.end_count; e++) {
+            is |= p.ends[e] == token;
+        }
+        return is;
+    }
+
+    /* The token behind the position, and where the next job begins. */
+    __device__ __forceinline__ void finish(uint32_t chosen)
+    {
+        const uint32_t next = position + 1;
+        const bool given = next < p.prompt_count;
+        const int64_t token = given ? p.prompt[next] : (int64_t)chosen;
+        *p.token = token;
+        if (p.measured != 0) { /* such jobs belong to no sequence */
+            return;
+        }
+        const bool ends = next == p.context || (!given && is_end(chosen));
+        p.next_cursor[0] = !ends ? next : p.stop_at_end != 0 ? p.context : 0;
+        p.next_cursor[1] = ends && p.stop_at_end == 0 ? 0 : token;
+    }
+
+    /* ---- the begin ---- */
+
+    __device__ __forceinline__ void refuse(uint32_t kind, int64_t at, int64_t token)
+    {
+        if (blockIdx.x == 0 && thread == 0) {
+            p.fault->position = at;
+            p.fault->token = token;
+            p.fault->kind = kind;
+            *p.token = -1;
+        }
+    }
+
+    /* Where the job stands; false when there is nothing to compute. All blocks answer alike. */
+    __device__ __forceinline__ bool find_position(uint32_t *ret_token)
+    {
+        int64_t at = p.cursor[0], token = p.cursor[1];
+        if (p.measured != 0) {
+            at = p.context - 1;
+            token = 0;
+        }
+        if (at < 0 || token < 0) {
+            refuse(AEGIS_DECODE_BAD_CURSOR, at, token);
+            return false;
+        }
+        if (at >= p.context) {
+            if (p.head != 0 && blockIdx.x == 0 && thread == 0) {
+                *p.token = -1;
+                p.next_cursor[0] = at;
+                p.next_cursor[1] = token;
+            }
+            return false;
+        }
+        token = at < p.prompt_count ? p.prompt[at] : token;
+        if (token < 0 || token >= p.vocabulary) {
+            refuse(AEGIS_DECODE_BAD_TOKEN, at, token);
+            return false;
+        }
+        position = (uint32_t)at;
+        *ret_token = (uint32_t)token;
+        return true;
+    }
+
+    /* Two elements of the token's row of the head's tiles. */
+    __device__ __forceinline__ float2 pair_in_head(uint32_t token, uint32_t column) const
+    {
+        const size_t unit = (size_t)p.head_tiles[token / AEGIS_DECODE_TILE_ROWS] + column / unit_columns;
+        const uint8_t *row = (const uint8_t *)p.head_weights + unit * AEGIS_DECODE_UNIT_BYTES +
+                             token % AEGIS_DECODE_TILE_ROWS * AEGIS_DECODE_UNIT_ROW_BYTES;
+        return load_pair<TYPE>(row, column % unit_columns);
+    }
+
+    __device__ __forceinline__ void begin_residual(uint32_t token)
+    {
+#pragma unroll
+        for (uint32_t i = 0; i < PASSES; i++) {
+            residual[i] = make_float2(0, 0);
+            if (!has_pair(i)) {
+                continue;
+            }
+            const uint32_t column = 2 * pair_of(i);
+            if (p.first > 0) {
+                residual[i] = reinterpret_cast<const float2 *>(p.crossing_in)[pair_of(i)];
+                continue;
+            }
+            const size_t row = (size_t)token * p.width, place = (size_t)position * p.width;
+            residual[i] = p.tokens != nullptr
+                              ? load_pair<TYPE>((const uint8_t *)p.tokens + row * element<TYPE>::bytes, column)
+                              : pair_in_head(token, column);
+            if (p.positions != nullptr) {
+                const float2 more = load_pair<TYPE>(
+                    (const uint8_t *)p.positions + place * element<TYPE>::bytes, column);
+                residual[i].x += more.x;
+                residual[i].y += more.y;
+            }
+        }
+        if (p.first > 0) {
+            pivot = p.crossing_in[p.width];
+        }
+    }
+
+    __device__ __forceinline__ void set_angles()
+    {
+        for (uint32_t i = thread; p.llama != 0 && i < p.head_width / 2; i += threads) {
+            const float angle = (float)position * p.frequencies[i];
+            sincosf(angle, &shared.sines[i], &shared.cosines[i]);
+        }
+    }
+
+    __device__ __forceinline__ void run()
+    {
+        uint32_t token = 0;
+        make_plans();
+        epoch = *(volatile uint32_t *)&p.control->epoch;
+        if (!find_position(&token)) {
+            await<0>();
+            return;
+        }
+        begin_residual(token);
+        set_angles();
+        heads.begin(position);
+        const uint32_t first_packet = heads.first_packet();
+#pragma unroll 1
+        for (uint32_t layer = p.first; layer < p.last; layer++) {
+            run_layer(layer, first_packet);
+        }
+        packet best = 0;
+        if (p.head != 0) {
+            best = run_head();
+        } else {
+            leave_crossing();
+        }
+        await<0>();
+        end(best);
+    }
+};
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_SCHEDULE_TIMED_RUN_H
+#define AEGIS_SCHEDULE_TIMED_RUN_H
+
+/* One run of a model as the profiler takes it. */
+
+#include <aegisrt/profile.h>
+
+#include <stdatomic.h>
+
+/* Words that are swept before a run that shall start cold: larger than the caches of a core. */
+#define AEGIS_SWEEP_WORDS ((size_t)2 << 20)
+
+/* Some segments of a job on the lane's own thread. */
+typedef struct aegis_timed_run {
+    const aegis_clock *clock;
+    aegis_stream *stream;
+    aegis_model *model;
+    uint64_t *sweep;           /* NULL: start with caches as they are, at once */
+    uint32_t first, end;       /* segments [first, end) */
+    _Atomic uint64_t start_ns; /* 0 until it starts */
+    uint64_t end_ns;
+    uint64_t waited_ns; /* in between, for bytes */
+    aegis_status status;
+    aegis_error error;
+} aegis_timed_run;
+
+/* Runs it and gives the time between start and end on the lane. */
+aegis_status aegis_timed_run_once(aegis_timed_run *run, uint64_t *ret_elapsed_ns, aegis_error *err);
+/* Asks a run to end `after_ns` into it and gives how long it went on: 0 when it had ended. */
+aegis_status aegis_timed_run_end_after(aegis_timed_run *run,
+                                       uint64_t after_ns,
+                                       uint64_t *ret_stretch_ns,
+                                       aegis_error *err);
+
+#endif
