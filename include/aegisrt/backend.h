@@ -195,7 +195,7 @@ void aegis_model_close(aegis_model *model);
 const char *aegis_model_name(const aegis_model *model);
 /** SHA-256 of the model file (with external data), 64 hex digits. */
 const char *aegis_model_hash(const aegis_model *model);
-/** "onnxruntime 1.31.1 on host, graph 5f0c3a91": what runs, with all that moves its times. */
+/** "onnxruntime 1.31.1 on host". */
 const char *aegis_model_label(const aegis_model *model);
 /** What is worth knowing about how it runs: nodes that stay on the CPU, why it could not be
  * captured; "" when there is nothing. After record. */

@@ -11,7 +11,9 @@
 /* Where models run; NULL: on the calling thread, on the host. On a GPU outputs of the same run are
  * alike, not equal: its kernels are free in the order of their sums. */
 static aegis_stream *conformance_stream;
+#ifndef CONFORMANCE_ALIKE
 #define CONFORMANCE_ALIKE 1e-4
+#endif
 
 typedef struct conformance_call {
     aegis_model *model;

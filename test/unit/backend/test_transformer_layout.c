@@ -19,9 +19,9 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {
-    {48, 48, 48, 192, 301, 4, 24, 16, false},    {48, 48, 48, 192, 301, 2, 24, 12, false},
-    {72, 72, 24, 152, 301, 2, 38, 16, true},     {64, 64, 32, 96, 301, 4, 7, 16, true},
-    {576, 576, 192, 1536, 4915, 2, 132, 16, true}, {768, 768, 768, 3072, 5025, 2, 132, 16, false},
+    {48, 48, 48, 192, 301, 4, 24, 16, false},       {48, 48, 48, 192, 301, 2, 24, 12, false},
+    {72, 72, 24, 152, 301, 2, 38, 16, true},        {64, 64, 32, 96, 301, 4, 7, 16, true},
+    {576, 576, 192, 1536, 4915, 2, 132, 16, true},  {768, 768, 768, 3072, 5025, 2, 132, 16, false},
     {768, 768, 768, 3072, 5025, 4, 132, 12, false}, {768, 768, 768, 3072, 1003, 2, 8, 16, false},
     {40, 40, 40, 24, 9, 2, 1, 16, false},
 };
@@ -32,7 +32,8 @@ static uint32_t value_of(uint32_t source, uint32_t row, uint32_t column)
     return (source * 1000003u + row * 8191u + column * 17u) | 1u;
 }
 
-static void *make_matrix(const shape *s, uint32_t source, uint32_t rows, uint32_t columns, bool transposed)
+static void *
+make_matrix(const shape *s, uint32_t source, uint32_t rows, uint32_t columns, bool transposed)
 {
     uint8_t *data = malloc((size_t)rows * columns * s->element_bytes);
     assert_non_null(data);
@@ -54,11 +55,8 @@ typedef struct packed {
 } packed;
 
 /* Reads unit `unit` of `tile` at the cursor: what its eight rows must be. */
-static void check_unit(const packed *all,
-                       uint32_t product,
-                       uint32_t tile,
-                       uint32_t unit,
-                       const uint8_t *at)
+static void
+check_unit(const packed *all, uint32_t product, uint32_t tile, uint32_t unit, const uint8_t *at)
 {
     const shape *s = all->s;
     const aegis_decode_product *is = &all->layout.products[product];
@@ -94,16 +92,18 @@ static void read_lane(packed *all, uint32_t block, uint32_t warp)
     uint32_t at = lane->layer_first;
     for (uint32_t p = 0; p < AEGIS_DECODE_LAYER_PRODUCTS; p++) {
         const aegis_decode_share *share = &layout->shares[p * layout->blocks + block];
-        const uint32_t units = layout->products[p].units;
-        for (uint32_t round = 0; round * layout->warps < share->count; round++) {
-            const aegis_decode_item item =
-                aegis_decode_item_of(share->count, units, round, warp, layout->warps);
+        const aegis_decode_item item =
+            aegis_decode_item_of(layout->products[p].units, warp, layout->warps);
+        for (uint32_t round = 0; round * AEGIS_DECODE_ROUND_TILES < share->count; round++) {
+            const uint32_t tiles = aegis_decode_round_tiles(share->count, round);
             for (uint32_t u = item.first_unit; u < item.first_unit + item.units; u++) {
-                assert_int_equal(all->met[at], 0);
-                all->met[at] = 1;
-                check_unit(all, p, share->first + round * layout->warps + item.tile, u,
-                           all->layer + (size_t)at * AEGIS_DECODE_UNIT_BYTES);
-                at++;
+                for (uint32_t t = 0; t < tiles; t++) {
+                    assert_int_equal(all->met[at], 0);
+                    all->met[at] = 1;
+                    check_unit(all, p, share->first + round * AEGIS_DECODE_ROUND_TILES + t, u,
+                               all->layer + (size_t)at * AEGIS_DECODE_UNIT_BYTES);
+                    at++;
+                }
             }
         }
     }
@@ -114,21 +114,27 @@ static void read_head(packed *all, uint32_t block, uint32_t warp)
 {
     const aegis_decode_layout *layout = &all->layout;
     const aegis_decode_lane *lane = &layout->lanes[block * layout->warps + warp];
-    const aegis_decode_share *share =
-        &layout->shares[AEGIS_DECODE_HEAD * layout->blocks + block];
+    const aegis_decode_share *share = &layout->shares[AEGIS_DECODE_HEAD * layout->blocks + block];
     uint32_t at = lane->head_first;
-    for (uint32_t tile = warp; tile < share->count; tile += layout->warps) {
-        assert_int_equal(layout->head_tiles[share->first + tile], at);
+    const uint32_t count = aegis_decode_head_tiles(share->count, warp, layout->warps);
+    for (uint32_t round = 0; round * AEGIS_DECODE_ROUND_TILES < count; round++) {
+        const uint32_t tiles = aegis_decode_round_tiles(count, round);
         for (uint32_t u = 0; u < layout->products[AEGIS_DECODE_HEAD].units; u++) {
-            check_unit(all, AEGIS_DECODE_HEAD, share->first + tile, u,
-                       all->head + (size_t)at * AEGIS_DECODE_UNIT_BYTES);
-            at++;
+            for (uint32_t t = 0; t < tiles; t++) {
+                const uint32_t tile =
+                    share->first + warp + (round * AEGIS_DECODE_ROUND_TILES + t) * layout->warps;
+                const aegis_decode_head_tile *is = &layout->head_tiles[tile];
+                assert_int_equal(is->first + u * is->stride, at);
+                check_unit(all, AEGIS_DECODE_HEAD, tile, u,
+                           all->head + (size_t)at * AEGIS_DECODE_UNIT_BYTES);
+                at++;
+            }
         }
     }
     assert_int_equal(at, lane->head_first + lane->head_units);
 }
 
-/* Each row's tiles belong to one block; every unit of a tile to one of its `parts` warps. */
+/* Each tile belongs to one block, and each block has some of UP. */
 static void check_shares(const aegis_decode_layout *layout)
 {
     for (uint32_t p = 0; p < AEGIS_DECODE_PRODUCTS; p++) {
@@ -137,9 +143,8 @@ static void check_shares(const aegis_decode_layout *layout)
             const aegis_decode_share *share = &layout->shares[p * layout->blocks + b];
             const uint32_t tiles = layout->products[p].tiles;
             assert_int_equal(share->first, next);
-            assert_true(p == AEGIS_DECODE_OUTPUT ||
-                        (share->count >= tiles / layout->blocks &&
-                         share->count <= (tiles + layout->blocks - 1) / layout->blocks));
+            assert_in_range(share->count, tiles / layout->blocks,
+                            (tiles + layout->blocks - 1) / layout->blocks);
             assert_true(p != AEGIS_DECODE_UP || share->count > 0);
             next += share->count;
         }
@@ -157,8 +162,8 @@ static void pack(packed *all, uint32_t product, uint32_t count, const uint32_t *
         data[i] = make_matrix(s, i, rows[i], all->layout.products[product].columns, transposed);
         sources[i] = (aegis_decode_source){data[i], rows[i], transposed};
     }
-    aegis_decode_pack(&all->layout, product, sources, count, product == AEGIS_DECODE_UP && count > 1,
-                      to);
+    aegis_decode_pack(&all->layout, product, sources, count,
+                      product == AEGIS_DECODE_UP && count > 1, to);
     for (uint32_t i = 0; i < count; i++) {
         free(data[i]);
     }
@@ -172,7 +177,8 @@ static void check_shape(const shape *s)
     const uint32_t columns[] = {s->width, s->query, s->width, s->feed_forward, s->width};
     packed all = {.s = s};
     aegis_error err;
-    assert_int_equal(aegis_decode_most_blocks(up, s->blocks), s->blocks < (up + 7) / 8 ? s->blocks : (up + 7) / 8);
+    assert_int_equal(aegis_decode_most_blocks(up, s->blocks),
+                     s->blocks < (up + 7) / 8 ? s->blocks : (up + 7) / 8);
     const uint32_t blocks = aegis_decode_most_blocks(up, s->blocks);
     assert_int_equal(aegis_decode_layout_init(&all.layout, rows, columns, s->element_bytes, blocks,
                                               s->warps, &allocator, &err),
@@ -222,16 +228,16 @@ static void blocks_have_about_equal_bytes(void **state)
     aegis_decode_layout layout;
     aegis_error err;
     uint32_t most = 0;
-    assert_int_equal(
-        aegis_decode_layout_init(&layout, rows, columns, 2, 132, 16, &allocator, &err), AEGIS_OK);
+    assert_int_equal(aegis_decode_layout_init(&layout, rows, columns, 2, 132, 12, &allocator, &err),
+                     AEGIS_OK);
     for (uint32_t b = 0; b < 132; b++) {
         uint32_t sum = 0;
-        for (uint32_t w = 0; w < 16; w++) {
-            sum += layout.lanes[b * 16 + w].layer_units;
+        for (uint32_t w = 0; w < 12; w++) {
+            sum += layout.lanes[b * 12 + w].layer_units;
         }
         most = sum > most ? sum : most;
     }
-    assert_true(most * 132 <= layout.layer_units * 21 / 20);
+    assert_true(most * 132 <= layout.layer_units * 6 / 5);
     aegis_decode_layout_finish(&layout);
 }
 

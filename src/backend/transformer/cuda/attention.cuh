@@ -11,6 +11,7 @@
 #define KEY_FLOATS 4096u    /* keys of a chunk of positions in shared memory; values likewise */
 #define MOST_CHUNK 64u
 #define SUM_GROUPS 32u
+#define NOT_READ UINT32_MAX /* nothing was read ahead */
 #define JOINED 4u /* splits whose packets are looked at together */
 
 /* Floats that a block's part of the attention takes, for heads of `width`. */
@@ -60,17 +61,37 @@ template <int WARPS> class attention
         }
     }
 
-    /* Keys and values of `count` positions from `at` on. */
+    /* Keys and values of `count` positions, asynchronously. */
     __device__ __forceinline__ void load_near(const float *keys, const float *values, uint32_t count)
     {
-        const float4 *k = reinterpret_cast<const float4 *>(keys);
-        const float4 *v = reinterpret_cast<const float4 *>(values);
-#pragma unroll 2
-        for (uint32_t i = thread; i < count * (p.head_width / 4); i += threads) {
-            const float4 one = __ldcg(k + i), other = __ldcg(v + i);
-            reinterpret_cast<float4 *>(near_keys)[i] = one;
-            reinterpret_cast<float4 *>(near_values)[i] = other;
+        const uint32_t to_keys = (uint32_t)__cvta_generic_to_shared(near_keys);
+        const uint32_t to_values = (uint32_t)__cvta_generic_to_shared(near_values);
+        const uint64_t policy = cache_policy(true);
+#pragma unroll 1
+        for (uint32_t i = thread * 4; i < count * p.head_width; i += threads * 4) {
+            copy_chunk(to_keys + i * 4, keys + i, policy);
+            copy_chunk(to_values + i * 4, values + i, policy);
         }
+        commit();
+    }
+
+    struct span {
+        uint32_t begin, end;
+    };
+
+    __device__ __forceinline__ span positions_of(uint32_t split) const
+    {
+        const uint32_t per = used == 1 ? position + 1 : (position + used) / used;
+        const uint32_t end = split * per + per;
+        return {split * per, end < position + 1 ? end : position + 1};
+    }
+
+    /* Of the chunk that begins at `at`: how many positions, and how many of them are in the cache. */
+    __device__ __forceinline__ uint32_t chunk_at(uint32_t at, uint32_t end, uint32_t &stored) const
+    {
+        const uint32_t count = end - at < p.attention_chunk ? end - at : p.attention_chunk;
+        stored = at + count > position ? position - at : count;
+        return count;
     }
 
     /* The step's own key and value: behind the stored ones, and into the cache. */
@@ -115,12 +136,10 @@ template <int WARPS> class attention
     }
 
     __device__ __forceinline__ void
-    attend(const attention_part &part, float *keys, float *values, const uint64_t *qkv, uint64_t *to, uint32_t wanted)
+    attend(const attention_part &part, uint32_t later, float *keys, float *values, const uint64_t *qkv, uint64_t *to, uint32_t wanted)
     {
         const uint32_t width = p.head_width, fours = width / 4, group = p.heads / p.kv_heads;
-        const uint32_t per = used == 1 ? position + 1 : (position + used) / used;
-        const uint32_t begin = part.split * per;
-        const uint32_t end = begin + per < position + 1 ? begin + per : position + 1;
+        const uint32_t begin = positions_of(part.split).begin, end = positions_of(part.split).end;
         const uint32_t chunk = p.attention_chunk, kv = part.head / group;
         const size_t line = (size_t)p.context * width;
         const uint32_t four = thread % fours, place = thread / fours;
@@ -130,9 +149,14 @@ template <int WARPS> class attention
         values += kv * line;
 #pragma unroll 1
         for (uint32_t at = begin; at < end; at += chunk) {
-            const uint32_t count = end - at < chunk ? end - at : chunk;
-            const uint32_t stored = at + count > position ? position - at : count;
-            load_near(keys + (size_t)at * width, values + (size_t)at * width, stored);
+            uint32_t stored;
+            const uint32_t count = chunk_at(at, end, stored);
+            if (later == NOT_READ || at != begin) {
+                load_near(keys + (size_t)at * width, values + (size_t)at * width, stored);
+                await<0>();
+            } else {
+                await_before(later);
+            }
             if (at == begin) {
                 fetch(qkv, part.head, kv, wanted);
             }
@@ -260,8 +284,24 @@ template <int WARPS> class attention
         own = {blockIdx.x / used, blockIdx.x % used};
     }
 
-    /* This block's parts of all heads. */
-    __device__ __forceinline__ void run(uint32_t layer, uint64_t *packets, uint32_t wanted)
+    /* The first chunk of this block's first part, long before it is needed: it becomes there with the
+     * group of copies that is committed here. */
+    __device__ __forceinline__ void read_ahead(uint32_t layer)
+    {
+        if (blockIdx.x < p.heads * used) {
+            const size_t line = (size_t)p.context * p.head_width;
+            const uint32_t kv = own.head / (p.heads / p.kv_heads);
+            const float *keys = p.cache + (size_t)(2 * layer * p.kv_heads + kv) * line;
+            const span of = positions_of(own.split);
+            uint32_t stored;
+            (void)chunk_at(of.begin, of.end, stored);
+            keys += (size_t)of.begin * p.head_width;
+            load_near(keys, keys + p.kv_heads * line, stored);
+        }
+    }
+
+    /* This block's parts of all heads. `later`: groups that were committed since read_ahead. */
+    __device__ __forceinline__ void run(uint32_t layer, uint64_t *packets, uint32_t wanted, uint32_t later)
     {
         const size_t half = (size_t)p.kv_heads * p.context * p.head_width;
         float *keys = p.cache + 2 * layer * half;
@@ -271,7 +311,7 @@ template <int WARPS> class attention
             if (unit != blockIdx.x) {
                 part = {unit / used, unit % used};
             }
-            attend(part, keys, keys + half, packets + p.packets.results[AEGIS_DECODE_QKV],
+            attend(part, unit == blockIdx.x ? later : NOT_READ, keys, keys + half, packets + p.packets.results[AEGIS_DECODE_QKV],
                    packets + p.packets.attention +
                        (size_t)(part.head * p.splits + part.split) * (p.head_width + 2),
                    wanted);

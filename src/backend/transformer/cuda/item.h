@@ -36,34 +36,42 @@ typedef struct aegis_decode_lane {
     uint32_t layer_first, layer_units, head_first, head_units;
 } aegis_decode_lane;
 
-/* A round computes up to `warps` tiles of a share. `parts` warps share a tile. */
+/* Tiles that a warp multiplies at once, so that it reads each input once for all of them. */
+#define AEGIS_DECODE_ROUND_TILES 4u
+
+/* What a warp does in a round of a share: units [first_unit, first_unit + units) of each of its
+ * tiles. In memory: the first unit of each tile, then the second of each, and so on. */
 typedef struct aegis_decode_item {
-    uint32_t tiles, parts;       /* of the round */
-    uint32_t tile;               /* this warp's, within the round */
-    uint32_t first_unit, units;  /* of the tile; units 0: nothing to do */
+    uint32_t first_unit, units;
 } aegis_decode_item;
 
-/* Round `round` of a share of `count` tiles of `units` units each, for warp `warp` of `warps`. */
-AEGIS_DECODE_BOTH aegis_decode_item
-aegis_decode_item_of(uint32_t count, uint32_t units, uint32_t round, uint32_t warp, uint32_t warps)
+AEGIS_DECODE_BOTH aegis_decode_item aegis_decode_item_of(uint32_t units,
+                                                         uint32_t warp,
+                                                         uint32_t warps)
 {
-    aegis_decode_item item = {0, 1, 0, 0, 0};
-    const uint32_t left = count - round * warps;
-    item.tiles = left < warps ? left : warps;
-    item.parts = warps / item.tiles;
-    item.tile = warp / item.parts;
-    if (item.tile < item.tiles) {
-        const uint32_t part = warp % item.parts;
-        item.first_unit = units * part / item.parts;
-        item.units = units * (part + 1) / item.parts - item.first_unit;
-    }
+    aegis_decode_item item;
+    item.first_unit = units * warp / warps;
+    item.units = units * (warp + 1) / warps - item.first_unit;
     return item;
 }
 
-/* Of the head: a warp takes whole tiles, every `warps`-th; returns how many. */
+/* Tiles of round `round` of `count`. */
+AEGIS_DECODE_BOTH uint32_t aegis_decode_round_tiles(uint32_t count, uint32_t round)
+{
+    const uint32_t left = count - round * AEGIS_DECODE_ROUND_TILES;
+    return left < AEGIS_DECODE_ROUND_TILES ? left : AEGIS_DECODE_ROUND_TILES;
+}
+
+/* Of the head a warp takes whole tiles, every `warps`-th of the share; this is how many. It goes
+ * through them in rounds as above. */
 AEGIS_DECODE_BOTH uint32_t aegis_decode_head_tiles(uint32_t count, uint32_t warp, uint32_t warps)
 {
     return warp < count ? (count - warp + warps - 1) / warps : 0;
 }
+
+/* Where a tile of the head begins, and from one of its units to the next. */
+typedef struct aegis_decode_head_tile {
+    uint32_t first, stride;
+} aegis_decode_head_tile;
 
 #endif

@@ -18,12 +18,12 @@ static aegis_decode_share *share_of(const aegis_decode_layout *layout, uint32_t 
     return &layout->shares[(size_t)product * layout->blocks + b];
 }
 
-/* As many tiles for each block, or one more for those that have the fewest units so far. The product
- * that is dealt last evens out what the others left: its tiles go one by one to whoever has least. */
-static void deal(aegis_decode_layout *layout, uint32_t product, bool evens_out, uint32_t *dealt)
+/* As many tiles for each block, or one more for those that have the fewest units so far: all wait
+ * for the block that has most of a product. */
+static void deal(aegis_decode_layout *layout, uint32_t product, uint32_t *dealt)
 {
     const aegis_decode_product *is = &layout->products[product];
-    const uint32_t blocks = layout->blocks, each = evens_out ? 0 : is->tiles / blocks;
+    const uint32_t blocks = layout->blocks, each = is->tiles / blocks;
     for (uint32_t b = 0; b < blocks; b++) {
         share_of(layout, product, b)->count = each;
         dealt[b] += each * is->units;
@@ -31,7 +31,7 @@ static void deal(aegis_decode_layout *layout, uint32_t product, bool evens_out, 
     for (uint32_t extra = is->tiles - each * blocks; extra > 0; extra--) {
         uint32_t least = UINT32_MAX;
         for (uint32_t b = 0; b < blocks; b++) {
-            const bool may = evens_out || share_of(layout, product, b)->count == each;
+            const bool may = share_of(layout, product, b)->count == each;
             if (may && (least == UINT32_MAX || dealt[b] < dealt[least])) {
                 least = b;
             }
@@ -45,38 +45,39 @@ static void deal(aegis_decode_layout *layout, uint32_t product, bool evens_out, 
     }
 }
 
-static uint32_t rounds_of(const aegis_decode_layout *layout, uint32_t count)
-{
-    return (count + layout->warps - 1) / layout->warps;
-}
-
 static uint32_t
 units_of(const aegis_decode_layout *layout, uint32_t product, uint32_t block, uint32_t warp)
 {
-    const uint32_t count = share_of(layout, product, block)->count;
-    const uint32_t units = layout->products[product].units;
-    uint32_t sum = 0;
-    for (uint32_t round = 0; round < rounds_of(layout, count); round++) {
-        sum += aegis_decode_item_of(count, units, round, warp, layout->warps).units;
+    return share_of(layout, product, block)->count *
+           aegis_decode_item_of(layout->products[product].units, warp, layout->warps).units;
+}
+
+/* The tiles of the head that are one warp's, from unit `first` on; returns how many units. */
+static uint32_t
+place_head(aegis_decode_layout *layout, uint32_t block, uint32_t warp, uint32_t first)
+{
+    const aegis_decode_share *share = share_of(layout, AEGIS_DECODE_HEAD, block);
+    const uint32_t units = layout->products[AEGIS_DECODE_HEAD].units;
+    const uint32_t count = aegis_decode_head_tiles(share->count, warp, layout->warps);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t round = i / AEGIS_DECODE_ROUND_TILES, of = i % AEGIS_DECODE_ROUND_TILES;
+        layout->head_tiles[share->first + warp + i * layout->warps] =
+            (aegis_decode_head_tile){.first = first + round * AEGIS_DECODE_ROUND_TILES * units + of,
+                                     .stride = aegis_decode_round_tiles(count, round)};
     }
-    return sum;
+    return count * units;
 }
 
 static void place_lanes(aegis_decode_layout *layout)
 {
     for (uint32_t i = 0; i < layout->blocks * layout->warps; i++) {
         const uint32_t block = i / layout->warps, warp = i % layout->warps;
-        const aegis_decode_share *head = share_of(layout, AEGIS_DECODE_HEAD, block);
-        const uint32_t units = layout->products[AEGIS_DECODE_HEAD].units;
         aegis_decode_lane lane = {.layer_first = layout->layer_units,
                                   .head_first = layout->head_units};
         for (uint32_t p = 0; p < AEGIS_DECODE_LAYER_PRODUCTS; p++) {
             lane.layer_units += units_of(layout, p, block, warp);
         }
-        for (uint32_t tile = warp; tile < head->count; tile += layout->warps) {
-            layout->head_tiles[head->first + tile] = lane.head_first + lane.head_units;
-            lane.head_units += units;
-        }
+        lane.head_units = place_head(layout, block, warp, lane.head_first);
         layout->layer_units += lane.layer_units;
         layout->head_units += lane.head_units;
         layout->lanes[i] = lane;
@@ -118,10 +119,10 @@ aegis_status aegis_decode_layout_init(aegis_decode_layout *layout,
                                "no memory for the tables of %u blocks", blocks);
     }
     for (uint32_t i = 0; i < AEGIS_ARRAY_LENGTH(largest_first); i++) {
-        deal(layout, largest_first[i], largest_first[i] == AEGIS_DECODE_OUTPUT, dealt);
+        deal(layout, largest_first[i], dealt);
     }
     memset(dealt, 0, blocks * sizeof *dealt);
-    deal(layout, AEGIS_DECODE_HEAD, false, dealt);
+    deal(layout, AEGIS_DECODE_HEAD, dealt);
     aegis_deallocate(allocator, dealt, blocks, sizeof *dealt);
     place_lanes(layout);
     return AEGIS_OK;
@@ -204,12 +205,12 @@ pack_lane(const packer *all, uint32_t product, uint32_t block, uint32_t warp, ui
 {
     const aegis_decode_layout *layout = all->layout;
     const aegis_decode_share *share = share_of(layout, product, block);
-    for (uint32_t round = 0; round < rounds_of(layout, share->count); round++) {
-        const aegis_decode_item item =
-            aegis_decode_item_of(share->count, all->product->units, round, warp, layout->warps);
-        const uint32_t tile = share->first + round * layout->warps + item.tile;
-        for (uint32_t unit = item.first_unit; unit < item.first_unit + item.units; unit++) {
-            pack_unit(all, tile, unit, to);
+    const aegis_decode_item item = aegis_decode_item_of(all->product->units, warp, layout->warps);
+    for (uint32_t round = 0; round * AEGIS_DECODE_ROUND_TILES < share->count; round++) {
+        const uint32_t tiles = aegis_decode_round_tiles(share->count, round);
+        const uint32_t first = share->first + round * AEGIS_DECODE_ROUND_TILES;
+        for (uint32_t i = 0; i < item.units * tiles; i++) {
+            pack_unit(all, first + i % tiles, item.first_unit + i / tiles, to);
             to += AEGIS_DECODE_UNIT_BYTES;
         }
     }
@@ -218,8 +219,9 @@ pack_lane(const packer *all, uint32_t product, uint32_t block, uint32_t warp, ui
 static void pack_head(const packer *all, uint8_t *to)
 {
     for (uint32_t tile = 0; tile < all->product->tiles; tile++) {
+        const aegis_decode_head_tile *is = &all->layout->head_tiles[tile];
         for (uint32_t unit = 0; unit < all->product->units; unit++) {
-            const size_t at = (size_t)all->layout->head_tiles[tile] + unit;
+            const size_t at = is->first + (size_t)unit * is->stride;
             pack_unit(all, tile, unit, to + at * AEGIS_DECODE_UNIT_BYTES);
         }
     }

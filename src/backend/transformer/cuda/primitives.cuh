@@ -42,6 +42,18 @@ template <int LEFT> __device__ __forceinline__ void await()
     asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
 }
 
+/* Until a group is complete behind which `later` others were committed. */
+__device__ __forceinline__ void await_before(uint32_t later)
+{
+    if (later >= 6) {
+        await<6>();
+    } else if (later >= 3) {
+        await<3>();
+    } else {
+        await<0>();
+    }
+}
+
 __device__ __forceinline__ uint64_t cache_policy(bool keep)
 {
     uint64_t policy;
@@ -139,20 +151,18 @@ __device__ __forceinline__ void add_product(float2 w, float x, float y, float &s
     other = fmaf(w.y, y, other);
 }
 
-/* 16 bytes of weights times their inputs, which lie at x. */
+/* 16 bytes of weights times their inputs. */
 template <int TYPE>
 __device__ __forceinline__ void multiply_chunk(uint4 w, const float *x, float &sum, float &other)
 {
-    const float4 a = *reinterpret_cast<const float4 *>(x);
     if constexpr (TYPE == AEGIS_DECODE_F32) {
-        add_product(make_float2(__uint_as_float(w.x), __uint_as_float(w.y)), a.x, a.y, sum, other);
-        add_product(make_float2(__uint_as_float(w.z), __uint_as_float(w.w)), a.z, a.w, sum, other);
+        add_product(make_float2(__uint_as_float(w.x), __uint_as_float(w.y)), x[0], x[1], sum, other);
+        add_product(make_float2(__uint_as_float(w.z), __uint_as_float(w.w)), x[2], x[3], sum, other);
     } else {
-        const float4 b = *reinterpret_cast<const float4 *>(x + 4);
-        add_product(widen<TYPE>(w.x), a.x, a.y, sum, other);
-        add_product(widen<TYPE>(w.y), a.z, a.w, sum, other);
-        add_product(widen<TYPE>(w.z), b.x, b.y, sum, other);
-        add_product(widen<TYPE>(w.w), b.z, b.w, sum, other);
+        add_product(widen<TYPE>(w.x), x[0], x[1], sum, other);
+        add_product(widen<TYPE>(w.y), x[2], x[3], sum, other);
+        add_product(widen<TYPE>(w.z), x[4], x[5], sum, other);
+        add_product(widen<TYPE>(w.w), x[6], x[7], sum, other);
     }
 }
 

@@ -81,28 +81,49 @@ template <int TYPE, int WARPS, int DEPTH> class weight_reader
         }
     }
 
-    /* This lane's part of `count` units of a row whose inputs begin at `inputs`. */
-    __device__ __forceinline__ float multiply(uint32_t count, const float *inputs)
+    /* Sums of this lane's part of `tiles` rows, one of each tile: `units` units of each, whose inputs
+     * begin at `inputs`. */
+    __device__ __forceinline__ void multiply(uint32_t tiles, uint32_t units, const float *inputs, float *sums)
     {
-        float a = 0, b = 0, c = 0, d = 0;
+        constexpr uint32_t most = AEGIS_DECODE_ROUND_TILES;
+        float others[most];
+#pragma unroll
+        for (uint32_t t = 0; t < most; t++) {
+            sums[t] = others[t] = 0;
+        }
         inputs += threadIdx.x % 4 * element<TYPE>::chunk;
 #pragma unroll 1
-        for (; count >= 2; count -= 2) {
-            await<DEPTH - 2>();
-            const uint32_t other = slot + 1 == DEPTH ? 0 : slot + 1;
-            const uint4 first = ring[slot * 32], second = ring[other * 32];
-            multiply_chunk<TYPE>(first, inputs, a, b);
-            multiply_chunk<TYPE>(second, inputs + unit_columns, c, d);
-            read_ahead();
-            read_ahead();
-            inputs += 2 * unit_columns;
+        for (; units > 0; units--, inputs += unit_columns) {
+            uint4 got[most];
+            float x[element<TYPE>::chunk];
+#pragma unroll
+            for (uint32_t i = 0; i < element<TYPE>::chunk; i += 4) {
+                *reinterpret_cast<float4 *>(x + i) = *reinterpret_cast<const float4 *>(inputs + i);
+            }
+            await<DEPTH - (int)most>();
+            uint32_t at = slot;
+#pragma unroll
+            for (uint32_t t = 0; t < most; t++) {
+                if (t < tiles) {
+                    got[t] = ring[at * 32];
+                    at = at + 1 == DEPTH ? 0 : at + 1;
+                }
+            }
+#pragma unroll
+            for (uint32_t t = 0; t < most; t++) {
+                if (t < tiles) {
+                    multiply_chunk<TYPE>(got[t], x, sums[t], others[t]);
+                }
+            }
+#pragma unroll 1
+            for (uint32_t t = 0; t < tiles; t++) {
+                read_ahead();
+            }
         }
-        if (count > 0) {
-            await<DEPTH - 1>();
-            multiply_chunk<TYPE>(ring[slot * 32], inputs, a, b);
-            read_ahead();
+#pragma unroll
+        for (uint32_t t = 0; t < most; t++) {
+            sums[t] += others[t];
         }
-        return (a + b) + (c + d);
     }
 };
 

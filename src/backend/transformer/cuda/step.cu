@@ -20,7 +20,9 @@ __global__ void __launch_bounds__(WARPS * 32, 1)
     constexpr size_t own = (sizeof(step_memory<WARPS>) + 127) / 128 * 128;
     step<TYPE, WARPS, DEPTH, PASSES> block(p, memory,
                                            *reinterpret_cast<step_memory<WARPS> *>(memory + ring),
-                                           reinterpret_cast<float *>(memory + ring + own));
+                                           reinterpret_cast<float *>(memory + ring + own),
+                                           reinterpret_cast<float *>(memory + ring + own) +
+                                               attention_floats(p.head_width));
     block.run();
 }
 
@@ -28,7 +30,8 @@ typedef void (*kernel)(aegis_decode_step);
 
 struct compiled {
     aegis_decode_form form;
-    kernel narrow[3], wide[3]; /* by type; narrow: one pair a thread */
+    uint32_t passes[3];
+    kernel kernels[3][3]; /* by passes, by type */
 };
 
 #define KERNELS(warps, depth, passes)                                                              \
@@ -39,16 +42,21 @@ struct compiled {
     }
 #define FORM(warps, depth, most)                                                                   \
     {                                                                                              \
-        {warps, depth}, KERNELS(warps, depth, 1), KERNELS(warps, depth, most)                      \
+        {warps, depth}, {1, 2, most}, {KERNELS(warps, depth, 1), KERNELS(warps, depth, 2),         \
+                                       KERNELS(warps, depth, most)}                                \
     }
 
-/* The last one is for devices with less shared memory. */
-const compiled FORMS[] = {FORM(16, 16, 4), FORM(12, 24, 6), FORM(16, 8, 4)};
+/* The second is for devices with less shared memory. */
+const compiled FORMS[] = {FORM(12, 24, 6), FORM(12, 10, 6), FORM(16, 16, 4)};
 
 kernel kernel_of(const aegis_decode_step *step, uint32_t type, uint32_t form)
 {
     const compiled *one = &FORMS[form];
-    return step->width <= 2 * 32 * one->form.warps ? one->narrow[type] : one->wide[type];
+    uint32_t i = 0;
+    while (i < 2 && step->width > 2 * 32 * one->form.warps * one->passes[i]) {
+        i++;
+    }
+    return one->kernels[i][type];
 }
 
 #define HERE AEGIS_HERE("transformer.cuda")
@@ -61,10 +69,10 @@ extern "C" aegis_decode_form aegis_decode_form_at(uint32_t index)
     return index < sizeof FORMS / sizeof *FORMS ? FORMS[index].form : none;
 }
 
-/* Inputs of a product, or what attention needs. */
+/* Inputs of a product. */
 static uint32_t floats_of_inputs(const aegis_decode_step *step)
 {
-    uint32_t most = attention_floats(step->head_width);
+    uint32_t most = 0;
     for (uint32_t product = 0; product < AEGIS_DECODE_PRODUCTS; product++) {
         const uint32_t inputs = step->units[product] * AEGIS_DECODE_UNIT_ROW_BYTES / 2;
         most = inputs > most ? inputs : most; /* elements of two bytes: never too little */
@@ -77,7 +85,7 @@ extern "C" uint32_t aegis_decode_shared_bytes(const aegis_decode_step *step,
 {
     const size_t own = form->warps == 12 ? sizeof(step_memory<12>) : sizeof(step_memory<16>);
     return (uint32_t)(form->warps * form->depth * AEGIS_DECODE_UNIT_BYTES + (own + 127) / 128 * 128) +
-           floats_of_inputs(step) * 4;
+           (attention_floats(step->head_width) + floats_of_inputs(step)) * 4;
 }
 
 extern "C" void aegis_decode_set_attention(aegis_decode_step *step, uint32_t warps)

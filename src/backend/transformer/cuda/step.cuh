@@ -26,16 +26,12 @@
 #include "backend/transformer/cuda/attention.cuh"
 #include "backend/transformer/cuda/reader.cuh"
 
-/* A warp's part of a product in the first round. */
-struct plan {
-    uint32_t first_row, tiles_parts, first_unit, units; /* tiles << 16 | parts */
-};
-
 /* What a block keeps in shared memory beside weights and inputs. */
 template <int WARPS> struct step_memory {
-    plan plans[AEGIS_DECODE_LAYER_PRODUCTS][WARPS];
+    aegis_decode_share shares[AEGIS_DECODE_LAYER_PRODUCTS];
+    aegis_decode_item items[AEGIS_DECODE_LAYER_PRODUCTS][WARPS];
     lane_units units[WARPS];
-    float partial[2][WARPS][AEGIS_DECODE_TILE_ROWS];
+    float partial[2][WARPS][AEGIS_DECODE_ROUND_TILES * AEGIS_DECODE_TILE_ROWS];
     packet bests[WARPS];
     float2 statistics[WARPS];
     float cosines[AEGIS_DECODE_MAX_HEAD_WIDTH / 2], sines[AEGIS_DECODE_MAX_HEAD_WIDTH / 2];
@@ -50,20 +46,24 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
     const aegis_decode_step &p;
     const uint32_t thread, warp, lane;
     step_memory<WARPS> &shared;
-    float *x; /* inputs of a product; the attention's arrays lie here too */
+    float *x; /* inputs of a product */
     weight_reader<TYPE, WARPS, DEPTH> weights;
     attention<WARPS> heads;
     uint32_t half; /* of `partial` */
     uint32_t epoch, position;
     float2 residual[PASSES];
+    float4 scale[PASSES]; /* of the next norm */
     float pivot;
 
   public:
-    __device__ __forceinline__
-    step(const aegis_decode_step &parameters, unsigned char *ring, step_memory<WARPS> &memory, float *inputs)
+    __device__ __forceinline__ step(const aegis_decode_step &parameters,
+                                    unsigned char *ring,
+                                    step_memory<WARPS> &memory,
+                                    float *attention_memory,
+                                    float *inputs)
         : p(parameters), thread(threadIdx.x), warp(threadIdx.x / 32), lane(threadIdx.x % 32),
           shared(memory), x(inputs), weights(parameters, ring, memory.units),
-          heads(parameters, inputs, memory.cosines, memory.sines), half(0), pivot(0)
+          heads(parameters, attention_memory, memory.cosines, memory.sines), half(0), pivot(0)
     {
     }
 
@@ -74,34 +74,16 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         return p.shares[product * p.blocks + blockIdx.x];
     }
 
-    /* Divisions take longer than a small product: those of the first round are done once. */
+    /* Loads and divisions that every layer would repeat. */
     __device__ __forceinline__ void make_plans()
     {
         if (lane < AEGIS_DECODE_LAYER_PRODUCTS) {
-            const aegis_decode_share share = share_of(lane);
-            plan is = {share.first * AEGIS_DECODE_TILE_ROWS, 0, 0, 0};
-            if (share.count > 0) {
-                const aegis_decode_item item =
-                    aegis_decode_item_of(share.count, p.units[lane], 0, warp, WARPS);
-                is.tiles_parts = item.tiles << 16 | item.parts;
-                is.first_unit = item.first_unit;
-                is.units = item.units;
+            shared.items[lane][warp] = aegis_decode_item_of(p.units[lane], warp, WARPS);
+            if (warp == 0) {
+                shared.shares[lane] = share_of(lane);
             }
-            shared.plans[lane][warp] = is;
         }
-        __syncwarp();
-    }
-
-    __device__ __forceinline__ plan plan_of(uint32_t product, uint32_t round, uint32_t count)
-    {
-        plan is = shared.plans[product][warp];
-        if (round > 0) {
-            const aegis_decode_item item =
-                aegis_decode_item_of(count, p.units[product], round, warp, WARPS);
-            is = {is.first_row + round * WARPS * AEGIS_DECODE_TILE_ROWS, item.tiles << 16 | item.parts,
-                  item.first_unit, item.units};
-        }
-        return is;
+        __syncthreads();
     }
 
     /* Of a row, over its four lanes. */
@@ -111,14 +93,13 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         return value + __shfl_xor_sync(ALL_LANES, value, 2);
     }
 
-    /* Row `thread` of a round, once its parts are there. */
-    __device__ __forceinline__ float sum_of_parts(uint32_t parts) const
+    /* Row `thread` of a round, once all warps have their part of it. */
+    __device__ __forceinline__ float sum_of_parts() const
     {
-        const float *of = &shared.partial[half][thread / 8 * parts][thread % 8];
         float sums[4] = {0, 0, 0, 0};
 #pragma unroll
-        for (uint32_t i = 0; i < WARPS; i++) {
-            sums[i % 4] += i < parts ? of[i * AEGIS_DECODE_TILE_ROWS] : 0.0f;
+        for (uint32_t w = 0; w < WARPS; w++) {
+            sums[w % 4] += shared.partial[half][w][thread];
         }
         return (sums[0] + sums[1]) + (sums[2] + sums[3]);
     }
@@ -143,28 +124,35 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         }
     }
 
-    /* This block's rows of W x + bias, published. */
+    /* This block's rows of W x + bias, published by the first warp. */
     __device__ __forceinline__ void
     multiply(uint32_t product, const float *bias, uint64_t *packets, uint32_t wanted)
     {
-        uint32_t count = shared.plans[product][warp].tiles_parts >> 16;
-        if (count == WARPS) { /* or more */
-            count = share_of(product).count;
-        }
+        const aegis_decode_share share = shared.shares[product];
+        const aegis_decode_item item = shared.items[product][warp];
+        const float *inputs = x + item.first_unit * unit_columns;
 #pragma unroll 1
-        for (uint32_t round = 0; round * WARPS < count; round++) {
-            const plan is = plan_of(product, round, count);
-            const uint32_t tiles = is.tiles_parts >> 16;
+        for (uint32_t round = 0; round * AEGIS_DECODE_ROUND_TILES < share.count; round++) {
+            const uint32_t tiles = aegis_decode_round_tiles(share.count, round);
+            const uint32_t row =
+                (share.first + round * AEGIS_DECODE_ROUND_TILES) * AEGIS_DECODE_TILE_ROWS + thread;
             const bool mine = thread < tiles * AEGIS_DECODE_TILE_ROWS;
-            const float added = bias != nullptr && mine ? load_one(bias + is.first_row + thread) : 0.0f;
-            const float part = sum_of_row(weights.multiply(is.units, x + is.first_unit * unit_columns));
-            if (lane % 4 == 0) {
-                shared.partial[half][warp][lane / 4] = part;
+            const float added = bias != nullptr && mine ? load_one(bias + row) : 0.0f;
+            float sums[AEGIS_DECODE_ROUND_TILES];
+            weights.multiply(tiles, item.units, inputs, sums);
+#pragma unroll
+            for (uint32_t t = 0; t < AEGIS_DECODE_ROUND_TILES; t++) {
+                if (t < tiles) {
+                    const float sum = sum_of_row(sums[t]);
+                    if (lane % 4 == 0) {
+                        shared.partial[half][warp][t * AEGIS_DECODE_TILE_ROWS + lane / 4] = sum;
+                    }
+                }
             }
             __syncthreads();
-            if (warp * 4 < tiles) { /* whole warps: they exchange values */
-                const float value = mine ? sum_of_parts(is.tiles_parts & 0xffffu) + added : 0.0f;
-                finish(product, mine ? is.first_row + thread : UINT32_MAX, value, packets, wanted);
+            if (warp == 0) {
+                const float value = mine ? sum_of_parts() + added : 0.0f;
+                finish(product, mine ? row : UINT32_MAX, value, packets, wanted);
             }
             half ^= 1;
         }
@@ -223,18 +211,12 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
 
     /*
      * x = norm(residual), after the packets have been added if there are any. Mean and variance from
-     * one pass over values less the mean of the norm before, which is near.
+     * one pass over values less the mean of the norm before, which is near. `next_norm` is loaded for
+     * the next call.
      */
     __device__ __forceinline__ void
-    normalise(const float *norm, const uint64_t *packets, uint32_t wanted, uint32_t product)
+    normalise(const float *next_norm, const uint64_t *packets, uint32_t wanted, uint32_t product)
     {
-        float4 scale[PASSES];
-#pragma unroll
-        for (uint32_t i = 0; i < PASSES; i++) {
-            if (has_pair(i)) {
-                scale[i] = load_four(norm + 4 * pair_of(i));
-            }
-        }
         if (packets != nullptr) {
             add_delta(packets, wanted);
         }
@@ -272,12 +254,28 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
             }
         }
         complete(p.width, product);
+        load_scale(next_norm);
+    }
+
+    /* Long before it is needed: memory is busy with weights. */
+    __device__ __forceinline__ void load_scale(const float *norm)
+    {
+#pragma unroll
+        for (uint32_t i = 0; i < PASSES; i++) {
+            if (has_pair(i)) {
+                scale[i] = load_four(norm + 4 * pair_of(i));
+            }
+        }
     }
 
     /* x = the values of the activation. */
     __device__ __forceinline__ void gather_up(const uint64_t *packets, uint32_t wanted)
     {
         constexpr uint32_t together = 3; /* feed-forwards of four widths: all of it */
+        /* It is much that all blocks read: looked at before it is there, it would keep L2 busy. */
+        if (2 * (thread - lane) < p.feed_forward) {
+            (void)await_two(packets + 2 * (thread - lane), wanted);
+        }
 #pragma unroll 1
         for (uint32_t begin = thread; 2 * begin < p.feed_forward; begin += together * threads) {
             two got[together];
@@ -308,6 +306,12 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
 
     /* ---- blocks of the model ---- */
 
+    __device__ __forceinline__ const float *norm_of(uint32_t layer) const
+    {
+        return layer < p.layers ? p.vectors + (size_t)layer * p.at.stride + p.at.attention_norm
+                                : p.final_norm;
+    }
+
     /* One loop over the four products: the code of a layer has to stay in the instruction cache. */
     __device__ __forceinline__ void run_layer(uint32_t layer, uint32_t first_packet)
     {
@@ -323,10 +327,15 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
                     up ? packets + p.packets.results[AEGIS_DECODE_OUTPUT]
                     : layer > p.first ? former + p.packets.results[AEGIS_DECODE_DOWN]
                                       : nullptr;
-                normalise(vectors + (up ? p.at.feed_forward_norm : p.at.attention_norm), deltas,
+                if (!up) {
+                    heads.read_ahead(layer);
+                }
+                normalise(up ? norm_of(layer + 1) : vectors + p.at.feed_forward_norm, deltas,
                           up ? wanted : wanted - 1, product);
             } else if (product == AEGIS_DECODE_OUTPUT) {
-                heads.run(layer, packets, wanted);
+                heads.run(layer, packets, wanted,
+                          shared.shares[AEGIS_DECODE_QKV].count *
+                              shared.items[AEGIS_DECODE_QKV][warp].units);
                 heads.gather(packets, first_packet, x, wanted);
                 complete(p.heads * p.head_width, product);
             } else {
@@ -367,14 +376,22 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
     {
         normalise(p.final_norm, last_packets(), epoch + p.last, AEGIS_DECODE_HEAD);
         const aegis_decode_share share = share_of(AEGIS_DECODE_HEAD);
+        const uint32_t count = aegis_decode_head_tiles(share.count, warp, WARPS);
         packet best = 0;
 #pragma unroll 1
-        for (uint32_t tile = warp; tile < share.count; tile += WARPS) {
-            const float value = sum_of_row(weights.multiply(p.units[AEGIS_DECODE_HEAD], x));
-            const uint32_t row = (share.first + tile) * AEGIS_DECODE_TILE_ROWS + lane / 4;
-            if (lane % 4 == 0 && row < p.vocabulary) {
-                p.logits[row] = value;
-                best = larger(best, rank(value, row));
+        for (uint32_t round = 0; round * AEGIS_DECODE_ROUND_TILES < count; round++) {
+            const uint32_t tiles = aegis_decode_round_tiles(count, round);
+            const uint32_t first = share.first + warp + round * AEGIS_DECODE_ROUND_TILES * WARPS;
+            float sums[AEGIS_DECODE_ROUND_TILES];
+            weights.multiply(tiles, p.units[AEGIS_DECODE_HEAD], x, sums);
+#pragma unroll
+            for (uint32_t t = 0; t < AEGIS_DECODE_ROUND_TILES; t++) {
+                const float value = sum_of_row(sums[t]);
+                const uint32_t row = (first + t * WARPS) * AEGIS_DECODE_TILE_ROWS + lane / 4;
+                if (t < tiles && lane % 4 == 0 && row < p.vocabulary) {
+                    p.logits[row] = value;
+                    best = larger(best, rank(value, row));
+                }
             }
         }
         best = largest_of_warp(best);
@@ -485,7 +502,8 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
     /* Two elements of the token's row of the head's tiles. */
     __device__ __forceinline__ float2 pair_in_head(uint32_t token, uint32_t column) const
     {
-        const size_t unit = (size_t)p.head_tiles[token / AEGIS_DECODE_TILE_ROWS] + column / unit_columns;
+        const aegis_decode_head_tile tile = p.head_tiles[token / AEGIS_DECODE_TILE_ROWS];
+        const size_t unit = tile.first + (size_t)(column / unit_columns) * tile.stride;
         const uint8_t *row = (const uint8_t *)p.head_weights + unit * AEGIS_DECODE_UNIT_BYTES +
                              token % AEGIS_DECODE_TILE_ROWS * AEGIS_DECODE_UNIT_ROW_BYTES;
         return load_pair<TYPE>(row, column % unit_columns);
@@ -537,6 +555,7 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
             await<0>();
             return;
         }
+        load_scale(norm_of(p.first));
         begin_residual(token);
         set_angles();
         heads.begin(position);
