@@ -22,7 +22,8 @@
 #define READ_BYTES ((size_t)4 << 30)
 #define SKIPPED 77
 
-int bench_cuda_read(const void *memory, size_t bytes, void *never, int processors, cudaStream_t stream);
+int bench_cuda_read(
+    const void *memory, size_t bytes, void *never, int processors, cudaStream_t stream);
 
 static void must(int code, const char *what)
 {
@@ -67,7 +68,8 @@ static void measure_rates(bed *b)
     must(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
     for (int i = 0; i < 10; i++) {
         must(cudaEventRecord(b->begin, b->stream), "cudaEventRecord");
-        must(bench_cuda_read(memory, READ_BYTES, memory + READ_BYTES, b->processors, b->stream), "read");
+        must(bench_cuda_read(memory, READ_BYTES, memory + READ_BYTES, b->processors, b->stream),
+             "read");
         must(cudaEventRecord(b->end, b->stream), "cudaEventRecord");
         read[i] = (double)READ_BYTES / elapsed_s(b);
         must(cudaEventRecord(b->begin, b->stream), "cudaEventRecord");
@@ -125,10 +127,12 @@ static void load(loaded *l)
     l->surface = (int64_t *)(void *)(l->all + at);
     l->logits = (float *)(void *)(l->all + at + 4096);
     must_be(aegis_program_pack_fixed(l->program, staging, &err), &err);
-    must(cudaMemcpy(l->all + layers, staging, f->fixed_bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+    must(cudaMemcpy(l->all + layers, staging, f->fixed_bytes, cudaMemcpyHostToDevice),
+         "cudaMemcpy");
     for (uint32_t i = 0; i < f->layers; i++) {
         must_be(aegis_program_pack_layer(l->program, i, staging, &err), &err);
-        must(cudaMemcpy(l->all + i * f->layer_bytes, staging, f->layer_bytes, cudaMemcpyHostToDevice),
+        must(cudaMemcpy(l->all + i * f->layer_bytes, staging, f->layer_bytes,
+                        cudaMemcpyHostToDevice),
              "cudaMemcpy");
     }
     must(cudaMemset(l->memory.cache, 0, f->cache_bytes), "cudaMemset");
@@ -259,7 +263,8 @@ static void run_form(bed *b, const char *folder, const char *name, uint32_t form
         bench_report_value(b->report, "matrices of a step", "bytes", (double)l.facts->matrix_bytes);
         bench_report_value(b->report, "read of layers and head, padded", "bytes",
                            (double)l.facts->step_bytes);
-        bench_report_value(b->report, "keys and values of a step, mean", "bytes", kv_bytes(l.facts));
+        bench_report_value(b->report, "keys and values of a step, mean", "bytes",
+                           kv_bytes(l.facts));
     }
     must(cudaFree(l.all), "cudaFree");
     must(cudaFreeHost(l.fault), "cudaFreeHost");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Language models on a CUDA device against the engine on the host: tokens, logits within 1e-3, equal
- * bits however a step is cut and wherever it lies; the conformance suite; every status. With
+/* Language models on a CUDA device against the engine on the host: tokens, logits within 1e-3,
+ * equal bits however a step is cut and wherever it lies; the conformance suite; every status. With
  * SmolLM2 there, the tokens of the reference. Skipped where there is no CUDA device. */
 #define CONFORMANCE_ALIKE 0.0 /* equal: all sums have their order */
 #include "support/backend_conformance.h"
@@ -24,9 +24,8 @@ typedef struct made {
     uint32_t vocabulary, context, prompt;
 } made;
 
-static const made tiny[] = {{"gpt2-tiny", 301, 96, 80},
-                            {"llama-tiny", 301, 96, 80},
-                            {"llama-tiny-untied", 301, 96, 80}};
+static const made tiny[] = {
+    {"gpt2-tiny", 301, 96, 80}, {"llama-tiny", 301, 96, 80}, {"llama-tiny-untied", 301, 96, 80}};
 static const char *const dtypes[] = {"f32", "f16", "bf16"};
 
 static void path_of(char path[256], const char *shape, const char *dtype)
@@ -43,8 +42,11 @@ static int64_t text_token(const made *m, uint32_t i)
     return (int64_t)(((uint64_t)i * 2654435761u >> 7) % m->vocabulary);
 }
 
-static aegis_model *
-open_model(const char *path, const made *m, const uint32_t *cuts, size_t count, const aegis_input_shape *shape)
+static aegis_model *open_model(const char *path,
+                               const made *m,
+                               const uint32_t *cuts,
+                               size_t count,
+                               const aegis_input_shape *shape)
 {
     static const aegis_source source = {.kind = AEGIS_SOURCE_CONSTANT, .constant = 42};
     const aegis_model_config config = {.name = "m",
@@ -230,7 +232,8 @@ static void a_cut_changes_no_bit(void **state)
         assert_non_null(wanted);
         memcpy(wanted, output(whole, "logits"), m.vocabulary * sizeof *wanted);
         must(aegis_model_record(whole, NULL, &err), &err);
-        must(aegis_model_cut_candidates(whole, conformance_stream, &candidates, &count, &err), &err);
+        must(aegis_model_cut_candidates(whole, conformance_stream, &candidates, &count, &err),
+             &err);
         assert_in_range(count, 1, LENGTH(cuts));
         for (size_t i = 0; i < count; i++) {
             cuts[i] = candidates[i].position;
@@ -414,14 +417,16 @@ static void bad_configurations_are_refused(void **state)
         aegis_model_config config;
         aegis_status status;
         const char *words;
-    } cases[8] = {{good, AEGIS_ERROR_NOT_FOUND, "model folder"},
-                  {good, AEGIS_ERROR_UNSUPPORTED, "threads = 1"},
-                  {good, AEGIS_ERROR_CONFIG, "made for 96"},
-                  {good, AEGIS_ERROR_CONFIG, "no room"},
-                  {good, AEGIS_ERROR_CONFIG, "rising"},
-                  {good, AEGIS_ERROR_CONFIG, "the head, position 3"},
-                  {good, AEGIS_ERROR_BUDGET_EXCEEDED, "raise memory"},
-                  {good, AEGIS_ERROR_UNSUPPORTED, "kind = \"host\""}};
+    } cases[10] = {{good, AEGIS_ERROR_NOT_FOUND, "model folder"},
+                   {good, AEGIS_ERROR_UNSUPPORTED, "threads = 1"},
+                   {good, AEGIS_ERROR_CONFIG, "made for 96"},
+                   {good, AEGIS_ERROR_CONFIG, "no room"},
+                   {good, AEGIS_ERROR_CONFIG, "rising"},
+                   {good, AEGIS_ERROR_CONFIG, "the head, position 3"},
+                   {good, AEGIS_ERROR_BUDGET_EXCEEDED, "raise memory"},
+                   {good, AEGIS_ERROR_UNSUPPORTED, "kind = \"host\""},
+                   {good, AEGIS_ERROR_UNSUPPORTED, "residency"},
+                   {good, AEGIS_ERROR_UNSUPPORTED, "text as prompt"}};
     cases[0].config.path = "/tmp/no such folder";
     cases[1].config.threads = 2;
     cases[2].config.context_tokens = 97;
@@ -432,9 +437,12 @@ static void bad_configurations_are_refused(void **state)
     cases[5].config.cut_count = 1;
     cases[6].config.memory_limit_bytes = 10000;
     cases[7].config.path = bytes;
+    cases[8].config.residency = AEGIS_STREAMED;
+    cases[9].config.prompt = "text";
     for (size_t c = 0; c < LENGTH(cases); c++) {
         aegis_model *model = NULL;
-        assert_int_equal(aegis_model_open(backend, &cases[c].config, &model, &err), cases[c].status);
+        assert_int_equal(aegis_model_open(backend, &cases[c].config, &model, &err),
+                         cases[c].status);
         assert_null(model);
         if (strstr(err.message, cases[c].words) == NULL) {
             fail_msg("\"%s\" lacks \"%s\"", err.message, cases[c].words);
@@ -462,7 +470,8 @@ static void smollm2_says_what_the_reference_says(void **state)
     char path[512], fixture[512];
     int64_t prompt[256], tokens[256];
     snprintf(path, sizeof path, "%s/models/smollm2-135m", root != NULL ? root : ".");
-    snprintf(fixture, sizeof fixture, "%s/test/fixtures/smollm2_greedy.json", root != NULL ? root : ".");
+    snprintf(fixture, sizeof fixture, "%s/test/fixtures/smollm2_greedy.json",
+             root != NULL ? root : ".");
     snprintf(path, sizeof path, "%s", of != NULL ? of : path);
     if (access(path, F_OK) != 0) {
         print_message("%s is not there: run `make models`\n", path);

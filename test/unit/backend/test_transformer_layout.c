@@ -19,9 +19,9 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {
-    {48, 48, 48, 192, 301, 4, 24, 16, false},    {48, 48, 48, 192, 301, 2, 24, 12, false},
-    {72, 72, 24, 152, 301, 2, 38, 16, true},     {64, 64, 32, 96, 301, 4, 7, 16, true},
-    {576, 576, 192, 1536, 4915, 2, 132, 16, true}, {768, 768, 768, 3072, 5025, 2, 132, 16, false},
+    {48, 48, 48, 192, 301, 4, 24, 16, false},       {48, 48, 48, 192, 301, 2, 24, 12, false},
+    {72, 72, 24, 152, 301, 2, 38, 16, true},        {64, 64, 32, 96, 301, 4, 7, 16, true},
+    {576, 576, 192, 1536, 4915, 2, 132, 16, true},  {768, 768, 768, 3072, 5025, 2, 132, 16, false},
     {768, 768, 768, 3072, 5025, 4, 132, 12, false}, {768, 768, 768, 3072, 1003, 2, 8, 16, false},
     {40, 40, 40, 24, 9, 2, 1, 16, false},
 };
@@ -32,7 +32,8 @@ static uint32_t value_of(uint32_t source, uint32_t row, uint32_t column)
     return (source * 1000003u + row * 8191u + column * 17u) | 1u;
 }
 
-static void *make_matrix(const shape *s, uint32_t source, uint32_t rows, uint32_t columns, bool transposed)
+static void *
+make_matrix(const shape *s, uint32_t source, uint32_t rows, uint32_t columns, bool transposed)
 {
     uint8_t *data = malloc((size_t)rows * columns * s->element_bytes);
     assert_non_null(data);
@@ -54,11 +55,8 @@ typedef struct packed {
 } packed;
 
 /* Reads unit `unit` of `tile` at the cursor: what its eight rows must be. */
-static void check_unit(const packed *all,
-                       uint32_t product,
-                       uint32_t tile,
-                       uint32_t unit,
-                       const uint8_t *at)
+static void
+check_unit(const packed *all, uint32_t product, uint32_t tile, uint32_t unit, const uint8_t *at)
 {
     const shape *s = all->s;
     const aegis_decode_product *is = &all->layout.products[product];
@@ -116,16 +114,15 @@ static void read_head(packed *all, uint32_t block, uint32_t warp)
 {
     const aegis_decode_layout *layout = &all->layout;
     const aegis_decode_lane *lane = &layout->lanes[block * layout->warps + warp];
-    const aegis_decode_share *share =
-        &layout->shares[AEGIS_DECODE_HEAD * layout->blocks + block];
+    const aegis_decode_share *share = &layout->shares[AEGIS_DECODE_HEAD * layout->blocks + block];
     uint32_t at = lane->head_first;
     const uint32_t count = aegis_decode_head_tiles(share->count, warp, layout->warps);
     for (uint32_t round = 0; round * AEGIS_DECODE_ROUND_TILES < count; round++) {
         const uint32_t tiles = aegis_decode_round_tiles(count, round);
         for (uint32_t u = 0; u < layout->products[AEGIS_DECODE_HEAD].units; u++) {
             for (uint32_t t = 0; t < tiles; t++) {
-                const uint32_t tile = share->first + warp +
-                                      (round * AEGIS_DECODE_ROUND_TILES + t) * layout->warps;
+                const uint32_t tile =
+                    share->first + warp + (round * AEGIS_DECODE_ROUND_TILES + t) * layout->warps;
                 const aegis_decode_head_tile *is = &layout->head_tiles[tile];
                 assert_int_equal(is->first + u * is->stride, at);
                 check_unit(all, AEGIS_DECODE_HEAD, tile, u,
@@ -165,8 +162,8 @@ static void pack(packed *all, uint32_t product, uint32_t count, const uint32_t *
         data[i] = make_matrix(s, i, rows[i], all->layout.products[product].columns, transposed);
         sources[i] = (aegis_decode_source){data[i], rows[i], transposed};
     }
-    aegis_decode_pack(&all->layout, product, sources, count, product == AEGIS_DECODE_UP && count > 1,
-                      to);
+    aegis_decode_pack(&all->layout, product, sources, count,
+                      product == AEGIS_DECODE_UP && count > 1, to);
     for (uint32_t i = 0; i < count; i++) {
         free(data[i]);
     }
@@ -180,7 +177,8 @@ static void check_shape(const shape *s)
     const uint32_t columns[] = {s->width, s->query, s->width, s->feed_forward, s->width};
     packed all = {.s = s};
     aegis_error err;
-    assert_int_equal(aegis_decode_most_blocks(up, s->blocks), s->blocks < (up + 7) / 8 ? s->blocks : (up + 7) / 8);
+    assert_int_equal(aegis_decode_most_blocks(up, s->blocks),
+                     s->blocks < (up + 7) / 8 ? s->blocks : (up + 7) / 8);
     const uint32_t blocks = aegis_decode_most_blocks(up, s->blocks);
     assert_int_equal(aegis_decode_layout_init(&all.layout, rows, columns, s->element_bytes, blocks,
                                               s->warps, &allocator, &err),
@@ -230,8 +228,8 @@ static void blocks_have_about_equal_bytes(void **state)
     aegis_decode_layout layout;
     aegis_error err;
     uint32_t most = 0;
-    assert_int_equal(
-        aegis_decode_layout_init(&layout, rows, columns, 2, 132, 12, &allocator, &err), AEGIS_OK);
+    assert_int_equal(aegis_decode_layout_init(&layout, rows, columns, 2, 132, 12, &allocator, &err),
+                     AEGIS_OK);
     for (uint32_t b = 0; b < 132; b++) {
         uint32_t sum = 0;
         for (uint32_t w = 0; w < 12; w++) {

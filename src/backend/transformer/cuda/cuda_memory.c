@@ -158,7 +158,8 @@ static aegis_status load_weights(cuda_model *model, aegis_error *err)
 
 static aegis_status fill_memory(uint8_t *memory, int value, uint64_t bytes, aegis_error *err)
 {
-    aegis_status status = aegis_cuda_check(cudaMemset(memory, value, bytes), "cudaMemset", HERE, err);
+    aegis_status status =
+        aegis_cuda_check(cudaMemset(memory, value, bytes), "cudaMemset", HERE, err);
     if (status == AEGIS_OK) {
         status = aegis_cuda_check(cudaStreamSynchronize(NULL), "cudaStreamSynchronize", HERE, err);
     }
@@ -304,7 +305,8 @@ aegis_status aegis_cuda_model_record(void *self, aegis_stream *stream, aegis_err
         return status;
     }
     model->surface.written = model->surface.parity; /* of a job that begins no sequence */
-    status = aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
+    status =
+        aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
     if (status == AEGIS_OK) {
         status = fill_memory(model->cache, CACHE_FILLING, model->facts->cache_bytes, err);
         aegis_cuda_leave(previous);
@@ -329,7 +331,8 @@ aegis_status aegis_cuda_model_lifetimes(void *self,
 
 /* ---- place ---- */
 
-static aegis_status move(cuda_model *model, uint8_t **from, uint8_t *to, uint64_t bytes, aegis_error *err)
+static aegis_status
+move(cuda_model *model, uint8_t **from, uint8_t *to, uint64_t bytes, aegis_error *err)
 {
     aegis_status status = aegis_device_copy(model->device, to, *from, bytes, err);
     if (status == AEGIS_OK) {
@@ -338,7 +341,8 @@ static aegis_status move(cuda_model *model, uint8_t **from, uint8_t *to, uint64_
     return status;
 }
 
-static aegis_status move_all(cuda_model *model, const aegis_model_placement *placement, aegis_error *err)
+static aegis_status
+move_all(cuda_model *model, const aegis_model_placement *placement, aegis_error *err)
 {
     const aegis_memory_placement *places = placement->binding->placements;
     uint8_t *base = placement->base;

@@ -108,8 +108,7 @@ static aegis_status cut(cuda_model *model, const uint32_t *cuts, size_t count, a
 static aegis_status check_limit(const cuda_model *model, uint64_t limit, aegis_error *err)
 {
     const aegis_program_facts *facts = model->facts;
-    uint64_t total =
-        aegis_cuda_model_weight_bytes(model) + facts->cache_bytes + facts->work_bytes;
+    uint64_t total = aegis_cuda_model_weight_bytes(model) + facts->cache_bytes + facts->work_bytes;
     for (size_t i = 0; i < model->surface.buffer_count; i++) {
         total += model->surface.buffers[i].size_bytes;
     }
@@ -127,21 +126,26 @@ static aegis_status check_limit(const cuda_model *model, uint64_t limit, aegis_e
 static aegis_status
 open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err)
 {
+    if (config->prompt != NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
+                               "a text as prompt is turned into tokens on the host alone; give the "
+                               "tokens by source");
+    }
     if (config->threads > 1) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
                                "%u threads; a step on a CUDA device takes all of it and one thread "
                                "of the host: write threads = 1",
                                config->threads);
     }
-    if (config->stream_weights || config->residency != AEGIS_RESIDENT) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
-                               "weights that are streamed or paged; on a CUDA device a language "
-                               "model keeps all of them there: raise memory, or use kind = "
-                               "\"host\"");
+    if (config->residency != AEGIS_RESIDENT) {
+        return aegis_error_set(
+            err, HERE, AEGIS_ERROR_UNSUPPORTED,
+            "residency = \"paged\" or \"streamed\": on a CUDA device a "
+            "language model keeps all weights in the arena; raise memory, take a "
+            "smaller dtype, or use kind = \"host\"");
     }
-    aegis_status status =
-        aegis_program_open(config->path, config->context_tokens, model->index, UINT32_MAX,
-                           &model->allocator, &model->program, err);
+    aegis_status status = aegis_program_open(config->path, config->context_tokens, model->index,
+                                             UINT32_MAX, &model->allocator, &model->program, err);
     if (status == AEGIS_OK) {
         const aegis_program_facts *facts = model->facts = aegis_program_about(model->program);
         snprintf(model->label, sizeof model->label,

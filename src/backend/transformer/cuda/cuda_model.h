@@ -11,8 +11,8 @@
  *  - Inputs, outputs and state live on the device. aegis_model_input and _output give the address
  *    of a copy in pinned host memory: an output is copied when it is asked for, after its job; an
  *    input goes to the device with the next job of its slot. So each is asked for anew.
- *  - Whether a cursor or token is valid the kernel finds out. Such a job leaves -1 as token, and the
- *    job after it fails with what was wrong.
+ *  - Whether a cursor or token is valid the kernel finds out. Such a job leaves -1 as token, and
+ * the job after it fails with what was wrong.
  */
 
 #include "backend/surface.h"
@@ -45,8 +45,8 @@ typedef struct cuda_backend {
 typedef struct cuda_model {
     aegis_allocator allocator;
     aegis_device *device;
-    int index;            /* of the device */
-    aegis_stream *stream; /* that records it when no other is given; borrowed, may be NULL */
+    int index;             /* of the device */
+    aegis_stream *stream;  /* that records it when no other is given; borrowed, may be NULL */
     aegis_surface surface; /* its buffers are the host's copies */
     void *pinned;          /* they, and the fault */
     uint64_t pinned_bytes;
@@ -66,10 +66,10 @@ typedef struct cuda_model {
     /* Device memory: one block until the model is placed. */
     void *trial;
     uint8_t *layers, *fixed, *cache, *work;
-    uint8_t **mirrors;      /* per buffer of the surface */
-    atomic_bool *dirty;     /* the host's copy is newer */
+    uint8_t **mirrors;  /* per buffer of the surface */
+    atomic_bool *dirty; /* the host's copy is newer */
     aegis_decode_fault *fault;
-    uint32_t next;          /* segment that is due */
+    uint32_t next; /* segment that is due */
 } cuda_model;
 
 /* cuda_memory.c */

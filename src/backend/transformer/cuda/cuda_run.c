@@ -26,18 +26,21 @@ static void *mirror_of(const cuda_model *model, const void *host)
 
 static void *input_at(const cuda_model *model, size_t input, uint32_t slot)
 {
-    return mirror_of(model, aegis_surface_input_pointer(&model->surface, input, slot,
-                                                        model->surface.parity));
+    return mirror_of(
+        model, aegis_surface_input_pointer(&model->surface, input, slot, model->surface.parity));
 }
 
 static void *output_at(const cuda_model *model, size_t output, uint32_t slot)
 {
-    return mirror_of(model, aegis_surface_output_pointer(&model->surface, output, slot,
-                                                         model->surface.parity));
+    return mirror_of(
+        model, aegis_surface_output_pointer(&model->surface, output, slot, model->surface.parity));
 }
 
-static aegis_status
-check(const cuda_model *model, uint32_t segment, uint32_t slot, const aegis_stream *stream, aegis_error *err)
+static aegis_status check(const cuda_model *model,
+                          uint32_t segment,
+                          uint32_t slot,
+                          const aegis_stream *stream,
+                          aegis_error *err)
 {
     if (segment >= model->segment_count || slot >= model->surface.slots) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,

@@ -39,13 +39,15 @@ typedef struct aegis_decode_lane {
 /* Tiles that a warp multiplies at once, so that it reads each input once for all of them. */
 #define AEGIS_DECODE_ROUND_TILES 4u
 
-/* What a warp does in a round of a share: units [first_unit, first_unit + units) of each of its tiles.
- * In memory: the first unit of each tile, then the second of each, and so on. */
+/* What a warp does in a round of a share: units [first_unit, first_unit + units) of each of its
+ * tiles. In memory: the first unit of each tile, then the second of each, and so on. */
 typedef struct aegis_decode_item {
     uint32_t first_unit, units;
 } aegis_decode_item;
 
-AEGIS_DECODE_BOTH aegis_decode_item aegis_decode_item_of(uint32_t units, uint32_t warp, uint32_t warps)
+AEGIS_DECODE_BOTH aegis_decode_item aegis_decode_item_of(uint32_t units,
+                                                         uint32_t warp,
+                                                         uint32_t warps)
 {
     aegis_decode_item item;
     item.first_unit = units * warp / warps;

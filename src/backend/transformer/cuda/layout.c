@@ -18,8 +18,8 @@ static aegis_decode_share *share_of(const aegis_decode_layout *layout, uint32_t 
     return &layout->shares[(size_t)product * layout->blocks + b];
 }
 
-/* As many tiles for each block, or one more for those that have the fewest units so far: all wait for
- * the block that has most of a product. */
+/* As many tiles for each block, or one more for those that have the fewest units so far: all wait
+ * for the block that has most of a product. */
 static void deal(aegis_decode_layout *layout, uint32_t product, uint32_t *dealt)
 {
     const aegis_decode_product *is = &layout->products[product];
@@ -61,9 +61,9 @@ place_head(aegis_decode_layout *layout, uint32_t block, uint32_t warp, uint32_t 
     const uint32_t count = aegis_decode_head_tiles(share->count, warp, layout->warps);
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t round = i / AEGIS_DECODE_ROUND_TILES, of = i % AEGIS_DECODE_ROUND_TILES;
-        layout->head_tiles[share->first + warp + i * layout->warps] = (aegis_decode_head_tile){
-            .first = first + round * AEGIS_DECODE_ROUND_TILES * units + of,
-            .stride = aegis_decode_round_tiles(count, round)};
+        layout->head_tiles[share->first + warp + i * layout->warps] =
+            (aegis_decode_head_tile){.first = first + round * AEGIS_DECODE_ROUND_TILES * units + of,
+                                     .stride = aegis_decode_round_tiles(count, round)};
     }
     return count * units;
 }

@@ -3,17 +3,17 @@
 #define AEGIS_TRANSFORMER_CUDA_LAYOUT_H
 
 /*
- * How the matrices of a model lie in a GPU's memory. One kernel computes a whole step on blocks that
- * all run at once; each warp of each block owns certain rows and reads nothing else. So weights are
- * stored in the order in which their warp will multiply them: whoever reads ahead adds 512 to an
- * address, across the borders of matrices and layers.
+ * How the matrices of a model lie in a GPU's memory. One kernel computes a whole step on blocks
+ * that all run at once; each warp of each block owns certain rows and reads nothing else. So
+ * weights are stored in the order in which their warp will multiply them: whoever reads ahead adds
+ * 512 to an address, across the borders of matrices and layers.
  *
  *   unit    512 bytes: 8 rows of a matrix, 64 bytes of each. Lane 4 n + q of a warp holds bytes
  *           [16 q, 16 q + 16) of row n.
  *   tile    8 rows whole: `units` units.
- *   share   the tiles of one block, contiguous: as many for each block as for any other, or one more
- *           where it has had fewer bytes so far.
- *   item    what one warp does of a share: the same columns of each tile (aegis_decode_item_of).
+ *   share   the tiles of one block, contiguous: as many for each block as for any other, or one
+ * more where it has had fewer bytes so far. item    what one warp does of a share: the same columns
+ * of each tile (aegis_decode_item_of).
  *
  * A layer is one stretch of bytes: all units of warp 0 of block 0, in the order of products, then
  * those of warp 1, and so on. The head is another. Rows and columns that are missing at the end are
@@ -39,8 +39,8 @@ typedef struct aegis_decode_layout {
     aegis_allocator allocator;
     uint32_t blocks, warps, element_bytes;
     aegis_decode_product products[AEGIS_DECODE_PRODUCTS];
-    aegis_decode_share *shares;  /* [product][block] */
-    aegis_decode_lane *lanes;    /* [block][warp] */
+    aegis_decode_share *shares; /* [product][block] */
+    aegis_decode_lane *lanes;   /* [block][warp] */
     aegis_decode_head_tile *head_tiles;
     uint32_t layer_units, head_units; /* in all */
 } aegis_decode_layout;

@@ -14,7 +14,8 @@
 
 /* ---- what can be computed ---- */
 
-static aegis_status check_dtype(aegis_program *program, const aegis_matrix *matrix, aegis_error *err)
+static aegis_status
+check_dtype(aegis_program *program, const aegis_matrix *matrix, aegis_error *err)
 {
     if (matrix->tensor == NULL) {
         return AEGIS_OK;
@@ -55,14 +56,16 @@ static aegis_status check_dtypes(aegis_program *program, aegis_error *err)
 static aegis_status check_shape(const aegis_program *program, aegis_error *err)
 {
     const aegis_model_config *config = program->weights.config;
-    if (config->width > AEGIS_DECODE_MAX_WIDTH || config->head_width > AEGIS_DECODE_MAX_HEAD_WIDTH ||
-        config->width % 2 != 0 || config->head_width % 4 != 0 || config->feed_forward % 2 != 0) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
-                               "width %u, heads of %u, feed-forward %u; on a CUDA device a width is "
-                               "even and at most %u, a head's a multiple of 4 and at most %u, a "
-                               "feed-forward's even: use kind = \"host\"",
-                               config->width, config->head_width, config->feed_forward,
-                               AEGIS_DECODE_MAX_WIDTH, AEGIS_DECODE_MAX_HEAD_WIDTH);
+    if (config->width > AEGIS_DECODE_MAX_WIDTH ||
+        config->head_width > AEGIS_DECODE_MAX_HEAD_WIDTH || config->width % 2 != 0 ||
+        config->head_width % 4 != 0 || config->feed_forward % 2 != 0) {
+        return aegis_error_set(
+            err, HERE, AEGIS_ERROR_UNSUPPORTED,
+            "width %u, heads of %u, feed-forward %u; on a CUDA device a width is "
+            "even and at most %u, a head's a multiple of 4 and at most %u, a "
+            "feed-forward's even: use kind = \"host\"",
+            config->width, config->head_width, config->feed_forward, AEGIS_DECODE_MAX_WIDTH,
+            AEGIS_DECODE_MAX_HEAD_WIDTH);
     }
     return AEGIS_OK;
 }
@@ -109,14 +112,16 @@ static void set_model(aegis_program *program)
     };
     memcpy(program->step.ends, config->eos_tokens, sizeof program->step.ends);
     _Static_assert(sizeof program->step.ends == sizeof config->eos_tokens, "one list of ends");
-    const uint32_t columns = AEGIS_DECODE_UNIT_ROW_BYTES / (uint32_t)aegis_dtype_bytes(program->dtype);
+    const uint32_t columns =
+        AEGIS_DECODE_UNIT_ROW_BYTES / (uint32_t)aegis_dtype_bytes(program->dtype);
     const uint32_t query = config->heads * config->head_width;
     const uint32_t inputs[AEGIS_DECODE_PRODUCTS] = {config->width, query, config->width,
                                                     config->feed_forward, config->width};
     for (uint32_t p = 0; p < AEGIS_DECODE_PRODUCTS; p++) {
         program->step.units[p] = (inputs[p] + columns - 1) / columns;
     }
-    program->step.rows[AEGIS_DECODE_QKV] = (config->heads + 2 * config->kv_heads) * config->head_width;
+    program->step.rows[AEGIS_DECODE_QKV] =
+        (config->heads + 2 * config->kv_heads) * config->head_width;
     program->step.rows[AEGIS_DECODE_OUTPUT] = config->width;
     program->step.rows[AEGIS_DECODE_UP] =
         program->step.llama ? 2 * config->feed_forward : config->feed_forward;
@@ -175,11 +180,9 @@ static aegis_status make_layout(aegis_program *program, aegis_error *err)
     const uint32_t rows[AEGIS_DECODE_PRODUCTS] = {of[0], of[1], of[2], of[3], config->vocabulary};
     const uint32_t columns[AEGIS_DECODE_PRODUCTS] = {config->width, query, config->width,
                                                      config->feed_forward, config->width};
-    return aegis_decode_layout_init(&program->layout, rows, columns,
-                                    (uint32_t)aegis_dtype_bytes(program->dtype),
-                                    program->step.blocks,
-                                    aegis_decode_form_at(program->form).warps, &program->allocator,
-                                    err);
+    return aegis_decode_layout_init(
+        &program->layout, rows, columns, (uint32_t)aegis_dtype_bytes(program->dtype),
+        program->step.blocks, aegis_decode_form_at(program->form).warps, &program->allocator, err);
 }
 
 /* ---- opening ---- */
@@ -221,8 +224,8 @@ static aegis_status load_graph(aegis_program *program, const char *folder, aegis
     return status;
 }
 
-static aegis_status
-make_program(aegis_program *program, const char *folder, uint32_t context, uint32_t form, aegis_error *err)
+static aegis_status make_program(
+    aegis_program *program, const char *folder, uint32_t context, uint32_t form, aegis_error *err)
 {
     aegis_status status = load_graph(program, folder, err);
     if (status != AEGIS_OK) {

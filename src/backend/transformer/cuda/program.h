@@ -25,10 +25,10 @@ typedef struct aegis_program_facts {
     /* Device memory. Packed layers are `layer_bytes` each; `fixed` holds everything else that is
      * read only: head, tables, vectors. */
     uint64_t layer_bytes, fixed_bytes;
-    uint64_t cache_bytes;   /* keys and values */
-    uint64_t work_bytes;    /* packets and what crosses segments; zero at first, kept between jobs */
-    uint64_t step_bytes;    /* that a step reads of layers and head, padding included */
-    uint64_t matrix_bytes;  /* of those: what the matrices have in their files */
+    uint64_t cache_bytes;  /* keys and values */
+    uint64_t work_bytes;   /* packets and what crosses segments; zero at first, kept between jobs */
+    uint64_t step_bytes;   /* that a step reads of layers and head, padding included */
+    uint64_t matrix_bytes; /* of those: what the matrices have in their files */
     uint64_t crossing_bytes; /* from one segment to the next */
     uint64_t heap_bytes;
 } aegis_program_facts;
@@ -48,7 +48,8 @@ void aegis_program_close(aegis_program *program);
 const aegis_program_facts *aegis_program_about(const aegis_program *program);
 
 /* Packs one layer, or everything else, into host memory of layer_bytes, fixed_bytes. IO. */
-aegis_status aegis_program_pack_layer(aegis_program *program, uint32_t layer, void *to, aegis_error *err);
+aegis_status
+aegis_program_pack_layer(aegis_program *program, uint32_t layer, void *to, aegis_error *err);
 aegis_status aegis_program_pack_fixed(aegis_program *program, void *to, aegis_error *err);
 
 /* Whether the weights stay in the L2 cache as long as there is room (not, at first): they then push

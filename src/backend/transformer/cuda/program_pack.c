@@ -57,11 +57,13 @@ static void place_fixed(aegis_program *program)
     uint64_t used = 0;
     at->head = take(&used, (uint64_t)layout->head_units * AEGIS_DECODE_UNIT_BYTES);
     at->tokens = is_tied(program) ? 0 : take(&used, table_bytes(&weights->tokens));
-    at->positions = weights->positions.tensor == NULL ? 0 : take(&used, table_bytes(&weights->positions));
+    at->positions =
+        weights->positions.tensor == NULL ? 0 : take(&used, table_bytes(&weights->positions));
     at->vectors = take(&used, (uint64_t)config->layers * program->step.at.stride * sizeof(float));
     at->final_norm = take(&used, 2 * (uint64_t)config->width * sizeof(float));
     at->frequencies = take(&used, config->head_width / 2 * sizeof(float));
-    at->shares = take(&used, (uint64_t)layout->blocks * AEGIS_DECODE_PRODUCTS * sizeof *layout->shares);
+    at->shares =
+        take(&used, (uint64_t)layout->blocks * AEGIS_DECODE_PRODUCTS * sizeof *layout->shares);
     at->lanes = take(&used, (uint64_t)layout->blocks * layout->warps * sizeof *layout->lanes);
     at->head_tiles =
         take(&used, layout->products[AEGIS_DECODE_HEAD].tiles * sizeof *layout->head_tiles);
@@ -118,8 +120,10 @@ void aegis_program_place(aegis_program *program)
 
 /* ---- contents ---- */
 
-static aegis_status
-data_of(aegis_program *program, const aegis_tensor_source *source, const uint8_t **ret_data, aegis_error *err)
+static aegis_status data_of(aegis_program *program,
+                            const aegis_tensor_source *source,
+                            const uint8_t **ret_data,
+                            aegis_error *err)
 {
     const void *bytes = NULL;
     aegis_status status =
@@ -145,9 +149,10 @@ static aegis_status pack_product(aegis_program *program,
         if (status != AEGIS_OK) {
             return status;
         }
-        sources[i] = (aegis_decode_source){.data = data,
-                                           .rows = matrices[i].outputs,
-                                           .transposed = matrices[i].layout == AEGIS_LAYOUT_COLUMNS};
+        sources[i] =
+            (aegis_decode_source){.data = data,
+                                  .rows = matrices[i].outputs,
+                                  .transposed = matrices[i].layout == AEGIS_LAYOUT_COLUMNS};
     }
     aegis_decode_pack(&program->layout, product, sources, count, in_turns, to);
     return AEGIS_OK;

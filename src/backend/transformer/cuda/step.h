@@ -18,9 +18,9 @@
 extern "C" {
 #endif
 
-#define AEGIS_DECODE_MAX_WIDTH 4096u     /* of the residual stream: kept in registers */
+#define AEGIS_DECODE_MAX_WIDTH 4096u /* of the residual stream: kept in registers */
 #define AEGIS_DECODE_MAX_HEAD_WIDTH 256u
-#define AEGIS_DECODE_MAX_SPLITS 8u       /* blocks that share the positions of one head */
+#define AEGIS_DECODE_MAX_SPLITS 8u /* blocks that share the positions of one head */
 #define AEGIS_DECODE_MAX_ENDS 8u
 
 enum {
@@ -72,8 +72,8 @@ typedef struct aegis_decode_step {
     /* this launch */
     uint32_t blocks, splits;
     uint32_t first, last;
-    uint32_t head;     /* the last segment: logits, token, next cursor */
-    uint32_t measured; /* at the last position, whatever the cursor says; no next cursor */
+    uint32_t head;          /* the last segment: logits, token, next cursor */
+    uint32_t measured;      /* at the last position, whatever the cursor says; no next cursor */
     uint32_t keep_in_cache; /* leave the weights in L2 as long as there is room */
 
     /* weights; layer_weights is that of layer `first` */
