@@ -469,10 +469,12 @@ static void smollm2_says_what_the_reference_says(void **state)
     const char *root = getenv("AEGISRT_SOURCE_DIR"), *of = getenv("AEGISRT_SMOLLM2");
     char path[512], fixture[512];
     int64_t prompt[256], tokens[256];
-    snprintf(path, sizeof path, "%s/models/smollm2-135m", root != NULL ? root : ".");
-    snprintf(fixture, sizeof fixture, "%s/test/fixtures/smollm2_greedy.json",
-             root != NULL ? root : ".");
-    snprintf(path, sizeof path, "%s", of != NULL ? of : path);
+    root = root != NULL ? root : ".";
+    snprintf(path, sizeof path, "%s/models/smollm2-135m", root);
+    if (of != NULL) {
+        snprintf(path, sizeof path, "%s", of);
+    }
+    snprintf(fixture, sizeof fixture, "%s/test/fixtures/smollm2_greedy.json", root);
     if (access(path, F_OK) != 0) {
         print_message("%s is not there: run `make models`\n", path);
         skip();

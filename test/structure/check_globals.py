@@ -17,6 +17,8 @@ import tempfile
 
 # Pattern of "archive:member:symbol" -> why it may be.
 ALLOWED = {
+    "libaegis_backend.a:step.cu.o:*": "how nvcc registers kernels with the CUDA runtime: the handles of the "
+                                      "binary's own code",
     "*:*:DW.ref.*": "pointers that the C++ compiler makes for exception tables; never written",
     "libaegis_backend.a:router.c.o:aegis_ort_the_router": "ONNX Runtime keeps one environment and one allocator "
                                             "registry a process; reference-counted",
