@@ -57,6 +57,19 @@ static json_t *figure_json(uint64_t value, aegis_figure_source source)
     return object;
 }
 
+/* What was timed, also where a derived figure is larger and stands in front. */
+static json_t *measured_json(const aegis_device_capabilities *device)
+{
+    json_t *object = json_object();
+    uint64_t bandwidth = device->measured_bandwidth_bytes_per_second;
+    cli_json_set(object, "bandwidth_bytes_per_second",
+                 bandwidth > 0 ? json_integer((json_int_t)bandwidth) : json_null());
+    cli_json_set(object, "flops",
+                 device->measured_flops > 0 ? json_integer((json_int_t)device->measured_flops)
+                                            : json_null());
+    return object;
+}
+
 static json_t *devices_json(const aegis_device_capabilities *devices, size_t count)
 {
     json_t *root = cli_json_object(), *rows = json_array(), *runtimes = json_array();
@@ -69,6 +82,7 @@ static json_t *devices_json(const aegis_device_capabilities *devices, size_t cou
         cli_json_set(object, "bandwidth_bytes_per_second", figure_json(value, source));
         value = aegis_device_theoretical_flops(&devices[i], &source);
         cli_json_set(object, "flops", figure_json(value, source));
+        cli_json_set(object, "measured", measured_json(&devices[i]));
         json_array_append_new(rows, object);
     }
     for (size_t i = 0; i < runtime_count; i++) {

@@ -98,6 +98,8 @@ json_t *cli_json_device(const aegis_device_capabilities *c)
     cli_json_signed(object, "memory_clock_khz", c->memory_clock_khz);
     cli_json_signed(object, "memory_bus_width_bits", c->memory_bus_width_bits);
     cli_json_bool(object, "integrated", c->integrated);
+    cli_json_signed(object, "copy_engines", c->copy_engines);
+    cli_json_signed(object, "partition_granularity", c->partition_granularity);
     return object;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report.h"
+#include "byte_story.h"
 
 #include <aegisrt/doctor.h>
 
@@ -315,6 +316,10 @@ json_t *cli_report_json(const cli_report *report)
     cli_json_unsigned(root, "wake_bound_ns", aegis_scheduler_wake_bound_ns(scheduler));
     cli_json_unsigned(root, "overhead_bound_ns", aegis_scheduler_overhead_bound_ns(scheduler));
     cli_json_set(root, "memory", memory_json(report));
+    if (report->explains_bytes) {
+        cli_json_set(root, "shared_bytes",
+                     cli_byte_story_json(report->system, report->explained_byte));
+    }
     for (size_t i = 0; i < count; i++) {
         if (models[i].admitted) {
             json_array_append_new(rows, model_json(report, &models[i]));

@@ -14,6 +14,8 @@ typedef struct cli_report {
     bool ran;                        /* metrics are there */
     aegis_scheduler_metrics metrics; /* when it ran */
     const char *trace_path, *perfetto_path;
+    bool explains_bytes; /* why bytes are shared: all of them, or one */
+    const uint64_t *explained_byte;
 } cli_report;
 
 /* The answer as it stands: the lane and the response change as other models come. */

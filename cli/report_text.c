@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "byte_story.h"
 #include "report.h"
 
 #include <aegisrt/doctor.h>
@@ -166,6 +167,9 @@ int cli_report_admission(const cli_report *report)
         cli_duration((int64_t)aegis_scheduler_wake_bound_ns(scheduler), t.a),
         cli_duration((int64_t)aegis_scheduler_overhead_bound_ns(scheduler), t.b));
     print_unpacked(report);
+    if (report->explains_bytes) {
+        cli_byte_story_print(report->system, report->explained_byte);
+    }
     print_memory(report);
     return code;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `run` and `check`: from a workload to a report. */
+#include "byte_story.h"
 #include "commands.h"
 #include "memory_picture.h"
 #include "report.h"
@@ -19,6 +20,8 @@ typedef struct run_options {
     const char *trace, *perfetto, *policy, *wait, *picture;
     bool fresh_profiles, allow_refused, cuts_given, reprofile;
     aegis_workload_cuts cuts;
+    bool explains_bytes, one_byte;
+    uint64_t byte;
 } run_options;
 
 /* Set by SIGINT and SIGTERM: the run ends early and is reported. */
@@ -48,6 +51,7 @@ enum {
     RUN_CUTS,
     RUN_ALLOW,
     RUN_PICTURE,
+    RUN_EXPLAIN,
     RUN_REPROFILE
 };
 
@@ -58,6 +62,10 @@ enum {
 #define OPTION_CUTS \
     {"cuts", "HOW", "auto, none or a number of segments, instead of what the workload says"}
 #define OPTION_PICTURE {"svg", "FILE", "draw the memory plan"}
+#define OPTION_EXPLAIN                                                   \
+    {"explain-bytes", "WHERE",                                           \
+     "all, or an offset in the arena: why who shares bytes there never " \
+     "meets"}
 #define OPTION_ALLOW {"allow-refused", NULL, "exit 0 also when a model was refused unexpectedly"}
 
 static const cli_option run_list[] = {
@@ -70,6 +78,7 @@ static const cli_option run_list[] = {
     [RUN_CUTS] = OPTION_CUTS,
     [RUN_ALLOW] = OPTION_ALLOW,
     [RUN_PICTURE] = OPTION_PICTURE,
+    [RUN_EXPLAIN] = OPTION_EXPLAIN,
     [RUN_REPROFILE] = {"reprofile-on-drift", NULL,
                        "remove profiles that the run broke: the next run measures again"},
 };
@@ -150,6 +159,10 @@ static int take_run(void *self, size_t option, const char *argument)
     case RUN_REPROFILE:
         options->reprofile = true;
         return 0;
+    case RUN_EXPLAIN:
+        options->explains_bytes = true;
+        options->one_byte = strcmp(argument, "all") != 0;
+        return options->one_byte ? cli_take_size("explain-bytes", argument, &options->byte) : 0;
     default:
         options->allow_refused = true;
         return 0;
@@ -162,12 +175,15 @@ enum {
     CHECK_FRESH,
     CHECK_CUTS,
     CHECK_PICTURE,
+    CHECK_EXPLAIN,
     CHECK_ALLOW
 };
 
 static const cli_option check_list[] = {
-    [CHECK_POLICY] = OPTION_POLICY, [CHECK_WAIT] = OPTION_WAIT,       [CHECK_FRESH] = OPTION_FRESH,
-    [CHECK_CUTS] = OPTION_CUTS,     [CHECK_PICTURE] = OPTION_PICTURE, [CHECK_ALLOW] = OPTION_ALLOW,
+    [CHECK_POLICY] = OPTION_POLICY,   [CHECK_WAIT] = OPTION_WAIT,
+    [CHECK_FRESH] = OPTION_FRESH,     [CHECK_CUTS] = OPTION_CUTS,
+    [CHECK_PICTURE] = OPTION_PICTURE, [CHECK_ALLOW] = OPTION_ALLOW,
+    [CHECK_EXPLAIN] = OPTION_EXPLAIN,
 };
 
 static const cli_command check_command = {
@@ -188,8 +204,9 @@ static const cli_command check_command = {
 static int take_check(void *self, size_t option, const char *argument)
 {
     static const size_t as_run[] = {
-        [CHECK_POLICY] = RUN_POLICY, [CHECK_WAIT] = RUN_WAIT,       [CHECK_FRESH] = RUN_FRESH,
-        [CHECK_CUTS] = RUN_CUTS,     [CHECK_PICTURE] = RUN_PICTURE, [CHECK_ALLOW] = RUN_ALLOW};
+        [CHECK_POLICY] = RUN_POLICY,  [CHECK_WAIT] = RUN_WAIT,       [CHECK_FRESH] = RUN_FRESH,
+        [CHECK_CUTS] = RUN_CUTS,      [CHECK_PICTURE] = RUN_PICTURE, [CHECK_ALLOW] = RUN_ALLOW,
+        [CHECK_EXPLAIN] = RUN_EXPLAIN};
     return take_run(self, as_run[option], argument);
 }
 
@@ -372,8 +389,11 @@ static int build_and_report(const aegis_workload *workload, const run_options *o
     aegis_allocator allocator = aegis_allocator_default();
     aegis_error error = {0};
     cli_progress progress;
-    cli_report report = {
-        .workload = workload, .trace_path = options->trace, .perfetto_path = options->perfetto};
+    cli_report report = {.workload = workload,
+                         .trace_path = options->trace,
+                         .perfetto_path = options->perfetto,
+                         .explains_bytes = options->explains_bytes,
+                         .explained_byte = options->one_byte ? &options->byte : NULL};
     cli_progress_init(&progress, &options->common);
     aegis_system_options system_options = {.trace_path = options->trace,
                                            .fresh_profiles = options->fresh_profiles,
@@ -391,6 +411,9 @@ static int build_and_report(const aegis_workload *workload, const run_options *o
     }
     int code = status == AEGIS_OK ? report_system(&report, options, &progress, runs)
                                   : cli_fail(&options->common, &error);
+    if (code == CLI_EXIT_OK && options->explains_bytes && !cli_byte_story_is_sound(report.system)) {
+        code = CLI_EXIT_INTERNAL;
+    }
     aegis_system_destroy(report.system);
     return code;
 }

@@ -223,42 +223,38 @@ bench-gpu:
 
 
 class Packer:
-    """Fills parts in order; a file that does not fit opens the next part."""
+    """Puts each file into the first part that has room, so that what comes first lies in the first parts."""
 
     def __init__(self, out, limit):
-        self.out, self.limit, self.number, self.tar, self.used = out, limit, -1, None, 0
+        self.out, self.limit, self.parts = out, limit, []
 
-    def room(self, size):
-        return self.tar is not None and self.used + size + 1024 + 10240 <= self.limit
-
-    def open_next(self):
-        self.close()
-        self.number += 1
-        self.path = os.path.join(self.out, f"part-{self.number:02d}.tar")
-        self.tar, self.used = tarfile.open(self.path, "w", format=tarfile.GNU_FORMAT), 0
+    def part_for(self, size):
+        # The ends of a tar file take 10 KiB at most.
+        needed = 512 + (size + 511) // 512 * 512
+        for part in self.parts:
+            if part["used"] + needed + 10240 <= self.limit:
+                part["used"] += needed
+                return part["tar"]
+        path = os.path.join(self.out, f"part-{len(self.parts):02d}.tar")
+        self.parts.append({"tar": tarfile.open(path, "w", format=tarfile.GNU_FORMAT), "used": needed})
+        return self.parts[-1]["tar"]
 
     def add(self, name, path):
-        size = os.path.getsize(path)
-        if not self.room(size):
-            self.open_next()
-        info = self.tar.gettarinfo(os.path.realpath(path), name)
+        tar = self.part_for(os.path.getsize(path))
+        info = tar.gettarinfo(os.path.realpath(path), name)
         info.uid = info.gid = 0
         info.uname = info.gname = ""
         with open(path, "rb") as file:
-            self.tar.addfile(info, file)
-        self.used += 512 + (size + 511) // 512 * 512
+            tar.addfile(info, file)
 
     def add_link(self, name, target):
-        if not self.room(0):
-            self.open_next()
         info = tarfile.TarInfo(name)
         info.type, info.linkname = tarfile.SYMTYPE, target
-        self.tar.addfile(info)
-        self.used += 512
+        self.part_for(0).addfile(info)
 
     def close(self):
-        if self.tar is not None:
-            self.tar.close()
+        for part in self.parts:
+            part["tar"].close()
 
 
 def write(path, text, executable=False):

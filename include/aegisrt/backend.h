@@ -158,13 +158,15 @@ typedef struct aegis_model_config {
      * beside the model; the shape follows. NULL: `inputs` and `sources` say. Borrowed for the call.
      */
     const char *prompt;
-    aegis_stream *stream;    /**< that runs it: needed on a CUDA device, where models are bound to
-                                  it at load; borrowed until close. Others pass it over */
-    bool eager;              /**< on a CUDA device: launch operator by operator, capture nothing */
-    bool allow_cpu_nodes;    /**< on a CUDA device: nodes without a kernel there may run on the CPU;
-                                  else they are UNSUPPORTED, and the message names them */
-    bool stop_at_end; /**< of a language model: behind the end of its text or context jobs do
-                           nothing until reset; else the sequence begins anew */
+    /** That runs it: needed on a CUDA device, where models are bound to it at load; open, record,
+     * place and close them from any other thread than the stream's. Borrowed until close. Others
+     * pass it over. */
+    aegis_stream *stream;
+    bool eager;           /**< on a CUDA device: launch operator by operator, capture nothing */
+    bool allow_cpu_nodes; /**< on a CUDA device: nodes without a kernel there may run on the CPU;
+                               else they are UNSUPPORTED, and the message names them */
+    bool stop_at_end;     /**< of a language model: behind the end of its text or context jobs do
+                               nothing until reset; else the sequence begins anew */
 } aegis_model_config;
 
 /** A place between two operators of the compiled graph where a model can be cut. */
@@ -193,7 +195,7 @@ void aegis_model_close(aegis_model *model);
 const char *aegis_model_name(const aegis_model *model);
 /** SHA-256 of the model file (with external data), 64 hex digits. */
 const char *aegis_model_hash(const aegis_model *model);
-/** "onnxruntime 1.31.1 on host, graph 5f0c3a91": what runs, with all that moves its times. */
+/** "onnxruntime 1.31.1 on host". */
 const char *aegis_model_label(const aegis_model *model);
 /** What is worth knowing about how it runs: nodes that stay on the CPU, why it could not be
  * captured; "" when there is nothing. After record. */

@@ -200,8 +200,8 @@ typedef struct aegis_stream_config {
     aegis_completion completion;
     int multiprocessors; /**< this many SMs, which no other stream with such a wish has, run its
                               kernels; rounded up to partition_granularity. 0: all, shared */
-    uint64_t spin_ns;  /**< after a command the thread looks so long for the next one before it
-                            sleeps, so that it need not be woken; 0: some microseconds (host) */
+    uint64_t spin_ns;    /**< after a command the thread looks so long for the next one before it
+                              sleeps, so that it need not be woken; 0: some microseconds (host) */
 } aegis_stream_config;
 
 /** Lowest priority, not pinned, ordinary scheduling, one core, default depth, adaptive completion,

@@ -173,7 +173,8 @@ aegis_status aegis_scheduler_answer(const aegis_scheduler *scheduler,
                                     uint32_t model,
                                     aegis_admission_answer *ret_answer,
                                     aegis_error *err);
-/** Takes a model out; blocks until none of its jobs runs. NOT_FOUND. */
+/** Takes a model out; blocks until none of its jobs runs. NOT_FOUND; DEVICE_LOST when a lane hangs.
+ */
 aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, aegis_error *err);
 
 /** Starts the orchestration thread. All models must be placed. Periodic releases begin at

@@ -372,6 +372,8 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
     aegis_entry *entry = find_entry(scheduler, model);
     if (entry == NULL) {
         status = unknown_model(err, AEGIS_HERE(COMPONENT), model);
+    } else if (aegis_scheduler_hangs(scheduler)) {
+        status = aegis_scheduler_check(scheduler, err); /* its lane may still be using it */
     } else if (scheduler->started) {
         status = tell(scheduler, AEGIS_DRIVER_REMOVE, entry, err);
         /* Callbacks of its jobs may still run: they use its records. */

@@ -114,6 +114,8 @@ static aegis_status refused(const aegis_system *system, uint32_t model, aegis_er
 /* Context, bytes at planned addresses, pool. */
 static aegis_status come_in(aegis_system *system, uint32_t index, uint16_t lane, aegis_error *err)
 {
+    aegis_context_destroy(system->entries[index].context); /* of when it was refused */
+    system->entries[index].context = NULL;
     aegis_status status = aegis_system_create_context(system, index, err);
     if (status == AEGIS_OK) {
         status = aegis_system_place_model(system, index, err);

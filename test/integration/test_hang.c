@@ -54,6 +54,7 @@ static void hang_is_found_reported_and_not_waited_for(void **state)
     assert_int_equal(fault.status, AEGIS_ERROR_DEVICE_LOST);
     /* The run before was sound. */
     assert_int_equal(metrics_of(&r, 0).counters.completed, 1);
+    assert_int_equal(aegis_scheduler_evict(scheduler, 0, NULL), AEGIS_ERROR_DEVICE_LOST);
     assert_int_equal(aegis_system_stop(r.system, &err), AEGIS_ERROR_DEVICE_LOST);
     assert_true(aegis_scheduler_hangs(scheduler));
     aegis_system_destroy(r.system);

@@ -44,7 +44,7 @@ typedef struct aegis_ort_cuda {
     char note[384];      /* that, and why it is not captured; "" */
 } aegis_ort_cuda;
 
-/* Runs `step` on the stream's own thread, waits for it and for the device. */
+/* Runs `step` on the stream's own thread, waits for it and for the device. Not from that thread. */
 aegis_status aegis_ort_cuda_on_stream(aegis_stream *stream,
                                       aegis_status (*step)(void *argument, aegis_error *err),
                                       void *argument,
@@ -99,7 +99,8 @@ aegis_status aegis_ort_cuda_run(struct aegis_ort_model *model,
 /* All segments in slot 0, to their end on the device. */
 aegis_status aegis_ort_cuda_run_job(struct aegis_ort_model *model, aegis_error *err);
 /* Captures every segment for the first `slots` slots, runs both ways and compares the results. What
- * cannot be captured runs without: `captured` and `note` say so. An error when a run fails. */
+ * cannot be captured runs without: `captured` and `note` say so; with 0 slots nothing is, and the
+ * note stays. An error when a run fails. */
 aegis_status
 aegis_ort_cuda_capture(struct aegis_ort_model *model, uint32_t slots, aegis_error *err);
 void aegis_ort_cuda_drop_graphs(struct aegis_ort_model *model);

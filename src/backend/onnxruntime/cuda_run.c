@@ -256,6 +256,12 @@ capture_and_compare(aegis_ort_model *model, uint32_t slots, unsigned char *saved
         }
         return status;
     }
+    if (status != AEGIS_OK) {
+        /* The runtime has a copy of CUDA's library of its own, which tells the failure of the
+         * capture once more to the next kernel that is launched. */
+        aegis_error told;
+        (void)aegis_ort_cuda_run_job(model, &told);
+    }
     add_note(cuda,
              differs != NULL ? "not captured: its graph gives another output " : "not captured: ",
              differs != NULL ? differs : why.message);
@@ -306,10 +312,12 @@ aegis_status aegis_ort_cuda_capture(aegis_ort_model *model, uint32_t slots, aegi
     aegis_ort_cuda *cuda = model->cuda;
     aegis_status status = AEGIS_OK;
     aegis_ort_cuda_drop_graphs(model);
-    snprintf(cuda->note, sizeof cuda->note, "%s", cuda->cpu_nodes);
-    if (cuda->eager) {
+    if (slots > 0) {
+        snprintf(cuda->note, sizeof cuda->note, "%s", cuda->cpu_nodes);
+    }
+    if (slots > 0 && cuda->eager) {
         add_note(cuda, "not captured: graphs are switched off", "");
-    } else {
+    } else if (slots > 0) {
         status = try_capture(model, slots, err);
     }
     if (status == AEGIS_OK && !cuda->captured) {

@@ -270,7 +270,7 @@ static bool set_relu(Onnx__NodeProto *conv)
     Onnx__AttributeProto **list = realloc(conv->attribute, (conv->n_attribute + 1) * sizeof *list);
     Onnx__AttributeProto *attribute = malloc(sizeof *attribute);
     char *copy = strdup(name);
-    uint8_t *bytes = malloc(sizeof value);
+    uint8_t *bytes = (uint8_t *)strdup(value);
     if (list != NULL) {
         conv->attribute = list;
     }
@@ -281,7 +281,6 @@ static bool set_relu(Onnx__NodeProto *conv)
         return false;
     }
     onnx__attribute_proto__init(attribute);
-    memcpy(bytes, value, sizeof value);
     attribute->name = copy;
     attribute->has_type = 1;
     attribute->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING;

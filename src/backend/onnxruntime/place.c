@@ -280,11 +280,12 @@ static aegis_status place_surface(aegis_ort_model *model, planned *p, aegis_erro
                                : aegis_surface_place(&model->surface, p->buffers, err);
 }
 
-/* A model that was measured as graphs has to run as graphs. */
+/* A model that was measured as graphs has to run as graphs, and no other. */
 static aegis_status capture_placed(aegis_ort_model *model, bool was_captured, aegis_error *err)
 {
     aegis_ort_cuda *cuda = model->cuda;
-    aegis_status status = aegis_ort_cuda_capture(model, model->surface.slots, err);
+    uint32_t slots = was_captured ? model->surface.slots : 0;
+    aegis_status status = aegis_ort_cuda_capture(model, slots, err);
     if (status == AEGIS_OK && was_captured && !cuda->captured) {
         status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_ENGINE_DESERIALIZE,
                                  "it could be captured before it was placed and cannot now: %s",

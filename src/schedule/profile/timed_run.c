@@ -17,6 +17,11 @@ static uint64_t await_segment(const aegis_timed_run *run, uint32_t segment)
     return aegis_clock_now_ns(run->clock) - since;
 }
 
+static uint64_t *least_of(aegis_timed_run *run)
+{
+    return &run->least_ns[run->end - run->first == 1 ? run->first : AEGIS_MAX_SEGMENTS];
+}
+
 static void run_job(void *argument)
 {
     aegis_timed_run *run = argument;
@@ -28,6 +33,7 @@ static void run_job(void *argument)
         nanosleep(&(struct timespec){.tv_nsec = IDLE_NS}, NULL);
     }
     atomic_store(&run->start_ns, aegis_clock_now_ns(run->clock));
+    aegis_stream_expect(run->stream, *least_of(run));
     run->status = AEGIS_OK;
     run->waited_ns = 0;
     for (uint32_t segment = run->first; segment < run->end && run->status == AEGIS_OK; segment++) {
@@ -69,6 +75,10 @@ aegis_status aegis_timed_run_once(aegis_timed_run *run, uint64_t *ret_elapsed_ns
         return run->status;
     }
     *ret_elapsed_ns = run->end_ns - atomic_load(&run->start_ns) - run->waited_ns;
+    uint64_t *least = least_of(run);
+    if (*least == 0 || *ret_elapsed_ns < *least) {
+        *least = *ret_elapsed_ns;
+    }
     return AEGIS_OK;
 }
 

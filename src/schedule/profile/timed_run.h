@@ -21,6 +21,9 @@ typedef struct aegis_timed_run {
     _Atomic uint64_t start_ns; /* 0 until it starts */
     uint64_t end_ns;
     uint64_t waited_ns; /* in between, for bytes */
+    /* The shortest so far of each segment alone, and of several together (last): the thread of a
+     * GPU lane waits as it will when the model is scheduled. */
+    uint64_t least_ns[AEGIS_MAX_SEGMENTS + 1];
     aegis_status status;
     aegis_error error;
 } aegis_timed_run;

@@ -7,7 +7,8 @@
 #include <cuda_runtime.h>
 #include <vector>
 
-namespace {
+namespace
+{
 
 __device__ uint64_t timer_ns()
 {
@@ -100,12 +101,10 @@ double median(std::vector<double> &samples)
 int kernel_load(void)
 {
     cudaFuncAttributes attributes;
-    const void *all[] = {reinterpret_cast<const void *>(spin),
-                         reinterpret_cast<const void *>(spread),
-                         reinterpret_cast<const void *>(increment),
-                         reinterpret_cast<const void *>(trap),
-                         reinterpret_cast<const void *>(write_to),
-                         reinterpret_cast<const void *>(hang)};
+    const void *all[] = {
+        reinterpret_cast<const void *>(spin),      reinterpret_cast<const void *>(spread),
+        reinterpret_cast<const void *>(increment), reinterpret_cast<const void *>(trap),
+        reinterpret_cast<const void *>(write_to),  reinterpret_cast<const void *>(hang)};
     for (const void *one : all) {
         cudaError_t code = cudaFuncGetAttributes(&attributes, one);
         if (code != cudaSuccess) {
@@ -190,8 +189,8 @@ int bare_gated_loop(struct CUstream_st *stream,
         return -1;
     }
     for (uint32_t i = 0; i < count; i++) {
-        int code = wait(stream, reinterpret_cast<CUdeviceptr>(gate), i + 1,
-                        CU_STREAM_WAIT_VALUE_GEQ);
+        int code =
+            wait(stream, reinterpret_cast<CUdeviceptr>(gate), i + 1, CU_STREAM_WAIT_VALUE_GEQ);
         spin<<<1, 1, 0, stream>>>(ns, stamps + i);
         code |= write(stream, reinterpret_cast<CUdeviceptr>(ended), i + 1, 0);
         code |= cudaGetLastError();

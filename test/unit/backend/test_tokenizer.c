@@ -171,7 +171,7 @@ static const struct {
     {"{" POST "," MODEL ",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"new\":1}}",
      AEGIS_ERROR_UNSUPPORTED, "has a member \"new\""},
     {"{" POST "," MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"
-                        "\"ByteLevel\"},{\"type\":\"Digits\"}]}}",
+     "\"ByteLevel\"},{\"type\":\"Digits\"}]}}",
      AEGIS_ERROR_UNSUPPORTED, "nothing may follow ByteLevel"},
     {"{\"normalizer\":{\"type\":\"NFC\"}," PRE "," POST "," MODEL "}", AEGIS_ERROR_UNSUPPORTED,
      "normalizer \"NFC\" is not supported; only null is"},

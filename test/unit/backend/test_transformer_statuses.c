@@ -263,7 +263,11 @@ static void evaluating_fails_as_reading_does(void **state)
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-/* In a process of its own, whose memory is used up: this call has no allocator. */
+#define MOST_BLOCKS 1000
+#define LIMIT_NOT_KEPT 3
+
+/* In a process of its own, whose memory is used up: this call has no allocator. An emulator may
+ * pass over the limit. */
 static int synthesize_without_memory(void)
 {
     const struct rlimit none = {0, 0};
@@ -274,7 +278,10 @@ static int synthesize_without_memory(void)
         return 2;
     }
     for (size_t size = 1 << 20; size >= 1024; size /= 2) {
-        while (malloc(size) != NULL) {
+        for (int i = 0; malloc(size) != NULL; i++) {
+            if (i == MOST_BLOCKS) {
+                return LIMIT_NOT_KEPT;
+            }
         }
     }
     return aegis_transformer_synthesize(path, "llama-tiny", "f32", 1, &error) ==
@@ -293,6 +300,10 @@ static void making_a_model_without_memory_fails(void **state)
     }
     assert_true(child > 0 && waitpid(child, &result, 0) == child);
     assert_true(WIFEXITED(result));
+    if (WEXITSTATUS(result) == LIMIT_NOT_KEPT) {
+        print_message("skipped: this system does not limit memory\n");
+        skip();
+    }
     assert_int_equal(WEXITSTATUS(result), 0);
 }
 #endif
