@@ -6,8 +6,8 @@
 
 #define UNROLL 8
 
-/* Each thread adds 16-byte words, eight in flight; the sum is written only if it is an unlikely one,
- * so that the loads stay. */
+/* Each thread adds 16-byte words, eight in flight; the sum is written only if it is an unlikely
+ * one, so that the loads stay. */
 static __global__ void read_all(const uint4 *memory, size_t count, uint32_t *never)
 {
     const size_t stride = (size_t)gridDim.x * blockDim.x;
@@ -29,8 +29,10 @@ static __global__ void read_all(const uint4 *memory, size_t count, uint32_t *nev
     }
 }
 
-extern "C" int bench_cuda_read(const void *memory, size_t bytes, void *never, int processors, cudaStream_t stream)
+extern "C" int
+bench_cuda_read(const void *memory, size_t bytes, void *never, int processors, cudaStream_t stream)
 {
-    read_all<<<processors * 8, 256, 0, stream>>>((const uint4 *)memory, bytes / 16, (uint32_t *)never);
+    read_all<<<processors * 8, 256, 0, stream>>>((const uint4 *)memory, bytes / 16,
+                                                 (uint32_t *)never);
     return (int)cudaGetLastError();
 }

@@ -417,14 +417,16 @@ static void bad_configurations_are_refused(void **state)
         aegis_model_config config;
         aegis_status status;
         const char *words;
-    } cases[8] = {{good, AEGIS_ERROR_NOT_FOUND, "model folder"},
-                  {good, AEGIS_ERROR_UNSUPPORTED, "threads = 1"},
-                  {good, AEGIS_ERROR_CONFIG, "made for 96"},
-                  {good, AEGIS_ERROR_CONFIG, "no room"},
-                  {good, AEGIS_ERROR_CONFIG, "rising"},
-                  {good, AEGIS_ERROR_CONFIG, "the head, position 3"},
-                  {good, AEGIS_ERROR_BUDGET_EXCEEDED, "raise memory"},
-                  {good, AEGIS_ERROR_UNSUPPORTED, "kind = \"host\""}};
+    } cases[10] = {{good, AEGIS_ERROR_NOT_FOUND, "model folder"},
+                   {good, AEGIS_ERROR_UNSUPPORTED, "threads = 1"},
+                   {good, AEGIS_ERROR_CONFIG, "made for 96"},
+                   {good, AEGIS_ERROR_CONFIG, "no room"},
+                   {good, AEGIS_ERROR_CONFIG, "rising"},
+                   {good, AEGIS_ERROR_CONFIG, "the head, position 3"},
+                   {good, AEGIS_ERROR_BUDGET_EXCEEDED, "raise memory"},
+                   {good, AEGIS_ERROR_UNSUPPORTED, "kind = \"host\""},
+                   {good, AEGIS_ERROR_UNSUPPORTED, "residency"},
+                   {good, AEGIS_ERROR_UNSUPPORTED, "text as prompt"}};
     cases[0].config.path = "/tmp/no such folder";
     cases[1].config.threads = 2;
     cases[2].config.context_tokens = 97;
@@ -435,6 +437,8 @@ static void bad_configurations_are_refused(void **state)
     cases[5].config.cut_count = 1;
     cases[6].config.memory_limit_bytes = 10000;
     cases[7].config.path = bytes;
+    cases[8].config.residency = AEGIS_STREAMED;
+    cases[9].config.prompt = "text";
     for (size_t c = 0; c < LENGTH(cases); c++) {
         aegis_model *model = NULL;
         assert_int_equal(aegis_model_open(backend, &cases[c].config, &model, &err),
@@ -465,10 +469,12 @@ static void smollm2_says_what_the_reference_says(void **state)
     const char *root = getenv("AEGISRT_SOURCE_DIR"), *of = getenv("AEGISRT_SMOLLM2");
     char path[512], fixture[512];
     int64_t prompt[256], tokens[256];
-    snprintf(path, sizeof path, "%s/models/smollm2-135m", root != NULL ? root : ".");
-    snprintf(fixture, sizeof fixture, "%s/test/fixtures/smollm2_greedy.json",
-             root != NULL ? root : ".");
-    snprintf(path, sizeof path, "%s", of != NULL ? of : path);
+    root = root != NULL ? root : ".";
+    snprintf(path, sizeof path, "%s/models/smollm2-135m", root);
+    if (of != NULL) {
+        snprintf(path, sizeof path, "%s", of);
+    }
+    snprintf(fixture, sizeof fixture, "%s/test/fixtures/smollm2_greedy.json", root);
     if (access(path, F_OK) != 0) {
         print_message("%s is not there: run `make models`\n", path);
         skip();

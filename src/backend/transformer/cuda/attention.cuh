@@ -12,7 +12,7 @@
 #define MOST_CHUNK 64u
 #define SUM_GROUPS 32u
 #define NOT_READ UINT32_MAX /* nothing was read ahead */
-#define JOINED 4u /* splits whose packets are looked at together */
+#define JOINED 4u           /* splits whose packets are looked at together */
 
 /* Floats that a block's part of the attention takes, for heads of `width`. */
 static inline __host__ __device__ uint32_t attention_floats(uint32_t width)
@@ -37,7 +37,8 @@ template <int WARPS> class attention
     attention_part own;                                     /* the first part of this block */
 
     /* Query, key and value of the step for one head, rotated if the model does so. */
-    __device__ __forceinline__ void fetch(const uint64_t *qkv, uint32_t head, uint32_t kv, uint32_t wanted)
+    __device__ __forceinline__ void
+    fetch(const uint64_t *qkv, uint32_t head, uint32_t kv, uint32_t wanted)
     {
         const uint32_t width = p.head_width, pairs = width / 2;
 #pragma unroll 1
@@ -62,7 +63,8 @@ template <int WARPS> class attention
     }
 
     /* Keys and values of `count` positions, asynchronously. */
-    __device__ __forceinline__ void load_near(const float *keys, const float *values, uint32_t count)
+    __device__ __forceinline__ void
+    load_near(const float *keys, const float *values, uint32_t count)
     {
         const uint32_t to_keys = (uint32_t)__cvta_generic_to_shared(near_keys);
         const uint32_t to_values = (uint32_t)__cvta_generic_to_shared(near_values);
@@ -86,7 +88,8 @@ template <int WARPS> class attention
         return {split * per, end < position + 1 ? end : position + 1};
     }
 
-    /* Of the chunk that begins at `at`: how many positions, and how many of them are in the cache. */
+    /* Of the chunk that begins at `at`: how many positions, and how many of them are in the cache.
+     */
     __device__ __forceinline__ uint32_t chunk_at(uint32_t at, uint32_t end, uint32_t &stored) const
     {
         const uint32_t count = end - at < p.attention_chunk ? end - at : p.attention_chunk;
@@ -135,8 +138,13 @@ template <int WARPS> class attention
         }
     }
 
-    __device__ __forceinline__ void
-    attend(const attention_part &part, uint32_t later, float *keys, float *values, const uint64_t *qkv, uint64_t *to, uint32_t wanted)
+    __device__ __forceinline__ void attend(const attention_part &part,
+                                           uint32_t later,
+                                           float *keys,
+                                           float *values,
+                                           const uint64_t *qkv,
+                                           uint64_t *to,
+                                           uint32_t wanted)
     {
         const uint32_t width = p.head_width, fours = width / 4, group = p.heads / p.kv_heads;
         const uint32_t begin = positions_of(part.split).begin, end = positions_of(part.split).end;
@@ -184,7 +192,8 @@ template <int WARPS> class attention
 #pragma unroll 2
                 for (uint32_t t = place; t < count; t += p.attention_groups) {
                     const float factor = __expf(scores[t] - largest);
-                    const float4 v = reinterpret_cast<const float4 *>(near_values)[t * fours + four];
+                    const float4 v =
+                        reinterpret_cast<const float4 *>(near_values)[t * fours + four];
                     sum.x = fmaf(factor, v.x, sum.x);
                     sum.y = fmaf(factor, v.y, sum.y);
                     sum.z = fmaf(factor, v.z, sum.z);
@@ -270,8 +279,9 @@ template <int WARPS> class attention
                                          const float *of_cosines,
                                          const float *of_sines)
         : p(parameters), thread(threadIdx.x), warp(threadIdx.x / 32), lane(threadIdx.x % 32),
-          cosines(of_cosines), sines(of_sines), query(memory), near_keys(memory + 3 * parameters.head_width),
-          near_values(near_keys + KEY_FLOATS), scores(near_values + KEY_FLOATS), sums(scores + MOST_CHUNK)
+          cosines(of_cosines), sines(of_sines), query(memory),
+          near_keys(memory + 3 * parameters.head_width), near_values(near_keys + KEY_FLOATS),
+          scores(near_values + KEY_FLOATS), sums(scores + MOST_CHUNK)
     {
     }
 
@@ -284,8 +294,8 @@ template <int WARPS> class attention
         own = {blockIdx.x / used, blockIdx.x % used};
     }
 
-    /* The first chunk of this block's first part, long before it is needed: it becomes there with the
-     * group of copies that is committed here. */
+    /* The first chunk of this block's first part, long before it is needed: it becomes there with
+     * the group of copies that is committed here. */
     __device__ __forceinline__ void read_ahead(uint32_t layer)
     {
         if (blockIdx.x < p.heads * used) {
@@ -301,7 +311,8 @@ template <int WARPS> class attention
     }
 
     /* This block's parts of all heads. `later`: groups that were committed since read_ahead. */
-    __device__ __forceinline__ void run(uint32_t layer, uint64_t *packets, uint32_t wanted, uint32_t later)
+    __device__ __forceinline__ void
+    run(uint32_t layer, uint64_t *packets, uint32_t wanted, uint32_t later)
     {
         const size_t half = (size_t)p.kv_heads * p.context * p.head_width;
         float *keys = p.cache + 2 * layer * half;
@@ -311,24 +322,29 @@ template <int WARPS> class attention
             if (unit != blockIdx.x) {
                 part = {unit / used, unit % used};
             }
-            attend(part, unit == blockIdx.x ? later : NOT_READ, keys, keys + half, packets + p.packets.results[AEGIS_DECODE_QKV],
+            attend(part, unit == blockIdx.x ? later : NOT_READ, keys, keys + half,
+                   packets + p.packets.results[AEGIS_DECODE_QKV],
                    packets + p.packets.attention +
                        (size_t)(part.head * p.splits + part.split) * (p.head_width + 2),
                    wanted);
         }
     }
 
-    /* x = the results of all heads. `first`: packet_of(thread), which is the same in every layer. */
-    __device__ __forceinline__ void gather(const uint64_t *packets, uint32_t first, float *x, uint32_t wanted)
+    /* x = the results of all heads. `first`: packet_of(thread), which is the same in every layer.
+     */
+    __device__ __forceinline__ void
+    gather(const uint64_t *packets, uint32_t first, float *x, uint32_t wanted)
     {
 #pragma unroll 1
         for (uint32_t pair = thread; pair < p.heads * p.head_width / 2; pair += threads) {
             const uint32_t at = pair == thread ? first : packet_of(pair);
             if (used == 1) {
-                reinterpret_cast<float2 *>(x)[pair] = await_two(packets + p.packets.attention + at, wanted);
+                reinterpret_cast<float2 *>(x)[pair] =
+                    await_two(packets + p.packets.attention + at, wanted);
             } else {
                 const uint32_t i = 2 * pair % p.head_width;
-                reinterpret_cast<float2 *>(x)[pair] = join(packets + p.packets.attention + at - i, i, wanted);
+                reinterpret_cast<float2 *>(x)[pair] =
+                    join(packets + p.packets.attention + at - i, i, wanted);
             }
         }
     }

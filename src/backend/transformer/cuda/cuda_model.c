@@ -138,10 +138,11 @@ open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err
                                config->threads);
     }
     if (config->residency != AEGIS_RESIDENT) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
-                               "weights that are streamed or paged; on a CUDA device a language "
-                               "model keeps all of them there: raise memory, or use kind = "
-                               "\"host\"");
+        return aegis_error_set(
+            err, HERE, AEGIS_ERROR_UNSUPPORTED,
+            "residency = \"paged\" or \"streamed\": on a CUDA device a "
+            "language model keeps all weights in the arena; raise memory, take a "
+            "smaller dtype, or use kind = \"host\"");
     }
     aegis_status status = aegis_program_open(config->path, config->context_tokens, model->index,
                                              UINT32_MAX, &model->allocator, &model->program, err);

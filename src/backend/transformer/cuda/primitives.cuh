@@ -156,8 +156,10 @@ template <int TYPE>
 __device__ __forceinline__ void multiply_chunk(uint4 w, const float *x, float &sum, float &other)
 {
     if constexpr (TYPE == AEGIS_DECODE_F32) {
-        add_product(make_float2(__uint_as_float(w.x), __uint_as_float(w.y)), x[0], x[1], sum, other);
-        add_product(make_float2(__uint_as_float(w.z), __uint_as_float(w.w)), x[2], x[3], sum, other);
+        add_product(make_float2(__uint_as_float(w.x), __uint_as_float(w.y)), x[0], x[1], sum,
+                    other);
+        add_product(make_float2(__uint_as_float(w.z), __uint_as_float(w.w)), x[2], x[3], sum,
+                    other);
     } else {
         add_product(widen<TYPE>(w.x), x[0], x[1], sum, other);
         add_product(widen<TYPE>(w.y), x[2], x[3], sum, other);

@@ -19,13 +19,13 @@ template <int TYPE, int WARPS, int DEPTH> class weight_reader
     static constexpr uint32_t unit_columns = AEGIS_DECODE_UNIT_ROW_BYTES / element<TYPE>::bytes;
 
     const aegis_decode_step &p;
-    const uint4 *ring;         /* this lane's: one entry every 32 */
-    uint32_t ring_address;     /* the same, for copies */
-    const lane_units *units;   /* of this warp */
-    const uint8_t *from;       /* the next unit */
+    const uint4 *ring;       /* this lane's: one entry every 32 */
+    uint32_t ring_address;   /* the same, for copies */
+    const lane_units *units; /* of this warp */
+    const uint8_t *from;     /* the next unit */
     uint64_t policy;
-    uint32_t left, stretch;    /* units of the present stretch; its layer, or `last` for the head */
-    uint32_t slot;             /* the next to multiply, as the next to be read into */
+    uint32_t left, stretch; /* units of the present stretch; its layer, or `last` for the head */
+    uint32_t slot;          /* the next to multiply, as the next to be read into */
 
     __device__ __forceinline__ void enter(uint32_t next)
     {
@@ -81,9 +81,10 @@ template <int TYPE, int WARPS, int DEPTH> class weight_reader
         }
     }
 
-    /* Sums of this lane's part of `tiles` rows, one of each tile: `units` units of each, whose inputs
-     * begin at `inputs`. */
-    __device__ __forceinline__ void multiply(uint32_t tiles, uint32_t units, const float *inputs, float *sums)
+    /* Sums of this lane's part of `tiles` rows, one of each tile: `units` units of each, whose
+     * inputs begin at `inputs`. */
+    __device__ __forceinline__ void
+    multiply(uint32_t tiles, uint32_t units, const float *inputs, float *sums)
     {
         constexpr uint32_t most = AEGIS_DECODE_ROUND_TILES;
         float others[most];

@@ -18,11 +18,10 @@ __global__ void __launch_bounds__(WARPS * 32, 1)
     extern __shared__ __align__(128) unsigned char memory[];
     constexpr size_t ring = (size_t)WARPS * DEPTH * AEGIS_DECODE_UNIT_BYTES;
     constexpr size_t own = (sizeof(step_memory<WARPS>) + 127) / 128 * 128;
-    step<TYPE, WARPS, DEPTH, PASSES> block(p, memory,
-                                           *reinterpret_cast<step_memory<WARPS> *>(memory + ring),
-                                           reinterpret_cast<float *>(memory + ring + own),
-                                           reinterpret_cast<float *>(memory + ring + own) +
-                                               attention_floats(p.head_width));
+    step<TYPE, WARPS, DEPTH, PASSES> block(
+        p, memory, *reinterpret_cast<step_memory<WARPS> *>(memory + ring),
+        reinterpret_cast<float *>(memory + ring + own),
+        reinterpret_cast<float *>(memory + ring + own) + attention_floats(p.head_width));
     block.run();
 }
 
@@ -34,20 +33,23 @@ struct compiled {
     kernel kernels[3][3]; /* by passes, by type */
 };
 
-#define KERNELS(warps, depth, passes)                                                              \
-    {                                                                                              \
-        decode_step<AEGIS_DECODE_F32, warps, depth, passes>,                                       \
-            decode_step<AEGIS_DECODE_F16, warps, depth, passes>,                                   \
-            decode_step<AEGIS_DECODE_BF16, warps, depth, passes>                                   \
-    }
-#define FORM(warps, depth, most)                                                                   \
-    {                                                                                              \
-        {warps, depth}, {1, 2, most}, {KERNELS(warps, depth, 1), KERNELS(warps, depth, 2),         \
-                                       KERNELS(warps, depth, most)}                                \
+#define KERNELS(warps, depth, passes)                     \
+    {decode_step<AEGIS_DECODE_F32, warps, depth, passes>, \
+     decode_step<AEGIS_DECODE_F16, warps, depth, passes>, \
+     decode_step<AEGIS_DECODE_BF16, warps, depth, passes>}
+#define FORM(warps, depth, most)                                                            \
+    {                                                                                       \
+        {warps, depth}, {1, 2, most},                                                       \
+        {                                                                                   \
+            KERNELS(warps, depth, 1), KERNELS(warps, depth, 2), KERNELS(warps, depth, most) \
+        }                                                                                   \
     }
 
+/* Of 12 warps: more leave too few registers, and matrices of 768 columns are 24 units wide. */
+#define FORM_WARPS 12
+
 /* The second is for devices with less shared memory. */
-const compiled FORMS[] = {FORM(12, 24, 6), FORM(12, 10, 6), FORM(16, 16, 4)};
+const compiled FORMS[] = {FORM(FORM_WARPS, 24, 6), FORM(FORM_WARPS, 10, 6)};
 
 kernel kernel_of(const aegis_decode_step *step, uint32_t type, uint32_t form)
 {
@@ -83,8 +85,8 @@ static uint32_t floats_of_inputs(const aegis_decode_step *step)
 extern "C" uint32_t aegis_decode_shared_bytes(const aegis_decode_step *step,
                                               const aegis_decode_form *form)
 {
-    const size_t own = form->warps == 12 ? sizeof(step_memory<12>) : sizeof(step_memory<16>);
-    return (uint32_t)(form->warps * form->depth * AEGIS_DECODE_UNIT_BYTES + (own + 127) / 128 * 128) +
+    return (uint32_t)(form->warps * form->depth * AEGIS_DECODE_UNIT_BYTES +
+                      (sizeof(step_memory<FORM_WARPS>) + 127) / 128 * 128) +
            (attention_floats(step->head_width) + floats_of_inputs(step)) * 4;
 }
 

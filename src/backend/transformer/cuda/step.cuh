@@ -21,7 +21,8 @@
  * lane; then lanes, then parts. All orders are fixed: equal inputs give equal bits, wherever the
  * weights came from.
  *
- * All blocks must run at once: a cooperative launch sees to that. A wait that lasts unreasonably long traps.
+ * All blocks must run at once: a cooperative launch sees to that. A wait that lasts unreasonably
+ * long traps.
  */
 #include "backend/transformer/cuda/attention.cuh"
 #include "backend/transformer/cuda/reader.cuh"
@@ -105,7 +106,8 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
     }
 
     /* What becomes of a row's sum, and to whom it goes. Of llama's up the even row is the gate. */
-    __device__ __forceinline__ void finish(uint32_t product, uint32_t row, float value, uint64_t *packets, uint32_t wanted)
+    __device__ __forceinline__ void
+    finish(uint32_t product, uint32_t row, float value, uint64_t *packets, uint32_t wanted)
     {
         uint32_t to = row;
         bool own = row < p.rows[product];
@@ -210,9 +212,9 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
     }
 
     /*
-     * x = norm(residual), after the packets have been added if there are any. Mean and variance from
-     * one pass over values less the mean of the norm before, which is near. `next_norm` is loaded for
-     * the next call.
+     * x = norm(residual), after the packets have been added if there are any. Mean and variance
+     * from one pass over values less the mean of the norm before, which is near. `next_norm` is
+     * loaded for the next call.
      */
     __device__ __forceinline__ void
     normalise(const float *next_norm, const uint64_t *packets, uint32_t wanted, uint32_t product)
@@ -323,10 +325,10 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         for (uint32_t product = 0; product < AEGIS_DECODE_LAYER_PRODUCTS; product++) {
             if (product == AEGIS_DECODE_QKV || product == AEGIS_DECODE_UP) {
                 const bool up = product == AEGIS_DECODE_UP;
-                const uint64_t *deltas =
-                    up ? packets + p.packets.results[AEGIS_DECODE_OUTPUT]
-                    : layer > p.first ? former + p.packets.results[AEGIS_DECODE_DOWN]
-                                      : nullptr;
+                const uint64_t *deltas = up ? packets + p.packets.results[AEGIS_DECODE_OUTPUT]
+                                         : layer > p.first
+                                             ? former + p.packets.results[AEGIS_DECODE_DOWN]
+                                             : nullptr;
                 if (!up) {
                     heads.read_ahead(layer);
                 }
@@ -342,7 +344,8 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
                 gather_up(packets + p.packets.results[AEGIS_DECODE_UP], wanted);
                 complete(p.feed_forward, product);
             }
-            multiply(product, p.biases != 0 ? vectors + p.at.biases[product] : nullptr, packets, wanted);
+            multiply(product, p.biases != 0 ? vectors + p.at.biases[product] : nullptr, packets,
+                     wanted);
         }
     }
 
@@ -524,7 +527,8 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
             }
             const size_t row = (size_t)token * p.width, place = (size_t)position * p.width;
             residual[i] = p.tokens != nullptr
-                              ? load_pair<TYPE>((const uint8_t *)p.tokens + row * element<TYPE>::bytes, column)
+                              ? load_pair<TYPE>(
+                                    (const uint8_t *)p.tokens + row * element<TYPE>::bytes, column)
                               : pair_in_head(token, column);
             if (p.positions != nullptr) {
                 const float2 more = load_pair<TYPE>(
