@@ -10,9 +10,10 @@
  * AEGISRT_ONNXRUNTIME.
  *
  * Jobs are released at their nominal instants, as AegisRT releases them; a late thread runs the
- * jobs that it owes one after the other. Models that the workload expects to be refused are left
- * out. A job is missed when it ends after its deadline, or has not ended when its deadline passes
- * before the end of the measurement.
+ * jobs that it owes one after the other. A background model without a period runs one job after the
+ * other, and rests after each as its share says. Models that the workload expects to be refused are
+ * left out. A job is missed when it ends after its deadline, or has not ended when its deadline
+ * passes before the end of the measurement.
  */
 #include "bench.h"
 #include "ort.h"
@@ -36,6 +37,7 @@ typedef struct peer {
     const aegis_workload_model *model;
     ort_session session;
     pthread_t thread;
+    void *(*run)(void *self);
     uint64_t start_ns, end_ns;
     double *ratios; /* response over deadline, of jobs that ended */
     size_t jobs, finished, late, owed, owed_late, capacity;
@@ -72,6 +74,23 @@ static void run_job(peer *self, uint64_t release_ns)
     self->finished++;
 }
 
+/* Background without a period. */
+static void *run_continuous(void *argument)
+{
+    peer *self = argument;
+    double share = self->model->share_ppm > 0 ? self->model->share_ppm / 1e6 : 1;
+    uint64_t before = thread_time_ns();
+    uint64_t release = self->start_ns + self->model->offset_ns;
+    for (sleep_until(release); release < self->end_ns; release = bench_now_ns()) {
+        self->jobs++;
+        run_job(self, release);
+        uint64_t now = bench_now_ns();
+        sleep_until(now + (uint64_t)((double)(now - release) * (1 - share) / share));
+    }
+    self->processor_ns = thread_time_ns() - before;
+    return NULL;
+}
+
 static void *run_model(void *argument)
 {
     peer *self = argument;
@@ -101,13 +120,15 @@ load(const ort_runtime *ort, const aegis_workload *workload, double seconds, pee
     size_t count = 0;
     for (size_t i = 0; i < workload->model_count; i++) {
         const aegis_workload_model *model = &workload->models[i];
-        if (model->expect_refuse || model->period_ns == 0 ||
+        bool continuous = model->background && model->period_ns == 0 && !model->external;
+        if (model->expect_refuse || (model->period_ns == 0 && !continuous) ||
             strcmp(model->backend, "onnxruntime") != 0) {
             continue;
         }
         peer *self = &peers[count++];
         *self = (peer){.ort = ort, .model = model};
-        self->capacity = (size_t)(seconds * 1e9 / (double)model->period_ns) + 2;
+        self->run = continuous ? run_continuous : run_model;
+        self->capacity = continuous ? 1 : (size_t)(seconds * 1e9 / (double)model->period_ns) + 2;
         self->ratios = calloc(self->capacity, sizeof *self->ratios);
         ort_require(self->ratios != NULL, "no memory", model->name);
         ort_load(ort, &model->config, &self->session);
@@ -122,7 +143,7 @@ static void run_all(peer *peers, size_t count, double seconds)
     for (size_t i = 0; i < count; i++) {
         peers[i].start_ns = start;
         peers[i].end_ns = start + (uint64_t)(seconds * 1e9);
-        ort_require(pthread_create(&peers[i].thread, NULL, run_model, &peers[i]) == 0,
+        ort_require(pthread_create(&peers[i].thread, NULL, peers[i].run, &peers[i]) == 0,
                     "cannot start a thread for", peers[i].model->name);
     }
     for (size_t i = 0; i < count; i++) {

@@ -27,14 +27,31 @@ double cli_report_utilisation(const cli_report *report)
     return largest;
 }
 
-double cli_report_busy(const cli_report *report)
+double cli_report_lane_busy(const cli_report *report, size_t lane)
 {
     const aegis_scheduler_metrics *metrics = &report->metrics;
-    uint64_t largest = 0;
-    for (size_t i = 0; i < metrics->lane_count && i < 64; i++) {
-        largest = metrics->lane_busy_ns[i] > largest ? metrics->lane_busy_ns[i] : largest;
+    return metrics->elapsed_ns == 0
+               ? 0
+               : (double)metrics->lane_busy_ns[lane] / (double)metrics->elapsed_ns;
+}
+
+double cli_report_busy(const cli_report *report)
+{
+    double largest = 0;
+    for (size_t i = 0; i < report->metrics.lane_count; i++) {
+        double busy = cli_report_lane_busy(report, i);
+        largest = busy > largest ? busy : largest;
     }
-    return metrics->elapsed_ns == 0 ? 0 : (double)largest / (double)metrics->elapsed_ns;
+    return largest;
+}
+
+static json_t *lanes_busy_json(const cli_report *report)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < report->metrics.lane_count; i++) {
+        json_array_append_new(list, json_real(cli_report_lane_busy(report, i)));
+    }
+    return list;
 }
 
 uint64_t cli_report_unexcused(const cli_report *report)
@@ -101,6 +118,10 @@ static json_t *background_json(const cli_report *report, const aegis_system_mode
     cli_background background = cli_report_background(report, model);
     json_t *object = json_object();
     cli_json_unsigned(object, "weight", report->workload->models[model->model].weight);
+    if (report->workload->models[model->model].share_ppm > 0) {
+        cli_json_real(object, "share_limit",
+                      report->workload->models[model->model].share_ppm / 1e6);
+    }
     if (report->ran) {
         cli_json_real(object, "jobs_per_second", background.throughput);
         cli_json_real(object, "lane_share", background.lane_share);
@@ -312,6 +333,7 @@ json_t *cli_report_json(const cli_report *report)
     cli_json_real(root, "utilisation", cli_report_utilisation(report));
     if (report->ran) {
         cli_json_real(root, "busy", cli_report_busy(report));
+        cli_json_set(root, "lanes_busy", lanes_busy_json(report));
     }
     cli_json_unsigned(root, "wake_bound_ns", aegis_scheduler_wake_bound_ns(scheduler));
     cli_json_unsigned(root, "overhead_bound_ns", aegis_scheduler_overhead_bound_ns(scheduler));

@@ -331,14 +331,16 @@ static void print_sums(const cli_report *report)
                      : sum.missed > 0  ? CLI_YELLOW
                                        : CLI_GREEN),
            sum.missed, cli_end(), sum.unexcused, sum.overruns);
-    printf(
-        "The fullest lane executed %.1f %% of the time. Releases were seen after %s (p99 %s, max "
-        "%s); a decision took %s (max %s).\n",
-        100 * cli_report_busy(report), cli_duration((int64_t)report->metrics.wake_ns.p50, t.a),
-        cli_duration((int64_t)report->metrics.wake_ns.p99, t.b),
-        cli_duration((int64_t)report->metrics.wake_ns.max, t.c),
-        cli_duration((int64_t)report->metrics.decision_ns.p50, t.d),
-        cli_duration((int64_t)report->metrics.decision_ns.max, t.e));
+    for (size_t i = 0; i < report->metrics.lane_count; i++) {
+        printf("%s %zu%s", i == 0 ? "Lane" : ", lane", i, i == 0 ? " executed" : "");
+        printf(" %.1f %%%s", 100 * cli_report_lane_busy(report, i), i == 0 ? " of the time" : "");
+    }
+    printf(". Releases were seen after %s (p99 %s, max %s); a decision took %s (max %s).\n",
+           cli_duration((int64_t)report->metrics.wake_ns.p50, t.a),
+           cli_duration((int64_t)report->metrics.wake_ns.p99, t.b),
+           cli_duration((int64_t)report->metrics.wake_ns.max, t.c),
+           cli_duration((int64_t)report->metrics.decision_ns.p50, t.d),
+           cli_duration((int64_t)report->metrics.decision_ns.max, t.e));
 }
 
 /* Background models: what each got of the slack. */
@@ -351,10 +353,12 @@ static void print_background(const cli_report *report)
         if (models[i].admitted && wanted->background) {
             cli_background got = cli_report_background(report, &models[i]);
             printf("Background: %s, weight %" PRIu32
-                   ", %.1f jobs a second, %.1f %% of its lane's time, %.1f %% of the lane's "
-                   "background.\n",
-                   models[i].name, wanted->weight, got.throughput, 100 * got.lane_share,
-                   100 * got.background_share);
+                   ", %.1f jobs a second, %.1f %% of its lane's time",
+                   models[i].name, wanted->weight, got.throughput, 100 * got.lane_share);
+            if (wanted->share_ppm > 0) {
+                printf(" (at most %.4g)", wanted->share_ppm / 1e4);
+            }
+            printf(", %.1f %% of the lane's background.\n", 100 * got.background_share);
         }
     }
 }

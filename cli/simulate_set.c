@@ -224,6 +224,7 @@ static void take_model(sim_set *set, size_t i, const aegis_system_model *model)
                                         .segment_count = segments};
     aegis_core_model rules = {.overrun = wanted->overrun, .early = wanted->early, .weight = 1};
     rules.weight = wanted->background ? wanted->weight : 1;
+    rules.share_ppm = wanted->share_ppm;
     make_model(set, i, &rules);
 }
 

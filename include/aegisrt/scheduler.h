@@ -98,6 +98,9 @@ typedef struct aegis_admission_request {
      * and releases one when one ends; it takes no submissions then. */
     bool background;
     uint32_t weight; /**< of background models, >= 1: their share of the slack */
+    /** Of background models: part of its lane's time that it executes for at most, in parts per
+     * million up to AEGIS_SHARE_WHOLE; 0: all that is left. It leaves the rest to nobody else. */
+    uint32_t share_ppm;
     /** Other models whose profiles change together with this admission, or not at all when it is
      * refused. Only before start: STATE. Borrowed for the call. */
     const aegis_admission_change *changes;

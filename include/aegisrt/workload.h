@@ -50,6 +50,7 @@ typedef struct aegis_workload_model {
     bool external; /**< source = "external": jobs are submitted, not released by the driver */
     bool background;
     uint32_t weight;
+    uint32_t share_ppm; /**< of background models: most of its lane's time; 0: no limit */
     bool expect_refuse;
     bool prepack_auto; /**< config.prepack is true, and given up when the plan is short */
     double confidence, assurance, margin; /**< of the profile; 0: default */

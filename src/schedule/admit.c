@@ -57,6 +57,12 @@ static aegis_status check_request(const aegis_scheduler *scheduler,
                                "%s: a background model has a weight of at least 1 and no deadline",
                                name);
     }
+    if (request->share_ppm > (request->background ? AEGIS_SHARE_WHOLE : 0)) {
+        return aegis_error_set(
+            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+            "%s: a share is for background models, and %" PRIu32 " of %u parts is %s", name,
+            request->share_ppm, AEGIS_SHARE_WHOLE, request->background ? "more than all" : "not 0");
+    }
     return AEGIS_OK;
 }
 

@@ -53,6 +53,7 @@ static json_t *model_json(const aegis_system *system, size_t index)
         json_object_set_new(object, "deadline_ns", json_null());
         json_object_set_new(object, "background", json_true());
         json_object_set_new(object, "weight", json_integer(wanted->weight));
+        json_object_set_new(object, "share_ppm", json_integer(wanted->share_ppm));
     }
     if (object != NULL && model->admitted) {
         json_object_set_new(object, "lane", json_integer(model->answer.lane));

@@ -227,7 +227,8 @@ aegis_admission_request aegis_system_request(const aegis_system *system, size_t 
                                      .overrun = wanted->overrun,
                                      .early = wanted->early,
                                      .background = wanted->background,
-                                     .weight = wanted->weight};
+                                     .weight = wanted->weight,
+                                     .share_ppm = wanted->share_ppm};
 }
 
 /* Step 5, with cuts where the deadlines need them. */

@@ -11,16 +11,18 @@
 #define PAGE_BYTES 4096
 #define MAX_NAME_BYTES 63
 #define MAX_WEIGHT 1000000
+#define LEAST_SHARE 0.0001
 #define MAX_SLOTS 1024
 #define MIN_SAMPLES 100
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",         "path",       "backend", "inputs", "state",     "source",     "period",
-    "deadline",     "offset",     "jitter",  "memory", "compute",   "overrun",    "early",
-    "priority",     "lane",       "class",   "weight", "expect",    "confidence", "assurance",
-    "margin",       "samples",    "threads", "slots",  "prepack",   "seed",       "cuts",
-    "bound_method", "exceedance", "context", "at_end", "residency", "prompt",     "cpu_nodes"};
+    "name",    "path",       "backend",   "inputs", "state",        "source",
+    "period",  "deadline",   "offset",    "jitter", "memory",       "compute",
+    "overrun", "early",      "priority",  "lane",   "class",        "weight",
+    "expect",  "confidence", "assurance", "margin", "samples",      "threads",
+    "slots",   "prepack",    "seed",      "cuts",   "bound_method", "exceedance",
+    "context", "at_end",     "residency", "prompt", "cpu_nodes",    "share"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -122,6 +124,21 @@ static void read_path(const aegis_workload_section *section, aegis_workload_mode
     model->path_place = (aegis_workload_place){.line = node->line, .column = node->column};
 }
 
+/* Parts per million: no decision uses floating point. */
+static void read_share(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    double share = 0;
+    const aegis_toml_node *node =
+        aegis_workload_number(section, "share", LEAST_SHARE, 1, false, &share);
+    if (node != NULL && !model->background) {
+        aegis_workload_fail(section, node, "share", AEGIS_ERROR_CONFIG,
+                            "is for background models; what a model with a deadline may use is "
+                            "its \"compute\" every \"period\". Add class = \"background\" or "
+                            "remove it");
+    }
+    model->share_ppm = node != NULL ? (uint32_t)(share * AEGIS_SHARE_WHOLE + 0.5) : 0;
+}
+
 static void read_class(const aegis_workload_section *section, aegis_workload_model *model)
 {
     static const char *const classes[] = {"background"};
@@ -135,6 +152,7 @@ static void read_class(const aegis_workload_section *section, aegis_workload_mod
                             "is for background models; add class = \"background\" or remove it");
     }
     model->weight = (uint32_t)weight;
+    read_share(section, model);
     for (size_t i = 0; model->background && i < AEGIS_ARRAY_LENGTH(deadline_keys); i++) {
         node = aegis_toml_find(section->table, deadline_keys[i]);
         if (node != NULL) {

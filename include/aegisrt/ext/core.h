@@ -36,7 +36,9 @@
  *    late job is excused only then. What broke it is an OVERRUN action with the rationale that the
  *    misses will carry, EXCUSED_OVERRUN or EXCUSED_WAKE: model, job and operands name the cause.
  *  - background models run when no foreground job of the lane is ready, by virtual time: execution
- *    over weight, smallest first. They have no deadline and are never late.
+ *    over weight, smallest first. They have no deadline and are never late. One with a share rests
+ *    after each of its segments, whatever is ready of it, so long that it executes for at most that
+ *    part of any time between the starts of two of its segments.
  *  - a segment of a background model may wait for more than the lane: for bytes that a disk brings.
  *    Such a segment (`awaited_segments`) is ready from a SEGMENT_READY event of it on, until a
  *    segment of the model is dispatched. Meanwhile its model stands aside and holds up nobody;
@@ -69,6 +71,8 @@ typedef enum aegis_early_rule {
 } aegis_early_rule;
 
 #define AEGIS_MAX_SEGMENTS 64
+/** A share of all the time, in parts per million. */
+#define AEGIS_SHARE_WHOLE 1000000u
 #define AEGIS_CORE_MAX_LANES 64u
 #define AEGIS_CORE_MAX_MODELS 65534u
 #define AEGIS_CORE_MAX_QUEUE_DEPTH 1024u
@@ -98,7 +102,8 @@ typedef struct aegis_core_model {
     aegis_overrun_rule overrun;
     aegis_early_rule early;
     bool background;
-    uint32_t weight;            /**< of background models, >= 1 */
+    uint32_t weight;    /**< of background models, >= 1 */
+    uint32_t share_ppm; /**< of background models: most of the time, 1..AEGIS_SHARE_WHOLE; 0: all */
     uint64_t awaited_segments;  /**< bit s: segment s waits for SEGMENT_READY; background only */
     uint64_t compute_budget_ns; /**< per period; 0: none */
     uint32_t segment_count;

@@ -22,6 +22,8 @@ check_limits(const aegis_core *core, const aegis_core_model *add, aegis_error *e
     REQUIRE(add->background || add->period_ns > 0, "period_ns", 0)
     REQUIRE(add->background || add->deadline_ns > 0, "deadline_ns", 0)
     REQUIRE(!add->background || add->weight > 0, "weight", 0)
+    REQUIRE(add->share_ppm <= AEGIS_SHARE_WHOLE && (add->background || add->share_ppm == 0),
+            "share_ppm", add->share_ppm)
     REQUIRE(add->jitter_ns <= AEGIS_CORE_MAX_DURATION_NS, "jitter_ns", add->jitter_ns)
     REQUIRE(add->queue_depth >= 1 && add->queue_depth <= AEGIS_CORE_MAX_QUEUE_DEPTH, "queue_depth",
             add->queue_depth)

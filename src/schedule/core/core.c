@@ -16,10 +16,10 @@ static uint32_t table_size(uint32_t max_jobs)
     return size;
 }
 
-/* Items of one lane's heaps: models and releases, foreground and background. */
+/* Items of one lane's heaps: models and releases, foreground and background, and resting models. */
 static size_t lane_items(const aegis_core_config *config)
 {
-    return 2 * ((size_t)config->max_models + config->max_jobs);
+    return 3 * (size_t)config->max_models + 2 * (size_t)config->max_jobs;
 }
 
 static aegis_status check_config(const aegis_core_config *config, aegis_error *err)
@@ -89,6 +89,9 @@ static void lay_out_lanes(aegis_core *core)
                                         aegis_core_foreground_before);
         lane->background = lay_out_heap(core, &items, max_models, core->model_positions,
                                         aegis_core_background_before);
+        /* A model stands in one of the three at most, so they share its position. */
+        lane->resting =
+            lay_out_heap(core, &items, max_models, core->model_positions, aegis_core_rest_before);
         lane->releases = lay_out_heap(core, &items, max_jobs, jobs, aegis_core_release_before);
         lane->background_releases =
             lay_out_heap(core, &items, max_jobs, jobs, aegis_core_release_before);
@@ -231,6 +234,10 @@ static uint64_t next_instant(const aegis_core *core)
         next = earlier(next, first_release(core, &lane->releases));
         next = earlier(next, first_release(core, &lane->background_releases));
         next = earlier(next, lane->waits_until_ns > 0 ? lane->waits_until_ns : NEVER);
+        if (lane->running == NO_JOB &&
+            lane->resting.count > 0) { /* a busy lane looks when it ends */
+            next = earlier(next, core->models[lane->resting.items[0]].rests_until_ns);
+        }
     }
     return next >= LAST_INSTANT ? NEVER : next;
 }
@@ -249,6 +256,7 @@ static void settle(aegis_core *core)
 {
     for (uint16_t lane = 0; lane < core->config.lanes && !core->stopping; lane++) {
         aegis_core_release_due(core, lane);
+        aegis_core_ready_wake(core, lane);
     }
     for (uint16_t lane = 0; lane < core->config.lanes; lane++) {
         aegis_core_enforce(core, lane);

@@ -214,6 +214,15 @@ static void charge(core_model *model, uint64_t execution_ns)
     model->virtual_rest = total % model->limits.weight;
 }
 
+/* After executing e a model with the share s rests e (1 - s) / s, rounded up: then no stretch of
+ * time from the start of one of its segments to the start of another holds more than s of it. */
+static uint64_t rest_ns(uint64_t execution_ns, uint32_t share_ppm)
+{
+    aegis_u128 rest = (aegis_u128)execution_ns * (AEGIS_SHARE_WHOLE - share_ppm);
+    rest = (rest + share_ppm - 1) / share_ppm;
+    return rest > LAST_INSTANT ? LAST_INSTANT : (uint64_t)rest;
+}
+
 /* Bounds that the finished segment broke and no timer had seen. */
 static void judge_segment(aegis_core *core, uint16_t lane_number, uint64_t execution_ns)
 {
@@ -257,7 +266,10 @@ static void end_segment(aegis_core *core, const aegis_core_event *event)
     job->executed_ns = core_add_ns(job->executed_ns, execution);
     if (limits->background) {
         charge(model, execution);
-        if (model->listed) {
+        if (limits->share_ppm > 0) {
+            aegis_core_ready_rest(
+                core, number, core_add_ns(event->end_ns, rest_ns(execution, limits->share_ppm)));
+        } else if (model->listed) {
             aegis_core_heap_update(&lane->background, number);
         }
     }

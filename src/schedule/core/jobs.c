@@ -152,6 +152,13 @@ bool aegis_core_release_before(const void *context, uint32_t a, uint32_t b)
     return job_a->sequence < job_b->sequence;
 }
 
+bool aegis_core_rest_before(const void *context, uint32_t a, uint32_t b)
+{
+    const aegis_core *core = context;
+    uint64_t until_a = core->models[a].rests_until_ns, until_b = core->models[b].rests_until_ns;
+    return until_a != until_b ? until_a < until_b : a < b;
+}
+
 /* ---- leftist heaps: the right spine has at most log2(n + 1) jobs, and only it is walked ---- */
 
 static uint32_t rank_of(const aegis_core *core, uint32_t job)
@@ -240,8 +247,13 @@ static bool is_held(const aegis_core *core, const core_model *model)
 void aegis_core_ready_list(aegis_core *core, uint32_t number)
 {
     core_model *model = &core->models[number];
-    const core_lane *lane = &core->lanes[model->limits.lane];
-    if (model->listed || model->ready_root == NO_JOB || is_held(core, model)) {
+    core_lane *lane = &core->lanes[model->limits.lane];
+    if (model->listed || model->resting || model->ready_root == NO_JOB || is_held(core, model)) {
+        return;
+    }
+    if (model->rests_until_ns > core->now_ns) {
+        aegis_core_heap_push(&lane->resting, number);
+        model->resting = true;
         return;
     }
     if (model->virtual_ns < lane->virtual_ns) {
@@ -257,6 +269,27 @@ static void unlist(aegis_core *core, uint32_t number)
     if (model->listed) {
         aegis_core_heap_remove(heap_of(core, model), number);
         model->listed = false;
+    }
+    if (model->resting) {
+        aegis_core_heap_remove(&core->lanes[model->limits.lane].resting, number);
+        model->resting = false;
+    }
+}
+
+void aegis_core_ready_rest(aegis_core *core, uint32_t number, uint64_t until_ns)
+{
+    unlist(core, number);
+    core->models[number].rests_until_ns = until_ns;
+    aegis_core_ready_list(core, number);
+}
+
+void aegis_core_ready_wake(aegis_core *core, uint16_t lane)
+{
+    const aegis_core_heap *resting = &core->lanes[lane].resting;
+    while (resting->count > 0 && core->models[resting->items[0]].rests_until_ns <= core->now_ns) {
+        uint32_t number = resting->items[0];
+        unlist(core, number);
+        aegis_core_ready_list(core, number);
     }
 }
 

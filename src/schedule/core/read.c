@@ -25,6 +25,7 @@ bool aegis_core_config_from_record(const aegis_trace_record *record, aegis_core_
 static void read_limits(const aegis_trace_record *record, aegis_core_model *add)
 {
     uint64_t packed = (uint64_t)record->d;
+    uint64_t share = record->job < UINT32_MAX ? record->job : UINT32_MAX;
     *add = (aegis_core_model){.model = record->model,
                               .compute_budget_ns = (uint64_t)record->a,
                               .priority = (int32_t)record->b,
@@ -32,7 +33,8 @@ static void read_limits(const aegis_trace_record *record, aegis_core_model *add)
                               .overrun = (aegis_overrun_rule)(packed & 0xff),
                               .early = (aegis_early_rule)(packed >> 8 & 0xff),
                               .background = (packed >> 16 & 0xff) != 0,
-                              .weight = (uint32_t)(packed >> 32)};
+                              .weight = (uint32_t)(packed >> 32),
+                              .share_ppm = (uint32_t)share};
 }
 
 static const char *read_segment(const aegis_trace_record *record, aegis_core_model *add)

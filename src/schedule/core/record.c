@@ -28,6 +28,7 @@ model_to_records(const aegis_core_model *add, uint64_t now_ns, aegis_trace_recor
     aegis_trace_record *limits = &ret_records[count++];
     *limits = blank(AEGIS_TRACE_EVENT_MODEL_LIMITS, now_ns);
     limits->model = (uint16_t)add->model;
+    limits->job = add->share_ppm;
     limits->a = (int64_t)add->compute_budget_ns;
     limits->b = add->priority;
     limits->c = add->queue_depth;

@@ -57,12 +57,14 @@ typedef struct core_model {
     core_model_state state;
     bool faulted, skip_next, has_released;
     bool listed;            /* stands in its lane's heap: its first job can be dispatched */
+    bool resting;           /* stands in its lane's heap of models that rest */
     uint32_t ready_segment; /* an awaited one that can be dispatched; NO_SEGMENT: none */
     aegis_status fault;
     uint64_t last_release_ns;
     uint32_t ready_root, ready_count;
     uint32_t first_job, last_job, job_count;
     uint64_t virtual_ns, virtual_rest; /* execution over weight, exactly */
+    uint64_t rests_until_ns;           /* of a model with a share */
     uint64_t slots[SLOT_WORDS];        /* bit set: taken */
     aegis_core_counters counters;      /* all but `pending` */
 } core_model;
@@ -70,6 +72,7 @@ typedef struct core_model {
 typedef struct core_lane {
     aegis_core_heap foreground, background;        /* of models with ready jobs */
     aegis_core_heap releases, background_releases; /* of jobs, by release */
+    aegis_core_heap resting;                       /* of models with ready jobs, by end of rest */
     size_t ready_count;                            /* foreground jobs */
     size_t background_ready_count;
     uint32_t running; /* job */
@@ -121,6 +124,10 @@ aegis_core_heap *aegis_core_releases_of(aegis_core *core, const core_model *mode
 void aegis_core_ready_push(aegis_core *core, uint32_t index);
 /* After what its first job waits for has come: the model stands in its lane's heap again. */
 void aegis_core_ready_list(aegis_core *core, uint32_t number);
+/* The model stands aside until then, whatever is ready of it. */
+void aegis_core_ready_rest(aegis_core *core, uint32_t number, uint64_t until_ns);
+/* Models whose rest is over stand in their lane's heap again. */
+void aegis_core_ready_wake(aegis_core *core, uint16_t lane);
 /* Takes out the first job of a model. */
 void aegis_core_ready_pop(aegis_core *core, uint32_t number);
 /* The job that would be next if model `number` were without its first one; NO_JOB when there is
@@ -134,6 +141,7 @@ void aegis_core_policy_job(const aegis_core *core, uint32_t index, aegis_policy_
 bool aegis_core_foreground_before(const void *context, uint32_t a, uint32_t b);
 bool aegis_core_background_before(const void *context, uint32_t a, uint32_t b);
 bool aegis_core_release_before(const void *context, uint32_t a, uint32_t b);
+bool aegis_core_rest_before(const void *context, uint32_t a, uint32_t b);
 
 /* check.c: refuses malformed events; changes nothing */
 aegis_status aegis_core_check_event(const aegis_core *core,

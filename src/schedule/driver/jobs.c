@@ -102,6 +102,7 @@ static void fill_core_model(aegis_entry *entry)
                                      .early = request->early,
                                      .background = request->background,
                                      .weight = request->weight,
+                                     .share_ppm = request->share_ppm,
                                      .compute_budget_ns =
                                          aegis_context_budget(entry->context)->compute_budget_ns};
 }

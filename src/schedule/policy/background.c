@@ -4,6 +4,8 @@
  * tick before the foreground work that it then holds up, and no other follows it while foreground
  * work is ready. So the longest of them, E, is blocking of E - 1 for everyone, and nothing else.
  *
+ * A share (core.h) only takes choices away from it, and so changes nothing of this.
+ *
  * The tests know blocking by tasks alone, so this is put as one more task with a single job within
  * any horizon, T = 2^61 ticks:
  *  - fixed priorities: the lowest one. Its C = E is then the largest lower segment of every task,

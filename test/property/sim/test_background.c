@@ -48,11 +48,13 @@ static void add_background(bed *b, uint64_t *seed)
     size_t models = (size_t)pick(seed, 1, 2);
     for (size_t i = 0; i < models; i++) {
         aegis_core_model *model = &b->models[b->total].core;
-        *model = (aegis_core_model){.model = (uint32_t)b->total,
-                                    .background = true,
-                                    .weight = (uint32_t)pick(seed, 1, 4),
-                                    .queue_depth = 2,
-                                    .segment_count = (uint32_t)pick(seed, 1, 3)};
+        *model = (aegis_core_model){
+            .model = (uint32_t)b->total,
+            .background = true,
+            .weight = (uint32_t)pick(seed, 1, 4),
+            .share_ppm = pick(seed, 0, 2) > 0 ? 0 : (uint32_t)pick(seed, 1, 10) * 100000,
+            .queue_depth = 2,
+            .segment_count = (uint32_t)pick(seed, 1, 3)};
         for (uint32_t k = 0; k < model->segment_count; k++) {
             uint64_t length = pick(seed, 1, 9);
             model->segment_bound_ns[k] = model->segment_enforceable_ns[k] = length;

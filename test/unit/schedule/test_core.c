@@ -147,6 +147,8 @@ SPOIL(spoil_long_period, model->period_ns = UINT64_MAX)
 SPOIL(spoil_deadline, model->deadline_ns = 0)
 SPOIL(spoil_long_deadline, model->deadline_ns = UINT64_MAX)
 SPOIL(spoil_weight, (model->background = true, model->weight = 0))
+SPOIL(spoil_share, (model->background = true, model->share_ppm = 1000001))
+SPOIL(spoil_share_of_a_deadline, model->share_ppm = 5)
 SPOIL(spoil_jitter, model->jitter_ns = UINT64_MAX)
 SPOIL(spoil_no_queue, model->queue_depth = 0)
 SPOIL(spoil_long_queue, model->queue_depth = 1025)
@@ -175,6 +177,8 @@ static void malformed_models_are_refused(void **state)
     refuse_add(spoil_deadline, "deadline_ns 0");
     refuse_add(spoil_long_deadline, "deadline_ns");
     refuse_add(spoil_weight, "weight 0");
+    refuse_add(spoil_share, "share_ppm 1000001");
+    refuse_add(spoil_share_of_a_deadline, "share_ppm 5");
     refuse_add(spoil_jitter, "jitter_ns");
     refuse_add(spoil_no_queue, "queue_depth 0");
     refuse_add(spoil_long_queue, "queue_depth 1025");

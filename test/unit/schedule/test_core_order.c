@@ -349,6 +349,62 @@ static void background_saves_no_credit_while_it_has_no_work(void **state)
     end(&f);
 }
 
+/* A fifth of the time: ten of work, forty of rest, whoever else runs meanwhile. */
+static void background_with_a_share_rests_after_each_segment(void **state)
+{
+    (void)state;
+    begin(&f, "np-rm");
+    f.timers = true;
+    aegis_core_model a = background(0, 1, 10), b = plain(1, 100, 70);
+    a.share_ppm = AEGIS_SHARE_WHOLE / 5;
+    a.queue_depth = 2;
+    add(&f, &a);
+    add(&f, &b);
+    submit_more(&f, 0, 0, 1, 0);
+    submit(&f, 0, 0, 2, 0);
+    done(&f, 10);
+    timer(&f, 59); /* early */
+    timer(&f, 60);
+    submit(&f, 63, 0, 3, 63);
+    submit(&f, 64, 1, 4, 64); /* it ends behind the rest */
+    done(&f, 65);
+    done(&f, 134);
+    expect(&f, "[   0] lane0 dispatches a#1 (key 0 = 0 of a: background)\n"
+               "[   0] timer 11\n"
+               "[  10] a#1 completes at 10 (released 0, due never, response 10: in-time)\n"
+               "[  10] timer 50\n"
+               "[  59] lane0 dispatches a#2 (key 10: background)\n"
+               "[  59] timer 70\n"
+               "[  65] a#2 completes at 65 (released 0, due never, response 65: in-time)\n"
+               "[  65] lane0 dispatches b#4 (key 100: only-ready)\n"
+               "[  65] timer 136\n"
+               "[ 134] b#4 completes at 134 (released 64, due 164, response 70: in-time)\n"
+               "[ 134] lane0 dispatches a#3 (key 16: background)\n"
+               "[ 134] timer 145\n");
+    end(&f);
+}
+
+static void one_that_rests_can_leave(void **state)
+{
+    (void)state;
+    begin(&f, "np-rm");
+    aegis_core_model a = background(0, 1, 10);
+    a.share_ppm = 1;
+    a.queue_depth = 2;
+    add(&f, &a);
+    submit_more(&f, 0, 0, 1, 0);
+    submit(&f, 0, 0, 2, 0);
+    done(&f, 10);
+    step(&f, 20, &(aegis_core_event){.kind = AEGIS_CORE_MODEL_REMOVE, .model = 0});
+    add(&f, &a);
+    submit(&f, 30, 0, 3, 30);
+    expect(&f, "[   0] lane0 dispatches a#1 (key 0 = 0 of a: background)\n"
+               "[  10] a#1 completes at 10 (released 0, due never, response 10: in-time)\n"
+               "[  20] a#2 aborted (removed, ok)\n"
+               "[  30] lane0 dispatches a#3 (key 0: background)\n");
+    end(&f);
+}
+
 /* ---- a policy that waits ---- */
 
 static int64_t wait_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
@@ -518,6 +574,8 @@ int main(void)
         cmocka_unit_test(background_runs_when_no_deadline_waits),
         cmocka_unit_test(background_shares_by_weight),
         cmocka_unit_test(background_saves_no_credit_while_it_has_no_work),
+        cmocka_unit_test(background_with_a_share_rests_after_each_segment),
+        cmocka_unit_test(one_that_rests_can_leave),
         cmocka_unit_test(a_policy_may_wait_for_a_release),
         cmocka_unit_test(a_thousand_ready_jobs_run_in_order),
         cmocka_unit_test(many_jobs_of_one_model_run_in_order),

@@ -85,6 +85,7 @@ static uint64_t random_walk(const char *policy_name, test_allocator *counting, u
         model.overrun = (aegis_overrun_rule)(i % 3);
         model.early = (aegis_early_rule)(i % 2);
         model.background = i % 5 == 4;
+        model.share_ppm = i % 10 == 9 ? 300000 : 0;
         model.compute_budget_ns = i % 7 == 0 ? 9 : 0;
         model.priority = (int32_t)(i * 7 % 11);
         walk_step(&w, &(aegis_core_event){.kind = AEGIS_CORE_MODEL_ADD, .add = &model});

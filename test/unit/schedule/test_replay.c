@@ -41,6 +41,7 @@ static size_t record_run(void)
     b.early = AEGIS_EARLY_DELAY;
     b.overrun = AEGIS_OVERRUN_SKIP;
     c.lane = 1;
+    c.share_ppm = 400000;
     add(&f, &a);
     add(&f, &b);
     add(&f, &c);

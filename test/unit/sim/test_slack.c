@@ -57,6 +57,25 @@ static void slack_is_shared_by_weight(void **state)
     assert_true(sum + results[0].executed_ns >= DURATION);
 }
 
+/* Of an idle lane it gets its share to within a rest, of one that others use too never more. */
+static void a_share_is_kept(void **state)
+{
+    (void)state;
+    aegis_simulator_model models[] = {background(0, 1, 90), sim_model(1, 100, 1, 30)};
+    const aegis_simulator_source source = {.execution_ns = random_execution};
+    aegis_simulator_result results[2];
+    models[0].core.share_ppm = 250000;
+    models[0].core.model = 2;
+    assert_int_equal(run(models, 1, &source, results), AEGIS_OK);
+    assert_true(results[0].executed_ns > DURATION / 4 - 1000);
+    assert_true(results[0].executed_ns <= DURATION / 4 + 90);
+    assert_int_equal(run(models, 2, &source, results), AEGIS_OK);
+    assert_true(results[0].executed_ns > DURATION / 5);
+    assert_true(results[0].executed_ns <= DURATION / 4 + 90);
+    assert_true(results[1].max_response_ns <= 89 + 10);
+    assert_int_equal(results[1].counters.missed, 0);
+}
+
 static void one_that_comes_late_gets_no_credit(void **state)
 {
     (void)state;
@@ -148,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slack_is_shared_by_weight),
+        cmocka_unit_test(a_share_is_kept),
         cmocka_unit_test(one_that_comes_late_gets_no_credit),
         cmocka_unit_test(segments_are_all_that_blocks),
         cmocka_unit_test(continuous_models_need_room_for_two),

@@ -87,6 +87,7 @@ static const char everything[] =
     "threads = 2\nslots = 4\nprepack = false\ncpu_nodes = \"allow\"\nseed = 7\nexpect = "
     "\"refuse\"\n"
     "[[model]]\nname = \"b\"\npath = \"b.onnx\"\nclass = \"background\"\nweight = 3\n"
+    "share = 0.25\n"
     "source = \"external\"\n"
     "[[model]]\nname = \"c\"\npath = \"c.onnx\"\nperiod = \"1s\"\nsource = \"zeros\"\n";
 
@@ -163,6 +164,8 @@ static void every_key(void **state)
     const aegis_workload_model *background = &workload->models[1];
     assert_true(background->background && background->external);
     assert_int_equal(background->weight, 3);
+    assert_int_equal(background->share_ppm, 250000);
+    assert_int_equal(vad->share_ppm, 0);
     assert_int_equal(background->period_ns, 0);
     assert_int_equal(background->deadline_ns, 0);
     assert_int_equal(background->early, AEGIS_EARLY_DELAY);
@@ -292,6 +295,10 @@ static const refusal refusals[] = {
     {KEYS("priority = 3000000000\n"), AEGIS_ERROR_CONFIG, AT_7(12, "priority") "3000000000", ""},
     {KEYS("weight = 2\n"), AEGIS_ERROR_CONFIG, AT_7(10, "weight") "is for background models",
      "class = \"background\""},
+    {KEYS("share = 0.5\n"), AEGIS_ERROR_CONFIG, AT_7(9, "share") "is for background models",
+     "\"compute\""},
+    {KEYS("class = \"background\"\nshare = 1.5\n"), AEGIS_ERROR_CONFIG,
+     "w.toml:8:9: [[model]] \"a\": share: 1.5 is out of range", "between 0.0001 and 1"},
     {KEYS("class = \"background\"\ndeadline = \"1ms\"\n"), AEGIS_ERROR_CONFIG,
      "w.toml:8:12: [[model]] \"a\": deadline: a background model has no deadline", "remove"},
     {KEYS("class = \"best\"\n"), AEGIS_ERROR_CONFIG, AT_7(9, "class"), "\"background\""},
