@@ -329,6 +329,16 @@ static void reject_remaining(aegis_scheduler *scheduler)
     }
 }
 
+/* The thread of a lane that ran last may still be ringing a bell of the scheduler. */
+static void synchronize_lanes(aegis_scheduler *scheduler)
+{
+    for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
+        if (!scheduler->lanes[i].hung) {
+            aegis_stream_synchronize(scheduler->lanes[i].stream, NULL);
+        }
+    }
+}
+
 aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
@@ -341,6 +351,7 @@ aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err)
     atomic_store(&scheduler->accepting, false);
     tell(scheduler, AEGIS_DRIVER_STOP, NULL, NULL);
     aegis_worker_synchronize(scheduler->orchestrator, NULL);
+    synchronize_lanes(scheduler);
     aegis_worker_synchronize(scheduler->callbacks, NULL);
     aegis_streaming_unwatch_all(scheduler);
     reject_remaining(scheduler);

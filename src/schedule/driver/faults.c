@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What ends a run for good: a device that is lost, and a segment that does not end. Orchestration
- * thread. The first failure is kept; stop returns it, and others may ask for it while it runs. */
+/* What ends a run for good: a device that is lost, and a segment that does not end. Whoever has the
+ * turn. The first failure is kept; stop returns it, and others may ask for it while it runs. */
 #include "schedule/driver/internal.h"
 
 #include <inttypes.h>

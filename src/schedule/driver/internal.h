@@ -4,8 +4,10 @@
 
 /*
  * The real driver around the pure core. Who owns what:
- *  - the orchestration thread alone touches the core, the release heap, the job table and the
- *    running state of lanes;
+ *  - whoever has the turn touches the core, the release heap, the job table, the orchestration ring
+ *    and the running state of lanes. That is the orchestration thread from its wake to its sleep;
+ *    while it sleeps, a lane that ended a segment takes the turn for the next decision, so that no
+ *    thread has to wake for it;
  *  - a lane's stream thread writes its results between dispatch and done;
  *  - submitters touch an entry's queue, its record bits and `active`;
  *  - set-up calls (admit, evict, start, stop) hold `admin` and speak to a running orchestration
@@ -19,6 +21,7 @@
 #include "device/worker.h"
 #include "schedule/driver/histogram.h"
 #include "schedule/driver/submit_queue.h"
+#include "schedule/driver/turn.h"
 #include "schedule/driver/wake.h"
 
 #include <pthread.h>
@@ -51,7 +54,7 @@ typedef struct aegis_entry {
     uint64_t next_release_ns; /* of a periodic model */
     uint32_t continuous_jobs; /* of a continuous model: that exist now */
     bool continuous_waits;    /* it stands in the release heap */
-    /* Of a model whose weights come from a disk; orchestration thread only. */
+    /* Of a model whose weights come from a disk; the turn's. */
     uint32_t due_segment; /* comes next */
     bool is_due;          /* nothing of the model runs, and the core does not know it ready */
 
@@ -87,7 +90,7 @@ typedef struct aegis_lane {
     aegis_entry *entry;
     uint64_t job, dispatched_ns;
     uint32_t segment, data_slot;
-    bool running, hung;  /* orchestration thread only */
+    bool running, hung;  /* the turn's */
     uint64_t hung_at_ns; /* still running then, it does not end */
     /* written by the stream's thread, published by `done` */
     uint64_t start_ns, end_ns;
@@ -149,6 +152,8 @@ struct aegis_scheduler {
     aegis_trace_ring *ring;
     aegis_worker *orchestrator, *callbacks;
     aegis_wake wake;
+    aegis_turn turn;
+    uint64_t sleeps_until_ns;    /* the orchestration thread; the turn's */
     _Atomic uint64_t *submitted; /* one bit a model: its queue has something */
     _Atomic(aegis_driver_command *) mailbox;
     aegis_driver_command *removing; /* waits for a running segment */
@@ -157,8 +162,8 @@ struct aegis_scheduler {
     bool started, stopping;
     _Atomic bool accepting;
     uint64_t start_ns, stop_ns;
-    aegis_status loop_status; /* written by the orchestration thread; others read it when it has
-                                 ended, or `failed` is set */
+    aegis_status loop_status; /* the turn's; others read it when the orchestration thread has ended,
+                                 or `failed` is set */
     aegis_error loop_error;
     _Atomic bool failed; /* fatal */
     _Atomic bool hung;   /* a lane does not end: what it may touch is never given back */
@@ -170,14 +175,23 @@ struct aegis_scheduler {
 /* lane.c */
 aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err);
 
-/* faults.c: what ends a run for good; orchestration thread. */
+/* faults.c: what ends a run for good; the turn's. */
 void aegis_driver_keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane);
 void aegis_driver_watch(aegis_lane *lane, uint64_t now); /* at dispatch */
 void aegis_driver_find_hung(aegis_scheduler *scheduler);
 uint64_t aegis_driver_next_hang(const aegis_scheduler *scheduler);
 
+/* decide.c: hands an event to the core, does what it decides and writes both down. A failure is
+ * kept in the scheduler too. */
+aegis_status aegis_driver_step(aegis_scheduler *scheduler, const aegis_core_event *event);
+/* A continuous model releases one more job at `from_ns`, unless it has as many as it may. */
+void aegis_driver_want_job(aegis_scheduler *scheduler, aegis_entry *entry, uint64_t from_ns);
+
 /* loop.c: the orchestration thread's function; `argument` is the scheduler. */
 void aegis_driver_loop(void *argument);
+/* On the thread of a lane that has said that its segment is done: the next decision, here or by the
+ * orchestration thread. */
+void aegis_driver_segment_ended(aegis_scheduler *scheduler);
 
 /* scheduler.c: a model joins a running scheduler; `admin` is held. */
 aegis_status aegis_driver_add(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err);

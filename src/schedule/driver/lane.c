@@ -92,7 +92,7 @@ static void finish(void *argument)
         record_fault(lane);
     }
     atomic_store_explicit(&lane->done, true, memory_order_release);
-    aegis_wake_ring(&lane->scheduler->wake);
+    aegis_driver_segment_ended(lane->scheduler);
 }
 
 aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The orchestration thread. Each turn: results of lanes, then commands, then submissions, then
- * periodic releases, then timers, each as an event of the core; then it waits. Every event and
- * every decision is recorded in the order in which the core saw and made it.
+ * The orchestration thread. Each round: results of lanes, then commands, then submissions, then
+ * periodic releases, then timers, each as an event of the core; then it waits. A lane whose segment
+ * ends while this thread sleeps takes the turn and does the part of a round that is its own.
  */
 #include "schedule/driver/internal.h"
 
@@ -11,194 +11,6 @@
 static uint64_t now_ns(const aegis_scheduler *scheduler)
 {
     return aegis_clock_now_ns(&scheduler->config.clock);
-}
-
-/* ---- what the core decided ---- */
-
-static void deliver(void *argument)
-{
-    aegis_call_record *record = argument;
-    aegis_entry *entry = record->entry;
-    if (record->callback != NULL) {
-        record->callback(record->callback_self, &record->result);
-    }
-    aegis_entry_give_record(entry, record);
-}
-
-/* Hands the end of a job to the callback thread, when its submitter wants to hear of it. The
- * callback ring is as long as there are records, so it has room. */
-static void end_job(aegis_scheduler *scheduler,
-                    aegis_entry *entry,
-                    const aegis_core_action *action,
-                    aegis_job_end end,
-                    const aegis_job_result *times)
-{
-    uint32_t index = aegis_job_table_find(&scheduler->jobs, action->job);
-    if (index == AEGIS_NO_RECORD) {
-        return;
-    }
-    aegis_job_table_remove(&scheduler->jobs, action->job);
-    aegis_call_record *record = &entry->records[index];
-    record->result = *times;
-    record->result.model = entry->id;
-    record->result.job = action->job;
-    record->result.end = end;
-    record->result.rationale = action->rationale;
-    record->result.slot = entry->request.external ? index : index % entry->request.slots;
-    aegis_command command = {.kind = AEGIS_COMMAND_CALL,
-                             .of.call = {.function = deliver, .argument = record}};
-    aegis_error error;
-    if (aegis_worker_push(scheduler->callbacks, &command, &error) != AEGIS_OK) {
-        scheduler->loop_status = AEGIS_ERROR_INTERNAL;
-        scheduler->loop_error = error;
-    }
-}
-
-static uint32_t data_slot(const aegis_scheduler *scheduler, const aegis_entry *entry, uint64_t job)
-{
-    uint32_t index = aegis_job_table_find(&scheduler->jobs, job);
-    if (index == AEGIS_NO_RECORD) {
-        return 0;
-    }
-    return entry->request.external ? index : index % entry->request.slots;
-}
-
-static void dispatch(aegis_scheduler *scheduler,
-                     aegis_entry *entry,
-                     const aegis_core_action *action,
-                     uint64_t now)
-{
-    aegis_lane *lane = &scheduler->lanes[action->lane];
-    aegis_error error;
-    lane->entry = entry;
-    lane->job = action->job;
-    lane->segment = action->segment;
-    lane->data_slot = data_slot(scheduler, entry, action->job);
-    lane->dispatched_ns = now;
-    lane->running = true;
-    aegis_driver_watch(lane, now);
-    atomic_store_explicit(&lane->done, false, memory_order_relaxed);
-    aegis_status status = aegis_context_acquire_stream(entry->context, &error);
-    if (status == AEGIS_OK) {
-        status = aegis_lane_dispatch(lane, &error);
-    } else {
-        status = AEGIS_ERROR_INTERNAL; /* the core runs one segment of a model at a time */
-    }
-    if (status != AEGIS_OK) {
-        lane->status = status;
-        lane->error = error;
-        lane->start_ns = lane->end_ns = now;
-        atomic_store_explicit(&lane->done, true, memory_order_relaxed);
-        aegis_wake_ring(&scheduler->wake);
-    }
-}
-
-static void
-finish_job(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_action *action)
-{
-    aegis_job_result times = {.release_ns = (uint64_t)action->a,
-                              .deadline_ns = (uint64_t)action->b,
-                              .finish_ns = (uint64_t)action->c};
-    if (action->kind == AEGIS_TRACE_ABORT) {
-        times.status = (aegis_status)action->d;
-        end_job(scheduler, entry, action, AEGIS_JOB_ABORTED, &times);
-        return;
-    }
-    aegis_model_commit(entry->model);
-    aegis_histogram_add(&entry->response, (uint64_t)action->d);
-    end_job(scheduler, entry, action,
-            action->kind == AEGIS_TRACE_MISS ? AEGIS_JOB_MISSED : AEGIS_JOB_COMPLETED, &times);
-}
-
-/* ---- continuous models: in the release heap when they want one more job ---- */
-
-static void want_job(aegis_scheduler *scheduler, aegis_entry *entry, uint64_t from_ns)
-{
-    if (!entry->continuous_waits && entry->continuous_jobs < AEGIS_CONTINUOUS_JOBS &&
-        atomic_load_explicit(&entry->active, memory_order_relaxed)) {
-        entry->continuous_waits = true;
-        entry->next_release_ns = from_ns;
-        aegis_release_heap_push(scheduler, entry->id);
-    }
-}
-
-/* A job ended: the next one comes. One that was refused for lack of room is tried again later; a
- * faulted model waits until its fault is cleared. */
-static void
-continue_model(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_action *action)
-{
-    bool rejected = action->kind == AEGIS_TRACE_REJECT;
-    bool ended = rejected || action->kind == AEGIS_TRACE_COMPLETE ||
-                 action->kind == AEGIS_TRACE_ABORT || action->kind == AEGIS_TRACE_SKIP;
-    if (!ended || !aegis_request_is_continuous(&entry->request)) {
-        return;
-    }
-    entry->continuous_jobs--;
-    if (!rejected) {
-        want_job(scheduler, entry, now_ns(scheduler));
-    } else if (action->rationale == AEGIS_WHY_QUEUE_FULL) {
-        want_job(scheduler, entry, now_ns(scheduler) + AEGIS_NS_PER_MS);
-    }
-}
-
-static void apply(aegis_scheduler *scheduler, const aegis_core_action *action, uint64_t now)
-{
-    aegis_entry *entry =
-        action->model < scheduler->config.max_models ? scheduler->entries[action->model] : NULL;
-    aegis_job_result none = {.release_ns = (uint64_t)action->a};
-    if (entry == NULL) {
-        return; /* timers and lanes concern no model */
-    }
-    if (action->kind == AEGIS_TRACE_DISPATCH) {
-        entry->is_due = false;
-        dispatch(scheduler, entry, action, now);
-    } else if (action->kind == AEGIS_TRACE_TERMINATE) {
-        aegis_model_terminate(entry->model);
-    } else if (action->kind == AEGIS_TRACE_COMPLETE || action->kind == AEGIS_TRACE_MISS ||
-               action->kind == AEGIS_TRACE_ABORT) {
-        aegis_streaming_expect(entry, 0);
-        finish_job(scheduler, entry, action);
-    } else if (action->kind == AEGIS_TRACE_REJECT) {
-        end_job(scheduler, entry, action, AEGIS_JOB_REJECTED, &none);
-    } else if (action->kind == AEGIS_TRACE_SKIP) {
-        end_job(scheduler, entry, action, AEGIS_JOB_SKIPPED, &none);
-    }
-    continue_model(scheduler, entry, action);
-}
-
-/* ---- events ---- */
-
-static aegis_status step(aegis_scheduler *scheduler, const aegis_core_event *event)
-{
-    aegis_trace_record records[AEGIS_MAX_SEGMENTS + 2];
-    size_t count = 0;
-    uint64_t now = now_ns(scheduler);
-    aegis_error error;
-    aegis_status status =
-        aegis_core_step(scheduler->core, now, event, scheduler->actions, &count, &error);
-    uint64_t after = now_ns(scheduler);
-    if (status != AEGIS_OK) {
-        scheduler->loop_status = status;
-        scheduler->loop_error = error;
-        return status;
-    }
-    /* What was decided is done before it is written down: a lane waits for it. */
-    for (size_t i = 0; i < count; i++) {
-        apply(scheduler, &scheduler->actions[i], now);
-    }
-    size_t record_count = aegis_core_event_to_records(event, now, records);
-    for (size_t i = 0; i < record_count; i++) {
-        aegis_trace_record_write(scheduler->ring, &records[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        aegis_trace_record record = aegis_core_action_to_record(&scheduler->actions[i], now);
-        aegis_trace_record_write(scheduler->ring, &record);
-    }
-    if (count > 0) {
-        aegis_histogram_add(&scheduler->decision_times, after - now);
-        atomic_fetch_add_explicit(&scheduler->decisions, count, memory_order_relaxed);
-    }
-    return AEGIS_OK;
 }
 
 static bool collect_lanes(aegis_scheduler *scheduler)
@@ -223,14 +35,14 @@ static bool collect_lanes(aegis_scheduler *scheduler)
             }
         }
         aegis_streaming_expect(entry, lane->segment + 1); /* unless the job ends now */
-        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_DONE,
-                                            .model = entry->id,
-                                            .lane = lane->index,
-                                            .segment = lane->segment,
-                                            .job = lane->job,
-                                            .start_ns = lane->start_ns,
-                                            .end_ns = lane->end_ns,
-                                            .status = lane->status});
+        aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_DONE,
+                                                         .model = entry->id,
+                                                         .lane = lane->index,
+                                                         .segment = lane->segment,
+                                                         .job = lane->job,
+                                                         .start_ns = lane->start_ns,
+                                                         .end_ns = lane->end_ns,
+                                                         .status = lane->status});
     }
     return any;
 }
@@ -240,9 +52,9 @@ static void release_streamed(aegis_scheduler *scheduler)
 {
     aegis_entry *entry;
     while (!scheduler->stopping && (entry = aegis_streaming_take_ready(scheduler)) != NULL) {
-        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_READY,
-                                            .model = entry->id,
-                                            .segment = entry->due_segment});
+        aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_READY,
+                                                         .model = entry->id,
+                                                         .segment = entry->due_segment});
     }
 }
 
@@ -264,7 +76,7 @@ static void reply(aegis_driver_command *command, aegis_status status, const aegi
 static void first_release(aegis_scheduler *scheduler, aegis_entry *entry, uint64_t from_ns)
 {
     if (aegis_request_is_continuous(&entry->request)) {
-        want_job(scheduler, entry, from_ns + entry->request.offset_ns);
+        aegis_driver_want_job(scheduler, entry, from_ns + entry->request.offset_ns);
     } else if (entry->request.periodic) {
         entry->next_release_ns = from_ns + entry->request.offset_ns;
         aegis_release_heap_push(scheduler, entry->id);
@@ -273,7 +85,7 @@ static void first_release(aegis_scheduler *scheduler, aegis_entry *entry, uint64
 
 static aegis_status add_to_core(aegis_scheduler *scheduler, aegis_entry *entry)
 {
-    aegis_status status = step(
+    aegis_status status = aegis_driver_step(
         scheduler,
         &(aegis_core_event){.kind = AEGIS_CORE_MODEL_ADD, .model = entry->id, .add = &entry->core});
     if (status == AEGIS_OK) {
@@ -297,7 +109,8 @@ static void begin_removal(aegis_scheduler *scheduler, aegis_driver_command *comm
         entry->continuous_waits = false;
     }
     drain_submissions(scheduler, entry);
-    step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_MODEL_REMOVE, .model = entry->id});
+    aegis_driver_step(scheduler,
+                      &(aegis_core_event){.kind = AEGIS_CORE_MODEL_REMOVE, .model = entry->id});
     scheduler->removing = command;
 }
 
@@ -330,16 +143,16 @@ static void take_command(aegis_scheduler *scheduler)
         begin_removal(scheduler, command);
         break;
     case AEGIS_DRIVER_CLEAR_FAULT:
-        status = step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_CLEAR_FAULT,
-                                                     .model = command->entry->id});
+        status = aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_CLEAR_FAULT,
+                                                                  .model = command->entry->id});
         if (aegis_request_is_continuous(&command->entry->request)) {
-            want_job(scheduler, command->entry, now_ns(scheduler));
+            aegis_driver_want_job(scheduler, command->entry, now_ns(scheduler));
         }
         reply(command, status, &scheduler->loop_error);
         break;
     case AEGIS_DRIVER_STOP:
         scheduler->stopping = true;
-        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_STOP});
+        aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_STOP});
         reply(command, AEGIS_OK, NULL);
         break;
     }
@@ -351,12 +164,12 @@ submit_item(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_submit_i
     if (item->record != AEGIS_NO_RECORD) {
         aegis_job_table_put(&scheduler->jobs, item->job, item->record);
     }
-    step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
-                                        .model = entry->id,
-                                        .job = item->job,
-                                        .release_ns = item->release_ns,
-                                        .deadline_ns = item->deadline_ns,
-                                        .job_priority = item->priority});
+    aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
+                                                     .model = entry->id,
+                                                     .job = item->job,
+                                                     .release_ns = item->release_ns,
+                                                     .deadline_ns = item->deadline_ns,
+                                                     .job_priority = item->priority});
 }
 
 static void drain_submissions(aegis_scheduler *scheduler, aegis_entry *entry)
@@ -412,15 +225,16 @@ static void release_periodic(aegis_scheduler *scheduler)
         uint64_t release = entry->next_release_ns;
         advance_top(scheduler, entry, now);
         uint32_t held = entry->continuous_jobs;
-        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
-                                            .model = entry->id,
-                                            .job = atomic_fetch_add(&scheduler->next_job, 1),
-                                            .release_ns = release,
-                                            .deadline_ns = release + entry->request.deadline_ns,
-                                            .more = release_is_due(scheduler, now)});
+        aegis_driver_step(scheduler,
+                          &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
+                                              .model = entry->id,
+                                              .job = atomic_fetch_add(&scheduler->next_job, 1),
+                                              .release_ns = release,
+                                              .deadline_ns = release + entry->request.deadline_ns,
+                                              .more = release_is_due(scheduler, now)});
         /* Accepted: perhaps there is room for one more. */
         if (aegis_request_is_continuous(&entry->request) && entry->continuous_jobs == held) {
-            want_job(scheduler, entry, release);
+            aegis_driver_want_job(scheduler, entry, release);
         }
     }
 }
@@ -428,7 +242,7 @@ static void release_periodic(aegis_scheduler *scheduler)
 static void fire_timers(aegis_scheduler *scheduler)
 {
     if (aegis_core_next_timer(scheduler->core) <= now_ns(scheduler)) {
-        step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_TIMER});
+        aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_TIMER});
     }
 }
 
@@ -476,9 +290,42 @@ static void enter_pool(aegis_scheduler *scheduler)
     }
 }
 
+/* Gives the turn away for as long as nothing is to be done. */
+static void sleep_until(aegis_scheduler *scheduler, uint32_t seen, uint64_t until_ns)
+{
+    scheduler->sleeps_until_ns = until_ns;
+    aegis_turn_give(&scheduler->turn);
+    aegis_wake_wait(&scheduler->wake, seen, until_ns);
+    aegis_turn_take(&scheduler->turn);
+}
+
+/* What a lane does not do itself: a removal or a stop that waited for the segment, and instants
+ * before the one that is slept for. */
+static bool needs_orchestrator(const aegis_scheduler *scheduler)
+{
+    return scheduler->stopping || scheduler->removing != NULL ||
+           next_instant(scheduler) < scheduler->sleeps_until_ns;
+}
+
+void aegis_driver_segment_ended(aegis_scheduler *scheduler)
+{
+    bool ring = true;
+    if (aegis_turn_try(&scheduler->turn)) {
+        collect_lanes(scheduler);
+        release_streamed(scheduler);
+        release_periodic(scheduler);
+        ring = needs_orchestrator(scheduler);
+        aegis_turn_give(&scheduler->turn);
+    }
+    if (ring) { /* also when the turn is another's: it may be past this lane */
+        aegis_wake_ring(&scheduler->wake);
+    }
+}
+
 void aegis_driver_loop(void *argument)
 {
     aegis_scheduler *scheduler = argument;
+    aegis_turn_take(&scheduler->turn);
     enter_pool(scheduler);
     while (!scheduler->stopping || any_lane_runs(scheduler)) {
         uint32_t seen = aegis_wake_count(&scheduler->wake);
@@ -496,9 +343,10 @@ void aegis_driver_loop(void *argument)
         }
         uint64_t until = next_instant(scheduler);
         if (until > now_ns(scheduler)) {
-            aegis_wake_wait(&scheduler->wake, seen, until);
+            sleep_until(scheduler, seen, until);
         }
     }
     finish_removal(scheduler);
     scheduler->stop_ns = now_ns(scheduler);
+    aegis_turn_give(&scheduler->turn);
 }
