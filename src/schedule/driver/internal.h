@@ -168,7 +168,7 @@ struct aegis_scheduler {
     _Atomic bool failed; /* fatal */
     _Atomic bool hung;   /* a lane does not end: what it may touch is never given back */
 
-    _Atomic uint64_t decisions;
+    _Atomic uint64_t decisions, lane_turns;
     aegis_histogram wakes, decision_times;
 };
 

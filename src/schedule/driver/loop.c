@@ -314,6 +314,7 @@ void aegis_driver_segment_ended(aegis_scheduler *scheduler)
         collect_lanes(scheduler);
         release_streamed(scheduler);
         release_periodic(scheduler);
+        atomic_fetch_add_explicit(&scheduler->lane_turns, 1, memory_order_relaxed);
         ring = needs_orchestrator(scheduler);
         aegis_turn_give(&scheduler->turn);
     }

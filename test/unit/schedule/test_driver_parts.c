@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The small parts of the real driver: histogram, submission queue, job table, release heap. */
+/* The small parts of the real driver: histogram, submission queue, job table, release heap, turn.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -210,6 +211,57 @@ static void release_heap_gives_the_earliest(void **state)
     free(scheduler);
 }
 
+#define TAKERS 3
+#define ROUNDS 20000
+
+typedef struct taker {
+    aegis_turn *turn;
+    uint64_t *shared; /* plain: torn or lost when two have the turn */
+    uint64_t taken;
+    bool waits; /* as the orchestration thread may; lanes only try */
+} taker;
+
+static void *take_turns(void *argument)
+{
+    taker *self = argument;
+    for (int i = 0; i < ROUNDS; i++) {
+        if (self->waits) {
+            aegis_turn_take(self->turn);
+        } else if (!aegis_turn_try(self->turn)) {
+            continue;
+        }
+        self->taken++;
+        self->shared[0]++;
+        self->shared[1] = self->shared[0];
+        aegis_turn_give(self->turn);
+    }
+    return NULL;
+}
+
+static void the_turn_is_one_threads_at_a_time(void **state)
+{
+    (void)state;
+    aegis_turn turn = {0};
+    uint64_t shared[2] = {0}, sum = 0;
+    taker takers[TAKERS];
+    pthread_t threads[TAKERS];
+    aegis_turn_take(&turn);
+    assert_false(aegis_turn_try(&turn));
+    for (size_t i = 0; i < TAKERS; i++) {
+        takers[i] = (taker){.turn = &turn, .shared = shared, .waits = i == 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, take_turns, &takers[i]), 0);
+    }
+    aegis_turn_give(&turn);
+    for (size_t i = 0; i < TAKERS; i++) {
+        pthread_join(threads[i], NULL);
+        sum += takers[i].taken;
+    }
+    assert_int_equal(takers[0].taken, ROUNDS); /* who waits gets every one */
+    assert_int_equal(shared[0], sum);
+    assert_int_equal(shared[1], sum);
+    assert_true(aegis_turn_try(&turn));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +272,7 @@ int main(void)
         cmocka_unit_test(queue_refuses_when_full),
         cmocka_unit_test(job_table_finds_what_is_in_it),
         cmocka_unit_test(release_heap_gives_the_earliest),
+        cmocka_unit_test(the_turn_is_one_threads_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
