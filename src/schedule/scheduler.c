@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Life cycle, submission and metrics. Admission is in admit.c, the thread in driver/loop.c. */
+/* Life cycle. Admission is in admit.c, submission in submit.c, the thread in driver/loop.c. */
 #include "schedule/driver/internal.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -366,11 +365,6 @@ aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err)
     return status;
 }
 
-static aegis_entry *find_entry(const aegis_scheduler *scheduler, uint32_t model)
-{
-    return model < scheduler->config.max_models ? scheduler->entries[model] : NULL;
-}
-
 static aegis_status unknown_model(aegis_error *err, aegis_place place, uint32_t model)
 {
     return aegis_error_set(err, place, AEGIS_ERROR_NOT_FOUND, "model %u is not admitted", model);
@@ -380,7 +374,7 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
 {
     aegis_status status = AEGIS_OK;
     pthread_mutex_lock(&scheduler->admin);
-    aegis_entry *entry = find_entry(scheduler, model);
+    aegis_entry *entry = aegis_scheduler_entry(scheduler, model);
     if (entry == NULL) {
         status = unknown_model(err, AEGIS_HERE(COMPONENT), model);
     } else if (aegis_scheduler_hangs(scheduler)) {
@@ -409,7 +403,7 @@ aegis_scheduler_clear_fault(aegis_scheduler *scheduler, uint32_t model, aegis_er
 {
     aegis_status status = AEGIS_OK;
     pthread_mutex_lock(&scheduler->admin);
-    aegis_entry *entry = find_entry(scheduler, model);
+    aegis_entry *entry = aegis_scheduler_entry(scheduler, model);
     if (entry == NULL) {
         status = unknown_model(err, AEGIS_HERE(COMPONENT), model);
     } else {
@@ -426,169 +420,4 @@ aegis_scheduler_clear_fault(aegis_scheduler *scheduler, uint32_t model, aegis_er
 aegis_status aegis_driver_add(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err)
 {
     return tell(scheduler, AEGIS_DRIVER_ADD, entry, err);
-}
-
-/* ---- submission ---- */
-
-static aegis_status
-copy_inputs(aegis_entry *entry, uint32_t slot, const aegis_submission *submission, aegis_error *err)
-{
-    aegis_device *device = aegis_stream_device(entry->scheduler->lanes[0].stream);
-    for (size_t i = 0; i < submission->input_count; i++) {
-        const aegis_job_input *input = &submission->inputs[i];
-        void *data;
-        uint64_t size;
-        aegis_status status = aegis_model_input(entry->model, slot, input->name, &data, &size, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-        if (size != input->size_bytes) {
-            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                                   "input %s of %s has %" PRIu64 " bytes, %zu were given",
-                                   input->name, aegis_context_name(entry->context), size,
-                                   input->size_bytes);
-        }
-        status = aegis_device_copy(device, data, input->data, input->size_bytes, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-    }
-    return AEGIS_OK;
-}
-
-static aegis_status
-check_submission(const aegis_entry *entry, const aegis_submission *submission, aegis_error *err)
-{
-    if (submission->input_count > 0 && !entry->request.external) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "%s has inputs of its own: admit it with source = \"external\" to "
-                               "give inputs with each job",
-                               aegis_context_name(entry->context));
-    }
-    if (aegis_request_is_continuous(&entry->request)) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "%s runs without end and takes no submissions: give it a period, or "
-                               "source = \"external\"",
-                               aegis_context_name(entry->context));
-    }
-    return AEGIS_OK;
-}
-
-static aegis_status put_submission(aegis_scheduler *scheduler,
-                                   aegis_entry *entry,
-                                   const aegis_submission *submission,
-                                   const aegis_call_record *record,
-                                   uint64_t *ret_job,
-                                   aegis_error *err)
-{
-    uint64_t now = aegis_clock_now_ns(&scheduler->config.clock);
-    uint64_t earliest = submission->earliest_start_ns;
-    aegis_submit_item item = {.job = atomic_fetch_add(&scheduler->next_job, 1),
-                              .release_ns = earliest > now ? earliest : now,
-                              .deadline_ns = submission->deadline_ns,
-                              .priority = submission->priority,
-                              .record = record->index};
-    if (!aegis_submit_queue_put(&entry->queue, &item)) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_QUEUE_FULL,
-                               "the submission queue of %s is full (%u)",
-                               aegis_context_name(entry->context), entry->request.queue_depth);
-    }
-    if (ret_job != NULL) {
-        *ret_job = item.job;
-    }
-    atomic_fetch_or(&scheduler->submitted[entry->id / 64], UINT64_C(1) << (entry->id % 64));
-    aegis_wake_ring(&scheduler->wake);
-    return AEGIS_OK;
-}
-
-aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
-                                    uint32_t model,
-                                    const aegis_submission *submission,
-                                    uint64_t *ret_job,
-                                    aegis_error *err)
-{
-    static const aegis_submission plain;
-    const aegis_submission *wanted = submission == NULL ? &plain : submission;
-    if (!atomic_load(&scheduler->accepting)) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
-                               "the scheduler is not running");
-    }
-    aegis_entry *entry = find_entry(scheduler, model);
-    if (entry == NULL || !atomic_load(&entry->active)) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NOT_ADMITTED,
-                               "model %u is not admitted", model);
-    }
-    aegis_status status = check_submission(entry, wanted, err);
-    if (status != AEGIS_OK) {
-        return status;
-    }
-    aegis_call_record *record = aegis_entry_take_record(entry);
-    if (record == NULL) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_QUEUE_FULL,
-                               "%s has %u jobs under way, as many as it may",
-                               aegis_context_name(entry->context), entry->record_count);
-    }
-    record->callback = wanted->callback;
-    record->callback_self = wanted->callback_self;
-    record->result = (aegis_job_result){.model = model};
-    status = copy_inputs(entry, record->index, wanted, err);
-    if (status == AEGIS_OK) {
-        status = put_submission(scheduler, entry, wanted, record, ret_job, err);
-    }
-    if (status != AEGIS_OK) {
-        aegis_entry_give_record(entry, record);
-    }
-    return status;
-}
-
-/* ---- metrics ---- */
-
-aegis_status aegis_scheduler_get_metrics(const aegis_scheduler *scheduler,
-                                         aegis_scheduler_metrics *ret_metrics,
-                                         aegis_error *err)
-{
-    (void)err;
-    aegis_scheduler_metrics metrics = {.decisions = atomic_load(&scheduler->decisions),
-                                       .lane_turns = atomic_load(&scheduler->lane_turns),
-                                       .lane_count = scheduler->config.lane_count};
-    uint64_t now =
-        scheduler->stop_ns > 0 ? scheduler->stop_ns : aegis_clock_now_ns(&scheduler->config.clock);
-    if (scheduler->start_ns > 0 && now > scheduler->start_ns) {
-        metrics.elapsed_ns = now - scheduler->start_ns;
-    }
-    for (uint16_t i = 0; i < metrics.lane_count; i++) {
-        metrics.lane_busy_ns[i] = atomic_load(&scheduler->lanes[i].busy_ns);
-    }
-    aegis_histogram_summarise(&scheduler->wakes, &metrics.wake_ns);
-    aegis_histogram_summarise(&scheduler->decision_times, &metrics.decision_ns);
-    *ret_metrics = metrics;
-    return AEGIS_OK;
-}
-
-aegis_status aegis_scheduler_model_metrics(const aegis_scheduler *scheduler,
-                                           uint32_t model,
-                                           aegis_model_metrics *ret_metrics,
-                                           aegis_error *err)
-{
-    const aegis_entry *entry = find_entry(scheduler, model);
-    aegis_model_metrics metrics = {0};
-    if (entry == NULL) {
-        return unknown_model(err, AEGIS_HERE(COMPONENT), model);
-    }
-    if (entry->in_core) {
-        aegis_status status =
-            aegis_core_model_counters(scheduler->core, model, &metrics.counters, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-    }
-    aegis_histogram_summarise(&entry->response, &metrics.response_ns);
-    aegis_histogram_summarise(&entry->execution, &metrics.execution_ns);
-    aegis_histogram_summarise(&entry->start, &metrics.start_ns);
-    metrics.drift = aegis_profile_drift(&entry->profile, metrics.execution_ns.count,
-                                        atomic_load(&entry->past_claim));
-    metrics.page_ins = atomic_load(&entry->page_ins);
-    metrics.paged_in_bytes = atomic_load(&entry->paged_in_bytes);
-    *ret_metrics = metrics;
-    return AEGIS_OK;
 }

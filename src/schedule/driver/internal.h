@@ -172,6 +172,12 @@ struct aegis_scheduler {
     aegis_histogram wakes, decision_times;
 };
 
+/* NULL: the model is not admitted. */
+static inline aegis_entry *aegis_scheduler_entry(const aegis_scheduler *scheduler, uint32_t model)
+{
+    return model < scheduler->config.max_models ? scheduler->entries[model] : NULL;
+}
+
 /* lane.c */
 aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err);
 
