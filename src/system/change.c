@@ -127,7 +127,8 @@ static aegis_status load(aegis_system *system, uint32_t index, aegis_error *err)
 }
 
 /* Of a model that is loaded. */
-static aegis_status start_jobs(aegis_system *system, uint32_t index, uint16_t lane, aegis_error *err)
+static aegis_status
+start_jobs(aegis_system *system, uint32_t index, uint16_t lane, aegis_error *err)
 {
     aegis_status status = enter_pool(system, index, lane, err);
     if (status != AEGIS_OK) {
@@ -320,4 +321,19 @@ aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis
     }
     aegis_deallocate(&system->allocator, were_in, count, sizeof *were_in);
     return status;
+}
+
+aegis_status
+aegis_system_apply(aegis_system *system, const aegis_workload_event *event, aegis_error *err)
+{
+    switch (event->change) {
+    case AEGIS_CHANGE_ADD:
+        return aegis_system_add(system, event->model, err);
+    case AEGIS_CHANGE_REMOVE:
+        return aegis_system_remove(system, event->model, err);
+    case AEGIS_CHANGE_COMPACT:
+        return aegis_system_compact(system, event->model, err);
+    }
+    return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_INVALID_ARGUMENT,
+                           "%u is no change of a workload", (unsigned)event->change);
 }
