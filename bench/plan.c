@@ -2,12 +2,15 @@
 /* The planner on buffers from CSV files: bench_plan [--capacity BYTES] [--repeat N] FILE...
  * For each file the seconds to fit the capacity with one and with two threads, in turn, and the
  * nodes. Without files: planted perfect packings of 400 to 1,000 buffers, where the height that
- * can be reached is known. */
+ * can be reached is known. bench_plan --write FOLDER writes those as CSV files, for
+ * plan_peer.py. */
 #include "bench/bench.h"
 
 #include "base/base.h"
 
 #include <aegisrt/memory_plan.h>
+
+#include <inttypes.h>
 
 #define MOST_REPEATS 100u
 #define MOST_BUFFERS 1000u
@@ -119,7 +122,30 @@ static void plant(instance *in, size_t count, int64_t horizon, uint64_t grain, u
     in->capacity = PLANTED_HEIGHT;
 }
 
-static void measure_planted(bench_report *report, size_t repeats)
+/* For other programs: NAME.csv in that folder. */
+static void write_list(const instance *in, const char *folder)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s.csv", folder, in->name);
+    FILE *file = fopen(path, "w");
+    if (file == NULL) {
+        perror(path);
+        exit(1);
+    }
+    fputs("id,lower,upper,size\n", file);
+    for (size_t i = 0; i < in->count; i++) {
+        const aegis_plan_buffer *b = &in->buffers[i];
+        fprintf(file, "%" PRIu32 ",%" PRId64 ",%" PRId64 ",%" PRIu64 "\n", b->id, b->lower,
+                b->upper, b->size_bytes);
+    }
+    if (fclose(file) != 0) {
+        perror(path);
+        exit(1);
+    }
+}
+
+/* Measures them, or writes them to `folder`. */
+static void all_planted(bench_report *report, size_t repeats, const char *folder)
 {
     static const struct {
         size_t count;
@@ -132,13 +158,21 @@ static void measure_planted(bench_report *report, size_t repeats)
         snprintf(name, sizeof name, "planted_%zu_%zu", i, kinds[i].count);
         instance in = {.name = name, .buffers = buffers};
         plant(&in, kinds[i].count, kinds[i].horizon, kinds[i].grain, i);
-        measure(report, &in, repeats);
+        if (folder != NULL) {
+            write_list(&in, folder);
+        } else {
+            measure(report, &in, repeats);
+        }
     }
 }
 
 int main(int argc, char **argv)
 {
     aegis_allocator allocator = aegis_allocator_default();
+    if (argc == 3 && strcmp(argv[1], "--write") == 0) {
+        all_planted(NULL, 0, argv[2]);
+        return 0;
+    }
     bench_report report = bench_report_begin("plan");
     uint64_t capacity = UINT64_MAX;
     size_t repeats = 3, files = 0;
@@ -159,7 +193,7 @@ int main(int argc, char **argv)
         }
     }
     if (files == 0) {
-        measure_planted(&report, repeats);
+        all_planted(&report, repeats, NULL);
     }
     bench_report_end(&report);
     return 0;

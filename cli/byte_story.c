@@ -79,7 +79,9 @@ static const char *reason(const user *a, const user *b)
     bool both_die = a->lifetime->memory_class == AEGIS_MEMORY_ACTIVATION &&
                     b->lifetime->memory_class == AEGIS_MEMORY_ACTIVATION;
     if (a->placement->shared && b->placement->shared) {
-        return "equal weights: written once before either model runs, then only read";
+        return a->lifetime->memory_class == AEGIS_MEMORY_PREPACKED
+                   ? "equal packed copies: written while none of their models runs, then only read"
+                   : "equal weights: written once before either model runs, then only read";
     }
     if (a->lane != b->lane) {
         return NULL;

@@ -323,3 +323,18 @@ int cli_json_print(json_t *root, const char *rows, cli_format format)
     json_decref(root);
     return CLI_EXIT_OK;
 }
+
+void cli_json_counters(json_t *object, const aegis_core_counters *counters)
+{
+    cli_json_unsigned(object, "jobs", counters->jobs);
+    cli_json_unsigned(object, "completed", counters->completed);
+    cli_json_unsigned(object, "missed", counters->missed);
+    cli_json_unsigned(object, "aborted", counters->aborted);
+    cli_json_unsigned(object, "dropped", counters->dropped);
+    cli_json_unsigned(object, "skipped", counters->skipped);
+    cli_json_unsigned(object, "pending", counters->pending);
+    cli_json_unsigned(object, "overruns", counters->overruns);
+    cli_json_unsigned(object, "refused", counters->refused);
+    cli_json_unsigned(object, "excused", counters->excused);
+    cli_json_unsigned(object, "unexcused", counters->unexcused);
+}

@@ -43,4 +43,7 @@ json_t *cli_json_fit(const aegis_fit *fit);
  */
 int cli_json_print(json_t *root, const char *rows, cli_format format);
 
+/* Members for what became of a model's jobs. */
+void cli_json_counters(json_t *object, const aegis_core_counters *counters);
+
 #endif

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     PLAN_CAPACITY,
@@ -31,8 +32,9 @@ typedef struct plan_run {
     aegis_plan_result result;
     double seconds;
     const char *name, *svg_path; /* of the file read and of the picture; NULL: none */
-    bool explains;
-    uint32_t pair[2]; /* ids */
+    const char *explain;         /* as written; NULL: nothing */
+    const char *solver_option;   /* one that is for lists alone; NULL: none was given */
+    uint32_t pair[2];            /* ids */
 } plan_run;
 
 static const cli_option list[] = {
@@ -41,26 +43,32 @@ static const cli_option list[] = {
     [PLAN_TIMEOUT] = {"timeout", "SECONDS", "search at most this long"},
     [PLAN_THREADS] = {"threads", "N", "threads of the search, up to 8; never change the plan"},
     [PLAN_SVG] = {"svg", "FILE", "draw the best plan found: time across, bytes up"},
-    [PLAN_EXPLAIN] = {"explain", "ID,ID", "say why these two may or may not share bytes"},
+    [PLAN_EXPLAIN] =
+        {"explain", "WHICH",
+         "say why bytes are shared: ID,ID of a list; all, or an offset in the arena, of "
+         "a workload"},
 };
 
 static const cli_command command = {
     .name = "plan",
-    .operands = "BUFFERS.csv",
-    .summary = "memory plan of a list of buffers",
+    .operands = "BUFFERS.csv|WORKLOAD.toml",
+    .summary = "memory plan of a list of buffers, or of a workload",
     .about =
         "Reads id,lower,upper,size (live in [lower, upper)) and gives every buffer an offset.\n"
         "Columns alignment and offset may follow: a buffer with an offset stays where it is.\n"
-        "Exits 3 when it is proved that they do not fit, 6 when the limits ended the search.",
+        "Exits 3 when it is proved that they do not fit, 6 when the limits ended the search.\n"
+        "Of a workload (a name that ends in .toml) it plans what admission lets in, as `check`.",
     .examples = "  aegisrt plan buffers.csv\n"
                 "  aegisrt plan --json --capacity 1048576 --nodes 1000000 buffers.csv\n"
-                "  aegisrt plan --svg plan.svg --explain 3,17 buffers.csv\n",
+                "  aegisrt plan --svg plan.svg --explain 3,17 buffers.csv\n"
+                "  aegisrt plan --svg plan.svg --explain all kiosk.toml\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
 };
 
-static int take_pair(plan_run *run, const char *text)
+static int take_pair(plan_run *run)
 {
+    const char *text = run->explain;
     char *end;
     unsigned long long ids[2] = {0};
     bool good = true;
@@ -71,9 +79,8 @@ static int take_pair(plan_run *run, const char *text)
         text = end + 1;
     }
     if (!good) {
-        return cli_usage("--explain: two ids of buffers are wanted, such as 3,17");
+        return cli_usage("--explain %s: two ids of buffers are wanted, such as 3,17", run->explain);
     }
-    run->explains = true;
     run->pair[0] = (uint32_t)ids[0];
     run->pair[1] = (uint32_t)ids[1];
     return 0;
@@ -84,6 +91,8 @@ static int take(void *self, size_t option, const char *argument)
     plan_run *run = self;
     uint64_t threads = 0;
     int code;
+    run->solver_option =
+        option == PLAN_SVG || option == PLAN_EXPLAIN ? run->solver_option : list[option].name;
     switch (option) {
     case PLAN_CAPACITY:
         run->bounded = true;
@@ -96,7 +105,8 @@ static int take(void *self, size_t option, const char *argument)
         run->svg_path = argument;
         return 0;
     case PLAN_EXPLAIN:
-        return take_pair(run, argument);
+        run->explain = argument;
+        return 0;
     default:
         code = cli_take_unsigned("threads", argument, 1, 1024, &threads);
         run->limits.threads = (unsigned)threads;
@@ -228,6 +238,13 @@ static void print_sharing(const sharing *s)
 
 /* ---- results ---- */
 
+/* Of the capacity, at least; 0 when the bound is within it and only no plan was found. */
+static uint64_t missing_bytes(const plan_run *run)
+{
+    uint64_t least = run->result.lower_bound_bytes, capacity = run->limits.capacity_bytes;
+    return least > capacity ? least - capacity : 0;
+}
+
 static int print_json(const plan_run *run, cli_format format)
 {
     const aegis_plan_result *result = &run->result;
@@ -249,9 +266,10 @@ static int print_json(const plan_run *run, cli_format format)
     cli_json_set(root, "offsets", feasible ? offsets_json(run, rows) : json_object());
     if (!feasible) {
         cli_json_set(root, "peak", peak_json(run));
+        cli_json_unsigned(root, "missing_bytes", missing_bytes(run));
     }
     sharing pair;
-    if (run->explains && find_sharing(run, &pair)) {
+    if (run->explain != NULL && find_sharing(run, &pair)) {
         cli_json_set(root, "explain", sharing_json(&pair));
     }
     if (format == CLI_JSON) {
@@ -307,11 +325,16 @@ static int print_table(const plan_run *run)
            result->height_bytes, cli_size(result->height_bytes, a), result->lower_bound_bytes,
            cli_size(result->lower_bound_bytes, b), result->optimal ? ", the height is optimal" : "",
            result->nodes, run->seconds);
+    if (!feasible && missing_bytes(run) > 0) {
+        printf("The capacity of %" PRIu64 " bytes (%s) is %" PRIu64 " too few.\n",
+               run->limits.capacity_bytes, cli_size(run->limits.capacity_bytes, a),
+               missing_bytes(run));
+    }
     if (!feasible) {
         print_peak(run);
     }
     sharing pair;
-    if (run->explains && find_sharing(run, &pair)) {
+    if (run->explain != NULL && find_sharing(run, &pair)) {
         print_sharing(&pair);
     }
     return code;
@@ -345,6 +368,9 @@ static int solve(plan_run *run, const cli_common *common)
     aegis_status status = aegis_planner_solve(&planner, run->buffers, run->count, &run->limits,
                                               &allocator, run->offsets, &run->result, &error);
     run->seconds = (double)(aegis_clock_now_ns(&clock) - start) / 1e9;
+    if (status != AEGIS_OK) {
+        aegis_error_prefix(&error, "%s", run->name);
+    }
     if (status == AEGIS_OK && run->svg_path != NULL) {
         status = draw(run, &error);
     }
@@ -366,10 +392,45 @@ static int solve(plan_run *run, const cli_common *common)
     return CLI_EXIT_OK;
 }
 
-int aegisrt_command_plan(int argc, char **argv)
+static int plan_list(plan_run *run, const cli_common *common)
 {
     aegis_allocator allocator = aegis_allocator_default();
     aegis_error error = {0};
+    int code = run->explain != NULL ? take_pair(run) : 0;
+    if (code != 0) {
+        return code;
+    }
+    if (aegis_plan_csv_load(run->name, &allocator, &run->buffers, &run->count, &error) !=
+        AEGIS_OK) {
+        return cli_fail(common, &error);
+    }
+    for (int i = 0; i < 2 && run->explain != NULL; i++) {
+        if (find_id(run, run->pair[i]) == run->count) {
+            code = cli_usage("--explain: %s has no buffer %" PRIu32, run->name, run->pair[i]);
+            aegis_plan_buffers_free(&allocator, run->buffers, run->count);
+            return code;
+        }
+    }
+    run->offsets = calloc(run->count + 1, sizeof *run->offsets);
+    if (run->offsets == NULL) {
+        fputs("aegisrt: error: no host memory for the offsets\n", stderr);
+        code = CLI_EXIT_UNAVAILABLE;
+    } else {
+        code = solve(run, common);
+    }
+    free(run->offsets);
+    aegis_plan_buffers_free(&allocator, run->buffers, run->count);
+    return code;
+}
+
+static bool is_workload(const char *path)
+{
+    size_t length = strlen(path);
+    return length > 5 && strcmp(path + length - 5, ".toml") == 0;
+}
+
+int aegisrt_command_plan(int argc, char **argv)
+{
     plan_run run = {.limits.capacity_bytes = UINT64_MAX};
     cli_common common;
     int first = 0;
@@ -377,26 +438,14 @@ int aegisrt_command_plan(int argc, char **argv)
     if (code != CLI_CONTINUE) {
         return code;
     }
-    if (aegis_plan_csv_load(argv[first], &allocator, &run.buffers, &run.count, &error) !=
-        AEGIS_OK) {
-        return cli_fail(&common, &error);
-    }
     run.name = argv[first];
-    for (int i = 0; i < 2 && run.explains; i++) {
-        if (find_id(&run, run.pair[i]) == run.count) {
-            code = cli_usage("--explain: %s has no buffer %" PRIu32, run.name, run.pair[i]);
-            aegis_plan_buffers_free(&allocator, run.buffers, run.count);
-            return code;
-        }
+    if (!is_workload(run.name)) {
+        return plan_list(&run, &common);
     }
-    run.offsets = calloc(run.count + 1, sizeof *run.offsets);
-    if (run.offsets == NULL) {
-        fputs("aegisrt: error: no host memory for the offsets\n", stderr);
-        code = CLI_EXIT_UNAVAILABLE;
-    } else {
-        code = solve(&run, &common);
+    if (run.solver_option != NULL) {
+        return cli_usage("--%s is for lists of buffers; a workload says itself how much memory "
+                         "there is, and its plans are searched with fixed limits",
+                         run.solver_option);
     }
-    free(run.offsets);
-    aegis_plan_buffers_free(&allocator, run.buffers, run.count);
-    return code;
+    return aegisrt_plan_workload(run.name, &common, run.svg_path, run.explain);
 }

@@ -67,7 +67,12 @@ uint64_t cli_report_unexcused(const cli_report *report)
             sum += metrics.counters.unexcused;
         }
     }
-    return sum;
+    return sum + cli_events_unexcused(&report->events);
+}
+
+size_t cli_report_surprises(const cli_report *report)
+{
+    return report->surprises + cli_events_surprises(&report->events);
 }
 
 size_t cli_report_admitted(const cli_report *report)
@@ -137,6 +142,7 @@ static json_t *rejected_json(const cli_report *report)
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++) {
         const aegis_system_model *model = &models[i];
+        const aegis_workload_model *wanted = &report->workload->models[i];
         if (model->admitted) {
             continue;
         }
@@ -144,7 +150,7 @@ static json_t *rejected_json(const cli_report *report)
         cli_json_text(object, "model", model->name);
         cli_json_text(object, "reason", model->reason);
         cli_json_text(object, "rationale", aegis_rationale_name(model->rationale));
-        cli_json_bool(object, "expected", model->expect_refuse);
+        cli_json_bool(object, "expected", model->expect_refuse || wanted->absent);
         cli_json_unsigned(object, "memory_bytes", model->memory_bytes);
         cli_json_unsigned(object, "memory_missing_bytes", model->memory_missing_bytes);
         cli_json_unsigned(object, "execution_bound_ns", model->answer.bound_ns);
@@ -196,21 +202,6 @@ static json_t *memory_json(const cli_report *report)
     return object;
 }
 
-static void add_counters(json_t *object, const aegis_core_counters *counters)
-{
-    cli_json_unsigned(object, "jobs", counters->jobs);
-    cli_json_unsigned(object, "completed", counters->completed);
-    cli_json_unsigned(object, "missed", counters->missed);
-    cli_json_unsigned(object, "aborted", counters->aborted);
-    cli_json_unsigned(object, "dropped", counters->dropped);
-    cli_json_unsigned(object, "skipped", counters->skipped);
-    cli_json_unsigned(object, "pending", counters->pending);
-    cli_json_unsigned(object, "overruns", counters->overruns);
-    cli_json_unsigned(object, "refused", counters->refused);
-    cli_json_unsigned(object, "excused", counters->excused);
-    cli_json_unsigned(object, "unexcused", counters->unexcused);
-}
-
 static double ratio(uint64_t bound, uint64_t median)
 {
     return median == 0 ? 0.0 : (double)bound / (double)median;
@@ -224,7 +215,7 @@ static void add_metrics(json_t *object,
     aegis_model_metrics metrics = {0};
     aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), model->model, &metrics,
                                   NULL);
-    add_counters(object, &metrics.counters);
+    cli_json_counters(object, &metrics.counters);
     cli_json_set(object, "response_ns", cli_json_distribution(&metrics.response_ns));
     json_t *execution = cli_json_distribution(&metrics.execution_ns);
     uint64_t bound = aegis_profile_longest_ns(&model->profile); /* a segment is one execution */
@@ -329,7 +320,7 @@ json_t *cli_report_json(const cli_report *report)
     cli_json_set(root, "device", cli_json_device(aegis_system_device(report->system)));
     cli_json_unsigned(root, "admitted", cli_report_admitted(report));
     cli_json_set(root, "rejected", rejected_json(report));
-    cli_json_unsigned(root, "surprises", aegis_system_surprises(report->system));
+    cli_json_unsigned(root, "surprises", cli_report_surprises(report));
     cli_json_unsigned(root, "lanes", report->workload->lanes);
     cli_json_real(root, "utilisation", cli_report_utilisation(report));
     if (report->ran) {
@@ -350,6 +341,9 @@ json_t *cli_report_json(const cli_report *report)
     }
     cli_json_set(root, "models", rows);
     cli_json_set(root, "cuts", cli_report_cuts_json(report));
+    if (report->workload->event_count > 0) {
+        cli_json_set(root, "events", cli_events_json(&report->events));
+    }
     if (report->ran) {
         add_run(root, report);
     }

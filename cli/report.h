@@ -4,6 +4,7 @@
 
 /* What `run` and `check` say about a system. */
 
+#include "events.h"
 #include "json.h"
 
 #include <aegisrt/system.h>
@@ -16,6 +17,8 @@ typedef struct cli_report {
     const char *trace_path, *perfetto_path;
     bool explains_bytes; /* why bytes are shared: all of them, or one */
     const uint64_t *explained_byte;
+    size_t surprises;  /* when it was made: before the first event */
+    cli_events events; /* of the workload */
 } cli_report;
 
 /* The answer as it stands: the lane and the response change as other models come. */
@@ -26,6 +29,8 @@ double cli_report_lane_busy(const cli_report *report, size_t lane);
 double cli_report_busy(const cli_report *report);
 /* Jobs that were late although every bound held. */
 uint64_t cli_report_unexcused(const cli_report *report);
+/* Refused though not expected, or the other way round, at the start or by an event. */
+size_t cli_report_surprises(const cli_report *report);
 size_t cli_report_admitted(const cli_report *report);
 
 /* What a background model got: jobs a second, and its execution as a share of its lane's time and

@@ -37,7 +37,7 @@ static void print_refusals(const cli_report *report)
         if (model->admitted && model->expect_refuse) {
             printf("%s%s was admitted, although the workload expects a refusal.%s\n",
                    cli_begin(CLI_RED), model->name, cli_end());
-        } else if (!model->admitted) {
+        } else if (!model->admitted && !report->workload->models[i].absent) {
             printf("%s%s refused%s%s: %s\n", cli_begin(model->expect_refuse ? CLI_YELLOW : CLI_RED),
                    model->name, model->expect_refuse ? " (as expected)" : "", cli_end(),
                    model->reason);
@@ -73,7 +73,7 @@ static void print_memory(const cli_report *report)
            cli_size(totals.sum_of_models, t.c), cli_size(totals.activations_planned, t.d),
            cli_size(totals.activations_sum, t.e), cli_size(peak, t.f));
     if (totals.shared_saved > 0) {
-        printf("Weights that are equal are there once: %s less.\n",
+        printf("Weights and packed copies that are equal are there once: %s less.\n",
                cli_size(totals.shared_saved, t.a));
     }
     if (totals.paged_sum > 0) {
@@ -128,7 +128,7 @@ int cli_report_admission(const cli_report *report)
         const aegis_system_model *model = &models[i];
         const aegis_workload_model *wanted = &report->workload->models[i];
         aegis_admission_answer answer = cli_report_answer(report, model);
-        bool surprise = model->admitted == model->expect_refuse;
+        bool surprise = !wanted->absent && model->admitted == model->expect_refuse;
         cli_table_cell(table, CLI_PLAIN, "%s", model->name);
         if (model->admitted) {
             cli_table_cell(table, CLI_PLAIN, "%u", answer.lane);
@@ -148,7 +148,7 @@ int cli_report_admission(const cli_report *report)
                        : model->admitted ? CLI_GREEN
                                          : CLI_YELLOW,
                        "%s",
-                       !model->admitted     ? "refused"
+                       !model->admitted     ? (wanted->absent ? "out" : "refused")
                        : wanted->background ? "admitted (background)"
                                             : "admitted");
     }
@@ -366,7 +366,8 @@ static void print_background(const cli_report *report)
 int cli_report_run(const cli_report *report)
 {
     uint64_t records = 0, dropped = 0;
-    int code = print_jobs(report);
+    int code = cli_events_print(&report->events);
+    code = code == CLI_EXIT_OK ? print_jobs(report) : code;
     putchar('\n');
     code = code == CLI_EXIT_OK ? print_times(report) : code;
     putchar('\n');

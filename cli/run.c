@@ -130,6 +130,13 @@ static int take_cuts(const char *argument, run_options *options)
     return 0;
 }
 
+static int take_explain(const char *option, const char *argument, run_options *options)
+{
+    options->explains_bytes = true;
+    options->one_byte = strcmp(argument, "all") != 0;
+    return options->one_byte ? cli_take_size(option, argument, &options->byte) : 0;
+}
+
 static int take_run(void *self, size_t option, const char *argument)
 {
     run_options *options = self;
@@ -160,9 +167,7 @@ static int take_run(void *self, size_t option, const char *argument)
         options->reprofile = true;
         return 0;
     case RUN_EXPLAIN:
-        options->explains_bytes = true;
-        options->one_byte = strcmp(argument, "all") != 0;
-        return options->one_byte ? cli_take_size("explain-bytes", argument, &options->byte) : 0;
+        return take_explain("explain-bytes", argument, options);
     default:
         options->allow_refused = true;
         return 0;
@@ -259,20 +264,28 @@ static void show_progress(const cli_report *report, cli_progress *progress, uint
                       cli_duration((int64_t)spent_ns, text), jobs, late, overruns);
 }
 
+static uint64_t since_ns(void *start)
+{
+    return now_ns() - *(const uint64_t *)start;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Also when the run has failed for good: stop says how. */
-static void
-wait_for_end(const cli_report *report, const run_options *options, cli_progress *progress)
+static void wait_for_end(cli_report *report, const run_options *options, cli_progress *progress)
 {
     uint64_t start = now_ns(), spent = 0;
     bool draws = progress->terminal && !options->common.no_progress;
     const aegis_scheduler *scheduler = aegis_system_scheduler(report->system);
     while (!interrupted && (!options->timed || spent < options->duration_ns) &&
            aegis_scheduler_check(scheduler, NULL) == AEGIS_OK) {
-        uint64_t step = 100000000;
-        if (options->timed && options->duration_ns - spent < step) {
-            step = options->duration_ns - spent;
-        }
+        uint64_t step = least(100000000, cli_events_wait_ns(&report->events, spent));
+        step = options->timed ? least(step, options->duration_ns - spent) : step;
         nanosleep(&(struct timespec){.tv_nsec = (long)step}, NULL);
+        cli_events_make(&report->events, report->system, since_ns, &start);
         spent = now_ns() - start;
         if (draws) {
             show_progress(report, progress, spent);
@@ -347,8 +360,8 @@ static int verdict(const cli_report *report, const run_options *options)
     if (cli_report_unexcused(report) > 0) {
         return CLI_EXIT_BROKEN;
     }
-    return aegis_system_surprises(report->system) > 0 && !options->allow_refused ? CLI_EXIT_REFUSED
-                                                                                 : CLI_EXIT_OK;
+    return cli_report_surprises(report) > 0 && !options->allow_refused ? CLI_EXIT_REFUSED
+                                                                       : CLI_EXIT_OK;
 }
 
 static int print_report(const cli_report *report, const run_options *options)
@@ -365,7 +378,7 @@ report_system(cli_report *report, const run_options *options, cli_progress *prog
 {
     bool table = options->common.format == CLI_TABLE;
     int code = table ? cli_report_admission(report) : CLI_EXIT_OK;
-    if (runs && cli_report_admitted(report) == 0) {
+    if (runs && cli_report_admitted(report) == 0 && report->workload->event_count == 0) {
         cli_remark(&options->common, "no model was admitted: nothing to run");
         report->ran = !table; /* the same keys, with nothing in them */
     } else if (runs && code == CLI_EXIT_OK) {
@@ -406,7 +419,11 @@ static int build_and_report(const aegis_workload *workload, const run_options *o
     if (status != AEGIS_OK) {
         return cli_fail(&options->common, &error);
     }
-    if (options->picture != NULL) {
+    report.surprises = aegis_system_surprises(report.system);
+    if (!cli_events_init(&report.events, workload)) {
+        status = aegis_error_set(&error, AEGIS_HERE("cli"), AEGIS_ERROR_NO_MEMORY,
+                                 "no host memory for the events");
+    } else if (options->picture != NULL) {
         status = cli_memory_picture_write(report.system, options->picture, &error);
     }
     int code = status == AEGIS_OK ? report_system(&report, options, &progress, runs)
@@ -414,6 +431,7 @@ static int build_and_report(const aegis_workload *workload, const run_options *o
     if (code == CLI_EXIT_OK && options->explains_bytes && !cli_byte_story_is_sound(report.system)) {
         code = CLI_EXIT_INTERNAL;
     }
+    cli_events_finish(&report.events);
     aegis_system_destroy(report.system);
     return code;
 }
@@ -456,4 +474,14 @@ int aegisrt_command_check(int argc, char **argv)
     int code =
         cli_parse(&check_command, argc, argv, 1, 1, take_check, &options, &options.common, &first);
     return code != CLI_CONTINUE ? code : load_and_report(argv[first], &options, false);
+}
+
+int aegisrt_plan_workload(const char *path,
+                          const cli_common *common,
+                          const char *picture,
+                          const char *explain)
+{
+    run_options options = {.common = *common, .picture = picture};
+    int code = explain != NULL ? take_explain("explain", explain, &options) : 0;
+    return code == 0 ? load_and_report(path, &options, false) : code;
 }

@@ -262,11 +262,12 @@ static void draw_segment(const gantt *g, const gantt_segment *segment)
 {
     gantt_job *job = find_job((gantt *)(uintptr_t)g, segment->job);
     double base = y_of(segment->model) + ROW - 8, left = x_of(g, segment->start);
-    char from[CLI_TEXT_BYTES], to[CLI_TEXT_BYTES], length[CLI_TEXT_BYTES];
+    char from[CLI_TEXT_BYTES], to[CLI_TEXT_BYTES], length[CLI_TEXT_BYTES], colour[8];
+    cli_svg_colour(hue_of(segment->model), 60, 62, colour);
     fprintf(g->file,
-            "<rect x='%.2f' y='%.1f' width='%.2f' height='%d' fill='hsl(%u,60%%,62%%)' "
+            "<rect x='%.2f' y='%.1f' width='%.2f' height='%d' fill='%s' "
             "class='%s'><title>",
-            left, base - BAR, x_of(g, segment->end) - left, BAR, hue_of(segment->model),
+            left, base - BAR, x_of(g, segment->end) - left, BAR, colour,
             job != NULL && job->missed ? "run miss" : "run");
     cli_svg_escape(g->file, g->set->tasks[segment->model].name);
     fprintf(g->file, " job %" PRIu64 " segment %" PRIu32 ": %s to %s (%s)", segment->job,

@@ -66,15 +66,35 @@ aegis_status cli_svg_end(cli_svg *svg, aegis_error *err)
                   : AEGIS_OK;
 }
 
+/* One channel of a colour (CSS Color 4, section 7.1), of 255. */
+static unsigned channel(unsigned angle, double saturation, double lightness, double shift)
+{
+    double k = shift + angle / 30.0;
+    k = k < 12 ? k : k - 12;
+    double a = saturation * (lightness < 0.5 ? lightness : 1 - lightness);
+    double slope = k - 3 < 9 - k ? k - 3 : 9 - k;
+    slope = slope < -1 ? -1 : slope > 1 ? 1 : slope;
+    return (unsigned)((lightness - a * slope) * 255 + 0.5);
+}
+
+void cli_svg_colour(unsigned angle, unsigned saturation, unsigned light, char ret_colour[8])
+{
+    double s = saturation / 100.0, l = light / 100.0;
+    snprintf(ret_colour, 8, "#%02x%02x%02x", channel(angle, s, l, 0), channel(angle, s, l, 8),
+             channel(angle, s, l, 4));
+}
+
 /* Steps of the golden angle keep the hues of near numbers apart. */
 void cli_svg_rect(
     cli_svg *svg, cli_svg_box box, unsigned hue, const char *style_class, const char *hover)
 {
     unsigned angle = (unsigned)((double)hue * 137.508) % 360, light = 62 + hue / 3 % 3 * 8;
+    char colour[8];
+    cli_svg_colour(angle, 65, light, colour);
     fprintf(svg->file,
             "<rect class=\"%s\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" "
-            "fill=\"hsl(%u,65%%,%u%%)\"><title>",
-            style_class, box.x, box.y, box.width, box.height, angle, light);
+            "fill=\"%s\"><title>",
+            style_class, box.x, box.y, box.width, box.height, colour);
     cli_svg_escape(svg->file, hover);
     fputs("</title></rect>\n", svg->file);
 }

@@ -34,6 +34,9 @@ aegis_status cli_svg_begin(cli_svg *svg,
 /* Ends and closes the file; IO when any write failed. */
 aegis_status cli_svg_end(cli_svg *svg, aegis_error *err);
 
+/* "#rrggbb" of a hue in degrees below 360, a saturation and a lightness in percent: not all that
+ * draw SVG know hsl(). */
+void cli_svg_colour(unsigned angle, unsigned saturation, unsigned light, char ret_colour[8]);
 /* A rectangle in colour number `hue` (any; neighbours differ) with hover text. */
 void cli_svg_rect(
     cli_svg *svg, cli_svg_box box, unsigned hue, const char *style_class, const char *hover);

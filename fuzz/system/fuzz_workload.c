@@ -14,6 +14,15 @@ static void check(const aegis_workload *workload)
         workload->spill_bytes > workload->memory_bytes / workload->lanes) {
         abort();
     }
+    for (size_t i = 0; i < workload->event_count; i++) {
+        const aegis_workload_event *event = &workload->events[i];
+        bool nobody = event->model == AEGIS_CHANGE_OF_NOBODY;
+        if ((!nobody && event->model >= workload->model_count) ||
+            (nobody && event->change != AEGIS_CHANGE_COMPACT) ||
+            (i > 0 && event->at_ns < event[-1].at_ns)) {
+            abort();
+        }
+    }
     for (size_t i = 0; i < workload->model_count; i++) {
         const aegis_workload_model *model = &workload->models[i];
         if (model->name == NULL || model->path == NULL || model->backend == NULL ||

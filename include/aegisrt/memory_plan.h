@@ -154,6 +154,9 @@ void aegis_plan_buffers_free(const aegis_allocator *allocator,
  *
  * Weights with a content id are placed once, whichever models hold them and however often: they are
  * only read once a model is placed. They stay until the last model that holds them is released.
+ * Packed copies with a content id too, if they are planned before the seal: loading writes them, so
+ * all models that hold them have to be loaded before one of them runs. A model that comes after the
+ * seal gets packed copies of its own.
  */
 
 /** SHA-256 of a tensor's bytes. All zeros: none, the bytes are not shared. */
@@ -189,8 +192,8 @@ typedef struct aegis_tensor_lifetime {
     int64_t start, end;  /**< [first write, last read) in events of that segment */
     uint64_t size_bytes; /**< 0 is allowed and takes no bytes */
     uint64_t alignment;  /**< power of two; 0 means 64 */
-    uint8_t content[AEGIS_CONTENT_BYTES]; /**< of WEIGHTS that others may read too; zeros: none.
-                                               Equal ids stand for equal bytes */
+    uint8_t content[AEGIS_CONTENT_BYTES]; /**< of WEIGHTS or PREPACKED that others may read too;
+                                               zeros: none. Equal ids stand for equal bytes */
 } aegis_tensor_lifetime;
 
 /** What the orchestrator must place for one model. Borrowed for the call. */
@@ -208,7 +211,8 @@ typedef struct aegis_memory_placement {
     uint32_t tensor;
     aegis_memory_class memory_class;
     uint32_t segment;
-    bool shared; /**< has a content id: whoever comes first writes the bytes, then all only read */
+    bool shared; /**< placed by its content id: weights are written by whoever comes first, packed
+                      copies by each load, with equal bytes; then all only read */
     uint64_t offset_bytes, size_bytes;
 } aegis_memory_placement;
 
@@ -219,7 +223,7 @@ typedef struct aegis_memory_binding {
     const aegis_memory_placement *placements; /**< same order as the demand's lifetimes */
     size_t placement_count;
     uint64_t permanent_bytes;   /**< bytes of its own block */
-    uint64_t shared_bytes;      /**< of its weights with content ids, each id once */
+    uint64_t shared_bytes;      /**< of what is placed by its content, each id once */
     uint64_t activation_height; /**< what its activations need, planned alone */
     uint64_t activation_lower_bound;
     bool activation_optimal;
@@ -246,7 +250,7 @@ typedef struct aegis_memory_totals {
     uint64_t activations_planned; /**< sum over lanes of the lane's region */
     uint64_t activations_sum;     /**< what the models' activations would need each alone */
     uint64_t sum_of_models;       /**< what the models would need each alone, all classes */
-    uint64_t shared_bytes;        /**< of weights with content ids, each counted once */
+    uint64_t shared_bytes;        /**< of what is placed by its content, each counted once */
     uint64_t shared_saved;        /**< what more these would take if each model had its own */
     uint64_t paged_sum;           /**< what the paged models' weights would take if all were there;
                                        by_class[PAGED] is what they have */

@@ -56,7 +56,7 @@ typedef struct aegis_system_model {
     bool admitted;
     bool expect_refuse;
     aegis_rationale rationale;
-    char reason[768]; /**< on refusal: why, and what would fit */
+    char reason[768]; /**< on refusal: why, and what would fit; of one that is out: why it is */
     aegis_admission_answer answer;
     aegis_profile profile;
     bool profile_from_cache;
@@ -131,10 +131,11 @@ aegis_status aegis_system_stop(aegis_system *system, aegis_error *err);
 aegis_status aegis_system_remove(aegis_system *system, uint32_t model, aegis_error *err);
 
 /**
- * Takes in a model of the workload that is out: refused before, or removed. What was measured of it
- * stands. It is admitted beside the others, finds bytes in the holes between them (the regions of
- * the lanes are as they were at the start), is loaded on the calling thread, and released from then
- * on. NOT_ADMITTED with the reason in its row, which says when it would fit after moving
+ * Takes in a model of the workload that is out: refused before, removed, or out at the start. What
+ * was measured of it stands. It is admitted beside the others, finds bytes in the holes between
+ * them (the regions of the lanes are as they were at the start), is loaded on the calling thread,
+ * and released from then on. NOT_ADMITTED with the reason in its row, which says when it would fit
+ * after moving
  * (`fits_after_moving`); nothing has changed then. EXISTS; NOT_FOUND; STATE: it was never measured,
  * or it is paged and others of its lane are, which run in the region that loading would overwrite.
  */
@@ -153,7 +154,14 @@ aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error 
  */
 aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis_error *err);
 
-/** Sum of the models that were refused though not expected, or admitted though expected refused. */
+/**
+ * Makes the change of an event now, whatever its time: aegis_system_add, _remove or _compact with
+ * their statuses. */
+aegis_status
+aegis_system_apply(aegis_system *system, const aegis_workload_event *event, aegis_error *err);
+
+/** Sum of the models that were refused though not expected, or admitted though expected refused.
+ * Those that are out at the start are neither. Ask before the first change. */
 size_t aegis_system_surprises(const aegis_system *system);
 
 #ifdef __cplusplus

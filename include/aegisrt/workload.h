@@ -52,6 +52,7 @@ typedef struct aegis_workload_model {
     uint32_t weight;
     uint32_t share_ppm; /**< of background models: most of its lane's time; 0: no limit */
     bool expect_refuse;
+    bool absent;       /**< start = false: out until an event or aegis_system_add brings it in */
     bool prepack_auto; /**< config.prepack is true, and given up when the plan is short */
     double confidence, assurance, margin; /**< of the profile; 0: default */
     uint32_t samples;                     /**< minimum; 0: default */
@@ -64,6 +65,23 @@ typedef struct aegis_workload_model {
     aegis_workload_place inputs_place; /**< of its inputs, or of the [[model]] without such a key:
                                             for shapes and names that the model does not have */
 } aegis_workload_model;
+
+typedef enum aegis_workload_change {
+    AEGIS_CHANGE_ADD = 0, /**< aegis_system_add */
+    AEGIS_CHANGE_REMOVE,  /**< aegis_system_remove */
+    AEGIS_CHANGE_COMPACT  /**< aegis_system_compact, with a newcomer or without */
+} aegis_workload_change;
+
+#define AEGIS_CHANGE_OF_NOBODY UINT32_MAX /**< compaction without a newcomer */
+
+/** One [[event]]: a change while the workload runs. */
+typedef struct aegis_workload_event {
+    uint64_t at_ns; /**< since the start */
+    aegis_workload_change change;
+    uint32_t model;     /**< index in models, or AEGIS_CHANGE_OF_NOBODY */
+    bool expect_refuse; /**< the model is to be refused then */
+    aegis_workload_place place;
+} aegis_workload_event;
 
 typedef struct aegis_workload {
     const char *path;
@@ -94,6 +112,8 @@ typedef struct aegis_workload {
                                   working directory, or $AEGISRT_CACHE_DIR */
     const aegis_workload_model *models;
     size_t model_count;
+    const aegis_workload_event *events; /**< by time; of one time as they stand in the file */
+    size_t event_count;
 } aegis_workload;
 
 /** Reads and checks a workload. CONFIG, PARSE or NOT_FOUND with "file:line:column: key: what is

@@ -16,6 +16,7 @@
 typedef struct aegis_tape_allocation {
     uint64_t size_bytes; /* as asked; may be 0 */
     int64_t born, died;  /* event indices; died is -1 while it lives */
+    const void *at;      /* where it lies while it lives, if whoever records has said so */
 } aegis_tape_allocation;
 
 /* Event e >= 0: allocation e; e < 0: the end of allocation -1 - e. */

@@ -20,9 +20,10 @@ typedef struct aegis_extent {
 /* Sizes above this are refused, so that sums of a few of them cannot wrap. */
 #define AEGIS_MEMORY_MAX_BYTES (UINT64_C(1) << 61)
 
-/* Weights of one content. Belongs to the orchestrator once a model that holds it has entered,
- * before that to the model. */
+/* Weights, or packed copies of them, of one content. Belongs to the orchestrator once a model that
+ * holds it has entered, before that to the model. */
 typedef struct aegis_memory_share {
+    aegis_memory_class memory_class; /* packing reads the one and writes the other: never the same */
     uint8_t content[AEGIS_CONTENT_BYTES];
     uint64_t size, alignment; /* size as asked for; the layout rounds it up */
     uint64_t offset;          /* after the seal */
@@ -44,6 +45,7 @@ typedef struct aegis_model_plan {
     aegis_memory_share **shares;   /* the different ones; as long as share_of */
     size_t share_count;
     bool entered;
+    uint64_t unjoined_bytes; /* of packed copies that are there, which it may not join any more */
     /* where the activations peak */
     uint32_t peak_segment;
     int64_t peak_at;
@@ -97,7 +99,13 @@ void aegis_model_plan_unlocate(aegis_model_plan *model, const aegis_lane_region 
 
 /* ---- orchestrator_share.c ---- */
 
-bool aegis_share_wanted(const aegis_tensor_lifetime *lifetime);
+/* Whether a tensor is placed by its content. Packed copies are so before the seal only: loading
+ * writes them, and after it models that read them may be running. */
+bool aegis_share_wanted(const aegis_memory_orchestrator *o, const aegis_tensor_lifetime *lifetime);
+bool aegis_share_has_content(const aegis_tensor_lifetime *lifetime);
+/* Bytes that the tensor would not need if it were placed by its content. */
+uint64_t aegis_share_unjoined(const aegis_memory_orchestrator *o,
+                              const aegis_tensor_lifetime *lifetime);
 /* Gives placement `index` of a model that has not entered its share: the model's own with that
  * content, or the orchestrator's, or a new one. NO_MEMORY (host memory). */
 aegis_status aegis_share_join(const aegis_memory_orchestrator *o,

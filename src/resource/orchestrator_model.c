@@ -46,8 +46,9 @@ static aegis_status check_lifetime(const aegis_memory_demand *d, size_t index, a
         what = "it must start before it ends";
     } else if (l->alignment != 0 && !aegis_is_power_of_two(l->alignment)) {
         what = "its alignment must be a power of two";
-    } else if (l->memory_class != AEGIS_MEMORY_WEIGHTS && aegis_share_wanted(l)) {
-        what = "it has a content id, which only weights can have";
+    } else if (l->memory_class != AEGIS_MEMORY_WEIGHTS &&
+               l->memory_class != AEGIS_MEMORY_PREPACKED && aegis_share_has_content(l)) {
+        what = "it has a content id, which only weights and their packed copies can have";
     }
     if (what != NULL) {
         return aegis_error_set(err, AEGIS_HERE("resource.orchestrator"),
@@ -107,7 +108,7 @@ static aegis_status lay_out_block(builder *b, aegis_error *err)
             if ((int)l->memory_class != c || l->size_bytes == 0) {
                 continue;
             }
-            if (aegis_share_wanted(l)) {
+            if (aegis_share_wanted(b->o, l)) {
                 status = aegis_share_join(b->o, m, i, l, err);
                 if (status != AEGIS_OK) {
                     return status;
@@ -116,6 +117,7 @@ static aegis_status lay_out_block(builder *b, aegis_error *err)
                 continue;
             }
             uint64_t alignment = alignment_of(l);
+            m->unjoined_bytes += aegis_share_unjoined(b->o, l);
             m->block_alignment = alignment > m->block_alignment ? alignment : m->block_alignment;
             m->placements[i].offset_bytes = aegis_align_up(end, alignment);
             m->by_class[c] += l->size_bytes;

@@ -95,6 +95,13 @@ aegis_status aegis_refuse_budget(aegis_memory_orchestrator *o,
     return finish(o, &r, &s, err);
 }
 
+/* Whether everything would fit if it were laid out anew with the model, which then may read packed
+ * copies that are there already. */
+static bool fits_anew(const aegis_memory_orchestrator *o, const aegis_model_plan *m)
+{
+    return aegis_layout_end(o, NULL, m) - m->unjoined_bytes <= o->config.capacity_bytes;
+}
+
 /* Whether the refused model would fit if `gone` were removed. */
 static bool
 fits_without(const aegis_memory_orchestrator *o, const aegis_model_plan *gone, aegis_model_plan *m)
@@ -153,7 +160,7 @@ static aegis_status refuse_need(aegis_memory_orchestrator *o,
         say(&s, "; %" PRIu64 " more of its weights are there already",
             own + m->binding.shared_bytes - added);
     }
-    r->fits_after_moving = o->sealed && aegis_layout_end(o, NULL, m) <= o->config.capacity_bytes;
+    r->fits_after_moving = o->sealed && fits_anew(o, m);
     if (r->fits_after_moving) {
         say(&s, "; the holes together are large enough: it would fit after compaction, which moves "
                 "models and therefore waits for the caller");
@@ -189,7 +196,7 @@ static void say_anew(const aegis_memory_orchestrator *o,
                      aegis_memory_refusal *r,
                      sentence *s)
 {
-    r->fits_after_moving = aegis_layout_end(o, NULL, m) <= o->config.capacity_bytes;
+    r->fits_after_moving = fits_anew(o, m);
     if (r->fits_after_moving) {
         say(s, "; laid out anew with it everything would fit, which moves models and therefore "
                "waits for the caller");

@@ -80,11 +80,11 @@ void aegis_memory_orchestrator_totals(const aegis_memory_orchestrator *o,
         t.shared_saved += m->binding.shared_bytes;
         t.paged_sum += m->binding.paged_bytes;
         for (size_t k = 0; k < m->share_count; k++) { /* each once, below */
-            t.by_class[AEGIS_MEMORY_WEIGHTS] -= m->shares[k]->size;
+            t.by_class[m->shares[k]->memory_class] -= m->shares[k]->size;
         }
     }
     for (size_t i = 0; i < o->share_count; i++) {
-        t.by_class[AEGIS_MEMORY_WEIGHTS] += o->shares[i]->size;
+        t.by_class[o->shares[i]->memory_class] += o->shares[i]->size;
         t.shared_bytes += aegis_share_size(o->shares[i]);
     }
     t.shared_saved -= t.shared_bytes;

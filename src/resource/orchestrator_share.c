@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Weights told by content: one copy for all models that hold them. */
+/* Weights and packed copies told by content: one copy for all models that hold them. */
 
 #include "orchestrator_internal.h"
 
 #include <string.h>
 
-bool aegis_share_wanted(const aegis_tensor_lifetime *lifetime)
+bool aegis_share_has_content(const aegis_tensor_lifetime *lifetime)
 {
     static const uint8_t none[AEGIS_CONTENT_BYTES];
     return lifetime->size_bytes > 0 && memcmp(lifetime->content, none, sizeof none) != 0;
+}
+
+bool aegis_share_wanted(const aegis_memory_orchestrator *o, const aegis_tensor_lifetime *lifetime)
+{
+    return aegis_share_has_content(lifetime) &&
+           (lifetime->memory_class == AEGIS_MEMORY_WEIGHTS || !o->sealed);
 }
 
 uint64_t aegis_share_size(const aegis_memory_share *share)
@@ -24,12 +30,28 @@ static aegis_memory_share *find(aegis_memory_share *const *shares,
 {
     for (size_t i = 0; i < count; i++) {
         aegis_memory_share *s = shares[i];
-        if (memcmp(s->content, lifetime->content, sizeof s->content) == 0 &&
+        if (s->memory_class == lifetime->memory_class &&
+            memcmp(s->content, lifetime->content, sizeof s->content) == 0 &&
             s->size == lifetime->size_bytes && s->alignment >= alignment) {
             return s;
         }
     }
     return NULL;
+}
+
+static uint64_t share_alignment(const aegis_tensor_lifetime *lifetime)
+{
+    return lifetime->alignment > AEGIS_MEMORY_GRAIN ? lifetime->alignment : AEGIS_MEMORY_GRAIN;
+}
+
+uint64_t aegis_share_unjoined(const aegis_memory_orchestrator *o,
+                              const aegis_tensor_lifetime *lifetime)
+{
+    const aegis_memory_share *s =
+        aegis_share_has_content(lifetime)
+            ? find(o->shares, o->share_count, lifetime, share_alignment(lifetime))
+            : NULL;
+    return s == NULL ? 0 : aegis_share_size(s);
 }
 
 aegis_status aegis_share_join(const aegis_memory_orchestrator *o,
@@ -38,8 +60,7 @@ aegis_status aegis_share_join(const aegis_memory_orchestrator *o,
                               const aegis_tensor_lifetime *lifetime,
                               aegis_error *err)
 {
-    uint64_t alignment =
-        lifetime->alignment > AEGIS_MEMORY_GRAIN ? lifetime->alignment : AEGIS_MEMORY_GRAIN;
+    uint64_t alignment = share_alignment(lifetime);
     aegis_memory_share *s = find(m->shares, m->share_count, lifetime, alignment);
     if (s == NULL) {
         s = find(o->shares, o->share_count, lifetime, alignment);
@@ -50,12 +71,13 @@ aegis_status aegis_share_join(const aegis_memory_orchestrator *o,
                                        AEGIS_ERROR_NO_MEMORY,
                                        "no host memory for shared weights of model '%s'", m->name);
             }
+            s->memory_class = lifetime->memory_class;
             memcpy(s->content, lifetime->content, sizeof s->content);
             s->size = lifetime->size_bytes;
             s->alignment = alignment;
         }
         m->shares[m->share_count++] = s;
-        m->by_class[AEGIS_MEMORY_WEIGHTS] += s->size;
+        m->by_class[s->memory_class] += s->size;
         m->binding.shared_bytes += aegis_share_size(s);
     }
     m->share_of[index] = s;

@@ -207,6 +207,11 @@ static bool take_optional(reader *r)
 
 static aegis_status read_header(reader *r, aegis_error *err)
 {
+    static const char mark[] = "\xef\xbb\xbf"; /* spreadsheets begin files in UTF-8 with it */
+    if (r->end - r->text >= 3 && memcmp(r->text, mark, 3) == 0) {
+        r->text += 3;
+        r->line_start += 3;
+    }
     for (int column = COLUMN_ID; column <= COLUMN_SIZE; column++) {
         if ((column > 0 && !take_word(r, ",")) || !take_word(r, names[column])) {
             return complain(r, err, "not the header", "the first line is id,lower,upper,size");

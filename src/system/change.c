@@ -111,8 +111,8 @@ static aegis_status refused(const aegis_system *system, uint32_t model, aegis_er
                            system->models[model].name, system->models[model].reason);
 }
 
-/* Context, bytes at planned addresses, pool. */
-static aegis_status come_in(aegis_system *system, uint32_t index, uint16_t lane, aegis_error *err)
+/* Context, and bytes at planned addresses. */
+static aegis_status load(aegis_system *system, uint32_t index, aegis_error *err)
 {
     aegis_context_destroy(system->entries[index].context); /* of when it was refused */
     system->entries[index].context = NULL;
@@ -120,13 +120,27 @@ static aegis_status come_in(aegis_system *system, uint32_t index, uint16_t lane,
     if (status == AEGIS_OK) {
         status = aegis_system_place_model(system, index, err);
     }
-    if (status == AEGIS_OK) {
-        status = enter_pool(system, index, lane, err);
-    }
     if (status != AEGIS_OK) {
         close_model(system, index);
     }
     return status;
+}
+
+/* Of a model that is loaded. */
+static aegis_status
+start_jobs(aegis_system *system, uint32_t index, uint16_t lane, aegis_error *err)
+{
+    aegis_status status = enter_pool(system, index, lane, err);
+    if (status != AEGIS_OK) {
+        close_model(system, index);
+    }
+    return status;
+}
+
+static aegis_status come_in(aegis_system *system, uint32_t index, uint16_t lane, aegis_error *err)
+{
+    aegis_status status = load(system, index, err);
+    return status == AEGIS_OK ? start_jobs(system, index, lane, err) : status;
 }
 
 /* The lane on which the others and it would be in time. */
@@ -178,26 +192,45 @@ aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error 
 
 /* ---- moving ---- */
 
-/* All of them back in; the first failure is reported, the others come back nevertheless. */
-static aegis_status
-bring_back(aegis_system *system, const bool *were_in, aegis_status status, aegis_error *err)
+/* It is out for good; the first failure is reported, the others come back nevertheless. */
+static aegis_status lose(aegis_system *system,
+                         uint32_t index,
+                         aegis_status own,
+                         const aegis_error *why,
+                         aegis_status status,
+                         aegis_error *err)
 {
-    for (uint32_t i = 0; i < system->workload->model_count; i++) {
+    free_memory(system, index, NULL);
+    aegis_system_refuse(system, index, system->models[index].rationale, "%s", why->message);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    *err = *why;
+    aegis_error_prefix(err, "%s did not come back", system->models[index].name);
+    return own;
+}
+
+/* All of them back in. None has a job before all are loaded: loading writes packed copies that
+ * others read too. */
+static aegis_status
+bring_back(aegis_system *system, bool *were_in, aegis_status status, aegis_error *err)
+{
+    uint32_t count = (uint32_t)system->workload->model_count;
+    for (uint32_t turn = 0; turn < 2 * count; turn++) {
+        uint32_t i = turn % count;
         aegis_error why;
         if (!were_in[i]) {
             continue;
         }
-        aegis_system_report(system, "placing", system->models[i].name, i,
-                            (uint32_t)system->workload->model_count);
-        aegis_status own = come_in(system, i, system->models[i].answer.lane, &why);
+        if (turn < count) {
+            aegis_system_report(system, "placing", system->models[i].name, i, count);
+        }
+        aegis_status own = turn < count
+                               ? load(system, i, &why)
+                               : start_jobs(system, i, system->models[i].answer.lane, &why);
         if (own != AEGIS_OK) {
-            free_memory(system, i, NULL);
-            aegis_system_refuse(system, i, system->models[i].rationale, "%s", why.message);
-            if (status == AEGIS_OK) {
-                status = own;
-                *err = why;
-                aegis_error_prefix(err, "%s did not come back", system->models[i].name);
-            }
+            were_in[i] = false;
+            status = lose(system, i, own, &why, status, err);
         }
     }
     return status;
@@ -288,4 +321,19 @@ aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis
     }
     aegis_deallocate(&system->allocator, were_in, count, sizeof *were_in);
     return status;
+}
+
+aegis_status
+aegis_system_apply(aegis_system *system, const aegis_workload_event *event, aegis_error *err)
+{
+    switch (event->change) {
+    case AEGIS_CHANGE_ADD:
+        return aegis_system_add(system, event->model, err);
+    case AEGIS_CHANGE_REMOVE:
+        return aegis_system_remove(system, event->model, err);
+    case AEGIS_CHANGE_COMPACT:
+        return aegis_system_compact(system, event->model, err);
+    }
+    return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_INVALID_ARGUMENT,
+                           "%u is no change of a workload", (unsigned)event->change);
 }

@@ -317,6 +317,10 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
             status = AEGIS_OK;
             continue;
         }
+        if (status == AEGIS_OK && system->workload->models[i].absent) {
+            aegis_system_refuse(system, i, AEGIS_WHY_NONE, "not there at the start");
+            continue;
+        }
         if (status == AEGIS_OK) {
             status = analyse_model(system, i, &why);
         }

@@ -395,7 +395,8 @@ size_t aegis_system_surprises(const aegis_system *system)
 {
     size_t surprises = 0;
     for (size_t i = 0; i < system->workload->model_count; i++) {
-        surprises += system->models[i].admitted == system->models[i].expect_refuse;
+        surprises += !system->workload->models[i].absent &&
+                     system->models[i].admitted == system->models[i].expect_refuse;
     }
     return surprises;
 }

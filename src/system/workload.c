@@ -204,7 +204,7 @@ read_models(const aegis_workload_section *top, aegis_workload *workload, aegis_e
 static void
 read_workload(aegis_workload_reader *reader, const aegis_toml_node *root, aegis_workload *workload)
 {
-    static const char *const keys[] = {"device", "schedule", "model"};
+    static const char *const keys[] = {"device", "schedule", "model", "event"};
     static const aegis_workload_later_key later[] = {
         {"mode", "remove the table; all models run in one mode"}, {NULL, NULL}};
     aegis_workload_section top = {.reader = reader, .table = root};
@@ -215,6 +215,9 @@ read_workload(aegis_workload_reader *reader, const aegis_toml_node *root, aegis_
     read_device(&device, workload);
     read_schedule(&schedule, workload, &early);
     read_models(&top, workload, early);
+    if (reader->status == AEGIS_OK) {
+        aegis_workload_read_events(&top, workload);
+    }
 
     const char *cache = getenv("AEGISRT_CACHE_DIR");
     workload->path = aegis_workload_copy(&top, reader->origin);

@@ -17,12 +17,12 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",    "path",       "backend",   "inputs", "state",        "source",
-    "period",  "deadline",   "offset",    "jitter", "memory",       "compute",
-    "overrun", "early",      "priority",  "lane",   "class",        "weight",
-    "expect",  "confidence", "assurance", "margin", "samples",      "threads",
-    "slots",   "prepack",    "seed",      "cuts",   "bound_method", "exceedance",
-    "context", "at_end",     "residency", "prompt", "cpu_nodes",    "share"};
+    "name",         "path",       "backend", "inputs", "state",     "source",     "period",
+    "deadline",     "offset",     "jitter",  "memory", "compute",   "overrun",    "early",
+    "priority",     "lane",       "class",   "weight", "expect",    "confidence", "assurance",
+    "margin",       "samples",    "threads", "slots",  "prepack",   "seed",       "cuts",
+    "bound_method", "exceedance", "context", "at_end", "residency", "prompt",     "cpu_nodes",
+    "share",        "start"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -200,6 +200,14 @@ static void read_rules(const aegis_workload_section *section,
     model->early = (aegis_early_rule)choice;
     model->expect_refuse =
         aegis_workload_choice(section, "expect", expectations, 1, &choice) != NULL;
+    bool starts = true;
+    const aegis_toml_node *node = aegis_workload_boolean(section, "start", &starts);
+    model->absent = !starts;
+    if (model->absent && model->expect_refuse) {
+        aegis_workload_fail(section, node, "start", AEGIS_ERROR_CONFIG,
+                            "a model that is not there at the start is not refused then; write "
+                            "expect = \"refuse\" in the [[event]] that adds it");
+    }
 }
 
 static void read_place(const aegis_workload_section *section,

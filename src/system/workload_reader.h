@@ -112,6 +112,8 @@ void aegis_workload_read_model(aegis_workload_reader *reader,
                                size_t index,
                                aegis_early_rule early,
                                aegis_workload_model *ret_model);
+/* workload_events.c: needs the models. */
+void aegis_workload_read_events(const aegis_workload_section *top, aegis_workload *workload);
 /* workload_tensors.c: inputs, state and source of a model. */
 void aegis_workload_read_tensors(const aegis_workload_section *section,
                                  aegis_workload_model *model);

@@ -36,6 +36,16 @@ class Bytes(support.CommandTest):
         out, _ = self.expect(0, "check", self.workload, "-q", "--explain-bytes", "0")
         self.assertIn("Byte 0 of the arena: 2 tensors.", out)
 
+    def test_plan_of_a_workload_says_the_same(self):
+        for where in ("all", "0"):
+            plan = self.expect_json(0, "plan", self.workload, "--json", "-q", "--explain", where)
+            self.assertEqual(plan["shared_bytes"], self.explain(where))
+        self.expect(0, "plan", self.workload, "-q", "--svg", self.path("plan.svg"))
+        with open(self.path("plan.svg"), encoding="utf-8") as file:
+            self.assertRegex(file.read(), r'fill="#[0-9a-f]{6}"')
+        self.refused(2, ["--nodes", "lists of buffers"], "plan", self.workload, "--nodes", "9")
+        self.refused(2, ["--explain 1,2"], "plan", self.workload, "--explain", "1,2")
+
     def test_a_byte_that_nobody_uses(self):
         self.assertEqual(self.explain("15M"), {"offset": 15 << 20, "tensors": [], "edges": []})
 

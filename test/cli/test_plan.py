@@ -52,7 +52,14 @@ class Plan(support.CommandTest):
         self.assertTrue(0 <= result["peak"]["at"] < 5)
         out, _ = self.expect(3, "plan", "--capacity", "129", self.path("b.csv"))
         self.assertIn("Infeasible", out)
+        self.assertIn("is 1 too few", out)
+        self.assertEqual(result["missing_bytes"], 1)
         self.assertIn("130 bytes", out)
+
+    def test_what_is_wrong_in_a_list_names_the_file(self):
+        for rows in ("1,5,5,1\n", "1,0,5,0\n", "1,0,5,1\n1,2,3,1\n"):
+            path = self.write("b.csv", "id,lower,upper,size\n" + rows)
+            self.refused(2, [path, "buffer"], "plan", path)
 
     def test_limits_end_the_search_undecided(self):
         # Dense random lifetimes at the lower bound: one node decides nothing.

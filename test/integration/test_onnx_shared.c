@@ -220,6 +220,114 @@ static void bytes_of_a_model_that_left_are_loaded_anew(void **state)
     free(good.bytes);
 }
 
+/* ---- packed copies ---- */
+
+static uint64_t packed_bytes(const arena *a)
+{
+    aegis_memory_totals totals;
+    aegis_memory_orchestrator_totals(a->memory, &totals);
+    return totals.by_class[AEGIS_MEMORY_PREPACKED];
+}
+
+static uint64_t shared_packed_bytes(const aegis_memory_binding *binding)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < binding->placement_count; i++) {
+        const aegis_memory_placement *p = &binding->placements[i];
+        bytes += p->shared && p->memory_class == AEGIS_MEMORY_PREPACKED ? p->size_bytes : 0;
+    }
+    return bytes;
+}
+
+/* Two instances and a cut one pack over one another's bytes before any of them runs; one that comes
+ * while they could be running does not. */
+static void instances_read_the_same_packed_copies(void **state)
+{
+    (void)state;
+    aegis_error err;
+    arena a;
+    need("ch_PP-OCRv4_rec_infer");
+    arena_make(&a);
+    arena_add(&a, "ch_PP-OCRv4_rec_infer", 1);
+    uint64_t packed = packed_bytes(&a);
+    assert_true(packed > (UINT64_C(2) << 20));
+    arena_add(&a, "ch_PP-OCRv4_rec_infer", 1);
+    arena_add(&a, "ch_PP-OCRv4_rec_infer", 3);
+    conformance_run(a.models[0], 0);
+    conformance_outputs good = conformance_read(a.models[0], 0);
+    print_message("%" PRIu64 " bytes of packed copies, three instances: %" PRIu64 "\n", packed,
+                  packed_bytes(&a));
+    assert_true(packed_bytes(&a) < packed + packed / 50); /* small ones stay apart */
+    arena_place_all(&a);
+    uint64_t shared = shared_packed_bytes(arena_bind(&a, 0));
+    assert_true(shared > packed - packed / 50);
+    assert_int_equal(shared_packed_bytes(arena_bind(&a, 1)), shared);
+    assert_int_equal(shared_packed_bytes(arena_bind(&a, 2)), shared);
+    uint64_t before = hash_of_shared(&a, arena_bind(&a, 0));
+    for (uint32_t i = 0; i < 3; i++) {
+        conformance_run(a.models[i], 0);
+        assert_true(conformance_equal(a.models[i], 0, &good));
+    }
+    arena_add(&a, "ch_PP-OCRv4_rec_infer", 1);
+    assert_true(packed_bytes(&a) > 2 * packed - packed / 50);
+    assert_int_equal(shared_packed_bytes(arena_bind(&a, 3)), 0);
+    arena_place_at(&a, 3, arena_bind(&a, 3));
+    aegis_model_close(a.models[0]); /* what it packed stays for the others */
+    must(aegis_memory_orchestrator_release(a.memory, 0, &err), &err);
+    for (uint32_t i = 1; i < 4; i++) {
+        conformance_run(a.models[i], 0);
+        assert_true(conformance_equal(a.models[i], 0, &good));
+    }
+    assert_int_equal(hash_of_shared(&a, arena_bind(&a, 1)), before);
+    a.models[0] = a.models[3];
+    a.count = 3;
+    arena_free(&a);
+    free(good.bytes);
+}
+
+/* A plan that gives one place to copies that differ is found out when they are packed there. */
+static void copies_that_differ_are_not_shared(void **state)
+{
+    (void)state;
+    aegis_error err;
+    arena a;
+    need("ch_PP-OCRv4_rec_infer");
+    arena_make(&a);
+    arena_add(&a, "ch_PP-OCRv4_rec_infer", 1);
+    arena_add(&a, "ch_PP-OCRv4_rec_infer", 1);
+    must(aegis_memory_orchestrator_seal(a.memory, &err), &err);
+    arena_place_at(&a, 0, arena_bind(&a, 0));
+    aegis_memory_binding wrong = *arena_bind(&a, 1);
+    aegis_memory_placement *placements = calloc(wrong.placement_count, sizeof *placements);
+    assert_non_null(placements);
+    memcpy(placements, wrong.placements, wrong.placement_count * sizeof *placements);
+    wrong.placements = placements;
+    bool exchanged = false;
+    for (size_t i = 1; i < wrong.placement_count && !exchanged; i++) {
+        aegis_memory_placement *p = &placements[i - 1], *q = &placements[i];
+        if (p->shared && q->shared && p->memory_class == AEGIS_MEMORY_PREPACKED &&
+            q->memory_class == AEGIS_MEMORY_PREPACKED && p->size_bytes == q->size_bytes &&
+            p->offset_bytes != q->offset_bytes) {
+            uint64_t offset = p->offset_bytes;
+            p->offset_bytes = q->offset_bytes;
+            q->offset_bytes = offset;
+            exchanged = true;
+        }
+    }
+    assert_true(exchanged);
+    uint64_t offset = 0, size = 0;
+    must(aegis_memory_orchestrator_spill_region(a.memory, 0, &offset, &size, &err), &err);
+    const aegis_model_placement placement = {.base = a.base,
+                                             .size_bytes = ARENA_BYTES,
+                                             .binding = &wrong,
+                                             .spill_base = a.base + offset,
+                                             .spill_bytes = size};
+    assert_int_equal(aegis_model_place(a.models[1], &placement, &err), AEGIS_ERROR_INTERNAL);
+    assert_non_null(strstr(err.message, "another order"));
+    free(placements);
+    arena_free(&a);
+}
+
 /* ---- interleavings ---- */
 
 typedef struct interleaving {
@@ -340,6 +448,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(instances_read_the_same_weights),
         cmocka_unit_test(bytes_of_a_model_that_left_are_loaded_anew),
+        cmocka_unit_test(instances_read_the_same_packed_copies),
+        cmocka_unit_test(copies_that_differ_are_not_shared),
         cmocka_unit_test(every_interleaving_gives_the_same_bits),
     };
     backend = onnx_backend(NULL);

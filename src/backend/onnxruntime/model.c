@@ -117,11 +117,13 @@ static aegis_status load_segment(aegis_ort_model *model, size_t index, aegis_err
     aegis_ort_session_config config = aegis_ort_model_session(model, index);
     config.context = context;
     context->tape = &segment->loading;
+    context->clears = model->cuda == NULL;
     aegis_ort_enter(context);
     aegis_status status = aegis_ort_session_create(model->backend->ort, &config, &model->allocator,
                                                    &segment->session, err);
     aegis_ort_leave();
     context->tape = NULL;
+    context->clears = false;
     if (status != AEGIS_OK) {
         return status;
     }
@@ -437,6 +439,10 @@ void aegis_ort_model_close(aegis_ort_model *model)
     if (model->mapped_weights != NULL) {
         munmap(model->mapped_weights, model->compiled.weights_bytes);
     }
+    if (model->packed != NULL) {
+        aegis_ort_weights_give(&model->backend->residents, model->packed, model->packed_count);
+    }
+    aegis_deallocate(&allocator, model->packed, model->packed_count + 1, sizeof *model->packed);
     aegis_deallocate(&allocator, model->places, model->compiled.chunk_count + 1,
                      sizeof *model->places);
     aegis_deallocate(&allocator, model->chunks, model->compiled.chunk_count + 1,

@@ -5,6 +5,7 @@
 #include "backend/onnxruntime/cuda.h"
 #include "backend/onnxruntime/cut.h"
 #include "backend/onnxruntime/gate.h"
+#include "backend/onnxruntime/packed.h"
 #include "backend/onnxruntime/paging.h"
 #include "backend/onnxruntime/weights.h"
 
@@ -61,9 +62,12 @@ typedef struct aegis_ort_model {
     uint32_t reached_slot;
     uint32_t last_segment; /* that ran */
 
-    void *mapped_weights;    /* file: for the trial, and later for what the runtime has packed */
-    void **chunks;           /* where compiled.chunks are: there */
-    void **places;           /* or, once placed, in the plan; NULL there: still in the file */
+    void *mapped_weights; /* file: for the trial, and later for what the runtime has packed */
+    void **chunks;        /* where compiled.chunks are: there */
+    void **places;        /* or, once placed, in the plan; NULL there: still in the file */
+    void **packed; /* once placed: packed copies that others may read too; NULL: another block */
+    size_t packed_count;
+    bool packed_told;        /* `lifetimes` has their contents */
     bool *unread;            /* chunks that runs do not read, known once it is recorded */
     aegis_ort_birth *births; /* per output, once it is recorded */
     aegis_tensor_lifetime *lifetimes;
@@ -92,6 +96,9 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err);
  * compiled.outputs. Before the surface is made. */
 aegis_status
 aegis_ort_model_probe(aegis_ort_model *model, const aegis_model_config *config, aegis_error *err);
+
+/* Gives the lifetimes of packed copies their contents; the trial session is still there. */
+aegis_status aegis_ort_model_tell_packed(aegis_ort_model *model, aegis_error *err);
 
 /* births.c: runs each segment once more, with outputs that the runtime makes; fills `births`. */
 aegis_status aegis_ort_model_find_births(aegis_ort_model *model, aegis_error *err);

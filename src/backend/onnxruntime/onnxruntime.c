@@ -80,6 +80,10 @@ static aegis_status ort_lifetimes(void *self,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
                                "model '%s' was not recorded yet", model->surface.model_name);
     }
+    aegis_status status = aegis_ort_model_tell_packed(model, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
     *ret_lifetimes = model->lifetimes;
     *ret_count = model->lifetime_count;
     return AEGIS_OK;

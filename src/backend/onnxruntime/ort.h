@@ -62,14 +62,17 @@ typedef struct aegis_ort_place {
     void *address;
     uint64_t size_bytes;
     bool used;
+    bool shared; /* other models may have the same bytes there */
 } aegis_ort_place;
 
 /* One model's view; used by one thread at a time, but for `strays`. */
 typedef struct aegis_ort_context {
     aegis_ort_mode mode;
     aegis_tape *tape; /* BLOCKS: records into it, may be NULL */
-    /* LOADING: planned places of what stays, largest first. The runtime walks tables in an order
-     * that differs from session to session, so places are found by size and not by position. */
+    bool clears;      /* with a tape: blocks are zeroed and the tape says where they are */
+    /* LOADING: planned places of what stays, largest first, those of one size in the order of the
+     * recording. The runtime walks tables of small initialisers in an order that differs from
+     * session to session, so places are found by size and not by position. */
     struct aegis_ort_place *places;
     size_t place_count;
     bool departed; /* something was asked for that has no place */

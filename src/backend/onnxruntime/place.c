@@ -22,8 +22,9 @@ typedef struct planned {
     const aegis_model_placement *placement;
     void **chunks; /* NULL: stays in the file */
     void **sources, **buffers, **boundaries;
+    void **packed; /* packed copies that others may read too, of all segments; NULL: another */
     unsigned char *image; /* of a paged model: where its weights are when it runs */
-    size_t chunk_count, buffer_count, boundary_count;
+    size_t chunk_count, buffer_count, boundary_count, packed_count;
     addresses *segments;
     size_t segment_count;
 } planned;
@@ -38,6 +39,7 @@ static void finish_planned(const aegis_allocator *allocator, planned *p)
     aegis_deallocate(allocator, p->segments, p->segment_count, sizeof *p->segments);
     aegis_deallocate(allocator, p->chunks, p->chunk_count, sizeof(void *));
     aegis_deallocate(allocator, p->sources, p->chunk_count, sizeof(void *));
+    aegis_deallocate(allocator, p->packed, p->packed_count + 1, sizeof(void *));
     aegis_deallocate(allocator, p->buffers, p->buffer_count, sizeof(void *));
     aegis_deallocate(allocator, p->boundaries, p->boundary_count, sizeof(void *));
     memset(p, 0, sizeof *p);
@@ -64,8 +66,10 @@ static bool make_planned(const aegis_ort_model *model, planned *p)
         one->kept = aegis_allocate_zeroed(allocator, one->kept_count, sizeof *one->kept);
         one->activations = aegis_allocate_zeroed(allocator, one->activation_count, sizeof(void *));
         whole = one->kept != NULL && one->activations != NULL;
+        p->packed_count += model->segments[i].kept_count;
     }
-    return whole;
+    p->packed = aegis_allocate_zeroed(allocator, p->packed_count + 1, sizeof(void *));
+    return whole && p->packed != NULL;
 }
 
 /* On a device the runtime's own copies follow the weights of the file (see list_lifetimes). */
@@ -101,7 +105,9 @@ static void resolve(const aegis_ort_model *model, planned *p)
             break;
         case AEGIS_MEMORY_PREPACKED:
             p->segments[one->segment].kept[one->tensor] =
-                (aegis_ort_place){.address = at, .size_bytes = one->size_bytes};
+                (aegis_ort_place){.address = at,
+                                  .size_bytes = one->size_bytes,
+                                  .shared = placement->binding->placements[i].shared};
             break;
         case AEGIS_MEMORY_STATE:
         case AEGIS_MEMORY_INPUT:
@@ -223,7 +229,29 @@ static void take_weights(aegis_ort_model *model, planned *p)
     if (!model->paging.wanted) {
         model->places = p->chunks;
         p->chunks = NULL;
+        model->packed = p->packed;
+        model->packed_count = p->packed_count;
+        p->packed = NULL;
     }
+}
+
+/* What the sessions packed at shared places is what others have there. */
+static aegis_status take_packed(aegis_ort_model *model, planned *p, aegis_error *err)
+{
+    aegis_ort_residents *residents = &model->backend->residents;
+    aegis_status status = AEGIS_OK;
+    size_t taken = 0;
+    for (size_t i = 0; status == AEGIS_OK && i < p->segment_count; i++) {
+        size_t count = model->paging.wanted ? 0 : model->segments[i].kept_count;
+        status =
+            aegis_ort_packed_take(residents, p->segments[i].kept, count, p->packed + taken, err);
+        taken += status == AEGIS_OK ? count : 0;
+    }
+    if (status != AEGIS_OK) {
+        aegis_error_prefix(err, "model '%s'", model->surface.model_name);
+        aegis_ort_weights_give(residents, p->packed, taken);
+    }
+    return status;
 }
 
 /* The new sessions come in, the ones before go. */
@@ -317,9 +345,13 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
     aegis_status status = paged
                               ? fill_image(model, &p, err)
                               : aegis_ort_weights_take(residents, &model->compiled, p.chunks, err);
-    bool taken = status == AEGIS_OK && !paged;
+    bool taken = status == AEGIS_OK && !paged, packed = false;
     for (size_t i = 0; status == AEGIS_OK && i < model->segment_count; i++) {
         status = load_placed(model, &p, i, err);
+    }
+    if (status == AEGIS_OK) {
+        status = take_packed(model, &p, err);
+        packed = status == AEGIS_OK;
     }
     if (status == AEGIS_OK && paged) {
         status = aegis_ort_paging_keep(&model->paging, &model->compiled, p.image,
@@ -331,6 +363,7 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
     if (status != AEGIS_OK) {
         end_sessions(model, &p);
         aegis_ort_weights_give(residents, p.chunks, taken ? model->compiled.chunk_count : 0);
+        aegis_ort_weights_give(residents, p.packed, packed ? p.packed_count : 0);
         finish_planned(&model->allocator, &p);
         return status;
     }

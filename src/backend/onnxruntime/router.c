@@ -53,6 +53,15 @@ static void count_live(aegis_ort_context *context, uint64_t size)
     }
 }
 
+/* What stays of a block is told by its content, gaps that nobody writes included. */
+static void note_cleared(aegis_tape *tape, uint64_t tag, void *block, uint64_t size)
+{
+    memset(block, 0, size);
+    if (tag < tape->allocation_count) {
+        tape->allocations[tag].at = block;
+    }
+}
+
 /* ONNX Runtime dies of NULL: when not even address space is left, the reserve's bytes are better.
  * On a device there is no such thing, and since 1.23 the library turns NULL into a failed run. */
 static void *serve_block(aegis_ort_context *context, uint64_t size)
@@ -61,6 +70,9 @@ static void *serve_block(aegis_ort_context *context, uint64_t size)
     void *block = context->heap != NULL
                       ? aegis_ort_heap_alloc(context->heap, size, tag, context->tape)
                       : aegis_block_alloc(size, tag, context->tape);
+    if (context->clears && block != NULL) {
+        note_cleared(context->tape, tag, block, size);
+    }
     count_live(context, size);
     return block != NULL ? block : context->player.reserve->base;
 }
@@ -102,6 +114,9 @@ static void *serve_loading(aegis_ort_context *context, uint64_t size)
     aegis_ort_place *place = find_place(context, size);
     if (place != NULL) {
         place->used = true;
+        if (place->shared) {
+            memset(place->address, 0, size);
+        }
         return place->address;
     }
     if (!context->departed) {

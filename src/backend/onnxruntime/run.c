@@ -178,12 +178,14 @@ record_segment(aegis_ort_model *model, uint32_t index, aegis_tape *tape, aegis_e
     return AEGIS_OK;
 }
 
-/* The order of loading differs from session to session; sizes do not. */
+/* Those of one size in the order of loading; `tensor` is the allocation, until all are in order. */
 static int larger_first(const void *a, const void *b)
 {
-    uint64_t x = ((const aegis_tensor_lifetime *)a)->size_bytes;
-    uint64_t y = ((const aegis_tensor_lifetime *)b)->size_bytes;
-    return (x < y) - (x > y);
+    const aegis_tensor_lifetime *x = a, *y = b;
+    if (x->size_bytes != y->size_bytes) {
+        return (x->size_bytes < y->size_bytes) - (x->size_bytes > y->size_bytes);
+    }
+    return (x->tensor > y->tensor) - (x->tensor < y->tensor);
 }
 
 /* Blocks of one segment that stay from loading, largest first. Returns how many. */
@@ -193,7 +195,8 @@ static size_t list_kept(aegis_ort_segment *segment, uint32_t index, aegis_tensor
     for (size_t i = 0; i < segment->loading.allocation_count; i++) {
         const aegis_tape_allocation *one = &segment->loading.allocations[i];
         if (one->died < 0 && one->size_bytes > 0) {
-            ret_list[count++] = (aegis_tensor_lifetime){.memory_class = AEGIS_MEMORY_PREPACKED,
+            ret_list[count++] = (aegis_tensor_lifetime){.tensor = (uint32_t)i,
+                                                        .memory_class = AEGIS_MEMORY_PREPACKED,
                                                         .segment = index,
                                                         .end = 1,
                                                         .size_bytes = one->size_bytes,
@@ -206,6 +209,44 @@ static size_t list_kept(aegis_ort_segment *segment, uint32_t index, aegis_tensor
     }
     segment->kept_count = count;
     return count;
+}
+
+/* Of one block that stays from loading; it is the one of that size that comes `nth`. */
+static aegis_status tell_block(const aegis_tape *loading,
+                               size_t nth,
+                               aegis_tensor_lifetime *ret_lifetime,
+                               aegis_error *err)
+{
+    for (size_t i = 0; i < loading->allocation_count; i++) {
+        const aegis_tape_allocation *one = &loading->allocations[i];
+        if (one->size_bytes != ret_lifetime->size_bytes || one->died >= 0 || nth-- > 0) {
+            continue;
+        }
+        return aegis_ort_packed_is_told(loading, i)
+                   ? aegis_ort_packed_identify(one->at, one->size_bytes, ret_lifetime->content, err)
+                   : AEGIS_OK;
+    }
+    return AEGIS_OK;
+}
+
+aegis_status aegis_ort_model_tell_packed(aegis_ort_model *model, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    /* What is optimised at load need not have its nodes in the same order each time. */
+    if (model->packed_told || model->placed || model->compiled.at_load || model->cuda != NULL) {
+        return AEGIS_OK;
+    }
+    size_t nth = 0;
+    for (size_t i = 0; status == AEGIS_OK && i < model->lifetime_count; i++) {
+        aegis_tensor_lifetime *one = &model->lifetimes[i];
+        if (one->memory_class == AEGIS_MEMORY_PREPACKED) {
+            bool another = one->tensor > 0 && one[-1].size_bytes == one->size_bytes;
+            nth = another ? nth + 1 : 0;
+            status = tell_block(&model->segments[one->segment].loading, nth, one, err);
+        }
+    }
+    model->packed_told = status == AEGIS_OK;
+    return status;
 }
 
 static size_t list_weights(const aegis_ort_model *model, aegis_tensor_lifetime *ret_list)
@@ -263,6 +304,7 @@ static aegis_status list_lifetimes(aegis_ort_model *model, aegis_error *err)
     aegis_deallocate(&model->allocator, model->lifetimes, model->lifetime_capacity,
                      sizeof *model->lifetimes);
     model->lifetime_capacity = model->lifetime_count = 0;
+    model->packed_told = false;
     model->lifetimes = aegis_allocate_zeroed(&model->allocator, most, sizeof *model->lifetimes);
     if (model->lifetimes == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,

@@ -127,7 +127,8 @@ static aegis_ort_resident *find(const aegis_ort_residents *residents, const void
     return NULL;
 }
 
-static aegis_status make_room(aegis_ort_residents *residents, size_t more, aegis_error *err)
+aegis_status
+aegis_ort_residents_reserve(aegis_ort_residents *residents, size_t more, aegis_error *err)
 {
     if (residents->room - residents->count >= more) {
         return AEGIS_OK;
@@ -145,6 +146,23 @@ static aegis_status make_room(aegis_ort_residents *residents, size_t more, aegis
     residents->list = list;
     residents->room = room;
     return AEGIS_OK;
+}
+
+bool aegis_ort_residents_hold(aegis_ort_residents *residents,
+                              const void *address,
+                              const uint8_t content[AEGIS_CONTENT_BYTES])
+{
+    aegis_ort_resident *there = find(residents, address);
+    if (there != NULL && memcmp(there->content, content, sizeof there->content) != 0) {
+        return false;
+    }
+    if (there == NULL) {
+        there = &residents->list[residents->count++];
+        *there = (aegis_ort_resident){.address = address};
+        memcpy(there->content, content, sizeof there->content);
+    }
+    there->users++;
+    return true;
 }
 
 /* Reads a chunk to its place; the very bytes that will be used are hashed, block by block. */
@@ -225,24 +243,15 @@ static aegis_status take_one(aegis_ort_residents *residents,
                              aegis_error *err)
 {
     const aegis_ort_chunk *chunk = &compiled->chunks[index];
-    aegis_ort_resident *there = find(residents, place);
     if (place == NULL) {
         return AEGIS_OK;
     }
-    if (there != NULL) {
-        if (memcmp(there->content, chunk->content, sizeof chunk->content) != 0) {
-            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INTERNAL,
-                                   "the planned place of weights holds others that a model still "
-                                   "uses: close that model first");
-        }
-        there->users++;
-        return AEGIS_OK;
-    }
-    aegis_status status = read_chunk(fd, compiled, index, place, err);
-    if (status == AEGIS_OK) {
-        there = &residents->list[residents->count++];
-        *there = (aegis_ort_resident){.address = place, .users = 1};
-        memcpy(there->content, chunk->content, sizeof chunk->content);
+    aegis_status status =
+        find(residents, place) != NULL ? AEGIS_OK : read_chunk(fd, compiled, index, place, err);
+    if (status == AEGIS_OK && !aegis_ort_residents_hold(residents, place, chunk->content)) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INTERNAL,
+                                 "the planned place of weights holds others that a model still "
+                                 "uses: close that model first");
     }
     return status;
 }
@@ -256,7 +265,7 @@ aegis_status aegis_ort_weights_take(aegis_ort_residents *residents,
     if (compiled->chunk_count == 0) {
         return AEGIS_OK;
     }
-    aegis_status status = make_room(residents, compiled->chunk_count, err);
+    aegis_status status = aegis_ort_residents_reserve(residents, compiled->chunk_count, err);
     if (status != AEGIS_OK) {
         return status;
     }

@@ -22,6 +22,13 @@ typedef struct aegis_ort_residents {
 } aegis_ort_residents;
 
 void aegis_ort_residents_finish(aegis_ort_residents *residents);
+/* Room for `more` that come. NO_MEMORY. */
+aegis_status
+aegis_ort_residents_reserve(aegis_ort_residents *residents, size_t more, aegis_error *err);
+/* One user more of what lies there; false when that is another content. There is room. */
+bool aegis_ort_residents_hold(aegis_ort_residents *residents,
+                              const void *address,
+                              const uint8_t content[AEGIS_CONTENT_BYTES]);
 
 /* weights.bin as it lies in the page cache, each chunk checked against its hash; chunk `i` is at
  * `ret_chunks[i]`. Unmap `compiled->weights_bytes` at `ret_map`, which is set on failure too; NULL

@@ -591,6 +591,55 @@ static void equal_weights_are_placed_once(void **state)
     aegis_memory_orchestrator_destroy(o);
 }
 
+/* A packed copy and weights of the same content, and state of its own. */
+static aegis_status plan_packed(aegis_memory_orchestrator *o, uint32_t model, aegis_error *err)
+{
+    const aegis_tensor_lifetime l[] = {{0, CLASS(WEIGHTS), 0, 0, 1, 1000, 0, {7}},
+                                       {0, CLASS(PREPACKED), 0, 0, 1, 1000, 0, {7}},
+                                       {1, CLASS(PREPACKED), 0, 0, 1, 64, 0, {0}}};
+    return plan(o, model, 0, l, 3, err);
+}
+
+/* Loading writes packed copies: those that run may read may not be written, so whoever comes after
+ * the seal gets its own; laid out anew it need not. */
+static void packed_copies_are_shared_until_the_seal(void **state)
+{
+    (void)state;
+    aegis_error err;
+    aegis_memory_refusal refusal;
+    uint64_t all = 2 * 64 + 2 * 1024, third = 64 + 1024;
+    aegis_memory_orchestrator *o = make(all + third, 1, 0);
+    assert_int_equal(plan_packed(o, 1, NULL), AEGIS_OK);
+    assert_int_equal(plan_packed(o, 2, NULL), AEGIS_OK);
+    aegis_memory_totals t = totals(o);
+    assert_int_equal(t.by_class[CLASS(WEIGHTS)], 1000);
+    assert_int_equal(t.by_class[CLASS(PREPACKED)], 1000 + 2 * 64);
+    assert_int_equal(t.planned_bytes, all);
+    assert_int_equal(t.shared_saved, 2 * 1024);
+    assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+    const aegis_memory_placement *one = bind(o, 1)->placements, *two = bind(o, 2)->placements;
+    assert_true(one[0].shared && one[1].shared && !one[2].shared);
+    assert_int_equal(one[1].offset_bytes, two[1].offset_bytes);
+    assert_true(one[0].offset_bytes != one[1].offset_bytes); /* packing reads one, writes one */
+    assert_int_equal(plan_packed(o, 3, NULL), AEGIS_OK);
+    const aegis_memory_placement *three = bind(o, 3)->placements;
+    assert_int_equal(three[0].offset_bytes, one[0].offset_bytes);
+    assert_true(!three[1].shared && three[1].offset_bytes != one[1].offset_bytes);
+    assert_int_equal(totals(o).planned_bytes, all + third);
+    aegis_memory_orchestrator_destroy(o);
+    o = make(all + 64, 1, 0); /* no room for copies of its own */
+    assert_int_equal(plan_packed(o, 1, NULL), AEGIS_OK);
+    assert_int_equal(plan_packed(o, 2, NULL), AEGIS_OK);
+    assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+    assert_int_equal(plan_packed(o, 3, &err), AEGIS_ERROR_NO_MEMORY);
+    assert_true(aegis_memory_orchestrator_last_refusal(o, &refusal) && refusal.fits_after_moving);
+    assert_int_equal(aegis_memory_orchestrator_unseal(o, NULL), AEGIS_OK);
+    assert_int_equal(plan_packed(o, 3, NULL), AEGIS_OK);
+    assert_int_equal(totals(o).planned_bytes, all + 64);
+    assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+    aegis_memory_orchestrator_destroy(o);
+}
+
 static void a_limit_counts_shared_weights_in_full(void **state)
 {
     (void)state;
@@ -789,6 +838,7 @@ int main(void)
         cmocka_unit_test(alignment_of_a_sealed_lane_is_kept),
         cmocka_unit_test(pressure_names_but_frees_nothing),
         cmocka_unit_test(equal_weights_are_placed_once),
+        cmocka_unit_test(packed_copies_are_shared_until_the_seal),
         cmocka_unit_test(a_limit_counts_shared_weights_in_full),
         cmocka_unit_test(shared_weights_go_with_their_last_holder),
         cmocka_unit_test(a_refusal_counts_what_is_there_already),

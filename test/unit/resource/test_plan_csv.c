@@ -40,6 +40,11 @@ static void reads_rows_with_any_line_end(void **state)
     assert_int_equal(b[1].lower, -5);
     assert_int_equal(b[1].size_bytes, INT64_MAX);
     aegis_plan_buffers_free(&allocator, b, count);
+    assert_int_equal(parse("\xef\xbb\xbfid,lower,upper,size\r\n4,1,2,3\r\n", &b, &count, NULL),
+                     AEGIS_OK); /* as a spreadsheet writes it */
+    assert_int_equal(count, 1);
+    assert_int_equal(b[0].id, 4);
+    aegis_plan_buffers_free(&allocator, b, count);
 }
 
 static void reads_an_alignment_column(void **state)
@@ -101,6 +106,7 @@ static void errors_say_where(void **state)
     } cases[] = {
         {"", "t.csv:1:1:"},
         {"id,lower,upper\n", "t.csv:1:15:"},
+        {"\xef\xbb\xbfid,lower,upper\n", "t.csv:1:15:"},
         {"id,lower,upper,size,colour\n1,2,3,4,5\n", "t.csv:1:21:"},
         {"id,lower,upper,size,offset,offset\n", "t.csv:1:28:"},
         {"id,lower,upper,size,alignment\n1,2,3,4,\n", "t.csv:2:9:"},

@@ -552,10 +552,40 @@ static void cuts_of_a_model_come_before_those_of_the_schedule(void **state)
     aegis_workload_free(w);
 }
 
+static void events_come_by_time(void **state)
+{
+    (void)state;
+    aegis_workload *workload =
+        parse(DEVICE MODEL
+              "[[model]]\nname = \"b\"\npath = \"b.onnx\"\nperiod = \"10ms\"\nstart = false\n"
+              "[[event]]\nat = \"2s\"\ncompact = true\n"
+              "[[event]]\nat = \"0s\"\nadd = \"b\"\nexpect = \"refuse\"\n"
+              "[[event]]\nat = \"2s\"\ncompact = \"b\"\n"
+              "[[event]]\nat = \"1500ms\"\nremove = \"a\"\n");
+    static const aegis_workload_event expected[] = {
+        {0, AEGIS_CHANGE_ADD, 1, true, {15, 1}},
+        {1500000000, AEGIS_CHANGE_REMOVE, 0, false, {22, 1}},
+        {2000000000, AEGIS_CHANGE_COMPACT, AEGIS_CHANGE_OF_NOBODY, false, {12, 1}},
+        {2000000000, AEGIS_CHANGE_COMPACT, 1, false, {19, 1}}};
+    assert_false(workload->models[0].absent);
+    assert_true(workload->models[1].absent);
+    assert_int_equal(workload->event_count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        const aegis_workload_event *event = &workload->events[i];
+        assert_int_equal(event->at_ns, expected[i].at_ns);
+        assert_int_equal(event->change, expected[i].change);
+        assert_int_equal(event->model, expected[i].model);
+        assert_int_equal(event->expect_refuse, expected[i].expect_refuse);
+        assert_int_equal(event->place.line, expected[i].place.line);
+    }
+    aegis_workload_free(workload);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
+        cmocka_unit_test(events_come_by_time),
         cmocka_unit_test(every_key),
         cmocka_unit_test(errors_name_place_key_and_cure),
         cmocka_unit_test(number_of_models_is_bounded),
