@@ -33,15 +33,15 @@ uint64_t aegis_cuda_model_weight_bytes(const cuda_model *model)
     return layers_bytes(model) + model->facts->fixed_bytes;
 }
 
-size_t aegis_cuda_model_tensors(const cuda_model *model)
+static size_t tensor_count(const cuda_model *model)
 {
-    return TENSOR_SURFACE + model->surface.buffer_count;
+    return TENSOR_SURFACE + model->base.surface.buffer_count;
 }
 
 size_t aegis_cuda_model_buffer(const cuda_model *model, const void *host)
 {
     size_t i = 0;
-    while (i < model->surface.buffer_count && model->surface.buffers[i].pointer != host) {
+    while (i < model->base.surface.buffer_count && model->base.surface.buffers[i].pointer != host) {
         i++;
     }
     return i;
@@ -52,9 +52,12 @@ size_t aegis_cuda_model_buffer(const cuda_model *model, const void *host)
 /* Fills the host's copies from their sources and sends them all. */
 aegis_status aegis_cuda_model_fill(cuda_model *model, aegis_error *err)
 {
-    aegis_status status = aegis_surface_reset(&model->surface, err);
-    for (size_t i = 0; i < model->surface.buffer_count && status == AEGIS_OK; i++) {
-        const aegis_surface_buffer *buffer = &model->surface.buffers[i];
+    aegis_status status = aegis_surface_reset(&model->base.surface, err);
+    if (status == AEGIS_OK) {
+        aegis_language_write_prompt(&model->base);
+    }
+    for (size_t i = 0; i < model->base.surface.buffer_count && status == AEGIS_OK; i++) {
+        const aegis_surface_buffer *buffer = &model->base.surface.buffers[i];
         status = aegis_device_copy(model->device, model->mirrors[i], buffer->pointer,
                                    buffer->size_bytes, err);
         atomic_store(&model->dirty[i], false);
@@ -65,10 +68,10 @@ aegis_status aegis_cuda_model_fill(cuda_model *model, aegis_error *err)
 /* The surface's buffers and the fault, in one pinned block. */
 static aegis_status pin_host(cuda_model *model, void **pointers, aegis_error *err)
 {
-    const size_t count = model->surface.buffer_count;
+    const size_t count = model->base.surface.buffer_count;
     uint64_t bytes = aegis_align_up(sizeof *model->fault, 64);
     for (size_t i = 0; i < count; i++) {
-        bytes += aegis_align_up(model->surface.buffers[i].size_bytes, 64);
+        bytes += aegis_align_up(model->base.surface.buffers[i].size_bytes, 64);
     }
     aegis_status status = aegis_cuda_check(
         cudaHostAlloc(&model->pinned, bytes, cudaHostAllocMapped), "cudaHostAlloc", HERE, err);
@@ -82,28 +85,28 @@ static aegis_status pin_host(cuda_model *model, void **pointers, aegis_error *er
     uint8_t *at = (uint8_t *)model->pinned + aegis_align_up(sizeof *model->fault, 64);
     for (size_t i = 0; i < count; i++) {
         pointers[i] = at;
-        at += aegis_align_up(model->surface.buffers[i].size_bytes, 64);
+        at += aegis_align_up(model->base.surface.buffers[i].size_bytes, 64);
     }
-    return aegis_surface_place(&model->surface, pointers, err);
+    return aegis_surface_place(&model->base.surface, pointers, err);
 }
 
 static aegis_status open_host(cuda_model *model, aegis_error *err)
 {
-    const size_t count = model->surface.buffer_count;
-    aegis_status status = aegis_surface_open_trial(&model->surface, err);
+    const size_t count = model->base.surface.buffer_count;
+    aegis_status status = aegis_surface_open_trial(&model->base.surface, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    model->mirrors = aegis_allocate_zeroed(&model->allocator, count, sizeof *model->mirrors);
-    model->dirty = aegis_allocate_zeroed(&model->allocator, count, sizeof *model->dirty);
-    void **pointers = aegis_allocate_zeroed(&model->allocator, count, sizeof *pointers);
+    model->mirrors = aegis_allocate_zeroed(&model->base.allocator, count, sizeof *model->mirrors);
+    model->dirty = aegis_allocate_zeroed(&model->base.allocator, count, sizeof *model->dirty);
+    void **pointers = aegis_allocate_zeroed(&model->base.allocator, count, sizeof *pointers);
     if (model->mirrors == NULL || model->dirty == NULL || pointers == NULL) {
         status =
             aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for %zu buffers", count);
     } else {
         status = pin_host(model, pointers, err);
     }
-    aegis_deallocate(&model->allocator, pointers, count, sizeof *pointers);
+    aegis_deallocate(&model->base.allocator, pointers, count, sizeof *pointers);
     return status;
 }
 
@@ -124,8 +127,8 @@ static uint64_t lay_out_trial(cuda_model *model, uint8_t *base)
     model->fixed = take(base, &used, model->facts->fixed_bytes);
     model->cache = take(base, &used, model->facts->cache_bytes);
     model->work = take(base, &used, model->facts->work_bytes);
-    for (size_t i = 0; i < model->surface.buffer_count; i++) {
-        model->mirrors[i] = take(base, &used, model->surface.buffers[i].size_bytes);
+    for (size_t i = 0; i < model->base.surface.buffer_count; i++) {
+        model->mirrors[i] = take(base, &used, model->base.surface.buffers[i].size_bytes);
     }
     return used;
 }
@@ -136,7 +139,7 @@ static aegis_status load_weights(cuda_model *model, aegis_error *err)
     const aegis_program_facts *facts = model->facts;
     const uint64_t room =
         facts->layer_bytes > facts->fixed_bytes ? facts->layer_bytes : facts->fixed_bytes;
-    void *staging = aegis_allocate_zeroed(&model->allocator, room, 1);
+    void *staging = aegis_allocate_zeroed(&model->base.allocator, room, 1);
     if (staging == NULL) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY,
                                "no host memory for %" PRIu64 " bytes of a layer", room);
@@ -152,7 +155,7 @@ static aegis_status load_weights(cuda_model *model, aegis_error *err)
                                        staging, facts->layer_bytes, err);
         }
     }
-    aegis_deallocate(&model->allocator, staging, room, 1);
+    aegis_deallocate(&model->base.allocator, staging, room, 1);
     return status;
 }
 
@@ -217,9 +220,9 @@ void aegis_cuda_model_free(cuda_model *model)
         (void)cudaFreeHost(model->pinned);
         aegis_cuda_leave(previous);
     }
-    aegis_deallocate(&model->allocator, model->mirrors, model->surface.buffer_count,
+    aegis_deallocate(&model->base.allocator, model->mirrors, model->base.surface.buffer_count,
                      sizeof *model->mirrors);
-    aegis_deallocate(&model->allocator, (void *)model->dirty, model->surface.buffer_count,
+    aegis_deallocate(&model->base.allocator, (void *)model->dirty, model->base.surface.buffer_count,
                      sizeof *model->dirty);
 }
 
@@ -238,16 +241,16 @@ permanent(uint32_t tensor, aegis_memory_class memory_class, uint64_t bytes)
 /* Packets are state: a kernel knows them by the epochs that the one before has left. */
 static void list_lifetimes(cuda_model *model)
 {
-    aegis_tensor_lifetime *list = model->lifetimes;
+    aegis_tensor_lifetime *list = model->base.lifetimes;
     list[TENSOR_LAYERS] = permanent(TENSOR_LAYERS, AEGIS_MEMORY_WEIGHTS, layers_bytes(model));
     list[TENSOR_FIXED] = permanent(TENSOR_FIXED, AEGIS_MEMORY_WEIGHTS, model->facts->fixed_bytes);
     list[TENSOR_CACHE] = permanent(TENSOR_CACHE, AEGIS_MEMORY_STATE, model->facts->cache_bytes);
     list[TENSOR_WORK] = permanent(TENSOR_WORK, AEGIS_MEMORY_STATE, model->facts->work_bytes);
-    aegis_surface_lifetimes(&model->surface, TENSOR_SURFACE, list + TENSOR_SURFACE);
-    for (size_t i = TENSOR_SURFACE; i < aegis_cuda_model_tensors(model); i++) {
+    aegis_surface_lifetimes(&model->base.surface, TENSOR_SURFACE, list + TENSOR_SURFACE);
+    for (size_t i = TENSOR_SURFACE; i < tensor_count(model); i++) {
         list[i].alignment = ALIGNMENT;
     }
-    model->lifetime_count = aegis_cuda_model_tensors(model);
+    model->base.lifetime_count = tensor_count(model);
 }
 
 typedef struct trial_job {
@@ -260,7 +263,7 @@ typedef struct trial_job {
 static void run_trial(void *argument)
 {
     trial_job *job = argument;
-    for (uint32_t s = 0; s < job->model->segment_count && job->status == AEGIS_OK; s++) {
+    for (uint32_t s = 0; s < job->model->base.segment_count && job->status == AEGIS_OK; s++) {
         job->status = aegis_cuda_model_execute(job->model, s, 0, job->stream, &job->error);
     }
 }
@@ -292,41 +295,23 @@ aegis_status aegis_cuda_model_record(void *self, aegis_stream *stream, aegis_err
                                "recording on a CUDA device needs a stream of it, here or when the "
                                "model is opened");
     }
-    if (model->lifetimes == NULL) {
-        model->lifetimes = aegis_allocate_zeroed(&model->allocator, aegis_cuda_model_tensors(model),
-                                                 sizeof *model->lifetimes);
-        if (model->lifetimes == NULL) {
-            return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for lifetimes");
-        }
+    aegis_status status = aegis_language_make_lifetimes(&model->base, tensor_count(model), err);
+    if (status == AEGIS_OK) {
         list_lifetimes(model);
+        status = run_job(model, stream, err);
     }
-    aegis_status status = run_job(model, stream, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    model->surface.written = model->surface.parity; /* of a job that begins no sequence */
+    model->base.surface.written = model->base.surface.parity; /* of a job that begins no sequence */
     status =
         aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
     if (status == AEGIS_OK) {
         status = fill_memory(model->cache, CACHE_FILLING, model->facts->cache_bytes, err);
         aegis_cuda_leave(previous);
     }
-    model->recorded = status == AEGIS_OK;
+    model->base.recorded = status == AEGIS_OK;
     return status;
-}
-
-aegis_status aegis_cuda_model_lifetimes(void *self,
-                                        const aegis_tensor_lifetime **ret_lifetimes,
-                                        size_t *ret_count,
-                                        aegis_error *err)
-{
-    cuda_model *model = self;
-    if (!model->recorded) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_STATE, "the model was not recorded yet");
-    }
-    *ret_lifetimes = model->lifetimes;
-    *ret_count = model->lifetime_count;
-    return AEGIS_OK;
 }
 
 /* ---- place ---- */
@@ -348,7 +333,7 @@ move_all(cuda_model *model, const aegis_model_placement *placement, aegis_error 
     uint8_t *base = placement->base;
     model->cache = base + places[TENSOR_CACHE].offset_bytes;
     model->work = base + places[TENSOR_WORK].offset_bytes;
-    for (size_t i = 0; i < model->surface.buffer_count; i++) {
+    for (size_t i = 0; i < model->base.surface.buffer_count; i++) {
         model->mirrors[i] = base + places[TENSOR_SURFACE + i].offset_bytes;
     }
     aegis_status status = fill_memory(model->cache, 0, model->facts->cache_bytes, err);
@@ -380,8 +365,8 @@ aegis_cuda_model_place(void *self, const aegis_model_placement *placement, aegis
     status = move_all(model, placement, err);
     if (status == AEGIS_OK) {
         free_trial(model);
-        model->placed = true;
-        model->next = 0;
+        model->base.placed = true;
+        model->base.next = 0;
     } else {
         lay_out_trial(model, model->trial);
     }

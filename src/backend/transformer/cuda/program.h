@@ -8,7 +8,7 @@
  * says.
  *
  * Beside aegisrt/backend.h there is a second aegis_model_config (model/config.h); only program*.c
- * see that one.
+ * and language_files.c see that one.
  */
 
 #include "backend/transformer/cuda/step.h"
