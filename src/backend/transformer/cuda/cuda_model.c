@@ -70,11 +70,6 @@ static aegis_status check_limit(const cuda_model *model, uint64_t limit, aegis_e
 static aegis_status
 open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err)
 {
-    if (config->prompt != NULL) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
-                               "a text as prompt is turned into tokens on the host alone; give the "
-                               "tokens by source");
-    }
     if (config->residency != AEGIS_RESIDENT) {
         return aegis_error_set(
             err, HERE, AEGIS_ERROR_UNSUPPORTED,
