@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define HERE AEGIS_HERE(AEGIS_LANGUAGE_CUDA)
+#define MOST_SEGMENTS 64u /* that the scheduler, which is above this layer, takes of a model */
 
 static void model_close(void *self)
 {
@@ -51,51 +52,108 @@ static aegis_status cut(cuda_model *model, const uint32_t *cuts, size_t count, a
     return AEGIS_OK;
 }
 
-static aegis_status check_limit(const cuda_model *model, uint64_t limit, aegis_error *err)
+static uint64_t other_bytes(const cuda_model *model)
+{
+    return model->facts->fixed_bytes + model->facts->cache_bytes + model->facts->work_bytes +
+           aegis_language_surface_bytes(&model->base);
+}
+
+static aegis_status check_limit(const cuda_model *model, aegis_error *err)
 {
     const aegis_program_facts *facts = model->facts;
-    const uint64_t total = aegis_cuda_model_weight_bytes(model) + facts->cache_bytes +
-                           facts->work_bytes + aegis_language_surface_bytes(&model->base);
-    if (limit != 0 && total > limit) {
+    const uint64_t limit = model->base.memory_limit, layers = facts->layers * facts->layer_bytes;
+    const uint64_t total = other_bytes(model) + layers;
+    if (!model->base.stream && limit != 0 && total > limit) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_BUDGET_EXCEEDED,
                                "needs %" PRIu64 " bytes (weights %" PRIu64 ", keys and values of "
                                "%u positions %" PRIu64 "), its memory limit is %" PRIu64
-                               "; raise memory, shorten context or take a smaller dtype",
-                               total, aegis_cuda_model_weight_bytes(model), facts->context,
+                               "; raise memory, shorten context, take a smaller dtype, or let "
+                               "layers come from pinned memory with residency = \"streamed\"",
+                               total, layers + facts->fixed_bytes, facts->context,
                                facts->cache_bytes, limit);
     }
     return AEGIS_OK;
 }
 
+/* Which layers stay. A model that fits is not streamed, and is cut as any other. */
+static aegis_status divide(cuda_model *model, aegis_error *err)
+{
+    const aegis_program_facts *facts = model->facts;
+    const uint64_t others = other_bytes(model), limit = model->base.memory_limit;
+    const uint64_t available = limit > others ? limit - others : 0;
+    model->residency = (aegis_residency_plan){.layers = facts->layers};
+    if (model->base.stream && !aegis_residency_divide(facts->layers, facts->layer_bytes, available,
+                                                      MOST_SEGMENTS, &model->residency)) {
+        return aegis_error_set(
+            err, HERE, AEGIS_ERROR_BUDGET_EXCEEDED,
+            "needs %" PRIu64 " bytes even when all layers come from pinned memory (slots for two "
+            "%" PRIu64 ", head and tables %" PRIu64 ", keys and values of %u positions %" PRIu64
+            "), its memory limit is %" PRIu64 "; raise memory, shorten context or take a smaller "
+            "dtype",
+            others + aegis_residency_least(facts->layers, facts->layer_bytes),
+            aegis_residency_least(facts->layers, facts->layer_bytes), facts->fixed_bytes,
+            facts->context, facts->cache_bytes, limit);
+    }
+    model->base.stream = model->base.stream && model->residency.streamed > 0;
+    return AEGIS_OK;
+}
+
+/* The segments of a streamed model are its residency's. */
+static aegis_status segment(cuda_model *model, aegis_error *err)
+{
+    const aegis_residency_plan *plan = &model->residency;
+    model->ends =
+        aegis_allocate_zeroed(&model->base.allocator, plan->segments, sizeof *model->ends);
+    if (model->ends == NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY,
+                               "no memory for %" PRIu32 " segments", plan->segments);
+    }
+    model->base.segment_count = plan->segments;
+    for (uint32_t s = 0; s < plan->segments; s++) {
+        model->ends[s] = aegis_residency_end_of(plan, s);
+    }
+    return AEGIS_OK;
+}
+
+static void write_label(cuda_model *model)
+{
+    const aegis_program_facts *facts = model->facts;
+    char *label = model->base.label;
+    const size_t size = sizeof model->base.label;
+    int at =
+        snprintf(label, size, "transformer %s on cuda (%s, %s, %u blocks of %u warps, context %u",
+                 AEGIS_VERSION_STRING, facts->architecture, facts->dtype, facts->blocks,
+                 facts->warps, facts->context);
+    if (model->base.stream) {
+        at += snprintf(label + at, size - (size_t)at, ", %u of %u layers from pinned memory",
+                       model->residency.streamed, facts->layers);
+    }
+    snprintf(label + at, size - (size_t)at, ")");
+}
+
 static aegis_status
 open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err)
 {
-    if (config->residency != AEGIS_RESIDENT) {
-        return aegis_error_set(
-            err, HERE, AEGIS_ERROR_UNSUPPORTED,
-            "residency = \"paged\" or \"streamed\": on a CUDA device a "
-            "language model keeps all weights in the arena; raise memory, take a "
-            "smaller dtype, or use kind = \"host\"");
-    }
     aegis_status status =
         aegis_program_open(config->path, config->context_tokens, model->index, UINT32_MAX,
                            &model->base.allocator, &model->program, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    const aegis_program_facts *facts = model->facts = aegis_program_about(model->program);
-    model->base.hash = facts->hash;
-    snprintf(model->base.label, sizeof model->base.label,
-             "transformer %s on cuda (%s, %s, %u blocks of %u warps, context %u)",
-             AEGIS_VERSION_STRING, facts->architecture, facts->dtype, facts->blocks, facts->warps,
-             facts->context);
-    status = cut(model, config->cuts, config->cut_count, err);
+    model->facts = aegis_program_about(model->program);
+    model->base.hash = model->facts->hash;
+    status = aegis_language_make_surface(&model->base, config, model->facts->context,
+                                         model->facts->vocabulary, err);
     if (status == AEGIS_OK) {
-        status = aegis_language_make_surface(&model->base, config, facts->context,
-                                             facts->vocabulary, err);
+        status = divide(model, err);
     }
     if (status == AEGIS_OK) {
-        status = check_limit(model, config->memory_limit_bytes, err);
+        write_label(model);
+        status = model->base.stream ? segment(model, err)
+                                    : cut(model, config->cuts, config->cut_count, err);
+    }
+    if (status == AEGIS_OK) {
+        status = check_limit(model, err);
     }
     return status == AEGIS_OK ? aegis_cuda_model_open_trial(model, err) : status;
 }
@@ -161,7 +219,8 @@ static aegis_status model_cut_candidates(void *self,
 static uint64_t model_overhead_bytes(void *self)
 {
     const cuda_model *model = self;
-    return sizeof *model + model->facts->heap_bytes + model->pinned_bytes;
+    return sizeof *model + model->facts->heap_bytes + model->pinned.size_bytes +
+           model->streamed.size_bytes;
 }
 
 /* Of the host: one packed layer, or what is no layer. */
@@ -238,6 +297,27 @@ static void backend_destroy(void *self)
     aegis_deallocate(&allocator, backend, 1, sizeof *backend);
 }
 
+/* Copies from pinned memory are part of the segments, which wait for nothing else. */
+static uint64_t model_awaited_segments(void *self)
+{
+    (void)self;
+    return 0;
+}
+
+static bool model_is_ready(void *self, uint32_t segment)
+{
+    (void)self;
+    (void)segment;
+    return true;
+}
+
+static void model_watch(void *self, aegis_model_wake wake, void *watcher)
+{
+    (void)self;
+    (void)wake;
+    (void)watcher;
+}
+
 /* No terminate: a kernel runs to its end. */
 static const aegis_backend_ops CUDA_OPS = {
     .version = AEGIS_BACKEND_OPS_VERSION,
@@ -265,6 +345,9 @@ static const aegis_backend_ops CUDA_OPS = {
     .commit = aegis_language_commit,
     .last_spill = aegis_language_last_spill,
     .cut_candidates = model_cut_candidates,
+    .awaited_segments = model_awaited_segments,
+    .is_ready = model_is_ready,
+    .watch = model_watch,
 };
 
 aegis_status aegis_transformer_cuda_backend_create(const aegis_backend_config *config,

@@ -82,6 +82,7 @@ send_inputs(cuda_model *model, uint32_t slot, aegis_stream *stream, aegis_error 
     return status;
 }
 
+/* Of a model that stays as a whole. */
 static aegis_program_memory memory_of(const cuda_model *model, uint32_t first)
 {
     return (aegis_program_memory){.layers = model->layers + first * model->facts->layer_bytes,
@@ -97,7 +98,8 @@ static aegis_program_job job_of(const cuda_model *model, uint32_t segment, uint3
                                .head = segment + 1 == model->base.segment_count,
                                .measured = aegis_language_is_measured(&model->base),
                                .stop_at_end = model->base.stop_at_end,
-                               .segment = segment,
+                               .crossing_in = segment % 2,
+                               .crossing_out = (segment + 1) % 2,
                                .prompt = input_at(model, LANGUAGE_TOKENS, slot),
                                .prompt_count = model->base.prompt,
                                .cursor = input_at(model, LANGUAGE_CURSOR, slot),
@@ -127,8 +129,12 @@ aegis_status aegis_cuda_model_execute(
         return status;
     }
     const aegis_program_job job = job_of(model, segment, slot);
-    const aegis_program_memory memory = memory_of(model, job.first);
-    status = aegis_program_launch(model->program, &memory, &job, handle, err);
+    if (model->base.stream) {
+        status = aegis_cuda_fetch_run(model, segment, &job, handle, err);
+    } else {
+        const aegis_program_memory memory = memory_of(model, job.first);
+        status = aegis_program_launch(model->program, &memory, &job, handle, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }

@@ -293,8 +293,8 @@ static void set_memory(const aegis_program *program,
     step->control = (aegis_decode_control *)(void *)(work + at->control);
     step->best = (uint64_t *)(void *)(work + at->best);
     step->exchange = (uint64_t *)(void *)(work + at->exchange);
-    step->crossing_in = (const float *)(void *)(work + at->crossing[job->segment % 2]);
-    step->crossing_out = (float *)(void *)(work + at->crossing[(job->segment + 1) % 2]);
+    step->crossing_in = (const float *)(void *)(work + at->crossing[job->crossing_in]);
+    step->crossing_out = (float *)(void *)(work + at->crossing[job->crossing_out]);
 }
 
 aegis_status aegis_program_launch(const aegis_program *program,
