@@ -141,7 +141,7 @@ static aegis_status launch(void *self, uint32_t first, uint32_t last, aegis_erro
 static aegis_status await(void *self, uint32_t which, aegis_error *err)
 {
     const segment_run *run = self;
-    const cudaEvent_t filled = run->model->filled[which % AEGIS_RESIDENCY_SLOTS];
+    cudaEvent_t filled = run->model->filled[which % AEGIS_RESIDENCY_SLOTS];
     return aegis_cuda_check(cudaStreamWaitEvent(run->lane, filled, 0), "cudaStreamWaitEvent", HERE,
                             err);
 }
