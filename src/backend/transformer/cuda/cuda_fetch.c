@@ -41,10 +41,10 @@ static void drop_event(cudaEvent_t event)
     }
 }
 
+/* Waits for nothing: the lane has waited for all copies, unless it hangs. */
 void aegis_cuda_fetch_finish(cuda_model *model)
 {
     if (model->copies != NULL) {
-        (void)cudaStreamSynchronize(model->copies);
         (void)cudaStreamDestroy(model->copies);
     }
     drop_event(model->begun);
@@ -168,5 +168,10 @@ aegis_status aegis_cuda_fetch_run(cuda_model *model,
                                   aegis_error *err)
 {
     segment_run run = {.model = model, .lane = stream, .job = job};
-    return aegis_residency_run(&model->residency, segment, &model->slots, &OPS, &run, err);
+    aegis_status status =
+        aegis_residency_run(&model->residency, segment, &model->slots, &OPS, &run, err);
+    if (status != AEGIS_OK) { /* what was begun ends before the lane goes on */
+        (void)follow(stream, model->copies, model->begun, NULL);
+    }
+    return status;
 }
