@@ -253,6 +253,7 @@ static json_t *profile_json(const aegis_system_model *model)
 
 static json_t *model_json(const cli_report *report, const aegis_system_model *model)
 {
+    static const char *const residencies[] = {"resident", "paged", "streamed"};
     const aegis_workload_model *wanted = &report->workload->models[model->model];
     aegis_admission_answer answer = cli_report_answer(report, model);
     json_t *object = json_object();
@@ -284,8 +285,7 @@ static json_t *model_json(const cli_report *report, const aegis_system_model *mo
         json_object_set_new(object, "unpacking_price_ns",
                             json_integer((json_int_t)model->unpacking_price_ns));
     }
-    cli_json_text(object, "residency",
-                  wanted->config.residency == AEGIS_PAGED ? "paged" : "resident");
+    cli_json_text(object, "residency", residencies[wanted->config.residency]);
     cli_json_unsigned(object, "paged_bytes", model->paged_bytes);
     cli_json_text(object, "note", model->note);
     cli_json_set(object, "profile", profile_json(model));

@@ -119,12 +119,15 @@ typedef enum aegis_residency {
                              the paged region of its lane, which all paged models of the lane share.
                              Reading is part of the execution, and is measured and bounded with it
                              as if it were always necessary */
-    AEGIS_STREAMED      /**< of a language model with a memory limit: what does not fit into it is
-                             read from the model's own files for every job, while other segments
-                             compute. Reading is no part of the execution: a segment waits for its
+    AEGIS_STREAMED      /**< of a language model with a memory limit: what does not fit into it
+                             comes anew for every job, while other parts compute. Segments are what
+                             the backend makes them; a model that fits is as a resident one.
+                             On the host it is read from the model's own files, which nothing
+                             bounds and which is no part of the execution: a segment waits for its
                              bytes off the lane (aegis_model_awaited_segments), so background models
-                             alone can be streamed. Segments are what the backend makes them; a
-                             model that fits is as a resident one */
+                             alone can be streamed. On a CUDA device it is copied from pinned host
+                             memory (aegis_device_config.pinned_bytes) by the segments themselves:
+                             the copies are part of the execution, measured and bounded with it */
 } aegis_residency;
 
 typedef struct aegis_model_config {

@@ -307,21 +307,24 @@ static void read_profile(const aegis_workload_section *section, aegis_workload_m
     model->config.seed = (uint64_t)seed;
 }
 
+/* On the host alone weights come from a disk. */
 static void check_streamed(const aegis_workload_section *section,
+                           const aegis_workload *workload,
                            const aegis_toml_node *node,
                            aegis_workload_model *model)
 {
-    if (!model->background) {
+    if (!model->background && workload->device_kind != AEGIS_DEVICE_CUDA) {
         aegis_workload_fail(section, node, "residency", AEGIS_ERROR_CONFIG,
                             "nothing bounds the wait for a disk, so a model with a deadline keeps "
-                            "its weights in memory; add class = \"background\" or write "
-                            "\"resident\"");
+                            "its weights in memory; add class = \"background\", write "
+                            "\"resident\", or run it on a GPU ([device] kind = \"cuda\"), where "
+                            "they come from pinned memory");
     } else if (model->memory_bytes == 0) {
         aegis_workload_fail(section, node, "residency", AEGIS_ERROR_CONFIG,
                             "\"streamed\" divides the model's memory; add memory");
     } else if (aegis_toml_find(section->table, "cuts") != NULL) {
         aegis_workload_fail(section, node, "residency", AEGIS_ERROR_CONFIG,
-                            "the segments of a streamed model are what comes from its files "
+                            "the segments of a streamed model are the weights that come "
                             "together; remove cuts");
     }
     model->cuts.mode = AEGIS_CUTS_NONE;
@@ -340,7 +343,7 @@ static void read_residency(const aegis_workload_section *section,
                                                         AEGIS_ARRAY_LENGTH(residencies), &choice);
     model->config.residency = (aegis_residency)choice;
     if (choice == AEGIS_STREAMED) {
-        check_streamed(section, node, model);
+        check_streamed(section, workload, node, model);
     }
     if (choice != AEGIS_PAGED) {
         return;

@@ -129,6 +129,23 @@ static void keys_of_language_models_are_theirs(void **state)
     }
 }
 
+/* Copies from pinned memory are bounded: there it may have a deadline. */
+static void on_a_gpu_a_streamed_model_may_have_a_deadline(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "[device]\nkind = \"cuda\"\nmemory = \"64MiB\"\n[[model]]\nname = \"b\"\npath = \"/\"\n"
+        "backend = \"transformer\"\nperiod = \"1s\"\nresidency = \"streamed\"\nmemory = "
+        "\"1MiB\"\n";
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_error err = {0};
+    aegis_workload *workload = NULL;
+    check(aegis_workload_parse(text, strlen(text), "test.toml", &allocator, &workload, &err), &err);
+    assert_int_equal(workload->models[0].config.residency, AEGIS_STREAMED);
+    assert_false(workload->models[0].background);
+    aegis_workload_free(workload);
+}
+
 static void the_examples_say_what_they_mean(void **state)
 {
     (void)state;
@@ -277,6 +294,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_writer_uses_the_slack),
         cmocka_unit_test(keys_of_language_models_are_theirs),
+        cmocka_unit_test(on_a_gpu_a_streamed_model_may_have_a_deadline),
         cmocka_unit_test(a_streamed_writer_uses_the_slack),
         cmocka_unit_test(the_examples_say_what_they_mean),
         cmocka_unit_test(smollm2_makes_the_tokens_of_the_reference),

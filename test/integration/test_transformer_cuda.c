@@ -2,45 +2,11 @@
 /* Language models on a CUDA device against the engine on the host: tokens, logits within 1e-3,
  * equal bits however a step is cut and wherever it lies; the conformance suite; every status. With
  * SmolLM2 there, the tokens of the reference. Skipped where there is no CUDA device. */
-#define CONFORMANCE_ALIKE 0.0 /* equal: all sums have their order */
-#include "support/backend_conformance.h"
-
-#include <aegisrt/transformer.h>
+#include "language_cuda.h"
 
 #include <jansson.h>
-#include <unistd.h>
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-#define ARENA_BYTES (UINT64_C(3) << 30)
-#define SKIPPED 77
 #define TOLERANCE 1e-3
-
-static char folder[] = "/tmp/aegisrt-language-cuda-XXXXXX";
-static aegis_device *device;
-static aegis_backend *backend;
-
-typedef struct made {
-    const char *shape;
-    uint32_t vocabulary, context, prompt;
-} made;
-
-static const made tiny[] = {
-    {"gpt2-tiny", 301, 96, 80}, {"llama-tiny", 301, 96, 80}, {"llama-tiny-untied", 301, 96, 80}};
-static const char *const dtypes[] = {"f32", "f16", "bf16"};
-
-static void path_of(char path[256], const char *shape, const char *dtype)
-{
-    aegis_error err;
-    snprintf(path, 256, "%s/%s-%s", folder, shape, dtype);
-    if (access(path, F_OK) != 0) {
-        must(aegis_transformer_synthesize(path, shape, dtype, 5, &err), &err);
-    }
-}
-
-static int64_t text_token(const made *m, uint32_t i)
-{
-    return (int64_t)(((uint64_t)i * 2654435761u >> 7) % m->vocabulary);
-}
 
 static aegis_model *open_model(const char *path,
                                const made *m,
@@ -63,48 +29,6 @@ static aegis_model *open_model(const char *path,
     aegis_model *model = NULL;
     must(aegis_model_open(backend, &config, &model, &err), &err);
     return model;
-}
-
-static aegis_input_shape prompt_shape(const made *m)
-{
-    return (aegis_input_shape){.name = "tokens", .rank = 1, .shape = {m->prompt}};
-}
-
-static const void *output(aegis_model *model, const char *name)
-{
-    aegis_error err;
-    void *data = NULL;
-    uint64_t size;
-    must(aegis_model_output(model, 0, name, &data, &size, &err), &err);
-    return data;
-}
-
-static int64_t job(aegis_model *model)
-{
-    conformance_run(model, 0);
-    aegis_model_commit(model);
-    return *(const int64_t *)output(model, "token");
-}
-
-static void give_prompt(aegis_model *model, const made *m)
-{
-    aegis_error err;
-    void *data;
-    uint64_t size;
-    must(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
-    for (uint32_t i = 0; i < m->prompt; i++) {
-        ((int64_t *)data)[i] = text_token(m, i);
-    }
-}
-
-/* The prompt's jobs: each but the last gives the next token of the prompt. */
-static int64_t run_prompt(aegis_model *model, const made *m)
-{
-    give_prompt(model, m);
-    for (uint32_t i = 1; i < m->prompt; i++) {
-        assert_int_equal(job(model), text_token(m, i));
-    }
-    return job(model);
 }
 
 /* What the host's engine has behind the prompt. */
@@ -425,8 +349,8 @@ static void bad_configurations_are_refused(void **state)
                    {good, AEGIS_ERROR_CONFIG, "the head, position 3"},
                    {good, AEGIS_ERROR_BUDGET_EXCEEDED, "raise memory"},
                    {good, AEGIS_ERROR_UNSUPPORTED, "kind = \"host\""},
-                   {good, AEGIS_ERROR_UNSUPPORTED, "residency"},
-                   {good, AEGIS_ERROR_UNSUPPORTED, "text as prompt"}};
+                   {good, AEGIS_ERROR_UNSUPPORTED, "paged"},
+                   {good, AEGIS_ERROR_NOT_FOUND, "tokenizer.json"}};
     cases[0].config.path = "/tmp/no such folder";
     cases[1].config.threads = 2;
     cases[2].config.context_tokens = 97;
@@ -437,7 +361,7 @@ static void bad_configurations_are_refused(void **state)
     cases[5].config.cut_count = 1;
     cases[6].config.memory_limit_bytes = 10000;
     cases[7].config.path = bytes;
-    cases[8].config.residency = AEGIS_STREAMED;
+    cases[8].config.residency = AEGIS_PAGED;
     cases[9].config.prompt = "text";
     for (size_t c = 0; c < LENGTH(cases); c++) {
         aegis_model *model = NULL;
@@ -448,6 +372,65 @@ static void bad_configurations_are_refused(void **state)
             fail_msg("\"%s\" lacks \"%s\"", err.message, cases[c].words);
         }
     }
+}
+
+/* ---- a text as prompt ---- */
+
+static void write_tokenizer(const char *model)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/tokenizer.json", model);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+          "\"trim_offsets\":true,\"use_regex\":true},\"decoder\":{\"type\":\"ByteLevel\"},"
+          "\"model\":{\"type\":\"BPE\",\"vocab\":{\"h\":0,\"e\":1,\"l\":2,\"o\":3,\"he\":4,"
+          "\"ll\":5},\"merges\":[\"h e\",\"l l\"]}}",
+          file);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* The same tokens as a source would give them, in every slot and after every reset. */
+static void a_text_is_a_prompt(void **state)
+{
+    (void)state;
+    static const int64_t wanted[] = {4, 5, 3, 4};
+    const made m = {"llama-tiny", 301, 96, LENGTH(wanted)};
+    const aegis_input_shape shape = prompt_shape(&m);
+    char path[256];
+    aegis_error err;
+    placed_memory memory;
+    aegis_model *model = NULL;
+    path_of(path, m.shape, "bf16");
+    write_tokenizer(path);
+    aegis_model *given = open_model(path, &m, NULL, 0, &shape);
+    memcpy(prompt_input(given, m.prompt), wanted, sizeof wanted);
+    const aegis_model_config config = {.name = "m",
+                                       .path = path,
+                                       .prompt = "hellohe",
+                                       .slots = 2,
+                                       .stream = conformance_stream,
+                                       .context_tokens = m.context};
+    must(aegis_model_open(backend, &config, &model, &err), &err);
+    must(aegis_model_record(model, NULL, &err), &err);
+    placed_make_on(model, 4096, device, &memory);
+    for (int again = 0; again < 2; again++) {
+        for (uint32_t i = 0; i < 12; i++) {
+            if (again == 0) {
+                job(given);
+            }
+            conformance_run(model, i % 2);
+            aegis_model_commit(model);
+        }
+        assert_memory_equal(output(model, "next_cursor"), output(given, "next_cursor"), 16);
+        must(aegis_model_reset(model, &err), &err);
+    }
+    conformance_run(model, 0);
+    assert_int_equal(token(model), wanted[1]);
+    assert_memory_equal(prompt_input(model, m.prompt), wanted, sizeof wanted);
+    aegis_model_close(model);
+    aegis_model_close(given);
+    placed_free(&memory);
 }
 
 /* ---- SmolLM2, where it has been fetched ---- */
@@ -485,12 +468,8 @@ static void smollm2_says_what_the_reference_says(void **state)
     const size_t count = read_tokens(reference, "tokens", tokens);
     const made m = {"smollm2", 49152, 256, (uint32_t)given};
     const aegis_input_shape shape = prompt_shape(&m);
-    aegis_error err;
-    void *data;
-    uint64_t size;
     aegis_model *model = open_model(path, &m, NULL, 0, &shape);
-    must(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
-    memcpy(data, prompt, given * sizeof *prompt);
+    memcpy(prompt_input(model, m.prompt), prompt, given * sizeof *prompt);
     for (size_t i = 1; i < given; i++) {
         assert_int_equal(job(model), prompt[i]);
     }
@@ -500,31 +479,6 @@ static void smollm2_says_what_the_reference_says(void **state)
     print_message("SmolLM2: %zu tokens as the reference\n", count);
     aegis_model_close(model);
     json_decref(reference);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    const aegis_allocator allocator = aegis_allocator_default();
-    const aegis_backend_config config = {.runtime = "transformer", .consumer = "test"};
-    const aegis_stream_config stream = aegis_stream_config_default("test");
-    aegis_error err;
-    if (mkdtemp(folder) == NULL) {
-        return -1;
-    }
-    must(aegis_stream_create(device, &stream, &conformance_stream, &err), &err);
-    must(aegis_backend_create(&config, device, &allocator, &backend, &err), &err);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    char command[128];
-    aegis_backend_destroy(backend);
-    aegis_stream_destroy(conformance_stream);
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 int main(void)
@@ -537,17 +491,9 @@ int main(void)
         cmocka_unit_test(sequences_end_as_configured),
         cmocka_unit_test(wrong_values_fail_the_next_job),
         cmocka_unit_test(bad_configurations_are_refused),
+        cmocka_unit_test(a_text_is_a_prompt),
         cmocka_unit_test(large_models_agree_with_the_engine),
         cmocka_unit_test(smollm2_says_what_the_reference_says),
     };
-    const aegis_device_config config = {.kind = AEGIS_DEVICE_CUDA, .arena_bytes = ARENA_BYTES};
-    const aegis_allocator allocator = aegis_allocator_default();
-    aegis_error err;
-    if (aegis_device_create(&config, &allocator, &device, &err) != AEGIS_OK) {
-        print_message("skipped: %s\n", err.message);
-        return SKIPPED;
-    }
-    const int failed = cmocka_run_group_tests(tests, set_up, tear_down);
-    aegis_device_destroy(device);
-    return failed;
+    return run_on_cuda(tests);
 }

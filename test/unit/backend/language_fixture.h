@@ -4,7 +4,7 @@
 
 /* Made-up transformers as models with jobs, and what the engine makes of the same prompt. */
 
-#include "support/backend_conformance.h"
+#include "support/language_jobs.h"
 #include "support/test_allocator.h"
 
 #include <aegisrt/ext/backend_ops.h>
@@ -61,35 +61,10 @@ static inline aegis_model *open_model(const aegis_model_config *config)
 
 static inline void give_prompt(aegis_model *model)
 {
-    aegis_error err;
-    void *data;
-    uint64_t size;
-    must(aegis_model_input(model, 0, "tokens", &data, &size, &err), &err);
-    assert_int_equal(size, PROMPT * sizeof(int64_t));
+    int64_t *tokens = prompt_input(model, PROMPT);
     for (int i = 0; i < PROMPT; i++) {
-        ((int64_t *)data)[i] = prompt[i];
+        tokens[i] = prompt[i];
     }
-}
-
-static inline const void *output(aegis_model *model, const char *name)
-{
-    aegis_error err;
-    void *data = NULL;
-    uint64_t size;
-    must(aegis_model_output(model, 0, name, &data, &size, &err), &err);
-    return data;
-}
-
-static inline int64_t token(aegis_model *model)
-{
-    return *(const int64_t *)output(model, "token");
-}
-
-static inline int64_t job(aegis_model *model)
-{
-    conformance_run(model, 0);
-    aegis_model_commit(model);
-    return token(model);
 }
 
 /* What the engine makes of the prompt, and the logits behind the prompt and the tokens but the

@@ -57,12 +57,13 @@ aegis_language_cut(language_model *model, const uint32_t *cuts, size_t count, ae
             return status;
         }
     }
-    model->segments = aegis_allocate_zeroed(&model->allocator, count + 1, sizeof *model->segments);
+    model->segments =
+        aegis_allocate_zeroed(&model->base.allocator, count + 1, sizeof *model->segments);
     if (model->segments == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory for %zu segments", count + 1);
     }
-    model->segment_count = (uint32_t)count + 1;
+    model->base.segment_count = (uint32_t)count + 1;
     for (size_t i = 0; i <= count; i++) {
         model->segments[i].end = i < count ? cuts[i] : model->facts->pieces;
     }
@@ -76,14 +77,14 @@ aegis_status aegis_language_segment(language_model *model, aegis_error *err)
     for (uint32_t piece = 1; piece < model->facts->pieces; piece++) {
         count += aegis_runner_begins_segment(runner, piece);
     }
-    model->segments = aegis_allocate_zeroed(&model->allocator, count, sizeof *model->segments);
+    model->segments = aegis_allocate_zeroed(&model->base.allocator, count, sizeof *model->segments);
     if (model->segments == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory for %" PRIu32 " segments", count);
     }
     for (uint32_t piece = 1; piece <= model->facts->pieces; piece++) {
         if (piece == model->facts->pieces || aegis_runner_begins_segment(runner, piece)) {
-            language_segment *one = &model->segments[model->segment_count++];
+            language_segment *one = &model->segments[model->base.segment_count++];
             one->end = piece;
             aegis_runner_groups(runner, first, piece, &one->first_group, &one->end_group);
             first = piece;
@@ -124,12 +125,12 @@ static aegis_status
 measure(language_model *model, size_t count, size_t run, uint64_t *times, aegis_error *err)
 {
     aegis_runner_bind(model->runner, model->crossing, model->segments[0].working,
-                      aegis_surface_output_pointer(&model->surface, LANGUAGE_LOGITS, 0, 0));
+                      aegis_surface_output_pointer(&model->base.surface, LANGUAGE_LOGITS, 0, 0));
     const uint64_t start = now_ns();
     uint32_t piece = 0;
     aegis_status status = aegis_runner_begin(model->runner, 0, model->facts->context - 1, err);
     for (size_t i = 0; i < count && status == AEGIS_OK; i++) {
-        while (piece < model->candidates[i].position && status == AEGIS_OK) {
+        while (piece < model->base.candidates[i].position && status == AEGIS_OK) {
             status = aegis_runner_run(model->runner, ++piece, err);
         }
         times[i * MEASURED_RUNS + run] = now_ns() - start;
@@ -149,40 +150,29 @@ aegis_status aegis_language_cut_candidates(void *self,
     language_model *model = self;
     const uint32_t pieces = model->facts->pieces;
     (void)stream;
-    if (model->stream) {
-        return aegis_error_set(
-            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
-            "residency = \"streamed\": its segments are what comes from the files "
-            "together and cannot be chosen");
+    aegis_status status = aegis_language_make_candidates(&model->base, pieces, err);
+    if (status != AEGIS_OK) {
+        return status;
     }
-    if (model->placed || !model->recorded || model->segment_count > 1) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
-                               "cuts are looked for in a recorded, uncut model that is not placed");
-    }
-    if (model->candidates == NULL) {
-        model->candidates =
-            aegis_allocate_zeroed(&model->allocator, pieces, sizeof *model->candidates);
-    }
-    uint64_t *times =
-        aegis_allocate_zeroed(&model->allocator, (size_t)pieces * MEASURED_RUNS, sizeof *times);
-    aegis_status status = AEGIS_OK;
-    if (model->candidates == NULL || times == NULL) {
+    uint64_t *times = aegis_allocate_zeroed(&model->base.allocator, (size_t)pieces * MEASURED_RUNS,
+                                            sizeof *times);
+    if (times == NULL) {
         status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                  "no memory to measure %" PRIu32 " pieces", pieces);
     }
-    const size_t count = model->candidates != NULL ? list_candidates(model, model->candidates) : 0;
+    const size_t count = list_candidates(model, model->base.candidates);
     for (size_t run = 0; run < MEASURED_RUNS && status == AEGIS_OK; run++) {
         status = measure(model, count, run, times, err);
     }
     for (size_t i = 0; i < count && status == AEGIS_OK; i++) {
         uint64_t *own = times + i * MEASURED_RUNS;
         qsort(own, MEASURED_RUNS, sizeof *own, compare);
-        model->candidates[i].elapsed_ns = own[MEASURED_RUNS / 2];
+        model->base.candidates[i].elapsed_ns = own[MEASURED_RUNS / 2];
     }
-    model->next = 0; /* the step that was going on is gone */
-    aegis_deallocate(&model->allocator, times, (size_t)pieces * MEASURED_RUNS, sizeof *times);
+    model->base.next = 0; /* the step that was going on is gone */
+    aegis_deallocate(&model->base.allocator, times, (size_t)pieces * MEASURED_RUNS, sizeof *times);
     if (status == AEGIS_OK) {
-        *ret_candidates = model->candidates;
+        *ret_candidates = model->base.candidates;
         *ret_count = count;
     }
     return status;

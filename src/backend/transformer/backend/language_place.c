@@ -15,9 +15,9 @@ enum {
     TENSOR_SURFACE
 };
 
-size_t aegis_language_lifetime_room(const language_model *model)
+static size_t lifetime_room(const language_model *model)
 {
-    return 4 + model->surface.buffer_count + model->segment_count;
+    return 4 + model->base.surface.buffer_count + model->base.segment_count;
 }
 
 /* Weights, cache, the surface's buffers in their order, what crosses cuts, working memory of each
@@ -26,8 +26,8 @@ size_t aegis_language_lifetime_room(const language_model *model)
 static void list_lifetimes(language_model *model)
 {
     const aegis_runner_sizes *sizes = &model->facts->sizes;
-    const bool whole = model->segment_count == 1;
-    aegis_tensor_lifetime *list = model->lifetimes;
+    const bool whole = model->base.segment_count == 1;
+    aegis_tensor_lifetime *list = model->base.lifetimes;
     size_t count = 0;
     list[count++] = (aegis_tensor_lifetime){.tensor = TENSOR_WEIGHTS,
                                             .memory_class = AEGIS_MEMORY_WEIGHTS,
@@ -39,15 +39,15 @@ static void list_lifetimes(language_model *model)
                                             .end = 1,
                                             .size_bytes = sizes->cache,
                                             .alignment = 64};
-    aegis_surface_lifetimes(&model->surface, TENSOR_SURFACE, list + count);
-    count += model->surface.buffer_count;
+    aegis_surface_lifetimes(&model->base.surface, TENSOR_SURFACE, list + count);
+    count += model->base.surface.buffer_count;
     list[count++] = (aegis_tensor_lifetime){.tensor = TENSOR_CROSSING,
                                             .memory_class = whole ? AEGIS_MEMORY_ACTIVATION
                                                                   : AEGIS_MEMORY_BOUNDARY,
-                                            .end = model->segment_count,
+                                            .end = model->base.segment_count,
                                             .size_bytes = sizes->crossing,
                                             .alignment = 64};
-    for (uint32_t s = 0; s < model->segment_count; s++) {
+    for (uint32_t s = 0; s < model->base.segment_count; s++) {
         list[count++] = (aegis_tensor_lifetime){.tensor = TENSOR_WORKING,
                                                 .memory_class = AEGIS_MEMORY_ACTIVATION,
                                                 .segment = s,
@@ -56,20 +56,20 @@ static void list_lifetimes(language_model *model)
                                                 .alignment = 64};
     }
     if (sizes->buffers > 0) { /* what is in them outlives segments and jobs */
-        list[count++] = (aegis_tensor_lifetime){.tensor = TENSOR_SURFACE +
-                                                          (uint32_t)model->surface.buffer_count,
-                                                .memory_class = AEGIS_MEMORY_STATE,
-                                                .end = 1,
-                                                .size_bytes = sizes->buffers,
-                                                .alignment = AEGIS_RUNNER_BUFFER_ALIGNMENT};
+        list[count++] = (aegis_tensor_lifetime){
+            .tensor = TENSOR_SURFACE + (uint32_t)model->base.surface.buffer_count,
+            .memory_class = AEGIS_MEMORY_STATE,
+            .end = 1,
+            .size_bytes = sizes->buffers,
+            .alignment = AEGIS_RUNNER_BUFFER_ALIGNMENT};
     }
-    model->lifetime_count = count;
+    model->base.lifetime_count = count;
 }
 
 static aegis_status run_job(language_model *model, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
-    for (uint32_t s = 0; s < model->segment_count && status == AEGIS_OK; s++) {
+    for (uint32_t s = 0; s < model->base.segment_count && status == AEGIS_OK; s++) {
         status = aegis_language_execute(model, s, 0, NULL, err);
     }
     return status;
@@ -81,45 +81,26 @@ aegis_status aegis_language_record(void *self, aegis_stream *stream, aegis_error
 {
     language_model *model = self;
     (void)stream;
-    if (model->lifetimes == NULL) {
-        model->lifetimes = aegis_allocate_zeroed(
-            &model->allocator, aegis_language_lifetime_room(model), sizeof *model->lifetimes);
-        if (model->lifetimes == NULL) {
-            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                                   "no memory for lifetimes");
-        }
-        list_lifetimes(model);
-    }
-    aegis_status status = run_job(model, err);
+    aegis_status status = aegis_language_make_lifetimes(&model->base, lifetime_room(model), err);
     if (status == AEGIS_OK) {
-        model->surface.written = model->surface.parity; /* of a job that begins no sequence */
+        list_lifetimes(model);
+        status = run_job(model, err);
+    }
+    if (status == AEGIS_OK) {
+        model->base.surface.written =
+            model->base.surface.parity; /* of a job that begins no sequence */
         aegis_runner_fill_cache(model->runner);
-        model->recorded = true;
+        model->base.recorded = true;
     }
     return status;
-}
-
-aegis_status aegis_language_lifetimes(void *self,
-                                      const aegis_tensor_lifetime **ret_lifetimes,
-                                      size_t *ret_count,
-                                      aegis_error *err)
-{
-    language_model *model = self;
-    if (!model->recorded) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
-                               "the model was not recorded yet");
-    }
-    *ret_lifetimes = model->lifetimes;
-    *ret_count = model->lifetime_count;
-    return AEGIS_OK;
 }
 
 /* The only step that can fail: what fills the inputs may be gone. */
 static aegis_status
 place_surface(language_model *model, const aegis_model_placement *placement, aegis_error *err)
 {
-    const size_t count = model->surface.buffer_count;
-    void **buffers = aegis_allocate_zeroed(&model->allocator, count, sizeof *buffers);
+    const size_t count = model->base.surface.buffer_count;
+    void **buffers = aegis_allocate_zeroed(&model->base.allocator, count, sizeof *buffers);
     if (buffers == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory to place");
@@ -128,8 +109,8 @@ place_surface(language_model *model, const aegis_model_placement *placement, aeg
         buffers[i] = (uint8_t *)placement->base +
                      placement->binding->placements[TENSOR_CROSSING + i].offset_bytes;
     }
-    aegis_status status = aegis_surface_place(&model->surface, buffers, err);
-    aegis_deallocate(&model->allocator, buffers, count, sizeof *buffers);
+    aegis_status status = aegis_surface_place(&model->base.surface, buffers, err);
+    aegis_deallocate(&model->base.allocator, buffers, count, sizeof *buffers);
     return status;
 }
 
@@ -139,22 +120,22 @@ aegis_language_place(void *self, const aegis_model_placement *placement, aegis_e
     language_model *model = self;
     const aegis_memory_placement *places = placement->binding->placements;
     uint8_t *base = placement->base;
-    size_t at = TENSOR_CROSSING + model->surface.buffer_count;
+    size_t at = TENSOR_CROSSING + model->base.surface.buffer_count;
     aegis_status status = place_surface(model, placement, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    aegis_language_write_prompt(model);
+    aegis_language_write_prompt(&model->base);
     aegis_runner_move(model->runner, base + places[TENSOR_WEIGHTS].offset_bytes,
-                      base + places[model->lifetime_count - 1].offset_bytes,
+                      base + places[model->base.lifetime_count - 1].offset_bytes,
                       base + places[TENSOR_CACHE].offset_bytes);
     aegis_block_free(model->trial);
     model->trial = NULL;
     model->crossing = base + places[at++].offset_bytes;
-    for (uint32_t s = 0; s < model->segment_count; s++) {
+    for (uint32_t s = 0; s < model->base.segment_count; s++) {
         model->segments[s].working = base + places[at++].offset_bytes;
     }
-    model->placed = true;
-    model->next = 0;
+    model->base.placed = true;
+    model->base.next = 0;
     return AEGIS_OK;
 }

@@ -27,30 +27,27 @@ void aegis_language_terminate(void *self)
     }
 }
 
-static bool is_measured(const language_model *model)
-{
-    return model->recorded && !model->placed;
-}
-
 static cursor current(const language_model *model)
 {
     cursor at;
     memcpy(&at,
-           aegis_surface_input_pointer(&model->surface, LANGUAGE_CURSOR, 0, model->surface.parity),
+           aegis_surface_input_pointer(&model->base.surface, LANGUAGE_CURSOR, 0,
+                                       model->base.surface.parity),
            sizeof at);
     return at;
 }
 
 static int64_t prompt_token(const language_model *model, uint32_t slot, int64_t position)
 {
-    const int64_t *tokens = aegis_surface_input_pointer(&model->surface, LANGUAGE_TOKENS, slot, 0);
+    const int64_t *tokens =
+        aegis_surface_input_pointer(&model->base.surface, LANGUAGE_TOKENS, slot, 0);
     return tokens[position];
 }
 
 static aegis_status begin(language_model *model, uint32_t slot, aegis_error *err)
 {
     cursor at = current(model);
-    if (is_measured(model)) {
+    if (aegis_language_is_measured(&model->base)) {
         at = (cursor){.position = (int64_t)model->facts->context - 1};
     }
     if (at.position < 0 || at.token < 0) {
@@ -64,8 +61,9 @@ static aegis_status begin(language_model *model, uint32_t slot, aegis_error *err
         return AEGIS_OK;
     }
     model->position = (uint32_t)at.position;
-    const int64_t token =
-        at.position < (int64_t)model->prompt ? prompt_token(model, slot, at.position) : at.token;
+    const int64_t token = at.position < (int64_t)model->base.prompt
+                              ? prompt_token(model, slot, at.position)
+                              : at.token;
     if (token < 0 || token >= (int64_t)model->facts->vocabulary) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INFERENCE,
                                "token %" PRId64 " at position %u; the vocabulary has 0 to %u",
@@ -95,9 +93,9 @@ static aegis_status run_pieces(language_model *model, uint32_t segment, aegis_er
 /* The token behind the position, and where the next job begins. */
 static void finish(language_model *model, uint32_t slot)
 {
-    const aegis_surface *surface = &model->surface;
+    const aegis_surface *surface = &model->base.surface;
     const int64_t behind = (int64_t)model->position + 1;
-    const bool given = behind < (int64_t)model->prompt;
+    const bool given = behind < (int64_t)model->base.prompt;
     int64_t token = -1;
     cursor next = current(model);
     if (!model->behind_end) {
@@ -106,44 +104,26 @@ static void finish(language_model *model, uint32_t slot)
         next = (cursor){.position = behind, .token = token};
         const bool ends = behind == (int64_t)model->facts->context ||
                           (!given && aegis_runner_is_end(model->runner, chosen));
-        if (ends && model->stop_at_end) {
+        if (ends && model->base.stop_at_end) {
             next.position = (int64_t)model->facts->context;
         } else if (ends) {
             next = (cursor){0};
         }
     }
     memcpy(aegis_surface_output_pointer(surface, LANGUAGE_TOKEN, slot, 0), &token, sizeof token);
-    if (!is_measured(model)) { /* jobs that are measured belong to no sequence */
+    if (!aegis_language_is_measured(
+            &model->base)) { /* jobs that are measured belong to no sequence */
         memcpy(aegis_surface_output_pointer(surface, LANGUAGE_NEXT_CURSOR, slot, surface->parity),
                &next, sizeof next);
-        model->surface.written = model->surface.parity ^ 1u;
+        model->base.surface.written = model->base.surface.parity ^ 1u;
     }
-}
-
-static aegis_status
-check(const language_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
-{
-    if (segment >= model->segment_count || slot >= model->surface.slots) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "there is no segment %" PRIu32 " of %" PRIu32 " or no slot %" PRIu32
-                               " of %" PRIu32,
-                               segment, model->segment_count, slot, model->surface.slots);
-    }
-    if (segment > model->next || segment + 1 < model->next) {
-        if (segment != 0) {
-            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
-                                   "segment %" PRIu32 " is due, not %" PRIu32, model->next,
-                                   segment);
-        }
-    }
-    return AEGIS_OK;
 }
 
 /* To the segment's start: of a new job, of this segment for the first time, or of it again. */
 static aegis_status start(language_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
 {
     if (segment == 0) {
-        model->next = 0;
+        model->base.next = 0;
         model->saved = 0;
         return begin(model, slot, err);
     }
@@ -162,7 +142,7 @@ static aegis_status start(language_model *model, uint32_t segment, uint32_t slot
 bool aegis_language_is_ready(void *self, uint32_t segment)
 {
     const language_model *model = self;
-    return segment >= model->segment_count ||
+    return segment >= model->base.segment_count ||
            aegis_runner_has(model->runner, model->segments[segment].first_group,
                             model->segments[segment].end_group);
 }
@@ -171,7 +151,7 @@ uint64_t aegis_language_awaited_segments(void *self)
 {
     const language_model *model = self;
     uint64_t awaited = 0;
-    for (uint32_t s = 0; s < model->segment_count; s++) {
+    for (uint32_t s = 0; s < model->base.segment_count; s++) {
         const language_segment *one = &model->segments[s];
         awaited |= one->end_group > one->first_group ? UINT64_C(1) << s : 0;
     }
@@ -196,13 +176,13 @@ aegis_status aegis_language_execute(
 {
     language_model *model = self;
     (void)stream;
-    aegis_status status = check(model, segment, slot, err);
+    aegis_status status = aegis_language_check_segment(&model->base, segment, slot, err);
     if (status != AEGIS_OK) {
         return status;
     }
     await_bytes(model, segment);
     aegis_runner_bind(model->runner, model->crossing, model->segments[segment].working,
-                      aegis_surface_output_pointer(&model->surface, LANGUAGE_LOGITS, slot, 0));
+                      aegis_surface_output_pointer(&model->base.surface, LANGUAGE_LOGITS, slot, 0));
     status = start(model, segment, slot, err);
     if (status != AEGIS_OK) {
         return status;
@@ -213,8 +193,8 @@ aegis_status aegis_language_execute(
     }
     atomic_fetch_add(&model->generation, 1);
     if (status == AEGIS_OK) {
-        model->next = segment + 1;
-        if (model->next == model->segment_count) {
+        model->base.next = segment + 1;
+        if (model->base.next == model->base.segment_count) {
             finish(model, slot);
         }
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening, loading and closing the runner. */
+#include "backend/transformer/backend/language_files.h"
 #include "backend/transformer/backend/runner_internal.h"
 
 #include "base/base.h"
@@ -8,48 +9,9 @@
 #include <string.h>
 
 #define HERE AEGIS_HERE("transformer.runner")
-#define STANDARD_CONTEXT 1024u
 #define READ_THREADS 2u
 /* What aligning the areas of a streamed model to cache lines and pages takes at most. */
 #define FIVE_PAGES ((uint64_t)5 * AEGIS_READ_BLOCK)
-
-static aegis_status set_context(aegis_runner *runner, uint32_t context, aegis_error *err)
-{
-    const uint32_t positions = runner->weights.config->positions;
-    if (context > positions) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_CONFIG,
-                               "a context of %u tokens; the model was made for %u, write at most "
-                               "that",
-                               context, positions);
-    }
-    const uint32_t standard = positions < STANDARD_CONTEXT ? positions : STANDARD_CONTEXT;
-    runner->limits = (aegis_forward_limits){
-        .sequences = 1, .positions = context != 0 ? context : standard, .rows = 1, .logits = 1};
-    return AEGIS_OK;
-}
-
-/* One hash over those of all files, so that shards count. */
-static aegis_status make_hash(aegis_runner *runner, const char *folder, aegis_error *err)
-{
-    const aegis_safetensors *files = aegis_graph_files(runner->graph);
-    const uint32_t count = aegis_safetensors_file_count(files);
-    const size_t size = ((size_t)count + 1) * 64;
-    char path[4096], *text = aegis_allocate_zeroed(&runner->allocator, size + 1, 1);
-    if (text == NULL) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for a hash");
-    }
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    aegis_status status = aegis_sha256_file(path, text, err);
-    for (uint32_t f = 0; f < count && status == AEGIS_OK; f++) {
-        status = aegis_sha256_file(aegis_safetensors_file_at(files, f)->path,
-                                   text + 64 * ((size_t)f + 1), err);
-    }
-    if (status == AEGIS_OK) {
-        status = aegis_sha256_bytes(text, size, runner->facts.hash, err);
-    }
-    aegis_deallocate(&runner->allocator, text, size + 1, 1);
-    return status;
-}
 
 static void set_facts(aegis_runner *runner)
 {
@@ -82,27 +44,23 @@ aegis_status aegis_runner_open(const char *folder,
                                aegis_error *err)
 {
     aegis_runner *runner = aegis_allocate_zeroed(allocator, 1, sizeof *runner);
-    aegis_graph_loaded *loaded = NULL;
     if (runner == NULL) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for a runner");
     }
     runner->allocator = *allocator;
     runner->kernels = aegis_kernels_choose();
-    aegis_status status = aegis_graph_load(folder, allocator, &loaded, err);
+    runner->limits = (aegis_forward_limits){.sequences = 1, .rows = 1, .logits = 1};
+    aegis_status status =
+        aegis_language_files_open(folder, allocator, &runner->graph, &runner->weights, err);
     if (status == AEGIS_OK) {
-        status = aegis_graph_validate(&loaded, &runner->graph, err);
-        aegis_graph_loaded_free(loaded);
-    }
-    if (status == AEGIS_OK) {
-        status = aegis_weights_init(&runner->weights, runner->graph, allocator, err);
-    }
-    if (status == AEGIS_OK) {
-        status = set_context(runner, context, err);
+        status =
+            aegis_language_files_context(&runner->weights, context, &runner->limits.positions, err);
     }
     if (status == AEGIS_OK) {
         runner->facts.vocabulary = runner->weights.config->vocabulary;
         runner->facts.context = runner->limits.positions;
-        status = make_hash(runner, folder, err);
+        status =
+            aegis_language_files_hash(runner->graph, folder, allocator, runner->facts.hash, err);
     }
     if (status != AEGIS_OK) {
         aegis_runner_close(runner);

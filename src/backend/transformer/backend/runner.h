@@ -14,7 +14,7 @@
  * The bits are those of the engine: sums do not depend on the pieces.
  *
  * Beside aegisrt/backend.h there is a second aegis_model_config (model/config.h); only runner*.c
- * see that one.
+ * and language_files.c see that one.
  */
 
 #include <aegisrt/allocator.h>

@@ -16,32 +16,37 @@
 
 /* Numbers of tensors that are not the surface's. */
 enum {
-    TENSOR_LAYERS = 0,
-    TENSOR_FIXED,
+    TENSOR_WEIGHTS = 0,
     TENSOR_CACHE,
     TENSOR_WORK,
     TENSOR_SURFACE
 };
 
-static uint64_t layers_bytes(const cuda_model *model)
+static uint64_t resident_bytes(const cuda_model *model)
 {
-    return model->facts->layer_bytes * model->facts->layers;
+    return model->facts->layer_bytes * (model->facts->layers - model->residency.streamed);
 }
 
 uint64_t aegis_cuda_model_weight_bytes(const cuda_model *model)
 {
-    return layers_bytes(model) + model->facts->fixed_bytes;
+    return resident_bytes(model) + model->facts->fixed_bytes;
 }
 
-size_t aegis_cuda_model_tensors(const cuda_model *model)
+uint64_t aegis_cuda_model_ring_bytes(const cuda_model *model)
 {
-    return TENSOR_SURFACE + model->surface.buffer_count;
+    return model->base.stream ? AEGIS_RESIDENCY_SLOTS * model->facts->layer_bytes : 0;
+}
+
+/* The ring is the last. */
+static size_t tensor_count(const cuda_model *model)
+{
+    return TENSOR_SURFACE + model->base.surface.buffer_count + (model->base.stream ? 1 : 0);
 }
 
 size_t aegis_cuda_model_buffer(const cuda_model *model, const void *host)
 {
     size_t i = 0;
-    while (i < model->surface.buffer_count && model->surface.buffers[i].pointer != host) {
+    while (i < model->base.surface.buffer_count && model->base.surface.buffers[i].pointer != host) {
         i++;
     }
     return i;
@@ -52,9 +57,12 @@ size_t aegis_cuda_model_buffer(const cuda_model *model, const void *host)
 /* Fills the host's copies from their sources and sends them all. */
 aegis_status aegis_cuda_model_fill(cuda_model *model, aegis_error *err)
 {
-    aegis_status status = aegis_surface_reset(&model->surface, err);
-    for (size_t i = 0; i < model->surface.buffer_count && status == AEGIS_OK; i++) {
-        const aegis_surface_buffer *buffer = &model->surface.buffers[i];
+    aegis_status status = aegis_surface_reset(&model->base.surface, err);
+    if (status == AEGIS_OK) {
+        aegis_language_write_prompt(&model->base);
+    }
+    for (size_t i = 0; i < model->base.surface.buffer_count && status == AEGIS_OK; i++) {
+        const aegis_surface_buffer *buffer = &model->base.surface.buffers[i];
         status = aegis_device_copy(model->device, model->mirrors[i], buffer->pointer,
                                    buffer->size_bytes, err);
         atomic_store(&model->dirty[i], false);
@@ -62,48 +70,63 @@ aegis_status aegis_cuda_model_fill(cuda_model *model, aegis_error *err)
     return status;
 }
 
+static aegis_status
+take_pinned(cuda_model *model, uint64_t bytes, aegis_buffer *ret_part, aegis_error *err)
+{
+    aegis_status status = aegis_device_pinned_alloc(model->device, bytes, ALIGNMENT, ret_part, err);
+    if (status != AEGIS_OK) {
+        aegis_error_prefix(err,
+                           "%" PRIu64 " bytes of pinned memory for what the host gives and what "
+                           "comes from there: raise [device] pinned",
+                           bytes);
+        *ret_part = (aegis_buffer){.pointer = NULL};
+    }
+    return status;
+}
+
 /* The surface's buffers and the fault, in one pinned block. */
 static aegis_status pin_host(cuda_model *model, void **pointers, aegis_error *err)
 {
-    const size_t count = model->surface.buffer_count;
+    const size_t count = model->base.surface.buffer_count;
     uint64_t bytes = aegis_align_up(sizeof *model->fault, 64);
     for (size_t i = 0; i < count; i++) {
-        bytes += aegis_align_up(model->surface.buffers[i].size_bytes, 64);
+        bytes += aegis_align_up(model->base.surface.buffers[i].size_bytes, 64);
     }
-    aegis_status status = aegis_cuda_check(
-        cudaHostAlloc(&model->pinned, bytes, cudaHostAllocMapped), "cudaHostAlloc", HERE, err);
+    aegis_status status = take_pinned(model, bytes, &model->pinned, err);
     if (status != AEGIS_OK) {
-        model->pinned = NULL;
         return status;
     }
-    memset(model->pinned, 0, bytes);
-    model->pinned_bytes = bytes;
-    model->fault = model->pinned;
-    uint8_t *at = (uint8_t *)model->pinned + aegis_align_up(sizeof *model->fault, 64);
+    memset(model->pinned.pointer, 0, bytes);
+    model->fault = model->pinned.pointer;
+    uint8_t *at = (uint8_t *)model->pinned.pointer + aegis_align_up(sizeof *model->fault, 64);
     for (size_t i = 0; i < count; i++) {
         pointers[i] = at;
-        at += aegis_align_up(model->surface.buffers[i].size_bytes, 64);
+        at += aegis_align_up(model->base.surface.buffers[i].size_bytes, 64);
     }
-    return aegis_surface_place(&model->surface, pointers, err);
+    return aegis_surface_place(&model->base.surface, pointers, err);
 }
 
 static aegis_status open_host(cuda_model *model, aegis_error *err)
 {
-    const size_t count = model->surface.buffer_count;
-    aegis_status status = aegis_surface_open_trial(&model->surface, err);
+    const size_t count = model->base.surface.buffer_count;
+    aegis_status status = aegis_surface_open_trial(&model->base.surface, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    model->mirrors = aegis_allocate_zeroed(&model->allocator, count, sizeof *model->mirrors);
-    model->dirty = aegis_allocate_zeroed(&model->allocator, count, sizeof *model->dirty);
-    void **pointers = aegis_allocate_zeroed(&model->allocator, count, sizeof *pointers);
+    model->mirrors = aegis_allocate_zeroed(&model->base.allocator, count, sizeof *model->mirrors);
+    model->dirty = aegis_allocate_zeroed(&model->base.allocator, count, sizeof *model->dirty);
+    void **pointers = aegis_allocate_zeroed(&model->base.allocator, count, sizeof *pointers);
     if (model->mirrors == NULL || model->dirty == NULL || pointers == NULL) {
         status =
             aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for %zu buffers", count);
     } else {
         status = pin_host(model, pointers, err);
     }
-    aegis_deallocate(&model->allocator, pointers, count, sizeof *pointers);
+    if (status == AEGIS_OK && model->base.stream) {
+        status = take_pinned(model, model->residency.streamed * model->facts->layer_bytes,
+                             &model->streamed, err);
+    }
+    aegis_deallocate(&model->base.allocator, pointers, count, sizeof *pointers);
     return status;
 }
 
@@ -120,14 +143,34 @@ static uint8_t *take(uint8_t *base, uint64_t *used, uint64_t bytes)
 static uint64_t lay_out_trial(cuda_model *model, uint8_t *base)
 {
     uint64_t used = 0;
-    model->layers = take(base, &used, layers_bytes(model));
-    model->fixed = take(base, &used, model->facts->fixed_bytes);
+    model->layers = take(base, &used, aegis_cuda_model_weight_bytes(model));
+    model->fixed = base != NULL ? model->layers + resident_bytes(model) : NULL;
     model->cache = take(base, &used, model->facts->cache_bytes);
     model->work = take(base, &used, model->facts->work_bytes);
-    for (size_t i = 0; i < model->surface.buffer_count; i++) {
-        model->mirrors[i] = take(base, &used, model->surface.buffers[i].size_bytes);
+    for (size_t i = 0; i < model->base.surface.buffer_count; i++) {
+        model->mirrors[i] = take(base, &used, model->base.surface.buffers[i].size_bytes);
+    }
+    if (model->base.stream) {
+        model->ring = take(base, &used, aegis_cuda_model_ring_bytes(model));
     }
     return used;
+}
+
+/* To its place on the device, or in pinned memory. */
+static aegis_status load_layer(cuda_model *model, uint32_t layer, void *staging, aegis_error *err)
+{
+    const uint64_t bytes = model->facts->layer_bytes;
+    const aegis_residency_plan *plan = &model->residency;
+    const uint32_t come = aegis_residency_streamed_before(plan, layer);
+    if (aegis_residency_is_streamed(plan, layer)) {
+        return aegis_program_pack_layer(model->program, layer,
+                                        (uint8_t *)model->streamed.pointer + come * bytes, err);
+    }
+    aegis_status status = aegis_program_pack_layer(model->program, layer, staging, err);
+    return status == AEGIS_OK
+               ? aegis_device_copy(model->device, model->layers + (layer - come) * bytes, staging,
+                                   bytes, err)
+               : status;
 }
 
 /* Packed on the host, one layer at a time. */
@@ -136,7 +179,7 @@ static aegis_status load_weights(cuda_model *model, aegis_error *err)
     const aegis_program_facts *facts = model->facts;
     const uint64_t room =
         facts->layer_bytes > facts->fixed_bytes ? facts->layer_bytes : facts->fixed_bytes;
-    void *staging = aegis_allocate_zeroed(&model->allocator, room, 1);
+    void *staging = aegis_allocate_zeroed(&model->base.allocator, room, 1);
     if (staging == NULL) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY,
                                "no host memory for %" PRIu64 " bytes of a layer", room);
@@ -146,13 +189,9 @@ static aegis_status load_weights(cuda_model *model, aegis_error *err)
         status = aegis_device_copy(model->device, model->fixed, staging, facts->fixed_bytes, err);
     }
     for (uint32_t l = 0; l < facts->layers && status == AEGIS_OK; l++) {
-        status = aegis_program_pack_layer(model->program, l, staging, err);
-        if (status == AEGIS_OK) {
-            status = aegis_device_copy(model->device, model->layers + l * facts->layer_bytes,
-                                       staging, facts->layer_bytes, err);
-        }
+        status = load_layer(model, l, staging, err);
     }
-    aegis_deallocate(&model->allocator, staging, room, 1);
+    aegis_deallocate(&model->base.allocator, staging, room, 1);
     return status;
 }
 
@@ -199,6 +238,9 @@ aegis_status aegis_cuda_model_open_trial(cuda_model *model, aegis_error *err)
     if (status == AEGIS_OK) {
         status = open_device(model, err);
     }
+    if (status == AEGIS_OK && model->base.stream) {
+        status = aegis_cuda_fetch_init(model, err);
+    }
     aegis_cuda_leave(previous);
     return status;
 }
@@ -209,17 +251,26 @@ static void free_trial(cuda_model *model)
     model->trial = NULL;
 }
 
+static void give_pinned(cuda_model *model, const aegis_buffer *part)
+{
+    if (part->pointer != NULL) {
+        (void)aegis_device_pinned_free(model->device, part, NULL);
+    }
+}
+
 void aegis_cuda_model_free(cuda_model *model)
 {
     int previous = 0;
     if (aegis_cuda_enter(model->index, &previous) == cudaSuccess) {
+        aegis_cuda_fetch_finish(model);
         free_trial(model);
-        (void)cudaFreeHost(model->pinned);
         aegis_cuda_leave(previous);
     }
-    aegis_deallocate(&model->allocator, model->mirrors, model->surface.buffer_count,
+    give_pinned(model, &model->streamed);
+    give_pinned(model, &model->pinned);
+    aegis_deallocate(&model->base.allocator, model->mirrors, model->base.surface.buffer_count,
                      sizeof *model->mirrors);
-    aegis_deallocate(&model->allocator, (void *)model->dirty, model->surface.buffer_count,
+    aegis_deallocate(&model->base.allocator, (void *)model->dirty, model->base.surface.buffer_count,
                      sizeof *model->dirty);
 }
 
@@ -235,19 +286,29 @@ permanent(uint32_t tensor, aegis_memory_class memory_class, uint64_t bytes)
                                    .alignment = ALIGNMENT};
 }
 
-/* Packets are state: a kernel knows them by the epochs that the one before has left. */
+/* Packets are state: a kernel knows them by the epochs that the one before has left. Slots hold
+ * nothing between jobs. */
 static void list_lifetimes(cuda_model *model)
 {
-    aegis_tensor_lifetime *list = model->lifetimes;
-    list[TENSOR_LAYERS] = permanent(TENSOR_LAYERS, AEGIS_MEMORY_WEIGHTS, layers_bytes(model));
-    list[TENSOR_FIXED] = permanent(TENSOR_FIXED, AEGIS_MEMORY_WEIGHTS, model->facts->fixed_bytes);
+    aegis_tensor_lifetime *list = model->base.lifetimes;
+    const uint32_t buffers = (uint32_t)model->base.surface.buffer_count;
+    list[TENSOR_WEIGHTS] =
+        permanent(TENSOR_WEIGHTS, AEGIS_MEMORY_WEIGHTS, aegis_cuda_model_weight_bytes(model));
     list[TENSOR_CACHE] = permanent(TENSOR_CACHE, AEGIS_MEMORY_STATE, model->facts->cache_bytes);
     list[TENSOR_WORK] = permanent(TENSOR_WORK, AEGIS_MEMORY_STATE, model->facts->work_bytes);
-    aegis_surface_lifetimes(&model->surface, TENSOR_SURFACE, list + TENSOR_SURFACE);
-    for (size_t i = TENSOR_SURFACE; i < aegis_cuda_model_tensors(model); i++) {
+    aegis_surface_lifetimes(&model->base.surface, TENSOR_SURFACE, list + TENSOR_SURFACE);
+    for (uint32_t i = TENSOR_SURFACE; i < TENSOR_SURFACE + buffers; i++) {
         list[i].alignment = ALIGNMENT;
     }
-    model->lifetime_count = aegis_cuda_model_tensors(model);
+    if (model->base.stream) {
+        aegis_tensor_lifetime *ring = &list[TENSOR_SURFACE + buffers];
+        *ring = permanent(TENSOR_SURFACE + buffers,
+                          model->base.segment_count == 1 ? AEGIS_MEMORY_ACTIVATION
+                                                         : AEGIS_MEMORY_BOUNDARY,
+                          aegis_cuda_model_ring_bytes(model));
+        ring->end = model->base.segment_count;
+    }
+    model->base.lifetime_count = tensor_count(model);
 }
 
 typedef struct trial_job {
@@ -260,7 +321,7 @@ typedef struct trial_job {
 static void run_trial(void *argument)
 {
     trial_job *job = argument;
-    for (uint32_t s = 0; s < job->model->segment_count && job->status == AEGIS_OK; s++) {
+    for (uint32_t s = 0; s < job->model->base.segment_count && job->status == AEGIS_OK; s++) {
         job->status = aegis_cuda_model_execute(job->model, s, 0, job->stream, &job->error);
     }
 }
@@ -292,54 +353,26 @@ aegis_status aegis_cuda_model_record(void *self, aegis_stream *stream, aegis_err
                                "recording on a CUDA device needs a stream of it, here or when the "
                                "model is opened");
     }
-    if (model->lifetimes == NULL) {
-        model->lifetimes = aegis_allocate_zeroed(&model->allocator, aegis_cuda_model_tensors(model),
-                                                 sizeof *model->lifetimes);
-        if (model->lifetimes == NULL) {
-            return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for lifetimes");
-        }
+    aegis_status status = aegis_language_make_lifetimes(&model->base, tensor_count(model), err);
+    if (status == AEGIS_OK) {
         list_lifetimes(model);
+        status = run_job(model, stream, err);
     }
-    aegis_status status = run_job(model, stream, err);
     if (status != AEGIS_OK) {
         return status;
     }
-    model->surface.written = model->surface.parity; /* of a job that begins no sequence */
+    model->base.surface.written = model->base.surface.parity; /* of a job that begins no sequence */
     status =
         aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
     if (status == AEGIS_OK) {
         status = fill_memory(model->cache, CACHE_FILLING, model->facts->cache_bytes, err);
         aegis_cuda_leave(previous);
     }
-    model->recorded = status == AEGIS_OK;
+    model->base.recorded = status == AEGIS_OK;
     return status;
-}
-
-aegis_status aegis_cuda_model_lifetimes(void *self,
-                                        const aegis_tensor_lifetime **ret_lifetimes,
-                                        size_t *ret_count,
-                                        aegis_error *err)
-{
-    cuda_model *model = self;
-    if (!model->recorded) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_STATE, "the model was not recorded yet");
-    }
-    *ret_lifetimes = model->lifetimes;
-    *ret_count = model->lifetime_count;
-    return AEGIS_OK;
 }
 
 /* ---- place ---- */
-
-static aegis_status
-move(cuda_model *model, uint8_t **from, uint8_t *to, uint64_t bytes, aegis_error *err)
-{
-    aegis_status status = aegis_device_copy(model->device, to, *from, bytes, err);
-    if (status == AEGIS_OK) {
-        *from = to;
-    }
-    return status;
-}
 
 static aegis_status
 move_all(cuda_model *model, const aegis_model_placement *placement, aegis_error *err)
@@ -348,20 +381,23 @@ move_all(cuda_model *model, const aegis_model_placement *placement, aegis_error 
     uint8_t *base = placement->base;
     model->cache = base + places[TENSOR_CACHE].offset_bytes;
     model->work = base + places[TENSOR_WORK].offset_bytes;
-    for (size_t i = 0; i < model->surface.buffer_count; i++) {
+    for (size_t i = 0; i < model->base.surface.buffer_count; i++) {
         model->mirrors[i] = base + places[TENSOR_SURFACE + i].offset_bytes;
+    }
+    if (model->base.stream) {
+        model->ring = base + places[model->base.lifetime_count - 1].offset_bytes;
     }
     aegis_status status = fill_memory(model->cache, 0, model->facts->cache_bytes, err);
     if (status == AEGIS_OK) {
         status = fill_memory(model->work, 0, model->facts->work_bytes, err);
     }
     if (status == AEGIS_OK) {
-        status = move(model, &model->layers, base + places[TENSOR_LAYERS].offset_bytes,
-                      layers_bytes(model), err);
+        status = aegis_device_copy(model->device, base + places[TENSOR_WEIGHTS].offset_bytes,
+                                   model->layers, aegis_cuda_model_weight_bytes(model), err);
     }
     if (status == AEGIS_OK) {
-        status = move(model, &model->fixed, base + places[TENSOR_FIXED].offset_bytes,
-                      model->facts->fixed_bytes, err);
+        model->layers = base + places[TENSOR_WEIGHTS].offset_bytes;
+        model->fixed = model->layers + resident_bytes(model);
     }
     return status == AEGIS_OK ? aegis_cuda_model_fill(model, err) : status;
 }
@@ -380,8 +416,8 @@ aegis_cuda_model_place(void *self, const aegis_model_placement *placement, aegis
     status = move_all(model, placement, err);
     if (status == AEGIS_OK) {
         free_trial(model);
-        model->placed = true;
-        model->next = 0;
+        model->base.placed = true;
+        model->base.next = 0;
     } else {
         lay_out_trial(model, model->trial);
     }

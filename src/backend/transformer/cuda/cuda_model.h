@@ -3,11 +3,13 @@
 #define AEGIS_TRANSFORMER_CUDA_MODEL_H
 
 /*
- * A language model with jobs on a CUDA device: what backend/language_model.h says of inputs,
+ * A language model with jobs on a CUDA device: what backend/language_base.h says of inputs,
  * outputs, jobs and measured jobs holds here too. What differs:
  *
- *  - A segment is one kernel. It runs to its end: nothing terminates it. Cuts lie between blocks
- *    and before the head; position i is before block i.
+ *  - A segment is one kernel, or several of a streamed model. It runs to its end: nothing
+ *    terminates it. Cuts lie between blocks and before the head; position i is before block i.
+ *  - Weights of a streamed model come from pinned memory as part of its segments (residency.h): no
+ *    segment waits for them off the lane, and a profile measures them with the rest.
  *  - Inputs, outputs and state live on the device. aegis_model_input and _output give the address
  *    of a copy in pinned host memory: an output is copied when it is asked for, after its job; an
  *    input goes to the device with the next job of its slot. So each is asked for anew.
@@ -15,26 +17,13 @@
  * the job after it fails with what was wrong.
  */
 
-#include "backend/surface.h"
+#include "backend/transformer/backend/language_base.h"
 #include "backend/transformer/cuda/program.h"
-
-#include <aegisrt/ext/backend_ops.h>
+#include "backend/transformer/cuda/residency.h"
 
 #include <stdatomic.h>
 
 #define AEGIS_LANGUAGE_CUDA "backend.transformer.cuda"
-
-enum {
-    CUDA_TOKENS = 0,
-    CUDA_CURSOR,
-    CUDA_INPUTS
-};
-enum {
-    CUDA_TOKEN = 0,
-    CUDA_LOGITS,
-    CUDA_NEXT_CURSOR,
-    CUDA_OUTPUTS
-};
 
 typedef struct cuda_backend {
     aegis_allocator allocator;
@@ -43,50 +32,55 @@ typedef struct cuda_backend {
 } cuda_backend;
 
 typedef struct cuda_model {
-    aegis_allocator allocator;
+    aegis_language base; /* first; the buffers of its surface are the host's copies */
     aegis_device *device;
-    int index;             /* of the device */
-    aegis_stream *stream;  /* that records it when no other is given; borrowed, may be NULL */
-    aegis_surface surface; /* its buffers are the host's copies */
-    void *pinned;          /* they, and the fault */
-    uint64_t pinned_bytes;
+    int index;            /* of the device */
+    aegis_stream *stream; /* that records it when no other is given; borrowed, may be NULL */
+    aegis_buffer pinned;  /* the surface's buffers, and the fault */
     aegis_program *program;
     const aegis_program_facts *facts;
-    char label[160];
-    bool stop_at_end;
-    uint32_t prompt;
-
     uint32_t *ends; /* of segments: layers; the last is layers, with the head */
-    uint32_t segment_count;
-    aegis_tensor_lifetime *lifetimes;
-    size_t lifetime_count;
-    aegis_cut_candidate *candidates;
-    bool recorded, placed;
+    aegis_residency_plan residency;
 
     /* Device memory: one block until the model is placed. */
     void *trial;
-    uint8_t *layers, *fixed, *cache, *work;
+    uint8_t *layers, *fixed; /* layers that stay, and behind them everything else that is read */
+    uint8_t *cache, *work;
+    uint8_t *ring;      /* slots of layers that come; NULL: all stay */
     uint8_t **mirrors;  /* per buffer of the surface */
     atomic_bool *dirty; /* the host's copy is newer */
     aegis_decode_fault *fault;
-    uint32_t next; /* segment that is due */
+
+    /* Of a streamed model. */
+    aegis_buffer streamed; /* pinned: the layers that come, in their order */
+    aegis_residency_slots slots;
+    struct CUstream_st *copies;
+    struct CUevent_st *begun, *filled[AEGIS_RESIDENCY_SLOTS], *freed[AEGIS_RESIDENCY_SLOTS];
 } cuda_model;
 
 /* cuda_memory.c */
 aegis_status aegis_cuda_model_open_trial(cuda_model *model, aegis_error *err);
 void aegis_cuda_model_free(cuda_model *model);
+/* Of the device: layers that stay and everything else that is read, and slots of those that come.
+ */
 uint64_t aegis_cuda_model_weight_bytes(const cuda_model *model);
-size_t aegis_cuda_model_tensors(const cuda_model *model);
+uint64_t aegis_cuda_model_ring_bytes(const cuda_model *model);
 aegis_status aegis_cuda_model_record(void *self, aegis_stream *stream, aegis_error *err);
-aegis_status aegis_cuda_model_lifetimes(void *self,
-                                        const aegis_tensor_lifetime **ret_lifetimes,
-                                        size_t *ret_count,
-                                        aegis_error *err);
 aegis_status
 aegis_cuda_model_place(void *self, const aegis_model_placement *placement, aegis_error *err);
 /* The device's bytes behind a host's copy. */
 size_t aegis_cuda_model_buffer(const cuda_model *model, const void *host);
 aegis_status aegis_cuda_model_fill(cuda_model *model, aegis_error *err);
+
+/* cuda_fetch.c: the copies' stream and its events; the device is current. */
+aegis_status aegis_cuda_fetch_init(cuda_model *model, aegis_error *err);
+void aegis_cuda_fetch_finish(cuda_model *model);
+/* A segment of a streamed model; `job` as for a resident one. */
+aegis_status aegis_cuda_fetch_run(cuda_model *model,
+                                  uint32_t segment,
+                                  const aegis_program_job *job,
+                                  struct CUstream_st *stream,
+                                  aegis_error *err);
 
 /* cuda_run.c */
 aegis_status aegis_cuda_model_execute(

@@ -14,11 +14,6 @@
 #define HERE AEGIS_HERE(AEGIS_LANGUAGE_CUDA)
 #define MEASURED_RUNS 7
 
-static bool is_measured(const cuda_model *model)
-{
-    return model->recorded && !model->placed;
-}
-
 static void *mirror_of(const cuda_model *model, const void *host)
 {
     return model->mirrors[aegis_cuda_model_buffer(model, host)];
@@ -26,14 +21,14 @@ static void *mirror_of(const cuda_model *model, const void *host)
 
 static void *input_at(const cuda_model *model, size_t input, uint32_t slot)
 {
-    return mirror_of(
-        model, aegis_surface_input_pointer(&model->surface, input, slot, model->surface.parity));
+    return mirror_of(model, aegis_surface_input_pointer(&model->base.surface, input, slot,
+                                                        model->base.surface.parity));
 }
 
 static void *output_at(const cuda_model *model, size_t output, uint32_t slot)
 {
-    return mirror_of(
-        model, aegis_surface_output_pointer(&model->surface, output, slot, model->surface.parity));
+    return mirror_of(model, aegis_surface_output_pointer(&model->base.surface, output, slot,
+                                                         model->base.surface.parity));
 }
 
 static aegis_status check(const cuda_model *model,
@@ -42,21 +37,11 @@ static aegis_status check(const cuda_model *model,
                           const aegis_stream *stream,
                           aegis_error *err)
 {
-    if (segment >= model->segment_count || slot >= model->surface.slots) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
-                               "there is no segment %" PRIu32 " of %" PRIu32 " or no slot %" PRIu32
-                               " of %" PRIu32,
-                               segment, model->segment_count, slot, model->surface.slots);
-    }
     if (stream == NULL) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
                                "a job on a CUDA device needs a stream of it");
     }
-    if (segment != 0 && (segment > model->next || segment + 1 < model->next)) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_STATE,
-                               "segment %" PRIu32 " is due, not %" PRIu32, model->next, segment);
-    }
-    return AEGIS_OK;
+    return aegis_language_check_segment(&model->base, segment, slot, err);
 }
 
 /* What an earlier job has found wrong. */
@@ -85,18 +70,19 @@ static aegis_status
 send_inputs(cuda_model *model, uint32_t slot, aegis_stream *stream, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
-    for (size_t input = 0; input < CUDA_INPUTS && status == AEGIS_OK; input++) {
-        void *host =
-            aegis_surface_input_pointer(&model->surface, input, slot, model->surface.parity);
+    for (size_t input = 0; input < LANGUAGE_INPUTS && status == AEGIS_OK; input++) {
+        void *host = aegis_surface_input_pointer(&model->base.surface, input, slot,
+                                                 model->base.surface.parity);
         const size_t which = aegis_cuda_model_buffer(model, host);
         if (atomic_exchange(&model->dirty[which], false)) {
             status = aegis_stream_enqueue_copy(stream, model->mirrors[which], host,
-                                               model->surface.buffers[which].size_bytes, err);
+                                               model->base.surface.buffers[which].size_bytes, err);
         }
     }
     return status;
 }
 
+/* Of a model that stays as a whole. */
 static aegis_program_memory memory_of(const cuda_model *model, uint32_t first)
 {
     return (aegis_program_memory){.layers = model->layers + first * model->facts->layer_bytes,
@@ -109,16 +95,17 @@ static aegis_program_job job_of(const cuda_model *model, uint32_t segment, uint3
 {
     return (aegis_program_job){.first = segment > 0 ? model->ends[segment - 1] : 0,
                                .last = model->ends[segment],
-                               .head = segment + 1 == model->segment_count,
-                               .measured = is_measured(model),
-                               .stop_at_end = model->stop_at_end,
-                               .segment = segment,
-                               .prompt = input_at(model, CUDA_TOKENS, slot),
-                               .prompt_count = model->prompt,
-                               .cursor = input_at(model, CUDA_CURSOR, slot),
-                               .next_cursor = output_at(model, CUDA_NEXT_CURSOR, slot),
-                               .token = output_at(model, CUDA_TOKEN, slot),
-                               .logits = output_at(model, CUDA_LOGITS, slot),
+                               .head = segment + 1 == model->base.segment_count,
+                               .measured = aegis_language_is_measured(&model->base),
+                               .stop_at_end = model->base.stop_at_end,
+                               .crossing_in = segment % 2,
+                               .crossing_out = (segment + 1) % 2,
+                               .prompt = input_at(model, LANGUAGE_TOKENS, slot),
+                               .prompt_count = model->base.prompt,
+                               .cursor = input_at(model, LANGUAGE_CURSOR, slot),
+                               .next_cursor = output_at(model, LANGUAGE_NEXT_CURSOR, slot),
+                               .token = output_at(model, LANGUAGE_TOKEN, slot),
+                               .logits = output_at(model, LANGUAGE_LOGITS, slot),
                                .fault = model->fault};
 }
 
@@ -135,21 +122,25 @@ aegis_status aegis_cuda_model_execute(
         status = take_fault(model, err);
     }
     if (status == AEGIS_OK && segment == 0) {
-        model->next = 0;
+        model->base.next = 0;
         status = send_inputs(model, slot, stream, err);
     }
     if (status != AEGIS_OK) {
         return status;
     }
     const aegis_program_job job = job_of(model, segment, slot);
-    const aegis_program_memory memory = memory_of(model, job.first);
-    status = aegis_program_launch(model->program, &memory, &job, handle, err);
+    if (model->base.stream) {
+        status = aegis_cuda_fetch_run(model, segment, &job, handle, err);
+    } else {
+        const aegis_program_memory memory = memory_of(model, job.first);
+        status = aegis_program_launch(model->program, &memory, &job, handle, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }
-    model->next = segment + 1;
+    model->base.next = segment + 1;
     if (job.head && !job.measured) {
-        model->surface.written = model->surface.parity ^ 1u;
+        model->base.surface.written = model->base.surface.parity ^ 1u;
     }
     return AEGIS_OK;
 }

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a model for a CUDA device, and launching its steps. */
+#include "backend/transformer/backend/language_files.h"
 #include "backend/transformer/cuda/program_internal.h"
 
 #include "base/base.h"
 #include "device/cuda/cuda_device.h"
 #include "device/cuda/cuda_error.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define HERE AEGIS_HERE("transformer.cuda")
-#define STANDARD_CONTEXT 1024u
 
 /* ---- what can be computed ---- */
 
@@ -67,20 +66,6 @@ static aegis_status check_shape(const aegis_program *program, aegis_error *err)
             config->width, config->head_width, config->feed_forward, AEGIS_DECODE_MAX_WIDTH,
             AEGIS_DECODE_MAX_HEAD_WIDTH);
     }
-    return AEGIS_OK;
-}
-
-static aegis_status set_context(aegis_program *program, uint32_t context, aegis_error *err)
-{
-    const uint32_t positions = program->weights.config->positions;
-    if (context > positions) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_CONFIG,
-                               "a context of %u tokens; the model was made for %u, write at most "
-                               "that",
-                               context, positions);
-    }
-    const uint32_t standard = positions < STANDARD_CONTEXT ? positions : STANDARD_CONTEXT;
-    program->context = context != 0 ? context : standard;
     return AEGIS_OK;
 }
 
@@ -187,47 +172,11 @@ static aegis_status make_layout(aegis_program *program, aegis_error *err)
 
 /* ---- opening ---- */
 
-/* One hash over those of all files, so that shards count; that of the host's runner. */
-static aegis_status make_hash(aegis_program *program, const char *folder, aegis_error *err)
-{
-    const aegis_safetensors *files = aegis_graph_files(program->graph);
-    const uint32_t count = aegis_safetensors_file_count(files);
-    const size_t size = ((size_t)count + 1) * 64;
-    char path[4096], *text = aegis_allocate_zeroed(&program->allocator, size + 1, 1);
-    if (text == NULL) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for a hash");
-    }
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    aegis_status status = aegis_sha256_file(path, text, err);
-    for (uint32_t f = 0; f < count && status == AEGIS_OK; f++) {
-        status = aegis_sha256_file(aegis_safetensors_file_at(files, f)->path,
-                                   text + 64 * ((size_t)f + 1), err);
-    }
-    if (status == AEGIS_OK) {
-        status = aegis_sha256_bytes(text, size, program->facts.hash, err);
-    }
-    aegis_deallocate(&program->allocator, text, size + 1, 1);
-    return status;
-}
-
-static aegis_status load_graph(aegis_program *program, const char *folder, aegis_error *err)
-{
-    aegis_graph_loaded *loaded = NULL;
-    aegis_status status = aegis_graph_load(folder, &program->allocator, &loaded, err);
-    if (status == AEGIS_OK) {
-        status = aegis_graph_validate(&loaded, &program->graph, err);
-        aegis_graph_loaded_free(loaded);
-    }
-    if (status == AEGIS_OK) {
-        status = aegis_weights_init(&program->weights, program->graph, &program->allocator, err);
-    }
-    return status;
-}
-
 static aegis_status make_program(
     aegis_program *program, const char *folder, uint32_t context, uint32_t form, aegis_error *err)
 {
-    aegis_status status = load_graph(program, folder, err);
+    aegis_status status = aegis_language_files_open(folder, &program->allocator, &program->graph,
+                                                    &program->weights, err);
     if (status != AEGIS_OK) {
         return status;
     }
@@ -240,7 +189,7 @@ static aegis_status make_program(
         status = check_shape(program, err);
     }
     if (status == AEGIS_OK) {
-        status = set_context(program, context, err);
+        status = aegis_language_files_context(&program->weights, context, &program->context, err);
     }
     if (status == AEGIS_OK) {
         set_model(program);
@@ -252,7 +201,8 @@ static aegis_status make_program(
     }
     if (status == AEGIS_OK) {
         aegis_program_place(program);
-        status = make_hash(program, folder, err);
+        status = aegis_language_files_hash(program->graph, folder, &program->allocator,
+                                           program->facts.hash, err);
     }
     return status;
 }
@@ -343,8 +293,8 @@ static void set_memory(const aegis_program *program,
     step->control = (aegis_decode_control *)(void *)(work + at->control);
     step->best = (uint64_t *)(void *)(work + at->best);
     step->exchange = (uint64_t *)(void *)(work + at->exchange);
-    step->crossing_in = (const float *)(void *)(work + at->crossing[job->segment % 2]);
-    step->crossing_out = (float *)(void *)(work + at->crossing[(job->segment + 1) % 2]);
+    step->crossing_in = (const float *)(void *)(work + at->crossing[job->crossing_in]);
+    step->crossing_out = (float *)(void *)(work + at->crossing[job->crossing_out]);
 }
 
 aegis_status aegis_program_launch(const aegis_program *program,

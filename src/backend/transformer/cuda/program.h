@@ -8,7 +8,7 @@
  * says.
  *
  * Beside aegisrt/backend.h there is a second aegis_model_config (model/config.h); only program*.c
- * see that one.
+ * and language_files.c see that one.
  */
 
 #include "backend/transformer/cuda/step.h"
@@ -63,11 +63,14 @@ typedef struct aegis_program_memory {
     void *cache, *work;
 } aegis_program_memory;
 
-/* One segment of a job. */
+/* Areas for what crosses from one launch to the next. */
+#define AEGIS_PROGRAM_CROSSINGS 4u
+
+/* One launch of a job: a segment, or a part of one. */
 typedef struct aegis_program_job {
     uint32_t first, last; /* layers */
     bool head, measured, stop_at_end;
-    uint32_t segment; /* its number: crossing memory is used in turns */
+    uint32_t crossing_in, crossing_out; /* areas; not the same, so that a launch can be repeated */
     const int64_t *prompt, *cursor;
     uint32_t prompt_count;
     int64_t *next_cursor, *token;

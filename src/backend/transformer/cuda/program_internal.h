@@ -17,7 +17,7 @@ typedef struct program_places {
 
 /* Bytes from the begin of the work memory. */
 typedef struct program_work {
-    uint64_t control, best, exchange, crossing[2];
+    uint64_t control, best, exchange, crossing[AEGIS_PROGRAM_CROSSINGS];
 } program_work;
 
 struct aegis_program {

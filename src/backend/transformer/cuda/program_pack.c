@@ -78,7 +78,8 @@ static void place_work(aegis_program *program)
     at->control = take(&used, sizeof(aegis_decode_control));
     at->best = take(&used, step->blocks * sizeof(uint64_t));
     at->exchange = take(&used, 2 * (uint64_t)step->packets.stride * sizeof(uint64_t));
-    for (int i = 0; i < 2; i++) { /* the stream, and the mean of its last norm */
+    for (uint32_t i = 0; i < AEGIS_PROGRAM_CROSSINGS;
+         i++) { /* the stream, and the mean of its last norm */
         at->crossing[i] = take(&used, ((uint64_t)step->width + 1) * sizeof(float));
     }
     program->facts.crossing_bytes = ((uint64_t)step->width + 1) * sizeof(float);

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_TEST_LANGUAGE_CUDA_H
+#define AEGIS_TEST_LANGUAGE_CUDA_H
+
+/* Made-up language models on a CUDA device, for the tests beside this file. */
+#define CONFORMANCE_ALIKE 0.0 /* equal: all sums have their order */
+#include "support/language_jobs.h"
+
+#include <aegisrt/transformer.h>
+
+#include <unistd.h>
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+#define ARENA_BYTES (UINT64_C(3) << 30)
+#define PINNED_BYTES (UINT64_C(640) << 20)
+#define SKIPPED 77
+
+static char folder[] = "/tmp/aegisrt-language-cuda-XXXXXX";
+static aegis_device *device;
+static aegis_backend *backend;
+
+typedef struct made {
+    const char *shape;
+    uint32_t vocabulary, context, prompt;
+} made;
+
+static const made tiny[] = {
+    {"gpt2-tiny", 301, 96, 80}, {"llama-tiny", 301, 96, 80}, {"llama-tiny-untied", 301, 96, 80}};
+static const char *const dtypes[] = {"f32", "f16", "bf16"};
+
+static inline void path_of(char path[256], const char *shape, const char *dtype)
+{
+    aegis_error err;
+    snprintf(path, 256, "%s/%s-%s", folder, shape, dtype);
+    if (access(path, F_OK) != 0) {
+        must(aegis_transformer_synthesize(path, shape, dtype, 5, &err), &err);
+    }
+}
+
+static inline int64_t text_token(const made *m, uint32_t i)
+{
+    return (int64_t)(((uint64_t)i * 2654435761u >> 7) % m->vocabulary);
+}
+
+static inline aegis_input_shape prompt_shape(const made *m)
+{
+    return (aegis_input_shape){.name = "tokens", .rank = 1, .shape = {m->prompt}};
+}
+
+static inline void give_prompt(aegis_model *model, const made *m)
+{
+    int64_t *tokens = prompt_input(model, m->prompt);
+    for (uint32_t i = 0; i < m->prompt; i++) {
+        tokens[i] = text_token(m, i);
+    }
+}
+
+/* The prompt's jobs: each but the last gives the next token of the prompt. */
+static inline int64_t run_prompt(aegis_model *model, const made *m)
+{
+    give_prompt(model, m);
+    for (uint32_t i = 1; i < m->prompt; i++) {
+        assert_int_equal(job(model), text_token(m, i));
+    }
+    return job(model);
+}
+
+static inline int set_up(void **state)
+{
+    (void)state;
+    const aegis_allocator allocator = aegis_allocator_default();
+    const aegis_backend_config config = {.runtime = "transformer", .consumer = "test"};
+    const aegis_stream_config stream = aegis_stream_config_default("test");
+    aegis_error err;
+    if (mkdtemp(folder) == NULL) {
+        return -1;
+    }
+    must(aegis_stream_create(device, &stream, &conformance_stream, &err), &err);
+    must(aegis_backend_create(&config, device, &allocator, &backend, &err), &err);
+    return 0;
+}
+
+static inline int tear_down(void **state)
+{
+    (void)state;
+    char command[128];
+    aegis_backend_destroy(backend);
+    aegis_stream_destroy(conformance_stream);
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static inline bool open_device(void)
+{
+    const aegis_device_config config = {
+        .kind = AEGIS_DEVICE_CUDA, .arena_bytes = ARENA_BYTES, .pinned_bytes = PINNED_BYTES};
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_error err;
+    if (aegis_device_create(&config, &allocator, &device, &err) != AEGIS_OK) {
+        print_message("skipped: %s\n", err.message);
+        return false;
+    }
+    return true;
+}
+
+/* The exit status of a program of tests. */
+#define run_on_cuda(tests) \
+    (!open_device() ? SKIPPED : close_device(cmocka_run_group_tests(tests, set_up, tear_down)))
+
+static inline int close_device(int failed)
+{
+    aegis_device_destroy(device);
+    return failed;
+}
+
+#endif
