@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products of the transformer runner, one thread: bytes of weights a second for one row, against a
  * plain read of the same memory beside it, and arithmetic a second for 32 and 256 rows, by the own
- * kernels and by a BLAS where there is one, in turns. Best of many. */
+ * kernels and by a BLAS where there is one, in turns. Best of many.
+ *
+ *   bench_llm_kernels [INSTRUCTIONS]
+ *
+ * The instruction set is the best of this machine, or the one named (avx512, avx2, neon, scalar). */
 #include "bench.h"
 
 #include "backend/transformer/engine/reader.h"
@@ -164,12 +168,17 @@ static void report_product(bench_report *report, const char *what, const rates *
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const aegis_allocator allocator = aegis_allocator_default();
     rates of[COUNT] = {0};
     aegis_error err;
-    bed all = {.kernels = aegis_kernels_choose(), .memory = aegis_pages_map(MEMORY_BYTES)};
+    bed all = {.kernels = argc > 1 ? aegis_kernels_find(argv[1]) : aegis_kernels_choose(),
+               .memory = aegis_pages_map(MEMORY_BYTES)};
+    if (all.kernels == NULL) {
+        fprintf(stderr, "this machine does not execute \"%s\"\n", argv[1]);
+        return 2;
+    }
     all.x = calloc(MOST_VALUES, sizeof *all.x);
     all.y = calloc(MOST_VALUES, sizeof *all.y);
     if (aegis_multiplier_open("blas", &allocator, &all.blas, &err) != AEGIS_OK) {
