@@ -110,26 +110,42 @@ static aegis_fixed utilisation_of(const aegis_analysis_run *run)
     return sum;
 }
 
+aegis_demand_line aegis_demand_line_of(const aegis_analysis_run *run)
+{
+    aegis_fixed utilisation = utilisation_of(run);
+    aegis_demand_line line = {.from = INT64_MIN};
+    line.slack = utilisation.high < AEGIS_FIXED_ONE ? AEGIS_FIXED_ONE - utilisation.high : 0;
+    for (size_t i = 0; i < run->count; i++) {
+        const aegis_atask *task = &run->tasks[i];
+        int64_t first = aegis_first_deadline(task);
+        line.from = first > line.from ? first : line.from;
+        line.offset += scaled_up((aegis_i128)task->period - first, task); /* C <= T: below 2^64 */
+    }
+    return line;
+}
+
+int64_t aegis_demand_line_below(const aegis_demand_line *line, int64_t room)
+{
+    int64_t at = divide_by_slack(line->offset - room, line->slack);
+    return at > line->from ? at : line->from;
+}
+
 /* U <= 1: the smaller of the two linear bounds, INT64_MAX where they do not fit. At U = 1 there is
  * no slack, but where the sum is not positive (D >= T + J, no blocking) nothing is violated at all.
  */
-static int64_t linear_limit(const aegis_analysis_run *run, int64_t last)
+static int64_t linear_limit(const aegis_analysis_run *run)
 {
-    aegis_fixed utilisation = utilisation_of(run);
-    aegis_u128 slack = utilisation.high < AEGIS_FIXED_ONE ? AEGIS_FIXED_ONE - utilisation.high : 0;
-    aegis_i128 with_sign = 0, positive = 0;
+    const aegis_demand_line line = aegis_demand_line_of(run);
+    aegis_i128 positive = 0;
     for (size_t i = 0; i < run->count; i++) {
         const aegis_atask *task = &run->tasks[i];
-        aegis_i128 x = (aegis_i128)task->period + task->jitter - task->deadline;
-        aegis_i128 term = scaled_up(x, task); /* C <= T: below 2^64 */
-        with_sign += term;
-        positive += x > 0 ? term : 0;
+        aegis_i128 x = (aegis_i128)task->period - aegis_first_deadline(task);
+        positive += x > 0 ? scaled_up(x, task) : 0;
     }
     size_t blocker;
     positive += aegis_demand_blocking(run, INT64_MIN, &blocker);
-    int64_t everywhere = divide_by_slack(positive, slack);
-    int64_t from_last = divide_by_slack(with_sign, slack);
-    from_last = from_last > last ? from_last : last;
+    int64_t everywhere = divide_by_slack(positive, line.slack);
+    int64_t from_last = aegis_demand_line_below(&line, 0);
     return everywhere < from_last ? everywhere : from_last;
 }
 
@@ -164,7 +180,7 @@ static aegis_outcome
 last_instant(aegis_analysis_run *run, int sign, int64_t last, int64_t *ret_limit)
 {
     uint64_t length = 0;
-    int64_t linear = linear_limit(run, last);
+    int64_t linear = linear_limit(run);
     if (linear <= last) {
         *ret_limit = linear;
         return AEGIS_OUTCOME_DONE;

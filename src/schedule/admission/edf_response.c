@@ -38,8 +38,11 @@ typedef struct edf_search {
     uint64_t blocking;               /* b(d) */
     uint64_t busy;                   /* L(d), or a lower bound of it */
     aegis_demand_blocker blocker;
+    bool behind;      /* jobs may have come since that are in L(d) */
     size_t started;   /* tasks with a job due by d, when last looked at */
     int64_t headroom; /* min(R_i - D_i) of those then */
+    aegis_demand_line line;
+    int64_t stop; /* behind it no response grows, once all tasks have started */
 } edf_search;
 
 /* Whether the last job of `j` due by d is nominally released after s; no division tells that. */
@@ -170,7 +173,7 @@ static bool longer_busy(const edf_search *search, uint64_t w, uint64_t *ret)
 static aegis_outcome update_busy(edf_search *search)
 {
     const aegis_scan *scan = &search->scan;
-    bool grows = search->busy == 0;
+    bool grows = search->busy == 0 || search->behind;
     for (size_t k = 0; k < scan->present_count && !grows; k++) {
         grows = release_of(search, scan->present[k]) < (aegis_i128)search->busy;
     }
@@ -182,14 +185,16 @@ static aegis_outcome update_busy(edf_search *search)
         grows = longer_busy(search, w, &w);
     }
     search->busy = w;
+    search->behind = false;
     return AEGIS_OUTCOME_DONE;
 }
 
-/* No task can pass its response so far: latest end - (d - D_i) <= R_i for all of them. */
-static bool nobody_can_be_later(const edf_search *search)
+/* No task can pass its response so far if all jobs due now end by `end`: end - (d - D_i) <= R_i for
+ * all of them. */
+static bool nobody_can_be_later(const edf_search *search, aegis_i128 end)
 {
     return search->started == search->scan.started &&
-           latest_end(search) - search->deadline <= (aegis_i128)search->headroom;
+           end - search->deadline <= (aegis_i128)search->headroom;
 }
 
 static void update_headroom(edf_search *search)
@@ -202,6 +207,7 @@ static void update_headroom(edf_search *search)
             search->headroom = room;
         }
     }
+    search->stop = aegis_demand_line_below(&search->line, search->headroom);
 }
 
 static aegis_outcome consider_all(edf_search *search)
@@ -216,12 +222,29 @@ static aegis_outcome consider_all(edf_search *search)
     return outcome;
 }
 
-/* True when no job due at the present deadline or later is inside its longest busy period: not even
- * the one with the latest relative deadline, which is released first. */
+/* True when no job due at the present deadline or later is inside its longest busy period, not even
+ * the one with the latest relative deadline, which is released first; or when none can respond
+ * later than what was found, as from F on L(d) <= h(d), and h(d) - d stays below min(R_i - D_i). */
 static bool past_the_end(const edf_search *search)
 {
     return (aegis_i128)search->deadline - (aegis_i128)search->latest >=
-           (aegis_i128)longest_busy_period(search);
+               (aegis_i128)longest_busy_period(search) ||
+           (search->started == search->scan.count && search->deadline > search->stop);
+}
+
+/* The present deadline. L(d) <= b(d) + h(d), which the scan has summed up already, and on a lane
+ * that is nearly full that settles nearly every d. */
+static aegis_outcome search_here(edf_search *search)
+{
+    update_blocking(search);
+    if (nobody_can_be_later(search, (aegis_i128)search->blocking + search->scan.demand)) {
+        search->behind = true;
+        return AEGIS_OUTCOME_DONE;
+    }
+    aegis_outcome outcome = update_busy(search);
+    return outcome != AEGIS_OUTCOME_DONE || nobody_can_be_later(search, latest_end(search))
+               ? outcome
+               : consider_all(search);
 }
 
 static aegis_outcome search_all(edf_search *search)
@@ -235,13 +258,22 @@ static aegis_outcome search_all(edf_search *search)
         if (outcome != AEGIS_OUTCOME_DONE || past_the_end(search)) {
             break;
         }
-        update_blocking(search);
-        outcome = update_busy(search);
-        if (outcome == AEGIS_OUTCOME_DONE && !nobody_can_be_later(search)) {
-            outcome = consider_all(search);
-        }
+        outcome = search_here(search);
     }
     return outcome == AEGIS_OUTCOME_DIVERGES ? AEGIS_OUTCOME_DONE : outcome;
+}
+
+/* Whether the line ends the search about as early as the busy period would, which is some half of
+ * sum C / (1 - U) long: to find its end takes as long as to look through it. */
+static bool ends_by_line(const edf_search *search)
+{
+    const aegis_analysis_run *run = search->run;
+    aegis_i128 work = 0;
+    for (size_t i = 0; i < run->count; i++) {
+        work += (aegis_i128)run->tasks[i].execution;
+    }
+    return 4 * search->line.offset < work &&
+           aegis_demand_line_below(&search->line, -(int64_t)search->latest) < INT64_MAX;
 }
 
 /* L, L' and F. At U = 1 (without jitter) L' exists only without blocking, but the jobs that could
@@ -259,10 +291,15 @@ static aegis_outcome prepare(edf_search *search, int sign)
         uint64_t deadline = run->tasks[i].deadline;
         search->latest = deadline > search->latest ? deadline : search->latest;
     }
+    search->line = aegis_demand_line_of(run);
+    search->length = search->blocked_length = UINT64_MAX;
+    search->stop = INT64_MAX;
+    if (ends_by_line(search)) {
+        return AEGIS_OUTCOME_DONE;
+    }
     const aegis_spans known = aegis_known_spans(run);
     aegis_busy_level level = {.count = run->count, .from = known.length, .cap = UINT64_MAX};
     aegis_outcome outcome = aegis_busy_period(run, &level, &search->length);
-    search->blocked_length = UINT64_MAX;
     if (outcome == AEGIS_OUTCOME_DONE && sign < 0) {
         level.blocking = longest;
         level.from = known.blocked_length;
@@ -271,14 +308,20 @@ static aegis_outcome prepare(edf_search *search, int sign)
     return outcome;
 }
 
+/* What was not looked for is as long as it was before, at least. */
+static uint64_t known_span(uint64_t found, uint64_t before)
+{
+    return found == UINT64_MAX ? before : found;
+}
+
 /* For the next test, of a larger set. */
 static void remember(const edf_search *search)
 {
     aegis_known *known = search->run->known;
     if (known != NULL) {
-        known->spans.length = search->length;
+        known->spans.length = known_span(search->length, known->spans.length);
         known->spans.blocked_length =
-            search->blocked_length == UINT64_MAX ? 0 : search->blocked_length;
+            known_span(search->blocked_length, known->spans.blocked_length);
         for (size_t i = 0; i < search->scan.count; i++) {
             known->tasks[i].response = search->responses[i];
         }

@@ -261,6 +261,17 @@ typedef struct aegis_demand_result {
     int sign;        /* of U - 1 */
 } aegis_demand_result;
 
+/* From F = max(D - J) on, where nothing blocks: h(t) - t <= offset - (1 - U) t. */
+typedef struct aegis_demand_line {
+    aegis_i128 offset; /* sum of (T + J - D) U, rounded up */
+    aegis_u128 slack;  /* 1 - U in units of 2^-64, rounded down */
+    int64_t from;      /* F */
+} aegis_demand_line;
+
+aegis_demand_line aegis_demand_line_of(const aegis_analysis_run *run);
+/* An instant from which on h(t) - t <= room; INT64_MAX when none fits. */
+int64_t aegis_demand_line_below(const aegis_demand_line *line, int64_t room);
+
 aegis_outcome aegis_demand_test(aegis_analysis_run *run, aegis_demand_result *ret_result);
 /* Longest blocking of work due by t, and by whom; 0 and SIZE_MAX when by nobody. */
 uint64_t aegis_demand_blocking(const aegis_analysis_run *run, int64_t t, size_t *ret_task);

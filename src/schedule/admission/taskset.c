@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Task set files. Every refusal names file, line, column, key and cure. */
-#include <aegisrt/admission.h>
+#include "schedule/admission/taskset.h"
 
 #include "base/base.h"
-#include "schedule/admission/position.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -231,9 +229,8 @@ static aegis_status read_tasks(reader *in, json_t *root, size_t offset)
     return status;
 }
 
-static aegis_status read_set(reader *in, json_t *root)
+static aegis_status read_set(reader *in, json_t *root, size_t offset)
 {
-    size_t offset = aegis_json_root(in->json);
     if (!json_is_object(root)) {
         return complain(in, offset,
                         "a task set must be an object like {\"policy\": \"np-edf\", \"tasks\": "
@@ -244,6 +241,35 @@ static aegis_status read_set(reader *in, json_t *root)
         status = read_policy(in, root, offset);
     }
     return status == AEGIS_OK ? read_tasks(in, root, offset) : status;
+}
+
+aegis_status aegis_taskset_read(json_t *value,
+                                aegis_json_text json,
+                                size_t offset,
+                                const char *origin,
+                                const aegis_allocator *allocator,
+                                aegis_taskset **ret_taskset,
+                                aegis_error *err)
+{
+    reader in = {.json = json, .origin = origin, .names = json_object(), .err = err};
+    aegis_status status = AEGIS_OK;
+    in.set = aegis_allocate_zeroed(allocator, 1, sizeof *in.set);
+    if (in.set == NULL || in.names == NULL) {
+        status = out_of_memory(&in);
+    } else {
+        in.set->allocator = *allocator;
+        status = read_set(&in, value, offset);
+    }
+    json_decref(in.names);
+    if (status != AEGIS_OK) {
+        if (in.set != NULL) {
+            in.set->allocator = *allocator;
+        }
+        aegis_taskset_destroy(in.set);
+        return status;
+    }
+    *ret_taskset = in.set;
+    return AEGIS_OK;
 }
 
 aegis_status aegis_taskset_parse(const char *text,
@@ -261,26 +287,11 @@ aegis_status aegis_taskset_parse(const char *text,
                                problem.line < 1 ? 1 : problem.line,
                                problem.column < 1 ? 1 : problem.column, problem.text);
     }
-    reader in = {.json = {text, size}, .origin = origin, .names = json_object(), .err = err};
-    aegis_status status = AEGIS_OK;
-    in.set = aegis_allocate_zeroed(allocator, 1, sizeof *in.set);
-    if (in.set == NULL || in.names == NULL) {
-        status = out_of_memory(&in);
-    } else {
-        in.set->allocator = *allocator;
-        status = read_set(&in, root);
-    }
-    json_decref(in.names);
+    const aegis_json_text json = {text, size};
+    aegis_status status =
+        aegis_taskset_read(root, json, aegis_json_root(json), origin, allocator, ret_taskset, err);
     json_decref(root);
-    if (status != AEGIS_OK) {
-        if (in.set != NULL) {
-            in.set->allocator = *allocator;
-        }
-        aegis_taskset_destroy(in.set);
-        return status;
-    }
-    *ret_taskset = in.set;
-    return AEGIS_OK;
+    return status;
 }
 
 aegis_status aegis_taskset_load(const char *path,

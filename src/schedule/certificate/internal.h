@@ -82,17 +82,14 @@ bool aegis_certificate_has_levels(aegis_analysis policy);
 /* Frees the arrays, not the tasks. */
 void aegis_certificate_finish(aegis_certificate *certificate, const aegis_allocator *allocator);
 
-/* check.c: the argument (verify.c, simulate.c). Statuses of aegis_certificate_verify. */
-aegis_status aegis_certificate_check(const aegis_certificate *certificate,
+/* verify.c: the argument, or only that the jobs given for the response of
+ * task `reached` have it; SIZE_MAX: all. Statuses of aegis_certificate_verify. */
+aegis_status aegis_certificate_check(const aegis_certificate *c,
+                                     size_t reached,
                                      uint64_t steps,
                                      const aegis_allocator *allocator,
                                      aegis_certificate_report *ret_report,
                                      aegis_error *err);
-
-/* Whether the jobs given for a task's response are permitted and have it, simulated. */
-bool aegis_certificate_reaches(const aegis_certificate *certificate,
-                               size_t task,
-                               const aegis_allocator *allocator);
 
 /* proof.c: fills in the proof of `result`; the certificate has policy and tasks. */
 aegis_status aegis_certificate_prove(aegis_certificate *certificate,

@@ -360,8 +360,8 @@ static bool is_proof(const prover *p, aegis_proof_kind kind)
     p->c->kind = kind;
     aegis_certificate verdict = *p->c;
     verdict.responses = NULL;
-    return aegis_certificate_check(&verdict, AEGIS_CERTIFICATE_STEPS, p->allocator, &report,
-                                   NULL) == AEGIS_OK &&
+    return aegis_certificate_check(&verdict, SIZE_MAX, AEGIS_CERTIFICATE_STEPS, p->allocator,
+                                   &report, NULL) == AEGIS_OK &&
            report.holds;
 }
 

@@ -180,6 +180,7 @@ static aegis_status reach(prover *p, size_t i, uint64_t *left, aegis_error *err)
 {
     aegis_certificate *c = p->c;
     aegis_derivation d;
+    aegis_certificate_report report;
     uint64_t total = 0;
     aegis_certificate_witness *set = &c->responses[i].reached;
     const aegis_admission_limits limits = {.steps = REACH_STEPS, .cancel = p->cancel};
@@ -196,8 +197,10 @@ static aegis_status reach(prover *p, size_t i, uint64_t *left, aegis_error *err)
         set->jobs = aegis_allocate_zeroed(p->allocator, set->room, sizeof *set->jobs);
         status = set->jobs == NULL ? aegis_prover_out_of_memory(err) : AEGIS_OK;
     }
-    if (set->jobs != NULL &&
-        (!add_derived(p, &d, i, set) || !aegis_certificate_reaches(c, i, p->allocator))) {
+    if (set->jobs != NULL && (!add_derived(p, &d, i, set) ||
+                              aegis_certificate_check(c, i, AEGIS_CERTIFICATE_STEPS, p->allocator,
+                                                      &report, NULL) != AEGIS_OK ||
+                              !report.holds)) {
         set->count = 0;
     }
     *left -= set->count;

@@ -3,7 +3,7 @@
 #include "schedule/certificate/internal.h"
 
 #include "base/base.h"
-#include "schedule/admission/position.h"
+#include "schedule/admission/taskset.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -22,16 +22,6 @@ static const char *const kinds[] = {
 static const char *const rules[] = {
     [AEGIS_HORIZON_BUSY] = "busy-period", [AEGIS_HORIZON_PERIODIC] = "hyperperiod"};
 
-static const char *const statements[] = {
-    [AEGIS_PROOF_RESPONSES] = "every response meets its deadline",
-    [AEGIS_PROOF_DEMAND] = "the demand fits at every instant up to the horizon",
-    [AEGIS_PROOF_QUEUE] = "no job waits too long in the queue",
-    [AEGIS_PROOF_MISS] = "the jobs, simulated under the policy, miss a deadline",
-    [AEGIS_PROOF_OVERLOAD] = "the utilisation is above 1: some deadline is missed",
-    [AEGIS_PROOF_NO_END] =
-        "U = 1 with jitter: no busy period ends, the test gives no bound (no miss is claimed)",
-    [AEGIS_PROOF_BOUND] = "the bound of the test passes the deadline (no miss is claimed)"};
-
 const char *aegis_proof_kind_name(aegis_proof_kind kind)
 {
     return kinds[kind];
@@ -47,10 +37,14 @@ bool aegis_proof_accepts(aegis_proof_kind kind)
     return kind <= AEGIS_PROOF_QUEUE;
 }
 
+static bool is_edf(aegis_analysis policy)
+{
+    return policy == AEGIS_ANALYSIS_NP_EDF || policy == AEGIS_ANALYSIS_EDF;
+}
+
 bool aegis_certificate_has_levels(aegis_analysis policy)
 {
-    return policy == AEGIS_ANALYSIS_NP_FP || policy == AEGIS_ANALYSIS_FPP ||
-           policy == AEGIS_ANALYSIS_FP;
+    return !is_edf(policy) && policy != AEGIS_ANALYSIS_FIFO;
 }
 
 static void finish_witness(const aegis_certificate_witness *set, const aegis_allocator *allocator)
@@ -106,7 +100,7 @@ static void complain(reader *in, size_t offset, const char *format, ...)
 
 static void *room_for(reader *in, size_t count, size_t size)
 {
-    void *memory = aegis_allocate_zeroed(in->allocator, count == 0 ? 1 : count, size);
+    void *memory = aegis_allocate_zeroed(in->allocator, count, size);
     if (memory == NULL) {
         in->status = aegis_error_set(in->err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                      "no memory for the certificate %s", in->origin);
@@ -188,8 +182,7 @@ static spot read_array(reader *in, spot object, const char *key, size_t least)
     return found;
 }
 
-/* `width` integers, the first of which are at least 0 when `index_below` is not 0: an index. */
-static bool read_tuple(reader *in, spot array, size_t n, size_t width, int64_t *ret_values)
+static void read_tuple(reader *in, spot array, size_t n, size_t width, int64_t *ret_values)
 {
     json_t *tuple = json_array_get(array.value, n);
     bool right = width == 1 || json_array_size(tuple) == width;
@@ -203,7 +196,6 @@ static bool read_tuple(reader *in, spot array, size_t n, size_t width, int64_t *
                  width == 1 ? "this must be an integer" : "this must be an array of %zu integers",
                  width);
     }
-    return right;
 }
 
 static void read_jobs(reader *in, spot object, aegis_certificate_witness *set)
@@ -262,15 +254,23 @@ static void read_reached(reader *in, spot object, aegis_certificate_witness *set
     set->job = (size_t)read_number(in, reached, "job", 0, (int64_t)set->count - 1);
 }
 
-static void read_points(reader *in, spot object, aegis_response_proof *proof)
+/* A list of tuples of integers, one after the other. */
+static void read_numbers(reader *in,
+                         spot object,
+                         const char *key,
+                         size_t width,
+                         int64_t **ret_numbers,
+                         size_t *ret_count,
+                         size_t *ret_room)
 {
-    spot points = read_array(in, object, "points", 0);
-    size_t count = in->status == AEGIS_OK ? json_array_size(points.value) : 0;
-    proof->points = in->status == AEGIS_OK ? room_for(in, count, sizeof *proof->points) : NULL;
-    proof->room = count == 0 ? 1 : count;
-    for (size_t q = 0; proof->points != NULL && q < count && in->status == AEGIS_OK; q++) {
-        read_tuple(in, points, q, 1, &proof->points[q]);
-        proof->point_count++;
+    spot list = read_array(in, object, key, 0);
+    size_t count = in->status == AEGIS_OK ? json_array_size(list.value) : 0;
+    int64_t *numbers = count > 0 ? room_for(in, width * count, sizeof *numbers) : NULL;
+    *ret_numbers = numbers;
+    *ret_room = numbers != NULL ? width * count : 0;
+    for (size_t n = 0; n < count && in->status == AEGIS_OK; n++) {
+        read_tuple(in, list, n, width, &numbers[width * n]);
+        *ret_count = n + 1;
     }
 }
 
@@ -291,7 +291,7 @@ static void read_response(reader *in, spot object, aegis_response_proof *proof)
     if (levels) {
         proof->blocking = read_number(in, object, "blocking", 0, INT64_MAX);
         proof->busy = read_number(in, object, "busy", 0, INT64_MAX);
-        read_points(in, object, proof);
+        read_numbers(in, object, "points", 1, &proof->points, &proof->point_count, &proof->room);
     }
     read_reached(in, object, &proof->reached);
 }
@@ -353,14 +353,7 @@ static void read_demand(reader *in, spot proof)
         (aegis_horizon_rule)read_word(in, proof, "rule", rules, AEGIS_ARRAY_LENGTH(rules));
     in->c->horizon = read_number(in, proof, "horizon", 1, INT64_MAX);
     in->c->instants = read_number(in, proof, "instants", 0, INT64_MAX);
-    spot demand = read_array(in, proof, "demand", 0);
-    size_t count = in->status == AEGIS_OK ? json_array_size(demand.value) : 0;
-    in->c->demand = count > 0 ? room_for(in, 2 * count, sizeof *in->c->demand) : NULL;
-    in->c->demand_room = in->c->demand != NULL ? 2 * count : 0;
-    for (size_t n = 0; n < count && in->status == AEGIS_OK; n++) {
-        read_tuple(in, demand, n, 2, &in->c->demand[2 * n]);
-        in->c->demand_count++;
-    }
+    read_numbers(in, proof, "demand", 2, &in->c->demand, &in->c->demand_count, &in->c->demand_room);
 }
 
 static void read_queue(reader *in, spot proof)
@@ -376,7 +369,7 @@ static void read_miss(reader *in, spot proof)
 {
     static const char *const named[] = {"kind", "blocker", "jobs", "missed", "completion"};
     static const char *const summed[] = {"kind", "blocker", "jobs", "instant", "demand"};
-    bool edf = in->c->policy == AEGIS_ANALYSIS_EDF || in->c->policy == AEGIS_ANALYSIS_NP_EDF;
+    bool edf = is_edf(in->c->policy);
     check_keys(in, proof, edf ? summed : named, AEGIS_ARRAY_LENGTH(named));
     read_jobs(in, proof, &in->c->miss);
     read_blocker(in, proof, &in->c->miss);
@@ -406,40 +399,40 @@ static void read_bound(reader *in, spot proof)
     in->c->bound = read_number(in, proof, "bound", 1, INT64_MAX);
 }
 
-/* Which kinds of proof speak about a policy. */
-static bool fits_policy(aegis_proof_kind kind, aegis_analysis policy)
-{
-    bool edf = policy == AEGIS_ANALYSIS_EDF || policy == AEGIS_ANALYSIS_NP_EDF;
-    bool fifo = policy == AEGIS_ANALYSIS_FIFO;
-    switch (kind) {
-    case AEGIS_PROOF_RESPONSES:
-        return !edf && !fifo;
-    case AEGIS_PROOF_DEMAND:
-        return edf;
-    case AEGIS_PROOF_QUEUE:
-    case AEGIS_PROOF_BOUND:
-        return fifo;
-    case AEGIS_PROOF_NO_END:
-        return !edf;
-    case AEGIS_PROOF_MISS:
-    case AEGIS_PROOF_OVERLOAD:
-        break;
-    }
-    return true;
-}
+enum {
+    ON_LEVELS = 1,
+    ON_EDF = 2,
+    ON_FIFO = 4,
+    ON_ALL = 7
+};
 
-static void (*const readers[])(reader *, spot) = {[AEGIS_PROOF_RESPONSES] = read_level_proof,
-                                                  [AEGIS_PROOF_DEMAND] = read_demand,
-                                                  [AEGIS_PROOF_QUEUE] = read_queue,
-                                                  [AEGIS_PROOF_MISS] = read_miss,
-                                                  [AEGIS_PROOF_OVERLOAD] = read_first_tasks,
-                                                  [AEGIS_PROOF_NO_END] = read_first_tasks,
-                                                  [AEGIS_PROOF_BOUND] = read_bound};
+/* What each kind of proof speaks about and shows when it holds. */
+static const struct {
+    int policies;
+    void (*read)(reader *in, spot proof);
+    const char *statement;
+} proofs[] = {
+    [AEGIS_PROOF_RESPONSES] = {ON_LEVELS, read_level_proof, "every response meets its deadline"},
+    [AEGIS_PROOF_DEMAND] = {ON_EDF, read_demand,
+                            "the demand fits at every instant up to the horizon"},
+    [AEGIS_PROOF_QUEUE] = {ON_FIFO, read_queue, "no job waits too long in the queue"},
+    [AEGIS_PROOF_MISS] = {ON_ALL, read_miss,
+                          "the jobs, simulated under the policy, miss a deadline"},
+    [AEGIS_PROOF_OVERLOAD] = {ON_ALL, read_first_tasks,
+                              "the utilisation is above 1: some deadline is missed"},
+    [AEGIS_PROOF_NO_END] = {ON_LEVELS | ON_FIFO, read_first_tasks,
+                            "U = 1 with jitter: no busy period ends, the test gives no bound (no "
+                            "miss is claimed)"},
+    [AEGIS_PROOF_BOUND] = {ON_FIFO, read_bound,
+                           "the bound of the test passes the deadline (no miss is claimed)"}};
 
 static void read_proof(reader *in, spot root)
 {
     static const char *const verdicts[] = {"schedulable", "not-schedulable"};
     size_t verdict = read_word(in, root, "verdict", verdicts, AEGIS_ARRAY_LENGTH(verdicts));
+    int policy = is_edf(in->c->policy)                         ? ON_EDF
+                 : aegis_certificate_has_levels(in->c->policy) ? ON_LEVELS
+                                                               : ON_FIFO;
     spot proof = member(in, root, "proof");
     if (in->status == AEGIS_OK && !json_is_object(proof.value)) {
         complain(in, proof.offset, "\"proof\" must be an object");
@@ -452,51 +445,22 @@ static void read_proof(reader *in, spot root)
         return;
     }
     if (aegis_proof_accepts(in->c->kind) != (verdict == 0) ||
-        !fits_policy(in->c->kind, in->c->policy)) {
+        (proofs[in->c->kind].policies & policy) == 0) {
         complain(in, proof.offset,
                  "a proof of the kind \"%s\" does not speak about \"%s\" under %s",
                  kinds[in->c->kind], verdicts[verdict], aegis_analysis_name(in->c->policy));
         return;
     }
-    readers[in->c->kind](in, proof);
+    proofs[in->c->kind].read(in, proof);
 }
 
-/* The task set has its own reader: it gets the text with all else blanked out, so that its lines
- * and columns are those of the file. */
 static void read_taskset(reader *in, spot root, aegis_taskset **ret_set)
 {
     spot found = member(in, root, "taskset");
-    size_t size = in->json.size;
-    if (in->status != AEGIS_OK) {
-        return;
+    if (in->status == AEGIS_OK) {
+        in->status = aegis_taskset_read(found.value, in->json, found.offset, in->origin,
+                                        in->allocator, ret_set, in->err);
     }
-    char *text = room_for(in, size + 1, 1);
-    if (text == NULL) {
-        return;
-    }
-    size_t end = found.offset, depth = 0;
-    bool quoted = false;
-    do { /* it has been parsed: the brackets match */
-        char byte = in->json.text[end];
-        if (quoted) {
-            end += byte == '\\';
-            quoted = byte != '"';
-        } else {
-            quoted = byte == '"';
-            depth += byte == '{' || byte == '[';
-            depth -= (byte == '}' || byte == ']') && depth > 0;
-        }
-        end++;
-    } while (end < size && (depth > 0 || quoted));
-    for (size_t i = 0; i < size; i++) {
-        bool kept = in->json.text[i] == '\n' || (i >= found.offset && i < end);
-        text[i] = ' ';
-        if (kept) {
-            text[i] = in->json.text[i];
-        }
-    }
-    in->status = aegis_taskset_parse(text, size, in->origin, in->allocator, ret_set, in->err);
-    aegis_deallocate(in->allocator, text, size + 1, 1);
     if (in->status == AEGIS_OK) {
         in->c->tasks = aegis_taskset_tasks(*ret_set, &in->c->count);
         in->c->policy = aegis_taskset_policy(*ret_set);
@@ -554,15 +518,17 @@ aegis_status aegis_certificate_verify(const char *text,
     read_root(&in, root, &set);
     json_decref(root);
     if (in.status == AEGIS_OK) {
-        in.status = aegis_certificate_check(
-            &certificate, steps == 0 ? AEGIS_CERTIFICATE_STEPS : steps, allocator, &report, err);
+        in.status = aegis_certificate_check(&certificate, SIZE_MAX,
+                                            steps == 0 ? AEGIS_CERTIFICATE_STEPS : steps, allocator,
+                                            &report, err);
     }
     if (in.status == AEGIS_OK) {
         report.kind = kinds[certificate.kind];
         report.task_count = certificate.count;
         report.schedulable = aegis_proof_accepts(certificate.kind);
         if (report.holds) {
-            snprintf(report.statement, sizeof report.statement, "%s", statements[certificate.kind]);
+            snprintf(report.statement, sizeof report.statement, "%s",
+                     proofs[certificate.kind].statement);
         }
         *ret_report = report;
     }

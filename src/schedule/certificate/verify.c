@@ -1,36 +1,69 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checker's argument. It trusts neither the certificate nor the analysis: what the certificate
- * says is put into the inequalities below, and every instant and job number is enumerated here.
- * Sums are formed in 128 bits and stick at PAST, which is larger than any claim, so that overflow
- * refuses.
+/* The checker, all of it but the reading of the file. It trusts neither the certificate nor the
+ * analysis: what the certificate says is put into the inequalities below, every instant and job
+ * number is enumerated here, and job sets are simulated. Sums are formed in 128 bits and stick at
+ * PAST, which is larger than any claim, so that overflow refuses.
  */
-#include "schedule/certificate/checker.h"
+#include "schedule/certificate/internal.h"
+
+#include "base/base.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-bool aegis_check_refuse(checker *k, const char *format, ...)
+__extension__ typedef __int128 wide;
+#define LARGEST ((wide)INT64_MAX)
+#define PAST ((wide)1 << 64)
+
+typedef struct track {                       /* of a task among the instants, or simulated */
+    wide at, jobs, start;                    /* its next one; jobs due now; s of the present one */
+    wide left;                               /* of the present segment */
+    const aegis_certificate_job *next, *end; /* its jobs that are not done */
+    size_t segment;
+} track;
+
+typedef struct checker {
+    const aegis_certificate *c;
+    aegis_certificate_report *report;
+    uint64_t left;                      /* steps */
+    aegis_status status;                /* when not OK no answer counts */
+    bool edf, fifo, preemptive, speaks; /* the instants are the verdict */
+    wide sign, multiple, blocked, busy; /* as utilisation and check_due left them */
+    track *places;                      /* one a task */
+} checker;
+
+/* A check ends with the first claim that does not hold, which it reports. */
+AEGIS_PRINTF(3, 4) static bool that(checker *k, bool holds, const char *claim, ...)
 {
     va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(k->report->statement, sizeof k->report->statement, format, arguments);
+    va_start(arguments, claim);
+    if (!holds) {
+        vsnprintf(k->report->statement, sizeof k->report->statement, claim, arguments);
+    }
     va_end(arguments);
-    return false;
+    return holds;
 }
 
-bool aegis_check_spend(checker *k, size_t looks)
+static wide least(wide a, wide b)
 {
-    if (k->left < looks) {
-        k->status = AEGIS_ERROR_UNDECIDED;
-        return aegis_check_refuse(k, "the steps allowed are used up");
-    }
-    k->left -= looks;
-    return true;
+    return a < b ? a : b;
+}
+
+static wide largest(wide a, wide b)
+{
+    return a < b ? b : a;
+}
+
+static bool spend(checker *k, uint64_t looks)
+{
+    k->left -= k->left < looks ? k->left : looks;
+    k->status = k->left == 0 ? AEGIS_ERROR_UNDECIDED : k->status;
+    return that(k, k->left > 0, "the steps allowed are used up");
 }
 
 static long long shown(wide value)
 {
-    return (long long)(value > LARGEST ? LARGEST : value);
+    return (long long)least(value, LARGEST);
 }
 
 /* sum + jobs * cost for jobs up to 2^64 - 1. */
@@ -40,149 +73,16 @@ static wide add(wide sum, wide jobs, int64_t cost)
     return more > LARGEST || sum + more > LARGEST ? PAST : sum + more;
 }
 
-size_t aegis_check_segments(const checker *k, size_t i)
+/* Of the task as its policy cuts it. */
+static size_t segments(const checker *k, size_t i)
 {
     bool cuts = k->c->policy == AEGIS_ANALYSIS_FPP || k->c->policy == AEGIS_ANALYSIS_NP_EDF;
     return cuts && k->c->tasks[i].segments != NULL ? k->c->tasks[i].segment_count : 1;
 }
 
-int64_t aegis_check_segment(const checker *k, size_t i, size_t s)
+static int64_t segment(const checker *k, size_t i, size_t s)
 {
-    return aegis_check_segments(k, i) > 1 ? k->c->tasks[i].segments[s] : k->c->tasks[i].execution;
-}
-
-/* Longest segment less one tick: the blocker has started before. */
-static int64_t blocks(const checker *k, size_t i)
-{
-    int64_t longest = 1;
-    for (size_t s = 0; s < aegis_check_segments(k, i) && !k->preemptive; s++) {
-        longest = aegis_check_segment(k, i, s) > longest ? aegis_check_segment(k, i, s) : longest;
-    }
-    return longest - 1;
-}
-
-/* base + the work of the first `count` tasks that can be there in [0, w), or [0, w] if `closed`;
- * with `due` of the jobs due now alone, and without that of task `i`. */
-static wide work(const checker *k, size_t count, size_t i, bool due, wide w, bool closed, wide base)
-{
-    for (size_t j = 0; j < count && base < PAST; j++) {
-        const aegis_task *task = &k->c->tasks[j];
-        wide jobs = (w + task->jitter + (closed ? task->period : task->period - 1)) / task->period;
-        jobs = due && k->places[j].jobs < jobs ? k->places[j].jobs : jobs;
-        base = j == i ? base : add(base, jobs, task->execution);
-    }
-    return base;
-}
-
-/* The least w >= *w with f(w) <= w of that, reached from below. */
-static bool settle(checker *k, size_t count, size_t i, bool due, bool closed, wide base, wide *w)
-{
-    while (aegis_check_spend(k, count + 1)) {
-        wide next = *w < 0 ? PAST : work(k, count, i, due, *w, closed, base);
-        if (next <= *w || next >= PAST) {
-            return next <= *w || aegis_check_refuse(k, "task %zu: no w has f(w) <= w", i);
-        }
-        *w = next;
-    }
-    return false;
-}
-
-/* A busy period that begins with `blocking` ends by `length`. */
-static bool ends(checker *k, size_t count, int64_t length, int64_t blocking)
-{
-    return (length >= 1 && work(k, count, SIZE_MAX, false, length, false, blocking) <= length) ||
-           aegis_check_refuse(k, "the first %zu tasks: no busy period ends by %lld", count,
-                              shown(length));
-}
-
-/* Least common multiple of the first periods; 0 when it passes 2^126. */
-static uwide common_multiple(const checker *k, size_t count)
-{
-    uwide multiple = 1;
-    for (size_t i = 0; i < count; i++) {
-        uwide period = (uwide)k->c->tasks[i].period, a = multiple, b = period, rest;
-        while ((rest = a % b) != 0) {
-            a = b;
-            b = rest;
-        }
-        if (multiple > ((uwide)1 << 126) / (period / b)) {
-            return 0;
-        }
-        multiple *= period / b;
-    }
-    return multiple;
-}
-
-/* Sign of U - 1 over the first tasks: by U * 2^64 rounded down where that shows U > 1. */
-static bool utilisation(checker *k, size_t count, int *ret_sign)
-{
-    uwide low = 0, sum = 0, one = (uwide)1 << 64, multiple = common_multiple(k, count);
-    for (size_t i = 0; i < count && low <= one; i++) {
-        uint64_t period = (uint64_t)k->c->tasks[i].period;
-        low += ((uwide)k->c->tasks[i].execution << 64) / period;
-        sum += multiple / period * (uint64_t)k->c->tasks[i].execution;
-    }
-    *ret_sign = low > one || sum > multiple ? 1 : sum < multiple ? -1 : 0;
-    k->status = multiple == 0 && low <= one ? AEGIS_ERROR_UNDECIDED : AEGIS_OK;
-    return k->status == AEGIS_OK ||
-           aegis_check_refuse(k, "U is near 1, the periods' lcm passes 126 bits");
-}
-
-static bool check_first_tasks(checker *k)
-{
-    int sign;
-    bool jitter =
-        work(k, k->c->task, SIZE_MAX, false, 0, false, 0) > 0; /* ceil(J / T) jobs are there at 0 */
-    return utilisation(k, k->c->task, &sign) &&
-           ((k->c->kind == AEGIS_PROOF_OVERLOAD ? sign > 0 : sign == 0 && jitter) ||
-            aegis_check_refuse(k, "the first %zu tasks: U - 1 has the sign %d", k->c->task, sign));
-}
-
-/* Some w with f(w) <= w: the one listed, or the one that iterating f leads to. */
-static bool find_point(checker *k, size_t i, uint64_t q, wide base, wide *w)
-{
-    const aegis_response_proof *level = &k->c->responses[i];
-    bool listed = q < level->point_count;
-    *w = listed ? level->points[q] : *w > base ? *w : base;
-    wide point = *w;
-    return settle(k, i, SIZE_MAX, false, !k->preemptive, base, w) &&
-           (!listed || *w == point ||
-            aegis_check_refuse(k, "task %zu: w = %lld, but f(w) = %lld", i, shown(point),
-                               shown(*w)));
-}
-
-static bool check_level(checker *k, size_t i)
-{
-    const aegis_task *task = &k->c->tasks[i];
-    const aegis_response_proof *level = &k->c->responses[i];
-    int64_t last = k->preemptive ? 0 : aegis_check_segment(k, i, aegis_check_segments(k, i) - 1),
-            blocking = 0;
-    wide w = 0, jobs = ((wide)level->busy + task->jitter + task->period - 1) / task->period;
-    uint64_t q = 0;
-    for (size_t j = i + 1; j < k->c->count; j++) {
-        blocking = blocks(k, j) > blocking ? blocks(k, j) : blocking;
-    }
-    if (level->blocking != blocking) {
-        return aegis_check_refuse(k, "task %zu: B is %lld", i, shown(blocking));
-    }
-    if (!k->preemptive && !ends(k, i + 1, level->busy, blocking)) {
-        return false;
-    }
-    for (bool busy = true; k->preemptive ? busy : q < (uwide)jobs; q++) {
-        wide release = (wide)q * task->period - task->jitter;
-        if (!find_point(k, i, q, add((wide)blocking - last, (wide)q + 1, task->execution), &w)) {
-            return false;
-        }
-        if (w + last - release > level->response) {
-            return aegis_check_refuse(k,
-                                      "task %zu, job %llu: w = %lld gives a response past R = %lld",
-                                      i, (unsigned long long)q, shown(w), shown(level->response));
-        }
-        k->report->points++;
-        busy = w > release + task->period; /* the next job meets work of this one */
-    }
-    return level->point_count <= q ||
-           aegis_check_refuse(k, "task %zu: points for more jobs than there are", i);
+    return segments(k, i) > 1 ? k->c->tasks[i].segments[s] : k->c->tasks[i].execution;
 }
 
 static wide first_deadline(const checker *k, size_t i)
@@ -190,20 +90,116 @@ static wide first_deadline(const checker *k, size_t i)
     return (wide)k->c->tasks[i].deadline - k->c->tasks[i].jitter;
 }
 
-/* The longest that a job due after t can block; under FIFO nothing blocks. */
-static wide blocking_at(const checker *k, wide t)
+/* The longest segment of the tasks from `from` on that are not due by t, less one tick: the
+ * blocker has started before. */
+static wide blocking(const checker *k, size_t from, wide t)
 {
-    int64_t longest = 0;
-    for (size_t i = 0; i < k->c->count && k->edf; i++) {
-        longest = first_deadline(k, i) > t && blocks(k, i) > longest ? blocks(k, i) : longest;
+    wide longest = 1;
+    for (size_t i = from; i < k->c->count && !k->preemptive && !k->fifo; i++) {
+        for (size_t s = 0; s < segments(k, i) && first_deadline(k, i) > t; s++) {
+            longest = largest(longest, segment(k, i, s));
+        }
     }
-    return longest;
+    return longest - 1;
 }
 
-/* The instants are the verdict. */
-static bool speaks(const aegis_certificate *c)
+/* f(w) = base + the work of the first `count` tasks, without `skip`, that can be there in [0, w),
+ * or [0, w] if `closed`; with `due` of the jobs due now alone. */
+typedef struct demand {
+    size_t count, skip;
+    bool closed, due;
+    wide base;
+} demand;
+
+static wide work(const checker *k, const demand *f, wide w)
 {
-    return c->kind == AEGIS_PROOF_DEMAND || c->kind == AEGIS_PROOF_QUEUE;
+    wide sum = w < 0 ? PAST : f->base;
+    for (size_t j = 0; j < f->count && sum < PAST; j++) {
+        const aegis_task *task = &k->c->tasks[j];
+        wide jobs = (w + task->jitter + task->period - (f->closed ? 0 : 1)) / task->period;
+        jobs = f->due ? least(jobs, k->places[j].jobs) : jobs;
+        sum = j == f->skip ? sum : add(sum, jobs, task->execution);
+    }
+    return sum;
+}
+
+/* Some w with f(w) <= w, beyond which no solution is needed: *w if it is given as such, else the
+ * least from *w on, reached from below. */
+static bool settle(checker *k, const demand *f, bool given, wide *w)
+{
+    wide next = *w;
+    do {
+        *w = next;
+        next = work(k, f, *w);
+    } while (spend(k, f->count + 1) && next > *w && next < PAST && !given);
+    return k->status == AEGIS_OK && that(k, next <= *w, "%zu tasks: w = %lld, but f(w) = %lld",
+                                         f->count, shown(*w), shown(next));
+}
+
+/* A busy period that begins with `base` ends by `length`. */
+static bool ends(checker *k, size_t count, wide length, wide base)
+{
+    const demand all = {.count = count, .skip = SIZE_MAX, .base = base};
+    return that(k, length > 0, "no busy period ends by 0") && settle(k, &all, true, &length);
+}
+
+/* Sign of U - 1 over the first tasks, by U * 2^63 rounded down where that shows U > 1; and the
+ * least common multiple of their periods, 0 when it passes 2^125. */
+static bool utilisation(checker *k, size_t count)
+{
+    wide low = 0, sum = 0, one = (wide)1 << 63, multiple = 1;
+    for (size_t i = 0; i < count && low <= one; i++) {
+        wide period = k->c->tasks[i].period, cost = k->c->tasks[i].execution;
+        wide a = multiple, b = period;
+        for (wide rest; (rest = a % b) != 0; b = rest) {
+            a = b;
+        }
+        low += cost * one / period;
+        multiple = multiple > ((wide)1 << 125) / (period / b) ? 0 : multiple * (period / b);
+        sum = low > one || multiple == 0 ? 0 : sum * (period / b) + multiple / period * cost;
+    }
+    k->sign = low > one ? 1 : (sum > multiple) - (sum < multiple);
+    k->multiple = multiple;
+    k->status = low > one || multiple > 0 ? k->status : AEGIS_ERROR_UNDECIDED;
+    return that(k, k->status == AEGIS_OK, "U is near 1, the periods' lcm passes 125 bits");
+}
+
+/* With U = 1 and jitter, ceil(J / T) jobs are there at 0. */
+static bool check_first_tasks(checker *k)
+{
+    const demand all = {.count = k->c->task, .skip = SIZE_MAX};
+    bool over = k->c->kind == AEGIS_PROOF_OVERLOAD;
+    return utilisation(k, k->c->task) &&
+           that(k, over ? k->sign > 0 : k->sign == 0 && work(k, &all, 0) > 0,
+                "the first %zu tasks: U - 1 has the sign %d", k->c->task, (int)k->sign);
+}
+
+/* Fixed priorities, one fixed point a job: segments differ by what blocks and by their tail, which
+ * is 0 when preemptive. */
+static bool check_level(checker *k, size_t i)
+{
+    const aegis_task *task = &k->c->tasks[i];
+    const aegis_response_proof *level = &k->c->responses[i];
+    demand above = {.count = i, .skip = SIZE_MAX, .closed = !k->preemptive};
+    wide w = 0, b = blocking(k, i + 1, -PAST),
+         last = k->preemptive ? 0 : segment(k, i, segments(k, i) - 1);
+    wide jobs = ((wide)level->busy + task->jitter + task->period - 1) / task->period, q = 0;
+    bool holds = that(k, level->blocking == b, "task %zu: B is %lld", i, shown(b)) &&
+                 (k->preemptive || ends(k, i + 1, level->busy, b));
+    for (bool busy = true; holds && (k->preemptive ? busy : q < jobs); q++) {
+        wide release = q * task->period - task->jitter;
+        bool listed = q < (wide)level->point_count;
+        above.base = add(b - last, q + 1, task->execution);
+        w = listed ? level->points[q] : largest(w, above.base);
+        holds = settle(k, &above, listed, &w) &&
+                that(k, w + last - release <= level->response,
+                     "task %zu, job %lld: w = %lld gives a response past R = %lld", i, shown(q),
+                     shown(w), shown(level->response));
+        k->report->points++;
+        busy = w > release + task->period; /* the next job meets work of this one */
+    }
+    return holds && that(k, (wide)level->point_count <= q,
+                         "task %zu: points for more jobs than there are", i);
 }
 
 /* The last instant to look at: the horizon, at least every task's first deadline; and for responses
@@ -211,76 +207,61 @@ static bool speaks(const aegis_certificate *c)
 static bool find_end(checker *k, wide *ret_end)
 {
     const aegis_certificate *c = k->c;
-    wide last = -PAST, latest = 0, horizon = speaks(c) ? c->horizon : 0, multiple;
-    int sign = 1;
+    wide horizon = k->speaks ? c->horizon : 0, last = -PAST;
+    bool said = c->responses != NULL, holds = !said || ends(k, c->count, c->busy, 0);
+    *ret_end = said ? largest(horizon, c->busy) : horizon;
     for (size_t i = 0; i < c->count; i++) {
-        last = first_deadline(k, i) > last ? first_deadline(k, i) : last;
-        latest = k->edf && c->tasks[i].deadline > latest ? c->tasks[i].deadline : latest;
+        wide due = said ? (wide)c->busy + c->tasks[i].deadline : first_deadline(k, i);
+        *ret_end = k->edf ? largest(*ret_end, due) : *ret_end;
+        last = largest(last, first_deadline(k, i));
     }
-    *ret_end = k->edf && horizon < last ? last : horizon;
-    if (c->responses != NULL && c->busy + latest > *ret_end) {
-        *ret_end = c->busy + latest;
+    if (!k->speaks || c->rule == AEGIS_HORIZON_BUSY) {
+        return holds && (!k->speaks || ends(k, c->count, c->horizon, 0));
     }
-    if (c->responses != NULL && !ends(k, c->count, c->busy, 0)) {
-        return false;
-    }
-    if (!speaks(c) || c->rule == AEGIS_HORIZON_BUSY) {
-        return !speaks(c) || ends(k, c->count, c->horizon, 0);
-    }
-    multiple = (wide)common_multiple(k, c->count);
-    return utilisation(k, c->count, &sign) &&
-           ((sign <= 0 && multiple > 0 && horizon >= last + multiple) ||
-            aegis_check_refuse(k, "U > 1, or %lld < largest D - J + lcm of the periods",
-                               shown(horizon)));
+    return holds && utilisation(k, c->count) &&
+           that(k, k->sign <= 0 && k->multiple > 0 && horizon - last >= k->multiple,
+                "U > 1, or %lld < largest D - J + lcm of the periods", shown(horizon));
 }
 
-/* The next instant of any task; the work of its events is added. */
-static wide next_instant(checker *k, wide *sum)
+/* Adds the work of the events at this instant and gives the next one. */
+static wide advance(checker *k, wide now, wide *sum)
 {
-    wide at = k->places[0].at;
-    for (size_t i = 1; i < k->c->count; i++) {
-        at = k->places[i].at < at ? k->places[i].at : at;
-    }
+    wide next = PAST;
     for (size_t i = 0; i < k->c->count; i++) {
-        if (k->places[i].at == at) {
+        if (k->places[i].at == now) {
             *sum = add(*sum, 1, k->c->tasks[i].execution);
             k->places[i].at += k->c->tasks[i].period;
             k->places[i].jobs++;
         }
+        next = least(next, k->places[i].at);
     }
-    return at;
+    return next;
 }
 
 /* np-edf: no job due now ends later than its R allows. All of them end by L; where that does not
  * say enough, its last segment starts at the least s, when all that is due and there has run. */
-static bool check_due(checker *k, wide now, wide blocking)
+static bool check_due(checker *k, wide now, wide b)
 {
-    for (size_t i = 0; i < k->c->count && blocking != k->blocked; i++) {
+    demand due = {k->c->count, .skip = SIZE_MAX, .closed = true, .due = true, .base = b};
+    for (size_t i = 0; i < k->c->count && b != k->blocked; i++) {
         k->places[i].start = k->busy = 0;
     }
-    k->blocked = blocking;
-    k->busy = k->busy > 1 ? k->busy : 1;
-    if (!settle(k, k->c->count, SIZE_MAX, true, false, blocking, &k->busy)) {
-        return false;
-    }
-    for (size_t i = 0; i < k->c->count; i++) {
-        const int64_t response = k->c->responses[i].response, cost = k->c->tasks[i].execution;
+    k->blocked = b;
+    bool holds = settle(k, &due, false, &k->busy);
+    for (size_t i = 0; i < k->c->count && holds; i++) {
+        wide response = k->c->responses[i].response, last = segment(k, i, segments(k, i) - 1);
         wide latest = now - k->c->tasks[i].deadline + response, *s = &k->places[i].start;
-        wide last = aegis_check_segment(k, i, aegis_check_segments(k, i) - 1);
-        wide base = add(blocking - last, k->places[i].jobs, cost);
-        if (response < 0 || k->places[i].jobs == 0 || k->busy <= latest) {
-            continue;
-        }
-        *s = *s > base ? *s : base;
-        if (!settle(k, k->c->count, i, true, true, base, s)) {
-            return false;
-        }
-        if (*s + last > latest) {
-            return aegis_check_refuse(k, "task %zu: the job due at %lld responds later than %lld",
-                                      i, shown(now), shown(response));
+        if (response >= 0 && k->places[i].jobs > 0 && k->busy > latest) {
+            due.skip = i;
+            due.base = add(b - last, k->places[i].jobs, k->c->tasks[i].execution);
+            *s = largest(*s, due.base);
+            holds = settle(k, &due, false, s) &&
+                    that(k, *s + last <= latest,
+                         "task %zu: the job due at %lld responds later than %lld", i, shown(now),
+                         shown(response));
         }
     }
-    return true;
+    return holds;
 }
 
 /* EDF: demand and blocking fit at every deadline. FIFO: no arrival waits longer than allowed; one
@@ -288,71 +269,143 @@ static bool check_due(checker *k, wide now, wide blocking)
 static bool check_instants(checker *k)
 {
     const aegis_certificate *c = k->c;
-    wide end, at = 0, sum = 0, longest = speaks(c) ? k->edf ? 0 : c->longest : PAST;
-    uint64_t count = 0;
-    for (size_t i = 0; i < c->count; i++) {
-        wide first = k->edf ? first_deadline(k, i) : -(wide)c->tasks[i].jitter, wait = PAST;
+    wide end, at = PAST, sum = 0, longest = !k->speaks ? PAST : k->fifo ? c->longest : 0, count = 0;
+    bool holds = true;
+    for (size_t i = 0; i < c->count && holds; i++) {
+        wide first = k->edf ? first_deadline(k, i) : -(wide)c->tasks[i].jitter;
         k->places[i] = (track){.at = first};
-        if (speaks(c) && !k->edf && longest > first_deadline(k, i)) {
-            return aegis_check_refuse(k, "task %zu: J + %lld is past D", i, shown(longest));
-        }
-        if (!k->edf && c->responses != NULL && c->responses[i].response >= 0) {
-            wait = first + c->responses[i].response;
-        }
-        longest = wait < longest ? wait : longest;
-    }
-    if (!find_end(k, &end)) {
-        return false;
-    }
-    for (; aegis_check_spend(k, c->count) && (at = next_instant(k, &sum)) <= end; count++) {
-        wide blocking = blocking_at(k, at), demand = sum + blocking;
-        if (demand - (k->edf || at > 0 ? at : 0) > longest) {
-            return aegis_check_refuse(k, "at %lld there is work for %lld", shown(at),
-                                      shown(demand));
-        }
-        if (count < c->demand_count &&
-            (c->demand[2 * count] != at || c->demand[2 * count + 1] != demand)) {
-            return aegis_check_refuse(k, "listed wrongly: at %lld it is %lld", shown(at),
-                                      shown(demand));
-        }
-        if (k->edf && c->responses != NULL && !check_due(k, at, blocking)) {
-            return false;
+        at = least(at, first);
+        holds = that(k, !k->fifo || !k->speaks || c->longest <= first_deadline(k, i),
+                     "task %zu: J + %lld is past D", i, shown(c->longest));
+        if (k->fifo && c->responses != NULL && c->responses[i].response >= 0) {
+            longest = least(longest, first + c->responses[i].response);
         }
     }
-    k->report->points += count;
-    return k->status == AEGIS_OK &&
-           (!speaks(c) ||
-            (count == (uint64_t)c->instants &&
-             (c->demand_count == 0 || c->demand_count == count)) ||
-            aegis_check_refuse(k, "there are %lld instants", (long long)count));
+    holds = holds && find_end(k, &end) && spend(k, c->count);
+    for (wide next; holds && at <= end; at = next) {
+        next = advance(k, at, &sum);
+        wide b = blocking(k, 0, at), total = sum + b;
+        wide room = longest + (k->edf || at > 0 ? at : 0);
+        bool right = count >= (wide)c->demand_count ||
+                     (c->demand[2 * count] == at && c->demand[2 * count + 1] == total);
+        holds = that(k, total <= room && right,
+                     "at %lld there is work for %lld: too much, or listed wrongly", shown(at),
+                     shown(total)) &&
+                (k->fifo || c->responses == NULL || check_due(k, at, b)) && spend(k, c->count);
+        k->report->points++;
+        count++;
+    }
+    bool listed = c->demand_count == 0 || (wide)c->demand_count == count;
+    return holds && that(k, !k->speaks || (count == c->instants && listed),
+                         "there are %lld instants", shown(count));
 }
 
 /* FIFO with jitter: what the test counts at one instant, although no behaviour may show it. */
 static bool check_bound(checker *k)
 {
+    const demand all = {.count = k->c->count, .skip = SIZE_MAX, .closed = true};
     const aegis_task *task = &k->c->tasks[k->c->task];
-    wide at = k->c->at,
-         bound =
-             at < 0 ? 0 : work(k, k->c->count, SIZE_MAX, false, at, true, 0) + task->jitter - at;
-    return (bound == k->c->bound && bound > task->deadline) ||
-           aegis_check_refuse(k, "task %zu: the bound at %lld is %lld", k->c->task, shown(at),
-                              shown(bound));
+    wide bound = work(k, &all, k->c->at) + task->jitter - k->c->at;
+    return that(k, bound == k->c->bound && bound > task->deadline,
+                "task %zu: the bound at %lld is %lld", k->c->task, shown(k->c->at), shown(bound));
+}
+
+/* Minimum distance, jitter, order; nothing is ready when one blocks. Lays the jobs out by task. */
+static bool permits(checker *k, const aegis_certificate_witness *set)
+{
+    bool permitted = !(set->blocked && k->preemptive);
+    for (size_t i = 0; i < k->c->count; i++) {
+        k->places[i] = (track){.left = segment(k, i, 0)};
+    }
+    for (const aegis_certificate_job *job = set->jobs; job < set->jobs + set->count; job++) {
+        const aegis_task *task = &k->c->tasks[job->task];
+        track *place = &k->places[job->task];
+        wide late = (wide)job->ready - job->nominal;
+        bool again = place->next != NULL;
+        permitted = permitted && late >= 0 && late <= task->jitter && job->ready >= set->blocked &&
+                    !(set->blocked && job->task == set->blocker) &&
+                    !(again && (job[-1].task != job->task || job->ready < job[-1].ready ||
+                                job->nominal < (wide)job[-1].nominal + task->period));
+        place->next = again ? place->next : job;
+        place->end = job + 1;
+    }
+    return that(k, permitted, "the tasks do not permit these jobs");
+}
+
+/* The task to run now, and the next arrival. A tie goes against the target. */
+static size_t choose(const checker *k, size_t target, wide now, wide *ret_arrival)
+{
+    size_t best = SIZE_MAX;
+    wide smallest = PAST;
+    *ret_arrival = PAST;
+    for (size_t i = 0; i < k->c->count; i++) {
+        const aegis_certificate_job *job = k->places[i].next;
+        if (job != k->places[i].end && job->ready > now) {
+            *ret_arrival = least(*ret_arrival, job->ready);
+        } else if (job != k->places[i].end) {
+            wide due = (wide)job->nominal + k->c->tasks[i].deadline;
+            wide key = k->edf ? due : k->fifo ? job->ready : (wide)i;
+            best = key < smallest || (best == target && key == smallest) ? i : best;
+            smallest = least(smallest, key);
+        }
+    }
+    return best;
+}
+
+/* The tasks permit the jobs, and simulated, job `set->job` ends at `completion`; PAST: some job
+ * ends late. */
+static bool runs(checker *k, const aegis_certificate_witness *set, wide completion)
+{
+    wide now = set->blocked ? segment(k, set->blocker, set->segment) : 0, arrival;
+    bool holds = permits(k, set);
+    for (bool found = false; holds && !found; k->report->points++) {
+        size_t i = choose(k, set->jobs[set->job].task, now, &arrival);
+        track *place = &k->places[i == SIZE_MAX ? 0 : i];
+        holds = spend(k, k->c->count) &&
+                that(k, i != SIZE_MAX || arrival < PAST,
+                     "simulated, these jobs do not end as the certificate says");
+        if (i == SIZE_MAX || (k->preemptive && now + place->left > arrival)) {
+            place->left -= i == SIZE_MAX ? 0 : arrival - now;
+            now = arrival;
+            continue;
+        }
+        now += place->left;
+        place->segment = (place->segment + 1) % segments(k, i);
+        place->left = segment(k, i, place->segment);
+        if (place->segment == 0) {
+            const aegis_certificate_job *job = place->next++;
+            wide due = (wide)job->nominal + k->c->tasks[i].deadline;
+            bool named = job == &set->jobs[set->job] && now == completion;
+            found = completion < PAST ? named : now > due;
+        }
+    }
+    return holds;
 }
 
 static bool check_miss(checker *k)
 {
     const aegis_certificate *c = k->c;
-    const aegis_certificate_job *job = &c->miss.jobs[c->miss.job];
-    wide last, total, due = (wide)job->nominal + c->tasks[job->task].deadline;
-    if (!aegis_check_jobs(k, &c->miss, &last, &total)) {
-        return false;
+    const aegis_certificate_witness *set = &c->miss;
+    const aegis_certificate_job *job = &set->jobs[set->job];
+    bool misses = k->edf || c->completion > (wide)job->nominal + c->tasks[job->task].deadline;
+    wide total = set->blocked ? segment(k, set->blocker, set->segment) - 1 : 0;
+    for (size_t n = 0; n < set->count && k->edf; n++) {
+        const aegis_task *task = &c->tasks[set->jobs[n].task];
+        wide due = (wide)set->jobs[n].nominal + task->deadline;
+        misses = misses && due <= (wide)c->instant + set->blocked;
+        total = add(total, 1, task->execution);
     }
-    if (k->edf
-            ? total != c->total || total <= c->instant || last > (wide)c->instant + c->miss.blocked
-            : c->completion <= due) {
-        return aegis_check_refuse(k, "these jobs are in time, or they sum to %lld", shown(total));
-    }
-    return aegis_check_simulate(k, &c->miss, k->edf, c->completion);
+    return that(k, misses && (!k->edf || (total == c->total && total > c->instant)),
+                "these jobs are in time, or they sum to %lld", shown(total)) &&
+           runs(k, set, k->edf ? PAST : c->completion);
+}
+
+static bool check_reached(checker *k, size_t i)
+{
+    const aegis_response_proof *proof = &k->c->responses[i];
+    const aegis_certificate_job *job = &proof->reached.jobs[proof->reached.job];
+    return that(k, job->task == i, "task %zu: the job is of another", i) &&
+           runs(k, &proof->reached, (wide)job->nominal + proof->response);
 }
 
 /* What is said about the responses, which under fixed priorities may be the verdict: no job has a
@@ -360,38 +413,57 @@ static bool check_miss(checker *k)
 static bool check_responses(checker *k)
 {
     const aegis_certificate *c = k->c;
-    bool set = k->edf || c->policy == AEGIS_ANALYSIS_FIFO;
-    bool holds = !set || speaks(c) || check_instants(k);
-    wide last, total;
+    bool levels = !k->edf && !k->fifo, holds = levels || k->speaks || check_instants(k);
     for (size_t i = 0; i < c->count && holds; i++) {
         const aegis_response_proof *proof = &c->responses[i];
-        const aegis_certificate_job *job = &proof->reached.jobs[proof->reached.job];
-        bool said = proof->response >= 0;
-        if (c->kind == AEGIS_PROOF_RESPONSES && (!said || proof->response > c->tasks[i].deadline)) {
-            return aegis_check_refuse(k, "task %zu: R is %lld, past D", i, shown(proof->response));
-        }
-        holds = set || !said || check_level(k, i);
+        bool said = proof->response >= 0, met = said && proof->response <= c->tasks[i].deadline;
+        holds = that(k, met || c->kind != AEGIS_PROOF_RESPONSES, "task %zu: R is %lld, past D", i,
+                     shown(proof->response)) &&
+                (!levels || !said || check_level(k, i)) &&
+                (proof->reached.count == 0 || check_reached(k, i));
         k->report->responses += said;
-        if (holds && proof->reached.count > 0) {
-            holds =
-                (job->task == i || aegis_check_refuse(k, "task %zu: the job is of another", i)) &&
-                aegis_check_jobs(k, &proof->reached, &last, &total) &&
-                aegis_check_simulate(k, &proof->reached, false,
-                                     (wide)job->nominal + proof->response);
-            k->report->reached += holds;
-        }
+        k->report->reached += holds && proof->reached.count > 0;
     }
     return holds;
 }
 
-static bool (*const checks[])(checker *) = {
-    [AEGIS_PROOF_RESPONSES] = check_responses,  [AEGIS_PROOF_DEMAND] = check_instants,
-    [AEGIS_PROOF_QUEUE] = check_instants,       [AEGIS_PROOF_MISS] = check_miss,
-    [AEGIS_PROOF_OVERLOAD] = check_first_tasks, [AEGIS_PROOF_NO_END] = check_first_tasks,
-    [AEGIS_PROOF_BOUND] = check_bound};
-
-bool aegis_check_argument(checker *k)
+static bool check_all(checker *k)
 {
+    static bool (*const checks[])(checker *) = {
+        [AEGIS_PROOF_RESPONSES] = check_responses,  [AEGIS_PROOF_DEMAND] = check_instants,
+        [AEGIS_PROOF_QUEUE] = check_instants,       [AEGIS_PROOF_MISS] = check_miss,
+        [AEGIS_PROOF_OVERLOAD] = check_first_tasks, [AEGIS_PROOF_NO_END] = check_first_tasks,
+        [AEGIS_PROOF_BOUND] = check_bound};
     bool more = k->c->responses != NULL && k->c->kind != AEGIS_PROOF_RESPONSES;
     return checks[k->c->kind](k) && (!more || check_responses(k));
+}
+
+aegis_status aegis_certificate_check(const aegis_certificate *c,
+                                     size_t reached,
+                                     uint64_t steps,
+                                     const aegis_allocator *allocator,
+                                     aegis_certificate_report *ret_report,
+                                     aegis_error *err)
+{
+    const aegis_analysis policy = c->policy;
+    aegis_certificate_report report = {.policy = policy, .statement = "no memory"};
+    checker k = {.c = c,
+                 .report = &report,
+                 .left = steps,
+                 .edf = policy == AEGIS_ANALYSIS_EDF || policy == AEGIS_ANALYSIS_NP_EDF,
+                 .fifo = policy == AEGIS_ANALYSIS_FIFO,
+                 .speaks = c->kind == AEGIS_PROOF_DEMAND || c->kind == AEGIS_PROOF_QUEUE,
+                 .preemptive = policy == AEGIS_ANALYSIS_EDF || policy == AEGIS_ANALYSIS_FP};
+    k.places = aegis_allocate_zeroed(allocator, c->count, sizeof *k.places);
+    k.status = k.places == NULL ? AEGIS_ERROR_NO_MEMORY : AEGIS_OK;
+    report.holds =
+        k.places != NULL && (reached == SIZE_MAX ? check_all(&k) : check_reached(&k, reached));
+    report.steps = steps - k.left;
+    aegis_deallocate(allocator, k.places, c->count, sizeof *k.places);
+    if (k.status != AEGIS_OK) {
+        return aegis_error_set(err, AEGIS_HERE("schedule.verify"), k.status, "not settled: %s",
+                               report.statement);
+    }
+    *ret_report = report;
+    return AEGIS_OK;
 }

@@ -232,7 +232,7 @@ static void adding_takes_fewer_steps_than_starting_over(void **unused)
         for (size_t i = 0; i < MOST; i++) {
             int64_t period = 1000 + 731 * (int64_t)i;
             m.tasks[i] = (aegis_task){
-                .execution = period / 13, .period = period, .deadline = period, .jitter = 3};
+                .execution = period / 11, .period = period, .deadline = period, .jitter = 3};
         }
         uint64_t fresh = steps_needed(&m, true), added = steps_needed(&m, false);
         printf("%s: %llu steps for the last of %d tasks, %llu for all\n",

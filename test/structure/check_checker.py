@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checker of certificates stays small and alone: below 400 lines of code, in one file that includes
+nothing of the analysis or of what finds proofs.
+
+Usage: check_checker.py SOURCE_DIR | --self-test
+"""
+
+import re
+import sys
+
+CHECKER = "src/schedule/certificate/verify.c"
+MAY_INCLUDE = {"schedule/certificate/internal.h", "base/base.h"}
+LIMIT = 400
+STRING_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|/\*.*?\*/|//[^\n]*', re.DOTALL)
+
+
+def code_lines(text):
+    """Lines that hold more than blanks and comments."""
+    bare = STRING_OR_COMMENT.sub(lambda m: m[0] if m[0][0] == '"' else "\n" * m[0].count("\n"), text)
+    return sum(1 for line in bare.split("\n") if line.strip())
+
+
+def problems(text):
+    lines = code_lines(text)
+    found = [f"{lines} lines of code, {LIMIT - 1} at most"] if lines >= LIMIT else []
+    for name in re.findall(r'#include "([^"]*)"', text):
+        if name not in MAY_INCLUDE:
+            found.append(f"includes {name}, which belongs to others")
+    return found
+
+
+def self_test():
+    assert code_lines("a\n\n/* b\n\n */ c /* d */\n// e\n\"/* f */\"\n") == 3
+    assert not problems('#include "base/base.h"\n' * 399)
+    assert problems("x;\n" * 400)
+    assert problems('#include "schedule/admission/internal.h"\n')
+
+
+def main():
+    if sys.argv[1:] == ["--self-test"]:
+        self_test()
+        return 0
+    with open(f"{sys.argv[1]}/{CHECKER}", encoding="utf-8") as file:
+        text = file.read()
+    found = problems(text)
+    for problem in found:
+        print(f"{CHECKER}: {problem}", file=sys.stderr)
+    print(f"{CHECKER}: {code_lines(text)} lines of code")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
