@@ -56,8 +56,8 @@ static void count(void)
         self = mine = &threads[index < MOST_THREADS ? index : MOST_THREADS - 1];
         self->last_ns = now;
     }
-    /* Threads get their names after their first calls. */
-    if (self->calls++ % 64 == 1) {
+    /* Again and again: threads get their names after their first calls. */
+    if (self->calls++ % 64 == 0) {
         pthread_getname_np(pthread_self(), self->name, sizeof self->name);
     }
     if (now - self->last_ns > self->gap_ns) {
