@@ -194,6 +194,10 @@ static json_t *memory_json(const cli_report *report)
     cli_json_unsigned(object, "paged_sum", totals.paged_sum);
     cli_json_unsigned(object, "process_overhead", overhead);
     cli_json_unsigned(object, "beside_arena", aegis_system_beside_arena(report->system));
+    if (report->ran) {
+        cli_json_unsigned(object, "beside_arena_at_start", report->beside_arena_at_start);
+        cli_json_unsigned(object, "process_resident_at_start", report->resident_at_start);
+    }
     if (aegis_process_memory(NULL, &resident, &peak, NULL) == AEGIS_OK) {
         cli_json_unsigned(object, "process_resident", resident);
         cli_json_unsigned(object, "process_peak", peak);

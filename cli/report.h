@@ -14,6 +14,8 @@ typedef struct cli_report {
     aegis_system *system;
     bool ran;                        /* metrics are there */
     aegis_scheduler_metrics metrics; /* when it ran */
+    /* When it had started: what was there then and later, nothing was taken for since. */
+    uint64_t beside_arena_at_start, resident_at_start;
     const char *trace_path, *perfetto_path;
     bool explains_bytes; /* why bytes are shared: all of them, or one */
     const uint64_t *explained_byte;

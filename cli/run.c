@@ -5,6 +5,8 @@
 #include "memory_picture.h"
 #include "report.h"
 
+#include <aegisrt/doctor.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -318,6 +320,9 @@ static int execute(cli_report *report, const run_options *options, cli_progress 
     if (aegis_system_start(report->system, &error) != AEGIS_OK) {
         return cli_fail(&options->common, &error);
     }
+    uint64_t peak;
+    report->beside_arena_at_start = aegis_system_beside_arena(report->system);
+    (void)aegis_process_memory(NULL, &report->resident_at_start, &peak, NULL);
     wait_for_end(report, options, progress);
     cli_progress_clear(progress);
     aegis_status status = aegis_system_stop(report->system, &error);

@@ -92,8 +92,8 @@ fi
 
 wanted() {
     [ -n "$names" ] || return 0
-    for name in $names; do
-        case $1 in "$name"*) return 0 ;; esac
+    for begins in $names; do
+        case $1 in "$begins"*) return 0 ;; esac
     done
     return 1
 }
