@@ -23,7 +23,6 @@ enum {
 };
 
 #define LARGEST_INPUT ((size_t)16 << 20)
-#define JOBS_SHOWN 20
 #define TASKS_FITTED 64 /* what would fit is searched for up to here without being asked */
 #define NS_PER_US 1000
 #define NS_PER_S 1000000000
@@ -131,253 +130,6 @@ read_standard_input(const aegis_allocator *allocator, aegis_taskset **ret_set, a
     return status;
 }
 
-/* ---- output ---- */
-
-typedef struct report {
-    aegis_analysis policy;
-    const aegis_task *tasks;
-    size_t count;
-    const aegis_admission_result *result;
-    aegis_fit *fits; /* one a task, or NULL */
-    bool *fit_known; /* as many */
-    admit_explanation explanation;
-    const aegis_priority_assignment *assignment; /* NULL: the order is the given one */
-} report;
-
-static json_t *json_of_fit(const aegis_fit *fit)
-{
-    json_t *object = json_object();
-    cli_json_signed(object, "smallest_period", fit->smallest_period);
-    cli_json_signed(object, "smallest_deadline", fit->smallest_deadline);
-    cli_json_signed(object, "largest_execution", fit->largest_execution);
-    return object;
-}
-
-static json_t *json_of_tasks(const report *r)
-{
-    json_t *array = json_array();
-    for (size_t i = 0; i < r->count; i++) {
-        const aegis_task_result *task = &r->result->tasks[i];
-        json_t *object = json_object();
-        cli_json_text(object, "name", r->tasks[i].name);
-        if (task->response != AEGIS_RESPONSE_OMITTED) {
-            cli_json_response(object, "response", task->response);
-        }
-        cli_json_signed(object, "blocking", task->blocking);
-        cli_json_bool(object, "meets", task->meets);
-        if (r->explanation.derivations != NULL) {
-            cli_json_set(object, "derivation", admit_explanation_json(&r->explanation, i));
-        }
-        if (r->fits != NULL) {
-            cli_json_set(object, "fits", r->fit_known[i] ? json_of_fit(&r->fits[i]) : json_null());
-        }
-        json_array_append_new(array, object);
-    }
-    return array;
-}
-
-static json_t *json_of_bounds(const aegis_simple_bounds *bounds)
-{
-    json_t *object = json_object();
-    cli_json_bool(object, "liu_layland", bounds->liu_layland);
-    cli_json_bool(object, "hyperbolic", bounds->hyperbolic);
-    cli_json_bool(object, "density", bounds->density);
-    return object;
-}
-
-static json_t *json_of_violation(const report *r)
-{
-    json_t *object = json_object(), *jobs = json_array();
-    for (size_t k = 0; k < r->result->witness_count; k++) {
-        const aegis_witness_job *job = &r->result->witness[k];
-        json_t *entry = json_object();
-        cli_json_text(entry, "task", r->tasks[job->task].name);
-        cli_json_signed(entry, "release", job->release);
-        cli_json_signed(entry, "deadline", job->deadline);
-        cli_json_signed(entry, "execution", job->execution);
-        json_array_append_new(jobs, entry);
-    }
-    cli_json_signed(object, "t", r->result->violation_at);
-    cli_json_set(object, "jobs", jobs);
-    return object;
-}
-
-static json_t *json_of_names(const report *r, size_t count)
-{
-    json_t *names = json_array();
-    for (size_t i = 0; i < count; i++) {
-        json_array_append_new(names, json_string(r->tasks[i].name));
-    }
-    return names;
-}
-
-/* The order found, or the level (1 is the highest) that none of the tasks left can take. */
-static void json_put_assignment(const report *r, json_t *root)
-{
-    if (r->assignment->verdict == AEGIS_SCHEDULABLE) {
-        cli_json_set(root, "order", json_of_names(r, r->count));
-        return;
-    }
-    json_t *object = json_object();
-    cli_json_unsigned(object, "level", r->assignment->level + 1);
-    cli_json_set(object, "tasks", json_of_names(r, r->assignment->level + 1));
-    cli_json_set(root, "order", json_null());
-    cli_json_set(root, "unassigned", object);
-}
-
-static int print_json(const report *r, cli_format format)
-{
-    const aegis_admission_result *result = r->result;
-    json_t *root = cli_json_object();
-    cli_json_set(root, "schedulable",
-                 result->verdict == AEGIS_ADMISSION_UNDECIDED
-                     ? json_null()
-                     : json_boolean(result->verdict == AEGIS_SCHEDULABLE));
-    cli_json_real(root, "utilisation", result->utilisation);
-    if (r->assignment != NULL) {
-        json_put_assignment(r, root);
-    }
-    cli_json_set(root, "tasks", json_of_tasks(r));
-    cli_json_set(root, "bounds", json_of_bounds(&result->bounds));
-    if (result->has_violation) {
-        cli_json_set(root, "violation", json_of_violation(r));
-    }
-    return cli_json_print(root, "tasks", format);
-}
-
-static void response_cell(cli_table *table, const aegis_task_result *task)
-{
-    if (task->response >= 0) {
-        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->response);
-    } else {
-        cli_table_cell(table, CLI_DIM, "%s",
-                       task->response == AEGIS_RESPONSE_DIVERGES    ? "diverges"
-                       : task->response == AEGIS_RESPONSE_UNSETTLED ? "unsettled"
-                                                                    : "-");
-    }
-}
-
-static int print_tasks(const report *r)
-{
-    cli_table *table = cli_table_create("task|>C|>T|>D|>J|>segments|>response|>blocking|meets");
-    for (size_t i = 0; i < r->count; i++) {
-        const aegis_task *task = &r->tasks[i];
-        const aegis_task_result *answer = &r->result->tasks[i];
-        cli_table_cell(table, CLI_PLAIN, "%s", task->name);
-        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->execution);
-        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->period);
-        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->deadline);
-        cli_table_cell(table, CLI_PLAIN, "%" PRId64, task->jitter);
-        cli_table_cell(table, CLI_PLAIN, "%zu", task->segments == NULL ? 1 : task->segment_count);
-        response_cell(table, answer);
-        cli_table_cell(table, CLI_PLAIN, "%" PRId64, answer->blocking);
-        cli_table_cell(table, answer->meets ? CLI_GREEN : CLI_RED, "%s",
-                       answer->meets ? "yes" : "no");
-    }
-    return cli_table_finish(table);
-}
-
-static void print_verdict(const report *r)
-{
-    static const char *const verdicts[] = {[AEGIS_SCHEDULABLE] = "schedulable",
-                                           [AEGIS_NOT_SCHEDULABLE] = "NOT schedulable",
-                                           [AEGIS_ADMISSION_UNDECIDED] = "undecided"};
-    static const cli_colour colours[] = {[AEGIS_SCHEDULABLE] = CLI_GREEN,
-                                         [AEGIS_NOT_SCHEDULABLE] = CLI_RED,
-                                         [AEGIS_ADMISSION_UNDECIDED] = CLI_YELLOW};
-    const aegis_simple_bounds *bounds = &r->result->bounds;
-    const char *refuses = "proves nothing";
-    printf("\nPolicy %s, utilisation %.2f %%: %s%s%s.\n", aegis_analysis_name(r->policy),
-           100.0 * r->result->utilisation, cli_begin(colours[r->result->verdict]),
-           verdicts[r->result->verdict], cli_end());
-    printf("Simple bounds: Liu & Layland %s, hyperbolic %s, density %s.\n",
-           bounds->liu_layland ? "accepts" : refuses, bounds->hyperbolic ? "accepts" : refuses,
-           bounds->density ? "accepts" : refuses);
-}
-
-static void print_violation(const report *r)
-{
-    const aegis_admission_result *result = r->result;
-    printf("\nWithin %" PRId64 " of the start of a busy period up to %" PRId64
-           " of work must be done:\n",
-           result->violation_at, result->violation_demand);
-    for (size_t k = 0; k < result->witness_count && k < JOBS_SHOWN; k++) {
-        const aegis_witness_job *job = &result->witness[k];
-        printf("  %s released at %" PRId64 ", due at %" PRId64 ", runs %" PRId64 "%s\n",
-               r->tasks[job->task].name, job->release, job->deadline, job->execution,
-               job->blocks ? " (blocks the others)" : "");
-    }
-    if (result->witness_total > JOBS_SHOWN) {
-        printf("  and %" PRIu64 " more jobs\n", result->witness_total - JOBS_SHOWN);
-    }
-}
-
-static void print_assignment(const report *r)
-{
-    const aegis_priority_assignment *a = r->assignment;
-    size_t count = a->verdict == AEGIS_SCHEDULABLE ? r->count : a->level + 1;
-    if (a->verdict == AEGIS_SCHEDULABLE) {
-        printf("\nPriorities found, highest first:");
-    } else if (a->verdict == AEGIS_NOT_SCHEDULABLE) {
-        printf("\nNo order exists: at level %zu of %zu each of these misses its deadline:",
-               a->level + 1, r->count);
-    } else {
-        printf("\nThe limits ended the search for priorities at level %zu of %zu; left:",
-               a->level + 1, r->count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        printf("%s %s", i == 0 ? "" : ",", r->tasks[i].name);
-    }
-    printf("\n");
-}
-
-static void print_part(const char *key, const char *relation, int64_t value)
-{
-    if (value > 0) {
-        printf("%s %s %" PRId64, key, relation, value);
-    } else {
-        printf("%s: none", key);
-    }
-}
-
-static void print_fits(const report *r)
-{
-    printf("\nWhat would fit, one task changed and the others as they are:\n");
-    for (size_t i = 0; i < r->count; i++) {
-        printf("  %s:", r->tasks[i].name);
-        if (!r->fit_known[i]) {
-            printf(" not found within the limits\n");
-            continue;
-        }
-        print_part(" T", ">=", r->fits[i].smallest_period);
-        print_part(", D", ">=", r->fits[i].smallest_deadline);
-        print_part(", C", "<=", r->fits[i].largest_execution);
-        printf("\n");
-    }
-}
-
-static int print_table(const report *r)
-{
-    int code = print_tasks(r);
-    if (code != CLI_EXIT_OK) {
-        return code;
-    }
-    print_verdict(r);
-    if (r->assignment != NULL) {
-        print_assignment(r);
-    }
-    if (r->result->has_violation) {
-        print_violation(r);
-    }
-    if (r->explanation.derivations != NULL) {
-        admit_explanation_print(&r->explanation, r->result);
-    }
-    if (r->fits != NULL) {
-        print_fits(r);
-    }
-    return CLI_EXIT_OK;
-}
-
 /* ---- the command ---- */
 
 static int exit_code_of_verdict(aegis_admission_verdict verdict)
@@ -394,7 +146,7 @@ static int exit_code_of_verdict(aegis_admission_verdict verdict)
 }
 
 /* What would fit, task by task; unknown where the limits or the integers end the search. */
-static void find_fits(report *r, const aegis_admission_limits *limits)
+static void find_fits(admit_report *r, const aegis_admission_limits *limits)
 {
     aegis_allocator allocator = aegis_allocator_default();
     r->fits = calloc(r->count, sizeof *r->fits);
@@ -411,7 +163,7 @@ static void find_fits(report *r, const aegis_admission_limits *limits)
 }
 
 /* The verdict on the tasks as they stand in the report. */
-static int test_and_print(report *r, const options *opts, const cli_common *common)
+static int test_and_print(admit_report *r, const options *opts, const cli_common *common)
 {
     aegis_allocator allocator = aegis_allocator_default();
     aegis_admission_limits limits = {.cancel = &time_is_up};
@@ -432,7 +184,7 @@ static int test_and_print(report *r, const options *opts, const cli_common *comm
     if (opts->explain || (refused && common->format == CLI_TABLE && r->count <= TASKS_FITTED)) {
         find_fits(r, &limits);
     }
-    int code = common->format == CLI_TABLE ? print_table(r) : print_json(r, common->format);
+    int code = admit_report_print(r, common->format);
     if (code == CLI_EXIT_OK) {
         code = exit_code_of_verdict(result.verdict);
     }
@@ -449,7 +201,7 @@ static int test_and_print(report *r, const options *opts, const cli_common *comm
 }
 
 /* The same on the tasks in the order found; `order` and `sorted` have room for them. */
-static int assign_and_print(const report *given,
+static int assign_and_print(const admit_report *given,
                             size_t *order,
                             aegis_task *sorted,
                             const options *opts,
@@ -466,13 +218,13 @@ static int assign_and_print(const report *given,
     for (size_t i = 0; i < given->count; i++) {
         sorted[i] = given->tasks[order[i]];
     }
-    report r = *given;
+    admit_report r = *given;
     r.tasks = sorted;
     r.assignment = &assignment;
     return test_and_print(&r, opts, common);
 }
 
-static int assign(const report *given, const options *opts, const cli_common *common)
+static int assign(const admit_report *given, const options *opts, const cli_common *common)
 {
     size_t *order = calloc(given->count, sizeof *order);
     aegis_task *sorted = calloc(given->count, sizeof *sorted);
@@ -492,11 +244,9 @@ static int assign(const report *given, const options *opts, const cli_common *co
 
 static int admit(const aegis_taskset *set, const options *opts, const cli_common *common)
 {
-    report r = {.policy = aegis_taskset_policy(set)};
+    admit_report r = {.policy = aegis_taskset_policy(set)};
     r.tasks = aegis_taskset_tasks(set, &r.count);
-    bool assignable = r.policy == AEGIS_ANALYSIS_NP_FP || r.policy == AEGIS_ANALYSIS_FPP ||
-                      r.policy == AEGIS_ANALYSIS_FP;
-    if (opts->assign && !assignable) {
+    if (opts->assign && !admit_has_priorities(r.policy)) {
         return cli_usage("--assign: policy %s has no priorities to assign; use np-fp, fp or fpp",
                          aegis_analysis_name(r.policy));
     }

@@ -2,7 +2,7 @@
 #ifndef AEGISRT_CLI_ADMIT_H
 #define AEGISRT_CLI_ADMIT_H
 
-/* `admit --explain`: how each worst response comes about, in words and as JSON. */
+/* The parts of `admit`: how each worst response comes about (--explain), and what is printed. */
 
 #include "json.h"
 
@@ -29,5 +29,21 @@ void admit_explanation_print(const admit_explanation *explanation,
 /* {"release":..,"completion":..,"blocker":..,"interference":[{"task":..,"jobs":..,"time":..}],
  * "slack":..}, or null. completion = blocking + the times. */
 json_t *admit_explanation_json(const admit_explanation *explanation, size_t task);
+
+typedef struct admit_report {
+    aegis_analysis policy;
+    const aegis_task *tasks;
+    size_t count;
+    const aegis_admission_result *result;
+    aegis_fit *fits; /* one a task, or NULL */
+    bool *fit_known; /* as many */
+    admit_explanation explanation;
+    const aegis_priority_assignment *assignment; /* NULL: the order is the given one */
+} admit_report;
+
+/* np-fp, fpp and fp. */
+bool admit_has_priorities(aegis_analysis policy);
+/* On stdout; an exit code. */
+int admit_report_print(const admit_report *r, cli_format format);
 
 #endif

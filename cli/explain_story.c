@@ -346,6 +346,23 @@ static void tell_waiting(const story *s, uint64_t at_ns)
     }
 }
 
+/* An instant of which the trace knows nothing is not one at which nothing happened. */
+static bool tell_outside(const story *s, uint64_t at_ns)
+{
+    char first[CLI_TEXT_BYTES], last[CLI_TEXT_BYTES], at[CLI_TEXT_BYTES];
+    uint64_t begin = s->count > 0 ? s->records[0].time_ns : 0;
+    uint64_t end = s->count > 0 ? s->records[s->count - 1].time_ns : 0;
+    bool outside = at_ns < begin || at_ns > end;
+    if (outside) {
+        story_tell(s,
+                   "%s is not in this trace, which goes from %s to %s: --at +TIME counts from its "
+                   "begin.",
+                   story_instant(s, at_ns, at), story_instant(s, begin, first),
+                   story_instant(s, end, last));
+    }
+    return outside;
+}
+
 json_t *explain_instant(const aegis_trace_file *file, uint64_t at_ns)
 {
     story s;
@@ -353,10 +370,12 @@ json_t *explain_instant(const aegis_trace_file *file, uint64_t at_ns)
         return NULL;
     }
     json_int_t lanes = json_integer_value(json_object_get(s.header, "lanes"));
-    for (json_int_t lane = 0; lane < lanes && lane < MOST_LANES; lane++) {
-        tell_lane(&s, (uint16_t)lane, at_ns);
+    if (!tell_outside(&s, at_ns)) {
+        for (json_int_t lane = 0; lane < lanes && lane < MOST_LANES; lane++) {
+            tell_lane(&s, (uint16_t)lane, at_ns);
+        }
+        tell_waiting(&s, at_ns);
     }
-    tell_waiting(&s, at_ns);
     return story_close(&s);
 }
 

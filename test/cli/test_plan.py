@@ -178,6 +178,21 @@ class Admit(support.CommandTest):
         self.assertGreater(result["violation"]["t"], 0)
         self.assertTrue(result["violation"]["jobs"])
 
+        self.assertEqual([job["blocks"] for job in result["violation"]["jobs"] if job["task"] == "b"], [True])
+
+    def test_a_refusal_says_what_to_try(self):
+        def refused(policy, *arguments):
+            path = self.write("t.json", json.dumps({"policy": policy, "tasks": [
+                {"name": "gaze", "C": 3, "T": 15}, {"name": "face", "C": 2, "T": 10, "D": 5},
+                {"name": "scene", "C": 9, "T": 40, "segments": [5, 4]}]}))
+            return self.expect(3, "admit", *arguments, path)[0]
+        self.assertIn("--assign looks for one", refused("np-fp"))
+        self.assertIn("fpp uses their segments", refused("np-fp"))
+        self.assertNotIn("--assign", refused("np-fp", "--assign"))
+        self.assertNotIn("--assign", refused("np-edf"))
+        fits = json.loads(refused("np-fp", "--explain", "--json"))["tasks"][0]["fits"]
+        self.assertEqual(fits, {"smallest_period": None, "smallest_deadline": None, "largest_execution": None})
+
     def test_priorities_are_assigned(self):
         # As listed, b waits for a and is blocked by c.
         path = self.write("t.json", json.dumps({"policy": "np-fp", "tasks": [

@@ -126,6 +126,9 @@ class Simulate(support.CommandTest):
         self.assertEqual(at[0], "At 12 lane 0 was with b job 2 segment 0: since 11, until 17, "
                                 "because its key was smaller than the runner-up's.")
         self.assertEqual(at[1], "a job 4 had waited since 11 and was dispatched at 17.")
+        at = self.expect_json(0, "explain", trace, "--at", "1h", "--json")["told"]
+        self.assertEqual(len(at), 1)
+        self.assertIn("is not in this trace, which goes from 0 to ", at[0])
 
     def test_waiting_is_told(self):
         trace = self.path("t")
