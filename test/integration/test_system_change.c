@@ -157,6 +157,7 @@ static void a_paged_model_is_not_loaded_over_another(void **state)
                                 OBJECTS_KEYS "lane = 0\nresidency = \"paged\"\n") CONTENT
             "lane = 0\nresidency = \"paged\"\n",
             (aegis_system_options){0});
+    printf("%s%s\n", row(&r, 0)->reason, row(&r, 1)->reason);
     assert_true(row(&r, 0)->paged_bytes > 0 && row(&r, 1)->paged_bytes > 0);
     check(aegis_system_start(r.system, &err), &err);
     let_run(0.4);
