@@ -146,8 +146,9 @@ aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error 
 /**
  * Closes the holes that removed models left, and fits the regions of the lanes to who is there: a
  * change of mode, at a moment that the caller chooses. All models leave, are laid out anew and
- * loaded again, and come back to their lanes; jobs that are under way end first, submissions are
- * refused meanwhile, states begin anew. Costs the loading of everything. `newcomer` is a model that
+ * loaded again, and come back to their lanes when the last is loaded (packed copies that several
+ * read are written until then); jobs that are under way end first, submissions are refused
+ * meanwhile, states begin anew. Costs the loading of everything. `newcomer` is a model that
  * comes in with them as by aegis_system_add, or AEGIS_SYSTEM_NOBODY. NOT_ADMITTED: the newcomer
  * does not fit so either, or not in time; all others are back. NO_MEMORY: nothing could be moved,
  * all are back. After another failure models whose row says refused are out.
@@ -155,8 +156,9 @@ aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error 
 aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis_error *err);
 
 /**
- * Makes the change of an event now, whatever its time: aegis_system_add, _remove or _compact with
- * their statuses. */
+ * Makes the change of an event now, whatever its time: aegis_system_add, _remove or _compact, with
+ * their statuses. INVALID_ARGUMENT for a change that is none of these.
+ */
 aegis_status
 aegis_system_apply(aegis_system *system, const aegis_workload_event *event, aegis_error *err);
 

@@ -23,7 +23,7 @@ typedef struct aegis_extent {
 /* Weights, or packed copies of them, of one content. Belongs to the orchestrator once a model that
  * holds it has entered, before that to the model. */
 typedef struct aegis_memory_share {
-    aegis_memory_class memory_class; /* packing reads the one and writes the other: never the same */
+    aegis_memory_class memory_class; /* a packed copy and its weights never share */
     uint8_t content[AEGIS_CONTENT_BYTES];
     uint64_t size, alignment; /* size as asked for; the layout rounds it up */
     uint64_t offset;          /* after the seal */

@@ -210,30 +210,36 @@ static aegis_status lose(aegis_system *system,
     return own;
 }
 
-/* All of them back in. None has a job before all are loaded: loading writes packed copies that
- * others read too. */
+/* The turn in which all are loaded, then the one in which they get jobs. */
 static aegis_status
-bring_back(aegis_system *system, bool *were_in, aegis_status status, aegis_error *err)
+back_in_turn(aegis_system *system, bool loads, bool *were_in, aegis_status status, aegis_error *err)
 {
     uint32_t count = (uint32_t)system->workload->model_count;
-    for (uint32_t turn = 0; turn < 2 * count; turn++) {
-        uint32_t i = turn % count;
+    for (uint32_t i = 0; i < count; i++) {
         aegis_error why;
         if (!were_in[i]) {
             continue;
         }
-        if (turn < count) {
+        if (loads) {
             aegis_system_report(system, "placing", system->models[i].name, i, count);
         }
-        aegis_status own = turn < count
-                               ? load(system, i, &why)
-                               : start_jobs(system, i, system->models[i].answer.lane, &why);
+        aegis_status own = loads ? load(system, i, &why)
+                                 : start_jobs(system, i, system->models[i].answer.lane, &why);
         if (own != AEGIS_OK) {
             were_in[i] = false;
             status = lose(system, i, own, &why, status, err);
         }
     }
     return status;
+}
+
+/* All of them back in. None has a job before all are loaded: loading writes packed copies that
+ * others read too. */
+static aegis_status
+bring_back(aegis_system *system, bool *were_in, aegis_status status, aegis_error *err)
+{
+    status = back_in_turn(system, true, were_in, status, err);
+    return back_in_turn(system, false, were_in, status, err);
 }
 
 /* Everybody out, but for their places in the plan. */

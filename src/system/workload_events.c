@@ -113,11 +113,11 @@ static void insert(aegis_workload_event *events, size_t count, const aegis_workl
 /* A model that is out at the start needs somebody to bring it in. */
 static void check_absent(const aegis_workload_section *top, const aegis_workload *workload)
 {
+    const aegis_workload_event *events = workload->events;
     for (uint32_t m = 0; m < workload->model_count; m++) {
         bool comes = !workload->models[m].absent;
-        for (size_t i = 0; i < workload->event_count && !comes; i++) {
-            comes =
-                workload->events[i].model == m && workload->events[i].change != AEGIS_CHANGE_REMOVE;
+        for (size_t i = 0; events != NULL && i < workload->event_count && !comes; i++) {
+            comes = events[i].model == m && events[i].change != AEGIS_CHANGE_REMOVE;
         }
         if (!comes) {
             const aegis_toml_node at = {.line = workload->models[m].place.line,

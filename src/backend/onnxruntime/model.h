@@ -97,6 +97,9 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err);
 aegis_status
 aegis_ort_model_probe(aegis_ort_model *model, const aegis_model_config *config, aegis_error *err);
 
+/* The trial session's block behind a lifetime of class PREPACKED. */
+const aegis_tape_allocation *aegis_ort_model_packed_block(const aegis_ort_model *model,
+                                                          size_t lifetime);
 /* Gives the lifetimes of packed copies their contents; the trial session is still there. */
 aegis_status aegis_ort_model_tell_packed(aegis_ort_model *model, aegis_error *err);
 

@@ -62,7 +62,8 @@ typedef struct aegis_ort_place {
     void *address;
     uint64_t size_bytes;
     bool used;
-    bool shared; /* other models may have the same bytes there */
+    bool shared;        /* other models may have the same bytes there */
+    const void *origin; /* of a shared one: the trial session's block; NULL: there is none */
 } aegis_ort_place;
 
 /* One model's view; used by one thread at a time, but for `strays`. */

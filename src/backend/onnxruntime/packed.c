@@ -6,15 +6,26 @@
 
 #define COMPONENT "backend.packed"
 
-bool aegis_ort_packed_is_told(const aegis_tape *loading, size_t allocation)
+const aegis_tape_allocation *
+aegis_ort_packed_block(const aegis_tape *loading, uint64_t size_bytes, size_t nth)
 {
-    uint64_t size = loading->allocations[allocation].size_bytes;
-    if (size < AEGIS_ORT_PACKED_LEAST_BYTES) {
+    for (size_t i = 0; i < loading->allocation_count; i++) {
+        const aegis_tape_allocation *one = &loading->allocations[i];
+        if (one->size_bytes == size_bytes && one->died < 0 && nth-- == 0) {
+            return one;
+        }
+    }
+    return NULL;
+}
+
+bool aegis_ort_packed_is_told(const aegis_tape *loading, uint64_t size_bytes)
+{
+    if (size_bytes < AEGIS_ORT_PACKED_LEAST_BYTES) {
         return false;
     }
     for (size_t i = 0; i < loading->allocation_count; i++) {
         const aegis_tape_allocation *one = &loading->allocations[i];
-        if (one->size_bytes == size && (one->died >= 0 || one->at == NULL)) {
+        if (one->size_bytes == size_bytes && (one->died >= 0 || one->at == NULL)) {
             return false;
         }
     }
@@ -73,4 +84,46 @@ aegis_status aegis_ort_packed_take(aegis_ort_residents *residents,
         memset((void *)ret_taken, 0, count * sizeof *ret_taken);
     }
     return status;
+}
+
+/* A block of the trial session with that content; NULL: there is none. */
+static const void *find_origin(const aegis_ort_place *places,
+                               size_t count,
+                               uint64_t size_bytes,
+                               const uint8_t wanted[AEGIS_CONTENT_BYTES])
+{
+    uint8_t content[AEGIS_CONTENT_BYTES];
+    for (size_t i = 0; i < count; i++) {
+        const aegis_ort_place *one = &places[i];
+        if (one->origin != NULL && one->size_bytes == size_bytes &&
+            aegis_ort_packed_identify(one->origin, size_bytes, content, NULL) == AEGIS_OK &&
+            memcmp(content, wanted, sizeof content) == 0) {
+            return one->origin;
+        }
+    }
+    return NULL;
+}
+
+aegis_status aegis_ort_packed_restore(const aegis_ort_residents *residents,
+                                      const aegis_ort_place *places,
+                                      size_t count,
+                                      aegis_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const aegis_ort_place *place = &places[i];
+        const uint8_t *content =
+            place->shared ? aegis_ort_residents_content(residents, place->address) : NULL;
+        if (content == NULL) {
+            continue;
+        }
+        const void *origin = find_origin(places, count, place->size_bytes, content);
+        if (origin == NULL) {
+            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INTERNAL,
+                                   "%" PRIu64 " bytes of packed copies that other models read were "
+                                   "overwritten and could not be put back",
+                                   place->size_bytes);
+        }
+        memcpy(place->address, origin, place->size_bytes);
+    }
+    return AEGIS_OK;
 }

@@ -20,9 +20,13 @@
  * initialisers out of the graph: what is as large as this comes from packing. */
 #define AEGIS_ORT_PACKED_LEAST_BYTES UINT64_C(4096)
 
-/* Whether a block that stays from loading can be told by its content: no block of its size is given
- * back while the session is made, as such a one could take its place meanwhile. */
-bool aegis_ort_packed_is_told(const aegis_tape *loading, size_t allocation);
+/* Whether blocks of a size that stay from loading can be told by their contents: none of that size
+ * is given back while the session is made, as such a one could take the place of another. */
+bool aegis_ort_packed_is_told(const aegis_tape *loading, uint64_t size_bytes);
+
+/* The one of the blocks of a size that stay which comes `nth`; NULL: there are fewer. */
+const aegis_tape_allocation *
+aegis_ort_packed_block(const aegis_tape *loading, uint64_t size_bytes, size_t nth);
 
 /* Hashes a block. */
 aegis_status aegis_ort_packed_identify(const void *bytes,
@@ -38,5 +42,12 @@ aegis_status aegis_ort_packed_take(aegis_ort_residents *residents,
                                    size_t count,
                                    void **ret_taken,
                                    aegis_error *err);
+
+/* After a session was not made: puts back what others read at shared places, from the blocks of the
+ * trial session. INTERNAL when that is something else. */
+aegis_status aegis_ort_packed_restore(const aegis_ort_residents *residents,
+                                      const aegis_ort_place *places,
+                                      size_t count,
+                                      aegis_error *err);
 
 #endif

@@ -91,6 +91,16 @@ static void resolve_weight(const aegis_ort_model *model,
         p->chunks[one->tensor] != NULL ? p->chunks[one->tensor] : model->chunks[one->tensor];
 }
 
+static aegis_ort_place
+packed_place(const aegis_ort_model *model, size_t lifetime, bool shared, void *at)
+{
+    return (aegis_ort_place){.address = at,
+                             .size_bytes = model->lifetimes[lifetime].size_bytes,
+                             .shared = shared,
+                             .origin =
+                                 shared ? aegis_ort_model_packed_block(model, lifetime)->at : NULL};
+}
+
 static void resolve(const aegis_ort_model *model, planned *p)
 {
     const aegis_model_placement *placement = p->placement;
@@ -105,9 +115,7 @@ static void resolve(const aegis_ort_model *model, planned *p)
             break;
         case AEGIS_MEMORY_PREPACKED:
             p->segments[one->segment].kept[one->tensor] =
-                (aegis_ort_place){.address = at,
-                                  .size_bytes = one->size_bytes,
-                                  .shared = placement->binding->placements[i].shared};
+                packed_place(model, i, placement->binding->placements[i].shared, at);
             break;
         case AEGIS_MEMORY_STATE:
         case AEGIS_MEMORY_INPUT:
@@ -248,8 +256,26 @@ static aegis_status take_packed(aegis_ort_model *model, planned *p, aegis_error 
         taken += status == AEGIS_OK ? count : 0;
     }
     if (status != AEGIS_OK) {
-        aegis_error_prefix(err, "model '%s'", model->surface.model_name);
         aegis_ort_weights_give(residents, p->packed, taken);
+    }
+    return status;
+}
+
+/* Packing clears places before it fills them, and others may read there. `status` says why nothing
+ * came of it; worse is only that they cannot read any more. */
+static aegis_status
+restore_packed(const aegis_ort_model *model, planned *p, aegis_status status, aegis_error *err)
+{
+    aegis_error why;
+    for (size_t i = 0; i < p->segment_count && !model->paging.wanted; i++) {
+        aegis_status own = aegis_ort_packed_restore(&model->backend->residents, p->segments[i].kept,
+                                                    model->segments[i].kept_count, &why);
+        if (own != AEGIS_OK) {
+            status = own;
+            if (err != NULL) {
+                *err = why;
+            }
+        }
     }
     return status;
 }
@@ -362,6 +388,7 @@ aegis_status aegis_ort_model_place(aegis_ort_model *model,
     }
     if (status != AEGIS_OK) {
         end_sessions(model, &p);
+        status = restore_packed(model, &p, status, err);
         aegis_ort_weights_give(residents, p.chunks, taken ? model->compiled.chunk_count : 0);
         aegis_ort_weights_give(residents, p.packed, packed ? p.packed_count : 0);
         finish_planned(&model->allocator, &p);

@@ -70,7 +70,7 @@ static void *serve_block(aegis_ort_context *context, uint64_t size)
     void *block = context->heap != NULL
                       ? aegis_ort_heap_alloc(context->heap, size, tag, context->tape)
                       : aegis_block_alloc(size, tag, context->tape);
-    if (context->clears && block != NULL) {
+    if (context->clears && context->tape != NULL && block != NULL) {
         note_cleared(context->tape, tag, block, size);
     }
     count_live(context, size);

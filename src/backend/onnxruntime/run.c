@@ -211,22 +211,15 @@ static size_t list_kept(aegis_ort_segment *segment, uint32_t index, aegis_tensor
     return count;
 }
 
-/* Of one block that stays from loading; it is the one of that size that comes `nth`. */
-static aegis_status tell_block(const aegis_tape *loading,
-                               size_t nth,
-                               aegis_tensor_lifetime *ret_lifetime,
-                               aegis_error *err)
+const aegis_tape_allocation *aegis_ort_model_packed_block(const aegis_ort_model *model,
+                                                          size_t lifetime)
 {
-    for (size_t i = 0; i < loading->allocation_count; i++) {
-        const aegis_tape_allocation *one = &loading->allocations[i];
-        if (one->size_bytes != ret_lifetime->size_bytes || one->died >= 0 || nth-- > 0) {
-            continue;
-        }
-        return aegis_ort_packed_is_told(loading, i)
-                   ? aegis_ort_packed_identify(one->at, one->size_bytes, ret_lifetime->content, err)
-                   : AEGIS_OK;
+    const aegis_tensor_lifetime *one = &model->lifetimes[lifetime];
+    size_t nth = 0;
+    while (nth < one->tensor && one[-1 - (ptrdiff_t)nth].size_bytes == one->size_bytes) {
+        nth++;
     }
-    return AEGIS_OK;
+    return aegis_ort_packed_block(&model->segments[one->segment].loading, one->size_bytes, nth);
 }
 
 aegis_status aegis_ort_model_tell_packed(aegis_ort_model *model, aegis_error *err)
@@ -236,13 +229,13 @@ aegis_status aegis_ort_model_tell_packed(aegis_ort_model *model, aegis_error *er
     if (model->packed_told || model->placed || model->compiled.at_load || model->cuda != NULL) {
         return AEGIS_OK;
     }
-    size_t nth = 0;
     for (size_t i = 0; status == AEGIS_OK && i < model->lifetime_count; i++) {
         aegis_tensor_lifetime *one = &model->lifetimes[i];
-        if (one->memory_class == AEGIS_MEMORY_PREPACKED) {
-            bool another = one->tensor > 0 && one[-1].size_bytes == one->size_bytes;
-            nth = another ? nth + 1 : 0;
-            status = tell_block(&model->segments[one->segment].loading, nth, one, err);
+        const aegis_tape *loading = &model->segments[one->segment].loading;
+        if (one->memory_class == AEGIS_MEMORY_PREPACKED &&
+            aegis_ort_packed_is_told(loading, one->size_bytes)) {
+            status = aegis_ort_packed_identify(aegis_ort_model_packed_block(model, i)->at,
+                                               one->size_bytes, one->content, err);
         }
     }
     model->packed_told = status == AEGIS_OK;

@@ -148,6 +148,13 @@ aegis_ort_residents_reserve(aegis_ort_residents *residents, size_t more, aegis_e
     return AEGIS_OK;
 }
 
+const uint8_t *aegis_ort_residents_content(const aegis_ort_residents *residents,
+                                           const void *address)
+{
+    const aegis_ort_resident *there = find(residents, address);
+    return there != NULL ? there->content : NULL;
+}
+
 bool aegis_ort_residents_hold(aegis_ort_residents *residents,
                               const void *address,
                               const uint8_t content[AEGIS_CONTENT_BYTES])

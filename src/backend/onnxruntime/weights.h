@@ -25,6 +25,9 @@ void aegis_ort_residents_finish(aegis_ort_residents *residents);
 /* Room for `more` that come. NO_MEMORY. */
 aegis_status
 aegis_ort_residents_reserve(aegis_ort_residents *residents, size_t more, aegis_error *err);
+/* What lies there; NULL: nothing that is known. */
+const uint8_t *aegis_ort_residents_content(const aegis_ort_residents *residents,
+                                           const void *address);
 /* One user more of what lies there; false when that is another content. There is room. */
 bool aegis_ort_residents_hold(aegis_ort_residents *residents,
                               const void *address,
