@@ -434,6 +434,13 @@ static void tell_share(const story *s, uint16_t model)
             "time, %.1f %% of what background models got.",
             100.0 * (double)ran / (double)(end - begin), 100.0 * (double)ran / (double)all);
     }
+    json_int_t share = json_integer_value(json_object_get(story_header(s, model), "share_ppm"));
+    if (share > 0) {
+        story_tell(s,
+                   "Its share is at most %.4g %% of the time: after a segment it rests, whoever "
+                   "runs meanwhile, until the segment was no more than that of the time since.",
+                   (double)share / 1e4);
+    }
 }
 
 static void tell_admission(const story *s, uint16_t model)
