@@ -262,7 +262,14 @@ static aegis_status open_lanes(bench *b, uint64_t lanes, unsigned width, aegis_e
 static aegis_status open_bench(
     bench *b, const aegis_device_config *device, uint64_t lanes, unsigned width, aegis_error *err)
 {
-    aegis_status status = aegis_device_create(device, &b->allocator, &b->device, err);
+    const uint64_t scratch_bytes = aegis_profiler_scratch_bytes(device->kind);
+    aegis_device_config with_scratch = *device;
+    aegis_buffer scratch = {0};
+    with_scratch.arena_bytes += scratch_bytes;
+    aegis_status status = aegis_device_create(&with_scratch, &b->allocator, &b->device, err);
+    if (status == AEGIS_OK && scratch_bytes > 0) {
+        status = aegis_device_alloc(b->device, scratch_bytes, 64, &scratch, err);
+    }
     if (status == AEGIS_OK) {
         status = open_lanes(b, lanes, width, err);
     }
@@ -270,6 +277,7 @@ static aegis_status open_bench(
         aegis_profiler_config config = {.stream = b->lanes[0],
                                         .others = b->lanes + 1,
                                         .other_count = b->lane_count - 1,
+                                        .scratch = scratch,
                                         .clock = aegis_clock_monotonic(),
                                         .progress = pass_progress,
                                         .progress_self = b};

@@ -218,10 +218,18 @@ typedef struct aegis_profiler_config {
     aegis_stream *stream;        /**< the lane that runs the model; borrowed */
     aegis_stream *const *others; /**< the other lanes, for the load; borrowed */
     size_t other_count;
+    /** Device memory that is overwritten before a run that shall start cold, so that the device's
+     * cache holds nothing of the model: twice that cache from each half. Borrowed; none (zeroes) on
+     * a host, where the lane's own thread sweeps. */
+    aegis_buffer scratch;
     aegis_clock clock;
     aegis_profile_progress progress;
     void *progress_self;
 } aegis_profiler_config;
+
+/** Bytes of `scratch` that the first device of this kind takes, to be added to its arena; 0 on a
+ * host. AUTO as aegis_device_create takes it. Any thread. */
+uint64_t aegis_profiler_scratch_bytes(aegis_device_kind kind);
 
 aegis_status aegis_profiler_create(const aegis_profiler_config *config,
                                    const aegis_allocator *allocator,

@@ -164,6 +164,7 @@ static aegis_status create_profiler(aegis_system *system, aegis_error *err)
     aegis_profiler_config config = {.stream = system->lanes[0],
                                     .others = system->lanes + 1,
                                     .other_count = (size_t)(system->workload->lanes - 1),
+                                    .scratch = system->scratch,
                                     .clock = system->clock,
                                     .progress = pass_progress,
                                     .progress_self = system};

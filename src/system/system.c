@@ -35,11 +35,13 @@ pinned_bytes(const aegis_workload *workload, uint64_t *ret_bytes, aegis_error *e
     return status;
 }
 
+/* Profiling takes some of a GPU's memory too, beside that of the models. */
 static aegis_status create_device(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
+    const uint64_t scratch = aegis_profiler_scratch_bytes(workload->device_kind);
     aegis_device_config config = {.kind = workload->device_kind,
-                                  .arena_bytes = workload->memory_bytes,
+                                  .arena_bytes = workload->memory_bytes + scratch,
                                   .lock_memory = workload->lock_memory,
                                   .huge_pages = workload->huge_pages};
     aegis_status status = pinned_bytes(workload, &config.pinned_bytes, err);
@@ -54,7 +56,10 @@ static aegis_status create_device(aegis_system *system, aegis_error *err)
     uint64_t size;
     system->capabilities = *aegis_device_get_capabilities(system->device);
     aegis_device_get_arena(system->device, &base, &size);
-    return aegis_device_alloc(system->device, size, 4096, &system->arena, err);
+    status = aegis_device_alloc(system->device, size - scratch, 4096, &system->arena, err);
+    return status == AEGIS_OK && scratch > 0
+               ? aegis_device_alloc(system->device, scratch, 64, &system->scratch, err)
+               : status;
 }
 
 /* The lanes of a host poll on cores that are theirs; those of a GPU take the host's. */

@@ -2,6 +2,7 @@
 /* A model opened with some cuts, recorded, measured and closed again. */
 #include "system/internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,16 +38,16 @@ static aegis_profile_options options_of(const aegis_workload_model *wanted)
                                    .exceedance = wanted->exceedance};
 }
 
-/* On a GPU a run ends when its lane sees the end, and how it looks moves that by more than 0.1 ms.
- * On a host a run ends when its call returns. */
+/* On a GPU a run ends when its lane sees the end, and how it looks moves that by more than 0.1 ms;
+ * what the device's cache holds moves it too. On a host a run ends when its call returns. */
 static aegis_status add_completion(const aegis_system *system, char key[65], aegis_error *err)
 {
     char text[96];
     if (system->capabilities.kind != AEGIS_DEVICE_CUDA) {
         return AEGIS_OK;
     }
-    int length =
-        snprintf(text, sizeof text, "%s|completion %d", key, (int)system->workload->completion);
+    int length = snprintf(text, sizeof text, "%s|completion %d|scratch %" PRIu64, key,
+                          (int)system->workload->completion, system->scratch.size_bytes);
     return aegis_sha256_bytes(text, (size_t)length, key, err);
 }
 

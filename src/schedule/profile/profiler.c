@@ -2,10 +2,11 @@
 /*
  * Measures whole jobs (all segments in order) on the lane that would run them: alone with warm
  * caches, then with the fixed load on the other lanes and the lane's own caches swept before each
- * run, as other models leave them, and how long a run goes on after it was told to end. Without the
- * sweep the bound of a 0.3 ms model was passed by its median in service. A cut model is also
- * measured segment by segment, each of them after a sweep: between two segments other models run.
- * What segments wait for weights from a disk is no execution and not counted.
+ * run (on a GPU the device's cache too), as other models leave them, and how long a run goes on
+ * after it was told to end. Without the sweep the bound of a 0.3 ms model was passed by its median
+ * in service. A cut model is also measured segment by segment, each of them after a sweep: between
+ * two segments other models run. What segments wait for weights from a disk is no execution and not
+ * counted.
  */
 #include <aegisrt/profile.h>
 
@@ -238,6 +239,7 @@ static aegis_status sample_loaded(aegis_profiler *profiler,
         }
     }
     run->sweep = profiler->sweep;
+    run->scratch = profiler->config.scratch;
     status = sample(profiler, run, "profiling under load", samples, count, err);
     run->sweep = NULL;
     if (profiler->stressor != NULL) {
@@ -449,6 +451,16 @@ uint64_t aegis_profile_longest_ns(const aegis_profile *profile)
         longest = bound > longest ? bound : longest;
     }
     return longest;
+}
+
+/* Each half as large as the cache twice over: the cache of a GPU does not keep strictly to what was
+ * used last. */
+uint64_t aegis_profiler_scratch_bytes(aegis_device_kind kind)
+{
+    aegis_device_capabilities gpu;
+    bool is_gpu = kind != AEGIS_DEVICE_HOST &&
+                  aegis_device_query(AEGIS_DEVICE_CUDA, 0, false, &gpu, NULL) == AEGIS_OK;
+    return is_gpu ? 4 * gpu.l2_cache_bytes : 0;
 }
 
 aegis_status aegis_profiler_create(const aegis_profiler_config *config,

@@ -17,6 +17,7 @@ typedef struct aegis_timed_run {
     aegis_stream *stream;
     aegis_model *model;
     uint64_t *sweep;           /* NULL: start with caches as they are, at once */
+    aegis_buffer scratch;      /* with `sweep`, of the device; none: size 0 */
     uint32_t first, end;       /* segments [first, end) */
     _Atomic uint64_t start_ns; /* 0 until it starts */
     uint64_t end_ns;
