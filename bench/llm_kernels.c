@@ -5,7 +5,8 @@
  *
  *   bench_llm_kernels [INSTRUCTIONS]
  *
- * The instruction set is the best of this machine, or the one named (avx512, avx2, neon, scalar). */
+ * The instruction set is the best of this machine, or the one named (avx512, avx2, neon, scalar).
+ */
 #include "bench.h"
 
 #include "backend/transformer/engine/reader.h"

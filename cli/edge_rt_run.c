@@ -112,6 +112,7 @@ static json_t *result_json(const aegis_transformer_info *info,
     cli_json_unsigned(root, "peak_bytes", peak);
     cli_json_unsigned(root, "planned_bytes", info->memory.planned);
     cli_json_unsigned(root, "process_bytes", info->memory.process);
+    cli_json_unsigned(root, "loaded_bytes", info->memory.loaded);
     cli_json_unsigned(root, "resident_weight_bytes", info->memory.pinned + info->memory.vectors);
     cli_json_unsigned(root, "weight_bytes", info->weight_bytes);
     cli_json_unsigned(root, "buffer_bytes", info->memory.buffers);

@@ -109,6 +109,8 @@ typedef struct aegis_transformer_memory {
     uint64_t reserve; /**< page tables and small allocations */
     uint64_t planned; /**< the sum from `process` on */
     uint64_t least;   /**< smallest budget that would do for this configuration */
+    uint64_t loaded;  /**< when ready: the most that the process held while weights were loaded, as
+                         the kernel counts it; 0 before and where /proc does not say */
 } aegis_transformer_memory;
 
 /** A model and its plan. Strings are static or the engine's. */
@@ -170,7 +172,12 @@ aegis_status aegis_transformer_planned_try(const aegis_transformer_planned *engi
  */
 aegis_status aegis_transformer_planned_measure(aegis_transformer_planned *engine, aegis_error *err);
 
-/** Reads the resident weights and starts the threads. IO, NO_MEMORY. */
+/**
+ * Reads the resident weights and starts the threads; then asks the kernel what the process holds.
+ * IO, NO_MEMORY, BUDGET_EXCEEDED (the process held more than the budget, or will with keys, values
+ * and activations: something beside the engine took memory since it was planned). After a failure
+ * the engine is still planned and can be prepared again.
+ */
 aegis_status aegis_transformer_prepare(aegis_transformer_planned **engine,
                                        aegis_transformer_ready **ret_engine,
                                        aegis_error *err);
@@ -225,6 +232,9 @@ typedef struct aegis_generation_figures {
     uint64_t prefill_disk_bytes, decode_disk_bytes;
     double load_s, stall_s; /**< while decoding: a read was in flight; computing waited for one */
     double overlap; /**< the longer of loading and computing over decode_s; 1 without loading */
+    uint64_t held_bytes; /**< the most that the process held resident since its model was loaded;
+                            past the budget when something beside the engine took memory. 0: not
+                            known */
 } aegis_generation_figures;
 
 /** A token of sequence `sequence` with the text that it completes (`size` may be 0). False ends

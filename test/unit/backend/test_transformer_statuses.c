@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Statuses that transformer.h documents and that are not provoked on the way of other tests
- * (test_transformer_engine.c has the rest): files that cannot be read, in each way, and memory that
- * is not there. */
+ * (test_transformer_failures.c has the rest): files that cannot be read, in each way, and memory
+ * that is not there. */
 #include "base/base.h"
 #include "support/test_allocator.h"
 

@@ -6,6 +6,7 @@
 
 #include <aegisrt/clock.h>
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,35 @@ uint64_t aegis_process_resident_bytes(const char *system_root)
 uint64_t aegis_process_peak_bytes(const char *system_root)
 {
     return status_bytes(system_root, "VmHWM");
+}
+
+uint64_t aegis_engine_held_bytes(const aegis_engine *engine)
+{
+    const char *root = engine->config.system_root;
+    const uint64_t peak = aegis_process_peak_bytes(root);
+    return peak > engine->peak_before ? peak : aegis_process_resident_bytes(root);
+}
+
+aegis_status aegis_engine_check_held(aegis_engine *engine, aegis_error *err)
+{
+    const aegis_transformer_memory *memory = &engine->memory;
+    const uint64_t now = aegis_process_resident_bytes(engine->config.system_root);
+    const uint64_t promised = now > 0 ? now + memory->cache + memory->work : 0;
+    uint64_t most = aegis_engine_held_bytes(engine);
+    engine->memory.loaded = most;
+    most = most > promised ? most : promised;
+    if (most > memory->budget) {
+        char held[32], budget[32], planned[32];
+        return aegis_error_set(
+            err, HERE, AEGIS_ERROR_BUDGET_EXCEEDED,
+            "the process holds %s (%" PRIu64 " bytes) with the weights loaded and keys, values and "
+            "activations to come; its budget is %s, the plan was %s: something beside the engine "
+            "takes memory; give it a larger budget or less to do",
+            aegis_format_size(most, held, sizeof held), most,
+            aegis_format_size(memory->budget, budget, sizeof budget),
+            aegis_format_size(memory->planned, planned, sizeof planned));
+    }
+    return AEGIS_OK;
 }
 
 /* What weights and buffers need at least: the smallest budget that would do. */

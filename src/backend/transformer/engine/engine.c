@@ -242,6 +242,7 @@ static aegis_status find_budget(aegis_engine *made, aegis_error *err)
         made->threads = made->config.threads;
     }
     made->memory.process = aegis_process_resident_bytes(root);
+    made->peak_before = aegis_process_peak_bytes(root);
     if (made->config.budget_bytes != 0) {
         made->memory.budget = made->config.budget_bytes;
         made->memory.source = AEGIS_BUDGET_GIVEN;
@@ -446,6 +447,9 @@ aegis_status aegis_transformer_prepare(aegis_transformer_planned **engine,
     }
     if (status == AEGIS_OK) {
         status = aegis_compute_pool_create(self->threads, &self->allocator, &pool, err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_engine_check_held(self, err);
     }
     if (status == AEGIS_OK) {
         status = aegis_forward_create(&self->weights, self->kernels, pool, &self->limits,

@@ -30,6 +30,7 @@ typedef struct aegis_engine {
     aegis_weights weights;
     aegis_forward_limits limits;
     aegis_transformer_memory memory;
+    uint64_t peak_before; /* of the process, when the model was loaded: not this engine's */
     aegis_partition *partition;
     double disk_rate, memory_rate;
 
@@ -48,6 +49,12 @@ aegis_partition_request aegis_engine_request(const aegis_engine *engine, uint64_
 aegis_status aegis_engine_measure(aegis_engine *engine, uint64_t room, aegis_error *err);
 /* Bytes of resident memory of this process; 0 when not known. */
 uint64_t aegis_process_resident_bytes(const char *system_root);
+/* The most that the process held since the model was loaded, as far as the kernel tells: its peak
+ * when it rose since then, what is resident now otherwise. 0 when not known. */
+uint64_t aegis_engine_held_bytes(const aegis_engine *engine);
+/* With weights loaded, keys, values and activations not touched yet: BUDGET_EXCEEDED when the
+ * process held more than the budget, or will with what was promised to those. */
+aegis_status aegis_engine_check_held(aegis_engine *engine, aegis_error *err);
 void aegis_engine_info(const aegis_engine *engine, aegis_transformer_info *ret_info);
 
 #endif

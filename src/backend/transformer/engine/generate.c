@@ -216,6 +216,7 @@ finish_figures(aegis_generation_run *all, const gauge *begin, const gauge *middl
     figures->decoded_tokens = figures->tokens - all->count;
     const double compute_s = figures->decode_s - figures->stall_s;
     const double longer = compute_s > figures->load_s ? compute_s : figures->load_s;
+    figures->held_bytes = aegis_engine_held_bytes(all->engine);
     figures->overlap = all->engine->weights.stream != NULL && figures->decode_s > 0
                            ? longer / figures->decode_s
                            : 1.0;

@@ -15,6 +15,7 @@
 #define TILE_OUTPUTS 4
 #define TILE_ROWS 4
 #define TILE_VECTORS 4
+#define STRIP_VECTORS 4
 #define COLUMN_ROWS 6
 
 typedef __m512 lanes;
@@ -70,9 +71,18 @@ static inline float lanes_sum(lanes all)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-static inline void lanes_prefetch(const void *from)
+/* Inlined before the compiler looks for effects: GCC sees none in a function that only prefetches,
+ * and drops its calls. */
+static inline __attribute__((always_inline)) void lanes_prefetch(const void *from)
 {
     _mm_prefetch((const char *)from, _MM_HINT_T0);
+}
+
+/* Into the second cache only: of lines on their way into the first a core keeps fewer than hide the
+ * latency of memory. */
+static inline __attribute__((always_inline)) void lanes_prefetch_far(const void *from)
+{
+    _mm_prefetch((const char *)from, _MM_HINT_T1);
 }
 
 #endif

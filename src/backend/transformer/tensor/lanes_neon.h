@@ -15,6 +15,7 @@
 #define TILE_OUTPUTS 2
 #define TILE_ROWS 2
 #define TILE_VECTORS 1
+#define STRIP_VECTORS 1
 #define COLUMN_ROWS 4
 
 typedef struct lanes {
@@ -104,9 +105,18 @@ static inline float lanes_sum(lanes all)
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
 
-static inline void lanes_prefetch(const void *from)
+/* Inlined before the compiler looks for effects: GCC sees none in a function that only prefetches,
+ * and drops its calls. */
+static inline __attribute__((always_inline)) void lanes_prefetch(const void *from)
 {
     __builtin_prefetch(from);
+}
+
+/* Into the second cache only: of lines on their way into the first a core keeps fewer than hide the
+ * latency of memory. */
+static inline __attribute__((always_inline)) void lanes_prefetch_far(const void *from)
+{
+    __builtin_prefetch(from, 0, 2);
 }
 
 #endif

@@ -14,6 +14,7 @@
 #define TILE_OUTPUTS 1
 #define TILE_ROWS 1
 #define TILE_VECTORS 1
+#define STRIP_VECTORS 1
 #define COLUMN_ROWS 1
 
 typedef struct lanes {
@@ -101,6 +102,11 @@ static inline float lanes_sum(lanes all)
 }
 
 static inline void lanes_prefetch(const void *from)
+{
+    (void)from;
+}
+
+static inline void lanes_prefetch_far(const void *from)
 {
     (void)from;
 }
