@@ -7,8 +7,10 @@
  *
  * One orchestration thread drives the scheduler core (ext/core.h): it releases periodic jobs at
  * their nominal instants, takes submissions from bounded lock-free queues, dispatches segments to
- * lanes (streams) and enforces bounds. After start it takes no lock, allocates nothing and makes no
- * system call but the clock and the wake. Callbacks run on a thread of their own.
+ * lanes (streams) and enforces bounds. While it sleeps, the thread of a lane whose segment ended
+ * makes the decision that follows; one of them at a time does, and only the orchestration thread
+ * ever waits for another's to end. After start none of this takes another lock, allocates, or makes
+ * a system call but the clock and the wake. Callbacks run on a thread of their own.
  */
 
 #include <aegisrt/admission.h>

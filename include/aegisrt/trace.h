@@ -187,8 +187,8 @@ aegis_status aegis_trace_ring_create(aegis_trace_collector *collector,
                                      aegis_error *err);
 
 /** Copies a record into the ring, filling in sequence and ring (and time_ns when it is 0). One
- * thread per ring; no lock, no allocation, no system call but the clock. A full ring counts a drop.
- * `ring` may be NULL. */
+ * thread at a time per ring; no lock, no allocation, no system call but the clock. A full ring
+ * counts a drop. `ring` may be NULL. */
 void aegis_trace_record_write(aegis_trace_ring *ring, const aegis_trace_record *record);
 
 /** Records one event from any thread, by the collector's own ring under a lock: for admission and

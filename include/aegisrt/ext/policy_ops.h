@@ -5,9 +5,10 @@
 /**
  * @file policy_ops.h For people who write a policy.
  *
- * A policy is pure: ready jobs and the time go in, a decision comes out. It is called on the
- * orchestration thread, in the simulator and in the replayer, and must give the same answer in all
- * three: no clock, no allocation, no lock, no state beyond `self`.
+ * A policy is pure: ready jobs and the time go in, a decision comes out. It is called by the
+ * scheduler (on its orchestration thread or that of a lane, one at a time), in the simulator and in
+ * the replayer, and must give the same answer in all three: no clock, no allocation, no lock, no
+ * state beyond `self`.
  */
 
 #include <aegisrt/admission.h>
