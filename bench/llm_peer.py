@@ -22,6 +22,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,8 @@ def llama(file, prompt, decoded, enter=None):
     command = [LLAMA_BENCH, "-m", file, "-t", str(THREADS), "-p", str(prompt), "-n", str(decoded), "-r", "1",
                "-o", "json"] + ([] if enter is None else ["--no-warmup"])
     made = subprocess.run(command, preexec_fn=enter, capture_output=True, text=True, check=False)
+    if made.returncode == -signal.SIGKILL and enter is not None:
+        return None  # by the kernel: the group was too small for it
     if made.returncode != 0:
         raise Skip(f"llama-bench: exit {made.returncode}: {made.stderr.strip()[-300:]}")
     return json.loads(made.stdout)[0]["avg_ts"]
@@ -226,11 +229,15 @@ def group_round(options, mib, _goal):
         drop_cache(file)
         with control_group(mib, options.rate, options.work) as (enter, memory):
             made["peer_decode"] = llama(file, 0, 8, enter)
+            made["peer_killed"] = made["peer_decode"] is None
     return made
 
 
 def group_rows(options, mib, goal, rounds):
     name = f"f16, {mib} MiB group, {options.rate} MB/s"
+    killed = sum(column(rounds, "peer_killed"))
+    if killed > 0:
+        print(f"{name}: llama.cpp was killed for memory in {killed} of {len(rounds)} rounds")
     return [throttled(options, ratio(f"{name}, decode", goal, column(rounds, "decode"), column(rounds, "peer_decode")),
                       rounds),
             value(f"{name}, peak of the group over its limit", 1, max(column(rounds, "peak")), "", True),
