@@ -43,7 +43,8 @@ done
 # A bundle brings its table; a checkout builds what is missing and asks CTest.
 table=$(mktemp)
 log=$(mktemp)
-trap 'rm -f "$table" "$log"' EXIT INT TERM
+trap 'rm -f "$table" "$log"' EXIT
+trap 'exit 130' INT TERM
 skip() { echo "skipped: $1"; exit 77; }
 if [ -f "$root/programs.txt" ]; then
     sed "s|@ROOT@|$root|g" "$root/programs.txt" > "$table"
