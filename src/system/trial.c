@@ -2,6 +2,7 @@
 /* A model opened with some cuts, recorded, measured and closed again. */
 #include "system/internal.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -248,6 +249,7 @@ aegis_system_unpack(aegis_system *system, size_t index, bool *ret_done, aegis_er
     if (status != AEGIS_OK) {
         return status;
     }
+    assert(trial != NULL);
     if (entry->cut_count == 0) {
         entry->whole = trial->profile;
     }
