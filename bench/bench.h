@@ -17,6 +17,7 @@
 #include <aegisrt/clock.h>
 
 #include <jansson.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,20 @@ static inline double bench_percentile(const double *sorted, size_t count, double
     size_t index = (size_t)rank;
     index -= index > 0 && (double)index >= rank;
     return sorted[index < count ? index : count - 1];
+}
+
+/* Coefficient of variation. */
+static inline double bench_variation(const double *samples, size_t count)
+{
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += samples[i];
+    }
+    double mean = sum / (double)count;
+    for (size_t i = 0; i < count; i++) {
+        squares += (samples[i] - mean) * (samples[i] - mean);
+    }
+    return sqrt(squares / (double)count) / mean;
 }
 
 /* The first line of a file, or "unknown". */

@@ -22,7 +22,6 @@
 #include <aegisrt/ext/cuda_graph.h>
 #include <aegisrt/workload.h>
 
-#include <math.h>
 #include <time.h>
 
 #define WARM_UP 20u
@@ -131,23 +130,10 @@ static void prepare(const bench *on, before what, unsigned pause_ms)
     }
 }
 
-static double variation(const double *samples, unsigned count)
-{
-    double sum = 0, squares = 0;
-    for (unsigned i = 0; i < count; i++) {
-        sum += samples[i];
-    }
-    double mean = sum / count;
-    for (unsigned i = 0; i < count; i++) {
-        squares += (samples[i] - mean) * (samples[i] - mean);
-    }
-    return sqrt(squares / count) / mean;
-}
-
 /* Sorts the samples. */
 static void report(bench *on, const char *name, double *samples, unsigned count)
 {
-    double cv = variation(samples, count);
+    double cv = bench_variation(samples, count);
     json_t *values = json_array(), *series = json_object();
     for (unsigned i = 0; i < count; i++) {
         json_array_append_new(values, json_integer((json_int_t)samples[i]));

@@ -15,7 +15,6 @@
 #include <aegisrt/backend.h>
 #include <aegisrt/workload.h>
 
-#include <math.h>
 #include <time.h>
 
 #define DEFAULT_WORKLOAD "examples/kiosk-gpu.toml"
@@ -86,19 +85,6 @@ static void run_job(job *self, const char *name)
     }
 }
 
-static double variation(const double *samples, unsigned count)
-{
-    double sum = 0, squares = 0;
-    for (unsigned i = 0; i < count; i++) {
-        sum += samples[i];
-    }
-    double mean = sum / count;
-    for (unsigned i = 0; i < count; i++) {
-        squares += (samples[i] - mean) * (samples[i] - mean);
-    }
-    return sqrt(squares / count) / mean;
-}
-
 /* Sorts the samples. */
 static void report_mode(bench_report *report,
                         const char *name,
@@ -107,7 +93,7 @@ static void report_mode(bench_report *report,
                         const series *measured)
 {
     char text[128];
-    double cv = variation(measured->elapsed, measured->runs);
+    double cv = bench_variation(measured->elapsed, measured->runs);
     snprintf(text, sizeof text, "%s, %s", name, mode);
     bench_report_samples(report, text, "ns", measured->elapsed, measured->runs);
     json_t *result = json_array_get(report->results, json_array_size(report->results) - 1);
