@@ -47,6 +47,24 @@ static inline aegis_input_shape prompt_shape(const made *m)
     return (aegis_input_shape){.name = "tokens", .rank = 1, .shape = {m->prompt}};
 }
 
+/* Of a model with such a prompt; borrows both. */
+static inline aegis_model_config
+language_config(const char *path, const aegis_input_shape *prompt, uint32_t context)
+{
+    static const aegis_state_pair pair = {"cursor", "next_cursor"};
+    static const aegis_source source = {.kind = AEGIS_SOURCE_CONSTANT, .constant = 42};
+    return (aegis_model_config){.name = "m",
+                                .path = path,
+                                .inputs = prompt,
+                                .input_count = 1,
+                                .state = &pair,
+                                .state_count = 1,
+                                .sources = &source,
+                                .source_count = 1,
+                                .stream = conformance_stream,
+                                .context_tokens = context};
+}
+
 static inline void give_prompt(aegis_model *model, const made *m)
 {
     int64_t *tokens = prompt_input(model, m->prompt);

@@ -125,6 +125,13 @@ static void arena_place_all(arena *a)
     }
 }
 
+/* A job of the model gives these outputs, bit for bit. */
+static void assert_answers(const arena *a, uint32_t index, const conformance_outputs *good)
+{
+    conformance_run(a->models[index], 0);
+    assert_true(conformance_equal(a->models[index], 0, good));
+}
+
 /* ---- weights ---- */
 
 static uint64_t hash_of_shared(const arena *a, const aegis_memory_binding *binding)
@@ -171,21 +178,17 @@ static void instances_read_the_same_weights(void **state)
     }
     uint64_t before = hash_of_shared(&a, first);
     for (uint32_t i = 0; i < 3; i++) {
-        conformance_run(a.models[i], 0);
-        assert_true(conformance_equal(a.models[i], 0, &good));
+        assert_answers(&a, i, &good);
     }
     /* The one that loaded them leaves; the others do not notice, and a new one finds them. */
     aegis_model_close(a.models[0]);
     must(aegis_memory_orchestrator_release(a.memory, 0, &err), &err);
-    conformance_run(a.models[1], 0);
-    assert_true(conformance_equal(a.models[1], 0, &good));
+    assert_answers(&a, 1, &good);
     a.models[0] = NULL;
     arena_add(&a, "light_squeezenet", 1);
     arena_place_at(&a, 3, arena_bind(&a, 3));
-    conformance_run(a.models[3], 0);
-    assert_true(conformance_equal(a.models[3], 0, &good));
-    conformance_run(a.models[2], 0);
-    assert_true(conformance_equal(a.models[2], 0, &good));
+    assert_answers(&a, 3, &good);
+    assert_answers(&a, 2, &good);
     assert_int_equal(hash_of_shared(&a, arena_bind(&a, 1)), before);
     a.models[0] = a.models[3];
     a.count = 3;
@@ -214,8 +217,7 @@ static void bytes_of_a_model_that_left_are_loaded_anew(void **state)
     conformance_run(a.models[0], 0);
     arena_add(&a, "light_squeezenet", 1);
     arena_place_at(&a, 1, arena_bind(&a, 1));
-    conformance_run(a.models[1], 0);
-    assert_true(conformance_equal(a.models[1], 0, &good));
+    assert_answers(&a, 1, &good);
     arena_free(&a);
     free(good.bytes);
 }
@@ -265,8 +267,7 @@ static void instances_read_the_same_packed_copies(void **state)
     assert_int_equal(shared_packed_bytes(arena_bind(&a, 2)), shared);
     uint64_t before = hash_of_shared(&a, arena_bind(&a, 0));
     for (uint32_t i = 0; i < 3; i++) {
-        conformance_run(a.models[i], 0);
-        assert_true(conformance_equal(a.models[i], 0, &good));
+        assert_answers(&a, i, &good);
     }
     arena_add(&a, "ch_PP-OCRv4_rec_infer", 1);
     assert_true(packed_bytes(&a) > 2 * packed - packed / 50);
@@ -275,8 +276,7 @@ static void instances_read_the_same_packed_copies(void **state)
     aegis_model_close(a.models[0]); /* what it packed stays for the others */
     must(aegis_memory_orchestrator_release(a.memory, 0, &err), &err);
     for (uint32_t i = 1; i < 4; i++) {
-        conformance_run(a.models[i], 0);
-        assert_true(conformance_equal(a.models[i], 0, &good));
+        assert_answers(&a, i, &good);
     }
     assert_int_equal(hash_of_shared(&a, arena_bind(&a, 1)), before);
     a.models[0] = a.models[3];
@@ -326,8 +326,7 @@ static void copies_that_differ_are_not_shared(void **state)
                                              .spill_bytes = size};
     assert_int_equal(aegis_model_place(a.models[1], &placement, &err), AEGIS_ERROR_INTERNAL);
     assert_non_null(strstr(err.message, "another order"));
-    conformance_run(a.models[0], 0); /* who was there has its bytes again */
-    assert_true(conformance_equal(a.models[0], 0, &good));
+    assert_answers(&a, 0, &good); /* who was there has its bytes again */
     free(placements);
     free(good.bytes);
     arena_free(&a);

@@ -210,23 +210,12 @@ static uint64_t kept_bytes(const aegis_model_config *config)
 static void conforms_however_it_is_cut(void **state)
 {
     (void)state;
-    static const aegis_state_pair pair = {"cursor", "next_cursor"};
-    static const aegis_source source = {.kind = AEGIS_SOURCE_CONSTANT, .constant = 42};
     static const uint32_t cuts[] = {1, 2};
     for (size_t k = 0; k < LENGTH(tiny); k++) {
         char path[256];
         const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {7}};
         path_of(path, tiny[k].shape, "f16");
-        aegis_model_config config = {.name = "m",
-                                     .path = path,
-                                     .inputs = &shape,
-                                     .input_count = 1,
-                                     .state = &pair,
-                                     .state_count = 1,
-                                     .sources = &source,
-                                     .source_count = 1,
-                                     .stream = conformance_stream,
-                                     .context_tokens = 24};
+        aegis_model_config config = language_config(path, &shape, 24);
         const uint64_t kept = kept_bytes(&config);
         for (size_t used = 0; used <= LENGTH(cuts); used++) {
             config.cuts = used > 0 ? cuts : NULL;

@@ -12,21 +12,11 @@ static const made small = {"gpt2-small", 50257, 64, 4}, llama = {"llama-135m", 4
 static aegis_model_config config_of(const char *path, const made *m, uint64_t memory)
 {
     static aegis_input_shape shape;
-    static const aegis_state_pair pair = {"cursor", "next_cursor"};
-    static const aegis_source source = {.kind = AEGIS_SOURCE_CONSTANT, .constant = 42};
     shape = prompt_shape(m);
-    return (aegis_model_config){.name = "m",
-                                .path = path,
-                                .inputs = &shape,
-                                .input_count = 1,
-                                .state = &pair,
-                                .state_count = 1,
-                                .sources = &source,
-                                .source_count = 1,
-                                .stream = conformance_stream,
-                                .residency = memory > 0 ? AEGIS_STREAMED : AEGIS_RESIDENT,
-                                .memory_limit_bytes = memory,
-                                .context_tokens = m->context};
+    aegis_model_config config = language_config(path, &shape, m->context);
+    config.residency = memory > 0 ? AEGIS_STREAMED : AEGIS_RESIDENT;
+    config.memory_limit_bytes = memory;
+    return config;
 }
 
 static aegis_model *open_streamed(const char *path, const made *m, uint64_t memory)
