@@ -72,7 +72,7 @@ struct aegis_system {
     aegis_profiler *profiler;
     aegis_memory_orchestrator *memory;
     aegis_buffer arena;
-    aegis_buffer scratch; /* of a GPU, for the profiler */
+    aegis_buffer scratch;                           /* of a GPU, for the profiler */
     const void *paged_resident[AEGIS_SYSTEM_LANES]; /* whose weights lie in the paged region */
     aegis_system_model *models;                     /* as reported */
     aegis_system_entry *entries;

@@ -4,6 +4,7 @@
 
 #include <aegisrt/ext/cuda_graph.h>
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -49,6 +50,9 @@ static aegis_status create_device(aegis_system *system, aegis_error *err)
         status = aegis_device_create(&config, &system->allocator, &system->device, err);
     }
     if (status != AEGIS_OK) {
+        if (scratch > 0) {
+            aegis_error_prefix(err, "with %" PRIu64 " bytes for profiling", scratch);
+        }
         aegis_error_prefix(err, "%s: [device]", workload->path);
         return status;
     }
