@@ -169,6 +169,25 @@ static void pack(packed *all, uint32_t product, uint32_t count, const uint32_t *
     }
 }
 
+/* Unit by unit, as who wants the matrices whole finds them. */
+static void check_where(const packed *all)
+{
+    const aegis_decode_layout *layout = &all->layout;
+    uint32_t *where = calloc(layout->layer_units, sizeof *where), at = 0;
+    assert_non_null(where);
+    aegis_decode_where(layout, where);
+    for (uint32_t p = 0; p < AEGIS_DECODE_LAYER_PRODUCTS; p++) {
+        const aegis_decode_product *is = &layout->products[p];
+        for (uint32_t i = 0; i < is->tiles * is->units; i++, at++) {
+            assert_in_range(where[at], 0, layout->layer_units - 1);
+            check_unit(all, p, i / is->units, i % is->units,
+                       all->layer + (size_t)where[at] * AEGIS_DECODE_UNIT_BYTES);
+        }
+    }
+    assert_int_equal(at, layout->layer_units);
+    free(where);
+}
+
 static void check_shape(const shape *s)
 {
     const aegis_allocator allocator = aegis_allocator_default();
@@ -201,6 +220,7 @@ static void check_shape(const shape *s)
             read_head(&all, b, w);
         }
     }
+    check_where(&all);
     for (uint32_t u = 0; u < all.layout.layer_units; u++) {
         assert_int_equal(all.met[u], 1);
     }

@@ -150,6 +150,7 @@ typedef struct packer {
     const aegis_decode_source *sources;
     uint32_t count;
     bool in_turns;
+    uint8_t *to;
 } packer;
 
 /* The source of an output, and which of its outputs that is. */
@@ -200,29 +201,55 @@ static void pack_unit(const packer *all, uint32_t tile, uint32_t unit, uint8_t *
     }
 }
 
-static void
-pack_lane(const packer *all, uint32_t product, uint32_t block, uint32_t warp, uint8_t *to)
+/* One unit of a product: which it is, and where it lies in the layer's stretch. */
+typedef void (*unit_visit)(void *self, uint32_t tile, uint32_t unit, size_t at);
+
+static void visit_lane(const aegis_decode_layout *layout,
+                       uint32_t product,
+                       uint32_t block,
+                       uint32_t warp,
+                       size_t at,
+                       unit_visit visit,
+                       void *self)
 {
-    const aegis_decode_layout *layout = all->layout;
     const aegis_decode_share *share = share_of(layout, product, block);
-    const aegis_decode_item item = aegis_decode_item_of(all->product->units, warp, layout->warps);
+    const aegis_decode_item item =
+        aegis_decode_item_of(layout->products[product].units, warp, layout->warps);
     for (uint32_t round = 0; round * AEGIS_DECODE_ROUND_TILES < share->count; round++) {
         const uint32_t tiles = aegis_decode_round_tiles(share->count, round);
         const uint32_t first = share->first + round * AEGIS_DECODE_ROUND_TILES;
         for (uint32_t i = 0; i < item.units * tiles; i++) {
-            pack_unit(all, first + i % tiles, item.first_unit + i / tiles, to);
-            to += AEGIS_DECODE_UNIT_BYTES;
+            visit(self, first + i % tiles, item.first_unit + i / tiles, at++);
         }
     }
 }
 
-static void pack_head(const packer *all, uint8_t *to)
+static void
+visit_units(const aegis_decode_layout *layout, uint32_t product, unit_visit visit, void *self)
+{
+    for (uint32_t i = 0; i < layout->blocks * layout->warps; i++) {
+        const uint32_t block = i / layout->warps, warp = i % layout->warps;
+        size_t at = layout->lanes[i].layer_first;
+        for (uint32_t p = 0; p < product; p++) {
+            at += units_of(layout, p, block, warp);
+        }
+        visit_lane(layout, product, block, warp, at, visit, self);
+    }
+}
+
+static void pack_at(void *self, uint32_t tile, uint32_t unit, size_t at)
+{
+    const packer *all = self;
+    pack_unit(all, tile, unit, all->to + at * AEGIS_DECODE_UNIT_BYTES);
+}
+
+static void pack_head(packer *all)
 {
     for (uint32_t tile = 0; tile < all->product->tiles; tile++) {
         const aegis_decode_head_tile *is = &all->layout->head_tiles[tile];
         for (uint32_t unit = 0; unit < all->product->units; unit++) {
             const size_t at = is->first + (size_t)unit * is->stride;
-            pack_unit(all, tile, unit, to + at * AEGIS_DECODE_UNIT_BYTES);
+            pack_at(all, tile, unit, at);
         }
     }
 }
@@ -234,17 +261,32 @@ void aegis_decode_pack(const aegis_decode_layout *layout,
                        bool in_turns,
                        void *to)
 {
-    const packer all = {layout, &layout->products[product], sources, count, in_turns};
+    packer all = {layout, &layout->products[product], sources, count, in_turns, to};
     if (product == AEGIS_DECODE_HEAD) {
-        pack_head(&all, to);
-        return;
+        pack_head(&all);
+    } else {
+        visit_units(layout, product, pack_at, &all);
     }
-    for (uint32_t i = 0; i < layout->blocks * layout->warps; i++) {
-        const uint32_t block = i / layout->warps, warp = i % layout->warps;
-        size_t at = layout->lanes[i].layer_first;
-        for (uint32_t p = 0; p < product; p++) {
-            at += units_of(layout, p, block, warp);
-        }
-        pack_lane(&all, product, block, warp, (uint8_t *)to + at * AEGIS_DECODE_UNIT_BYTES);
+}
+
+/* ---- what is packed, in order ---- */
+
+typedef struct unit_list {
+    uint32_t *where; /* of the product's units */
+    uint32_t units;  /* of a tile */
+} unit_list;
+
+static void note(void *self, uint32_t tile, uint32_t unit, size_t at)
+{
+    const unit_list *list = self;
+    list->where[tile * list->units + unit] = (uint32_t)at;
+}
+
+void aegis_decode_where(const aegis_decode_layout *layout, uint32_t *ret_where)
+{
+    for (uint32_t p = 0; p < AEGIS_DECODE_LAYER_PRODUCTS; p++) {
+        unit_list list = {ret_where, layout->products[p].units};
+        visit_units(layout, p, note, &list);
+        ret_where += layout->products[p].tiles * layout->products[p].units;
     }
 }

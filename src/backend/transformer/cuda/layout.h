@@ -77,4 +77,8 @@ void aegis_decode_pack(const aegis_decode_layout *layout,
                        bool in_turns,
                        void *to);
 
+/* Where each unit of a layer lies in its stretch, for who wants the matrices whole: `ret_where` has
+ * layer_units entries; those of a product lie behind those of the one before, tile by tile. */
+void aegis_decode_where(const aegis_decode_layout *layout, uint32_t *ret_where);
+
 #endif
