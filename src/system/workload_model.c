@@ -13,16 +13,17 @@
 #define MAX_WEIGHT 1000000
 #define LEAST_SHARE 0.0001
 #define MAX_SLOTS 1024
+#define MAX_PROMPT_BLOCK 1024
 #define MIN_SAMPLES 100
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",         "path",       "backend", "inputs", "state",     "source",     "period",
-    "deadline",     "offset",     "jitter",  "memory", "compute",   "overrun",    "early",
-    "priority",     "lane",       "class",   "weight", "expect",    "confidence", "assurance",
-    "margin",       "samples",    "threads", "slots",  "prepack",   "seed",       "cuts",
-    "bound_method", "exceedance", "context", "at_end", "residency", "prompt",     "cpu_nodes",
-    "share",        "start"};
+    "name",         "path",       "backend",     "inputs", "state",     "source",     "period",
+    "deadline",     "offset",     "jitter",      "memory", "compute",   "overrun",    "early",
+    "priority",     "lane",       "class",       "weight", "expect",    "confidence", "assurance",
+    "margin",       "samples",    "threads",     "slots",  "prepack",   "seed",       "cuts",
+    "bound_method", "exceedance", "context",     "at_end", "residency", "prompt",     "cpu_nodes",
+    "share",        "start",      "prompt_block"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -377,12 +378,14 @@ static void read_residency(const aegis_workload_section *section,
 static void read_language(const aegis_workload_section *section, aegis_workload_model *model)
 {
     static const char *const ends[] = {"restart", "stop"};
-    static const char *const keys[] = {"context", "at_end", "prompt"};
-    int64_t context = 0;
+    static const char *const keys[] = {"context", "at_end", "prompt", "prompt_block"};
+    int64_t context = 0, block = 0;
     int end = 0;
     aegis_workload_integer(section, "context", 2, UINT32_MAX, &context);
+    aegis_workload_integer(section, "prompt_block", 1, MAX_PROMPT_BLOCK, &block);
     aegis_workload_choice(section, "at_end", ends, AEGIS_ARRAY_LENGTH(ends), &end);
     model->config.context_tokens = (uint32_t)context;
+    model->config.prompt_block = (uint32_t)block;
     model->config.stop_at_end = end == 1;
     const char *prompt = NULL;
     const aegis_toml_node *text = aegis_workload_text(section, "prompt", "a text", &prompt);

@@ -106,6 +106,10 @@ static void keys_of_language_models_are_theirs(void **state)
         {"at_end = \"never\"\n", "at_end", "2"},
         {"residency = \"somewhere\"\n", "residency", "2"},
         {"prompt = 5\n", "prompt", "2"},
+        {"prompt_block = 0\n", "prompt_block", "2"},
+        {"prompt_block = 4\n[[model]]\nname = \"b\"\npath = \"/\"\nbackend = \"null\"\n"
+         "period = \"1s\"\nprompt_block = 4\n",
+         "is for language models", NULL},
         {"prompt = \"x\"\n", "remove one of them", "2"},
         {"residency = \"streamed\"\n", "add memory", NULL},
         {"residency = \"streamed\"\nmemory = \"1MiB\"\n", "remove cuts", "4"},

@@ -278,6 +278,9 @@ static void bad_configurations_are_refused(void **state)
     config.threads = 2;
     expect_refusal(&config, AEGIS_ERROR_UNSUPPORTED, "threads = 1");
     config = good;
+    config.prompt_block = 2;
+    expect_refusal(&config, AEGIS_ERROR_UNSUPPORTED, "prompt_block");
+    config = good;
     config.context_tokens = 97;
     expect_refusal(&config, AEGIS_ERROR_CONFIG, "made for 96");
     config = good;

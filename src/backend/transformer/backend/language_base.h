@@ -5,8 +5,9 @@
 /*
  * A language model as a model with jobs, as far as it is the same wherever it computes. A job is
  * one step of one sequence: it takes the token at its position (of the prompt, or the one chosen
- * last) and chooses the next. All jobs of a sequence take the same path; only attention grows with
- * the position.
+ * last) and chooses the next. (On a CUDA device it may take several of the prompt, and what it
+ * leaves is what the step of the last would.) All jobs of a sequence take the same path; only
+ * attention grows with the position.
  *
  *   tokens       i64[n]  prompt, given with its length; n below the context
  *   cursor       i64[2]  position, token chosen last: the state; 0, 0 begins a sequence

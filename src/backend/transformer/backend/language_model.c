@@ -77,6 +77,15 @@ static aegis_status divide(language_model *model, aegis_error *err)
     return status;
 }
 
+static aegis_status check_block(const aegis_model_config *config, aegis_error *err)
+{
+    return config->prompt_block > 1
+               ? aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                                 "prompt_block: on the host a job takes one token; remove the key "
+                                 "or use kind = \"cuda\"")
+               : AEGIS_OK;
+}
+
 static void write_label(language_model *model)
 {
     const aegis_runner_facts *facts = model->facts;
@@ -128,6 +137,9 @@ language_open(void *self, const aegis_model_config *config, void **ret_model, ae
     }
     aegis_status status =
         aegis_language_init(&model->base, COMPONENT, config, &backend->allocator, err);
+    if (status == AEGIS_OK) {
+        status = check_block(config, err);
+    }
     if (status == AEGIS_OK) {
         status = open_parts(model, config, err);
     }

@@ -37,10 +37,13 @@ uint64_t aegis_cuda_model_ring_bytes(const cuda_model *model)
     return model->base.stream ? AEGIS_RESIDENCY_SLOTS * model->facts->layer_bytes : 0;
 }
 
-/* The ring is the last. */
+/* Behind the surface: the ring, or block and table. */
 static size_t tensor_count(const cuda_model *model)
 {
-    return TENSOR_SURFACE + model->base.surface.buffer_count + (model->base.stream ? 1 : 0);
+    return TENSOR_SURFACE + model->base.surface.buffer_count +
+           (model->base.stream            ? 1
+            : model->prompt.plan.rows > 0 ? 2
+                                          : 0);
 }
 
 size_t aegis_cuda_model_buffer(const cuda_model *model, const void *host)
@@ -60,6 +63,10 @@ aegis_status aegis_cuda_model_fill(cuda_model *model, aegis_error *err)
     aegis_status status = aegis_surface_reset(&model->base.surface, err);
     if (status == AEGIS_OK) {
         aegis_language_write_prompt(&model->base);
+        for (uint32_t half = 0; half < 2; half++) {
+            model->words->positions[half] = *(const int64_t *)aegis_surface_input_pointer(
+                &model->base.surface, LANGUAGE_CURSOR, 0, half);
+        }
     }
     for (size_t i = 0; i < model->base.surface.buffer_count && status == AEGIS_OK; i++) {
         const aegis_surface_buffer *buffer = &model->base.surface.buffers[i];
@@ -84,11 +91,11 @@ take_pinned(cuda_model *model, uint64_t bytes, aegis_buffer *ret_part, aegis_err
     return status;
 }
 
-/* The surface's buffers and the fault, in one pinned block. */
+/* The surface's buffers and words, in one pinned block. */
 static aegis_status pin_host(cuda_model *model, void **pointers, aegis_error *err)
 {
     const size_t count = model->base.surface.buffer_count;
-    uint64_t bytes = aegis_align_up(sizeof *model->fault, 64);
+    uint64_t bytes = aegis_align_up(sizeof *model->words, 64);
     for (size_t i = 0; i < count; i++) {
         bytes += aegis_align_up(model->base.surface.buffers[i].size_bytes, 64);
     }
@@ -97,8 +104,8 @@ static aegis_status pin_host(cuda_model *model, void **pointers, aegis_error *er
         return status;
     }
     memset(model->pinned.pointer, 0, bytes);
-    model->fault = model->pinned.pointer;
-    uint8_t *at = (uint8_t *)model->pinned.pointer + aegis_align_up(sizeof *model->fault, 64);
+    model->words = model->pinned.pointer;
+    uint8_t *at = (uint8_t *)model->pinned.pointer + aegis_align_up(sizeof *model->words, 64);
     for (size_t i = 0; i < count; i++) {
         pointers[i] = at;
         at += aegis_align_up(model->base.surface.buffers[i].size_bytes, 64);
@@ -152,6 +159,10 @@ static uint64_t lay_out_trial(cuda_model *model, uint8_t *base)
     }
     if (model->base.stream) {
         model->ring = take(base, &used, aegis_cuda_model_ring_bytes(model));
+    }
+    if (model->prompt.plan.rows > 0) {
+        model->block = take(base, &used, model->prompt.plan.bytes);
+        model->table = take(base, &used, aegis_cuda_prompt_table_bytes(model));
     }
     return used;
 }
@@ -223,6 +234,12 @@ static aegis_status open_device(cuda_model *model, aegis_error *err)
     if (status == AEGIS_OK) {
         status = fill_memory(model->work, 0, model->facts->work_bytes, err);
     }
+    if (status == AEGIS_OK && model->prompt.plan.rows > 0) {
+        status = fill_memory(model->block, 0, model->prompt.plan.bytes, err);
+        if (status == AEGIS_OK) {
+            status = aegis_cuda_prompt_load(model, err);
+        }
+    }
     return status == AEGIS_OK ? aegis_cuda_model_fill(model, err) : status;
 }
 
@@ -240,6 +257,9 @@ aegis_status aegis_cuda_model_open_trial(cuda_model *model, aegis_error *err)
     }
     if (status == AEGIS_OK && model->base.stream) {
         status = aegis_cuda_fetch_init(model, err);
+    }
+    if (status == AEGIS_OK && model->prompt.plan.rows > 0) {
+        status = aegis_cuda_prompt_capture(model, err);
     }
     aegis_cuda_leave(previous);
     return status;
@@ -263,6 +283,7 @@ void aegis_cuda_model_free(cuda_model *model)
     int previous = 0;
     if (aegis_cuda_enter(model->index, &previous) == cudaSuccess) {
         aegis_cuda_fetch_finish(model);
+        aegis_cuda_prompt_close(model);
         free_trial(model);
         aegis_cuda_leave(previous);
     }
@@ -286,8 +307,18 @@ permanent(uint32_t tensor, aegis_memory_class memory_class, uint64_t bytes)
                                    .alignment = ALIGNMENT};
 }
 
-/* Packets are state: a kernel knows them by the epochs that the one before has left. Slots hold
- * nothing between jobs. */
+/* Of one job, and of all its segments. */
+static aegis_tensor_lifetime passing(const cuda_model *model, uint32_t tensor, uint64_t bytes)
+{
+    aegis_tensor_lifetime one = permanent(
+        tensor, model->base.segment_count == 1 ? AEGIS_MEMORY_ACTIVATION : AEGIS_MEMORY_BOUNDARY,
+        bytes);
+    one.end = model->base.segment_count;
+    return one;
+}
+
+/* Packets are state: a kernel knows them by the epochs that the one before has left. Slots and
+ * blocks of the prompt hold nothing between jobs. */
 static void list_lifetimes(cuda_model *model)
 {
     aegis_tensor_lifetime *list = model->base.lifetimes;
@@ -300,13 +331,14 @@ static void list_lifetimes(cuda_model *model)
     for (uint32_t i = TENSOR_SURFACE; i < TENSOR_SURFACE + buffers; i++) {
         list[i].alignment = ALIGNMENT;
     }
+    const uint32_t behind = TENSOR_SURFACE + buffers;
     if (model->base.stream) {
-        aegis_tensor_lifetime *ring = &list[TENSOR_SURFACE + buffers];
-        *ring = permanent(TENSOR_SURFACE + buffers,
-                          model->base.segment_count == 1 ? AEGIS_MEMORY_ACTIVATION
-                                                         : AEGIS_MEMORY_BOUNDARY,
-                          aegis_cuda_model_ring_bytes(model));
-        ring->end = model->base.segment_count;
+        list[behind] = passing(model, behind, aegis_cuda_model_ring_bytes(model));
+    }
+    if (model->prompt.plan.rows > 0) {
+        list[behind] = passing(model, behind, model->prompt.plan.bytes);
+        list[behind + 1] =
+            permanent(behind + 1, AEGIS_MEMORY_WEIGHTS, aegis_cuda_prompt_table_bytes(model));
     }
     model->base.lifetime_count = tensor_count(model);
 }
@@ -343,6 +375,22 @@ static aegis_status run_job(cuda_model *model, aegis_stream *stream, aegis_error
     return status;
 }
 
+/* Which job is the longest: a block of the prompt or a step. */
+static aegis_status compare(cuda_model *model, aegis_error *err)
+{
+    uint64_t block = 0, step = 0;
+    if (model->prompt.plan.rows == 0) {
+        return AEGIS_OK;
+    }
+    model->base.recorded = true; /* such jobs belong to no sequence */
+    aegis_status status = aegis_cuda_model_measure(model, 0, true, &block, err);
+    if (status == AEGIS_OK) {
+        status = aegis_cuda_model_measure(model, model->facts->layers, false, &step, err);
+    }
+    model->prompt.is_longest = block >= step;
+    return status;
+}
+
 aegis_status aegis_cuda_model_record(void *self, aegis_stream *stream, aegis_error *err)
 {
     cuda_model *model = self;
@@ -365,7 +413,10 @@ aegis_status aegis_cuda_model_record(void *self, aegis_stream *stream, aegis_err
     status =
         aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
     if (status == AEGIS_OK) {
-        status = fill_memory(model->cache, CACHE_FILLING, model->facts->cache_bytes, err);
+        status = compare(model, err);
+        if (status == AEGIS_OK) {
+            status = fill_memory(model->cache, CACHE_FILLING, model->facts->cache_bytes, err);
+        }
         aegis_cuda_leave(previous);
     }
     model->base.recorded = status == AEGIS_OK;
@@ -387,6 +438,11 @@ move_all(cuda_model *model, const aegis_model_placement *placement, aegis_error 
     if (model->base.stream) {
         model->ring = base + places[model->base.lifetime_count - 1].offset_bytes;
     }
+    uint8_t *table = model->table;
+    if (model->prompt.plan.rows > 0) {
+        model->block = base + places[model->base.lifetime_count - 2].offset_bytes;
+        model->table = base + places[model->base.lifetime_count - 1].offset_bytes;
+    }
     aegis_status status = fill_memory(model->cache, 0, model->facts->cache_bytes, err);
     if (status == AEGIS_OK) {
         status = fill_memory(model->work, 0, model->facts->work_bytes, err);
@@ -398,6 +454,13 @@ move_all(cuda_model *model, const aegis_model_placement *placement, aegis_error 
     if (status == AEGIS_OK) {
         model->layers = base + places[TENSOR_WEIGHTS].offset_bytes;
         model->fixed = model->layers + resident_bytes(model);
+    }
+    if (status == AEGIS_OK && model->prompt.plan.rows > 0) {
+        status = aegis_device_copy(model->device, model->table, table,
+                                   aegis_cuda_prompt_table_bytes(model), err);
+        if (status == AEGIS_OK) {
+            status = aegis_cuda_prompt_capture(model, err);
+        }
     }
     return status == AEGIS_OK ? aegis_cuda_model_fill(model, err) : status;
 }

@@ -4,6 +4,8 @@
 
 #include "backend/runtimes.h"
 #include "base/base.h"
+#include "device/cuda/cuda_device.h"
+#include "device/cuda/cuda_error.h"
 
 #include <aegisrt/version.h>
 
@@ -55,6 +57,7 @@ static aegis_status cut(cuda_model *model, const uint32_t *cuts, size_t count, a
 static uint64_t other_bytes(const cuda_model *model)
 {
     return model->facts->fixed_bytes + model->facts->cache_bytes + model->facts->work_bytes +
+           model->prompt.plan.bytes + aegis_cuda_prompt_table_bytes(model) +
            aegis_language_surface_bytes(&model->base);
 }
 
@@ -67,8 +70,9 @@ static aegis_status check_limit(const cuda_model *model, aegis_error *err)
         return aegis_error_set(err, HERE, AEGIS_ERROR_BUDGET_EXCEEDED,
                                "needs %" PRIu64 " bytes (weights %" PRIu64 ", keys and values of "
                                "%u positions %" PRIu64 "), its memory limit is %" PRIu64
-                               "; raise memory, shorten context, take a smaller dtype, or let "
-                               "layers come from pinned memory with residency = \"streamed\"",
+                               "; raise memory, shorten context, take a smaller dtype or "
+                               "prompt_block, or let layers come from pinned memory with residency "
+                               "= \"streamed\"",
                                total, layers + facts->fixed_bytes, facts->context,
                                facts->cache_bytes, limit);
     }
@@ -128,7 +132,23 @@ static void write_label(cuda_model *model)
         at += snprintf(label + at, size - (size_t)at, ", %u of %u layers from pinned memory",
                        model->residency.streamed, facts->layers);
     }
+    if (model->prompt.plan.rows > 0) {
+        at += snprintf(label + at, size - (size_t)at, ", prompts by %u, cuBLAS %s",
+                       model->prompt.plan.rows, aegis_cublas_version(model->prompt.cublas));
+    }
     snprintf(label + at, size - (size_t)at, ")");
+}
+
+static aegis_status open_prompt(cuda_model *model, uint32_t rows, aegis_error *err)
+{
+    int previous = 0;
+    aegis_status status =
+        aegis_cuda_check(aegis_cuda_enter(model->index, &previous), "cudaSetDevice", HERE, err);
+    if (status == AEGIS_OK) {
+        status = aegis_cuda_prompt_open(model, rows, err);
+        aegis_cuda_leave(previous);
+    }
+    return status;
 }
 
 static aegis_status
@@ -146,6 +166,9 @@ open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err
                                          model->facts->vocabulary, err);
     if (status == AEGIS_OK) {
         status = divide(model, err);
+    }
+    if (status == AEGIS_OK) {
+        status = open_prompt(model, config->prompt_block, err);
     }
     if (status == AEGIS_OK) {
         write_label(model);
@@ -169,6 +192,7 @@ model_open(void *self, const aegis_model_config *config, void **ret_model, aegis
     model->device = backend->device;
     model->index = backend->index;
     model->stream = config->stream;
+    model->eager = config->eager;
     aegis_status status =
         aegis_language_init(&model->base, AEGIS_LANGUAGE_CUDA, config, &backend->allocator, err);
     if (status == AEGIS_OK) {
@@ -184,6 +208,18 @@ model_open(void *self, const aegis_model_config *config, void **ret_model, aegis
 
 /* ---- where it can be cut ---- */
 
+/* Of the longest job. The layers of a block are alike, launch by launch. */
+static aegis_status
+elapsed_before(cuda_model *model, uint32_t layer, uint64_t *ret_ns, aegis_error *err)
+{
+    if (!model->prompt.is_longest) {
+        return aegis_cuda_model_measure(model, layer, false, ret_ns, err);
+    }
+    aegis_status status = aegis_cuda_model_measure(model, 0, true, ret_ns, err);
+    *ret_ns = *ret_ns * layer / model->facts->layers;
+    return status;
+}
+
 static aegis_status model_cut_candidates(void *self,
                                          aegis_stream *stream,
                                          const aegis_cut_candidate **ret_candidates,
@@ -197,12 +233,12 @@ static aegis_status model_cut_candidates(void *self,
     uint64_t before = 0;
     for (uint32_t l = 1; l <= layers && status == AEGIS_OK; l++) {
         uint64_t elapsed = 0;
-        status = aegis_cuda_model_measure(model, l, &elapsed, err);
+        status = elapsed_before(model, l, &elapsed, err);
         before = elapsed > before ? elapsed : before; /* noise must not make time run back */
         model->base.candidates[l - 1] = (aegis_cut_candidate){
             .position = l,
             .live_tensors = 1,
-            .live_bytes = model->facts->crossing_bytes,
+            .live_bytes = model->facts->crossing_bytes + model->prompt.plan.bytes,
             .elapsed_ns = before,
         };
     }
@@ -234,7 +270,7 @@ static aegis_status model_reset(void *self, aegis_error *err)
 {
     cuda_model *model = self;
     model->base.next = 0;
-    model->fault->kind = AEGIS_DECODE_FINE;
+    model->words->fault.kind = AEGIS_DECODE_FINE;
     return aegis_cuda_model_fill(model, err);
 }
 

@@ -13,6 +13,9 @@
  *  - Inputs, outputs and state live on the device. aegis_model_input and _output give the address
  *    of a copy in pinned host memory: an output is copied when it is asked for, after its job; an
  *    input goes to the device with the next job of its slot. So each is asked for anew.
+ *  - With prompt_block a job takes up to that many tokens of the prompt at once: the same segments,
+ *    each its layers for all of them (prompt.h), and the head for the last. So all jobs are bounded
+ *    by the longer of block and step, and a prompt is done in as many jobs as it has blocks.
  *  - Whether a cursor or token is valid the kernel finds out. Such a job leaves -1 as token, and
  * the job after it fails with what was wrong.
  */
@@ -31,12 +34,29 @@ typedef struct cuda_backend {
     int index;
 } cuda_backend;
 
+/* What kernels write for the host; in pinned memory. */
+typedef struct cuda_words {
+    aegis_decode_fault fault;
+    int64_t positions[2]; /* of both halves of the cursor */
+} cuda_words;
+
+/* Blocks of the prompt. */
+typedef struct cuda_prompt {
+    aegis_prompt_plan plan; /* rows 0: none */
+    aegis_cublas *cublas;
+    aegis_prompt_lane lane;         /* its stream is that of the launch */
+    struct CUgraphExec_st **graphs; /* per segment; NULL in it: no layers, or eager */
+    bool is_longest;                /* a block takes longer than a step */
+    bool is_due;                    /* the job that goes on takes one */
+} cuda_prompt;
+
 typedef struct cuda_model {
     aegis_language base; /* first; the buffers of its surface are the host's copies */
     aegis_device *device;
     int index;            /* of the device */
     aegis_stream *stream; /* that records it when no other is given; borrowed, may be NULL */
-    aegis_buffer pinned;  /* the surface's buffers, and the fault */
+    bool eager;           /* no graphs */
+    aegis_buffer pinned;  /* the surface's buffers, and words */
     aegis_program *program;
     const aegis_program_facts *facts;
     uint32_t *ends; /* of segments: layers; the last is layers, with the head */
@@ -47,9 +67,12 @@ typedef struct cuda_model {
     uint8_t *layers, *fixed; /* layers that stay, and behind them everything else that is read */
     uint8_t *cache, *work;
     uint8_t *ring;      /* slots of layers that come; NULL: all stay */
+    uint8_t *block;     /* of a block of the prompt */
+    uint8_t *table;     /* where units lie, for blocks */
     uint8_t **mirrors;  /* per buffer of the surface */
     atomic_bool *dirty; /* the host's copy is newer */
-    aegis_decode_fault *fault;
+    cuda_words *words;
+    cuda_prompt prompt;
 
     /* Of a streamed model. */
     aegis_buffer streamed; /* pinned: the layers that come, in their order */
@@ -82,11 +105,30 @@ aegis_status aegis_cuda_fetch_run(cuda_model *model,
                                   struct CUstream_st *stream,
                                   aegis_error *err);
 
+/* cuda_prompt.c. Opens only what the configuration asks for; UNSUPPORTED (streamed),
+ * RUNTIME_NOT_AVAILABLE (no cuBLAS). The device is current in all of them. */
+aegis_status aegis_cuda_prompt_open(cuda_model *model, uint32_t rows, aegis_error *err);
+void aegis_cuda_prompt_close(cuda_model *model);
+uint64_t aegis_cuda_prompt_table_bytes(const cuda_model *model);
+aegis_status aegis_cuda_prompt_load(cuda_model *model, aegis_error *err);
+/* Anew, where the model lies now. After a failure what was captured before holds. */
+aegis_status aegis_cuda_prompt_capture(cuda_model *model, aegis_error *err);
+/* Whether the job that begins takes a block. */
+bool aegis_cuda_prompt_takes(const cuda_model *model);
+aegis_status aegis_cuda_prompt_run(cuda_model *model,
+                                   uint32_t segment,
+                                   const aegis_program_job *job,
+                                   struct CUstream_st *stream,
+                                   aegis_error *err);
+
 /* cuda_run.c */
+/* Of a model that stays as a whole, from layer `first` on. */
+aegis_program_memory aegis_cuda_model_memory(const cuda_model *model, uint32_t first);
 aegis_status aegis_cuda_model_execute(
     void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
-/* Layers [0, last) at the last position, seven times on a stream of its own; the median. */
-aegis_status
-aegis_cuda_model_measure(cuda_model *model, uint32_t last, uint64_t *ret_ns, aegis_error *err);
+/* Layers [0, last) of a step at the last position, or all of the last block, seven times on a
+ * stream of its own; the median. */
+aegis_status aegis_cuda_model_measure(
+    cuda_model *model, uint32_t last, bool block, uint64_t *ret_ns, aegis_error *err);
 
 #endif

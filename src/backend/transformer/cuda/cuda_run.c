@@ -47,12 +47,13 @@ static aegis_status check(const cuda_model *model,
 /* What an earlier job has found wrong. */
 static aegis_status take_fault(cuda_model *model, aegis_error *err)
 {
-    const uint32_t kind = model->fault->kind;
-    const int64_t position = model->fault->position, token = model->fault->token;
+    aegis_decode_fault *fault = &model->words->fault;
+    const uint32_t kind = fault->kind;
+    const int64_t position = fault->position, token = fault->token;
     if (kind == AEGIS_DECODE_FINE) {
         return AEGIS_OK;
     }
-    model->fault->kind = AEGIS_DECODE_FINE;
+    fault->kind = AEGIS_DECODE_FINE;
     if (kind == AEGIS_DECODE_BAD_CURSOR) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INFERENCE,
                                "the job before found its cursor at position %" PRId64
@@ -77,13 +78,15 @@ send_inputs(cuda_model *model, uint32_t slot, aegis_stream *stream, aegis_error 
         if (atomic_exchange(&model->dirty[which], false)) {
             status = aegis_stream_enqueue_copy(stream, model->mirrors[which], host,
                                                model->base.surface.buffers[which].size_bytes, err);
+            if (input == LANGUAGE_CURSOR) {
+                model->words->positions[model->base.surface.parity] = *(const int64_t *)host;
+            }
         }
     }
     return status;
 }
 
-/* Of a model that stays as a whole. */
-static aegis_program_memory memory_of(const cuda_model *model, uint32_t first)
+aegis_program_memory aegis_cuda_model_memory(const cuda_model *model, uint32_t first)
 {
     return (aegis_program_memory){.layers = model->layers + first * model->facts->layer_bytes,
                                   .fixed = model->fixed,
@@ -106,7 +109,9 @@ static aegis_program_job job_of(const cuda_model *model, uint32_t segment, uint3
                                .next_cursor = output_at(model, LANGUAGE_NEXT_CURSOR, slot),
                                .token = output_at(model, LANGUAGE_TOKEN, slot),
                                .logits = output_at(model, LANGUAGE_LOGITS, slot),
-                               .fault = model->fault};
+                               .next_position =
+                                   &model->words->positions[model->base.surface.parity ^ 1u],
+                               .fault = &model->words->fault};
 }
 
 aegis_status aegis_cuda_model_execute(
@@ -124,6 +129,7 @@ aegis_status aegis_cuda_model_execute(
     if (status == AEGIS_OK && segment == 0) {
         model->base.next = 0;
         status = send_inputs(model, slot, stream, err);
+        model->prompt.is_due = aegis_cuda_prompt_takes(model);
     }
     if (status != AEGIS_OK) {
         return status;
@@ -131,8 +137,10 @@ aegis_status aegis_cuda_model_execute(
     const aegis_program_job job = job_of(model, segment, slot);
     if (model->base.stream) {
         status = aegis_cuda_fetch_run(model, segment, &job, handle, err);
+    } else if (model->prompt.is_due) {
+        status = aegis_cuda_prompt_run(model, segment, &job, handle, err);
     } else {
-        const aegis_program_memory memory = memory_of(model, job.first);
+        const aegis_program_memory memory = aegis_cuda_model_memory(model, job.first);
         status = aegis_program_launch(model->program, &memory, &job, handle, err);
     }
     if (status != AEGIS_OK) {
@@ -153,21 +161,39 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static aegis_status
+launch_step(cuda_model *model, uint32_t last, cudaStream_t stream, aegis_error *err)
+{
+    aegis_program_job job = job_of(model, 0, 0);
+    const aegis_program_memory memory = aegis_cuda_model_memory(model, 0);
+    job.last = last;
+    job.head = false;
+    return aegis_program_launch(model->program, &memory, &job, stream, err);
+}
+
+static aegis_status launch_block(cuda_model *model, cudaStream_t stream, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    for (uint32_t s = 0; s < model->base.segment_count && status == AEGIS_OK; s++) {
+        aegis_program_job job = job_of(model, s, 0);
+        job.head = false;
+        status = aegis_cuda_prompt_run(model, s, &job, stream, err);
+    }
+    return status;
+}
+
 static aegis_status time_once(cuda_model *model,
                               uint32_t last,
+                              bool block,
                               cudaStream_t stream,
                               const cudaEvent_t *events,
                               float *ret_ms,
                               aegis_error *err)
 {
-    aegis_program_job job = job_of(model, 0, 0);
-    const aegis_program_memory memory = memory_of(model, 0);
-    job.last = last;
-    job.head = false;
     aegis_status status =
         aegis_cuda_check(cudaEventRecord(events[0], stream), "cudaEventRecord", HERE, err);
     if (status == AEGIS_OK) {
-        status = aegis_program_launch(model->program, &memory, &job, stream, err);
+        status = block ? launch_block(model, stream, err) : launch_step(model, last, stream, err);
     }
     if (status == AEGIS_OK) {
         status = aegis_cuda_check(cudaEventRecord(events[1], stream), "cudaEventRecord", HERE, err);
@@ -181,8 +207,8 @@ static aegis_status time_once(cuda_model *model,
                               : status;
 }
 
-aegis_status
-aegis_cuda_model_measure(cuda_model *model, uint32_t last, uint64_t *ret_ns, aegis_error *err)
+aegis_status aegis_cuda_model_measure(
+    cuda_model *model, uint32_t last, bool block, uint64_t *ret_ns, aegis_error *err)
 {
     float times[MEASURED_RUNS] = {0};
     cudaStream_t stream = NULL;
@@ -199,7 +225,7 @@ aegis_cuda_model_measure(cuda_model *model, uint32_t last, uint64_t *ret_ns, aeg
         status = aegis_cuda_check(cudaEventCreate(&events[i]), "cudaEventCreate", HERE, err);
     }
     for (int run = 0; run < MEASURED_RUNS && status == AEGIS_OK; run++) {
-        status = time_once(model, last, stream, events, &times[run], err);
+        status = time_once(model, last, block, stream, events, &times[run], err);
     }
     for (int i = 0; i < 2; i++) {
         if (events[i] != NULL) {

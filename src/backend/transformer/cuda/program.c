@@ -297,26 +297,36 @@ static void set_memory(const aegis_program *program,
     step->crossing_out = (float *)(void *)(work + at->crossing[job->crossing_out]);
 }
 
+void aegis_program_set_step(const aegis_program *program,
+                            const aegis_program_memory *memory,
+                            const aegis_program_job *job,
+                            aegis_decode_step *ret_step)
+{
+    *ret_step = program->step;
+    set_weights(program, memory, ret_step);
+    set_memory(program, memory, job, ret_step);
+    ret_step->first = job->first;
+    ret_step->last = job->last;
+    ret_step->head = job->head;
+    ret_step->measured = job->measured;
+    ret_step->stop_at_end = job->stop_at_end;
+    ret_step->prompt = job->prompt;
+    ret_step->prompt_count = job->prompt_count;
+    ret_step->cursor = job->cursor;
+    ret_step->next_cursor = job->next_cursor;
+    ret_step->next_position = job->next_position;
+    ret_step->token = job->token;
+    ret_step->logits = job->logits;
+    ret_step->fault = job->fault;
+}
+
 aegis_status aegis_program_launch(const aegis_program *program,
                                   const aegis_program_memory *memory,
                                   const aegis_program_job *job,
                                   struct CUstream_st *stream,
                                   aegis_error *err)
 {
-    aegis_decode_step step = program->step;
-    set_weights(program, memory, &step);
-    set_memory(program, memory, job, &step);
-    step.first = job->first;
-    step.last = job->last;
-    step.head = job->head;
-    step.measured = job->measured;
-    step.stop_at_end = job->stop_at_end;
-    step.prompt = job->prompt;
-    step.prompt_count = job->prompt_count;
-    step.cursor = job->cursor;
-    step.next_cursor = job->next_cursor;
-    step.token = job->token;
-    step.logits = job->logits;
-    step.fault = job->fault;
+    aegis_decode_step step;
+    aegis_program_set_step(program, memory, job, &step);
     return aegis_decode_launch(&step, program->type, program->form, stream, err);
 }

@@ -11,7 +11,7 @@
  * and language_files.c see that one.
  */
 
-#include "backend/transformer/cuda/step.h"
+#include "backend/transformer/cuda/prompt.h"
 
 #include <aegisrt/allocator.h>
 
@@ -74,6 +74,7 @@ typedef struct aegis_program_job {
     const int64_t *prompt, *cursor;
     uint32_t prompt_count;
     int64_t *next_cursor, *token;
+    int64_t *next_position; /* NULL: the host need not know */
     float *logits;
     aegis_decode_fault *fault;
 } aegis_program_job;
@@ -84,5 +85,33 @@ aegis_status aegis_program_launch(const aegis_program *program,
                                   const aegis_program_job *job,
                                   struct CUstream_st *stream,
                                   aegis_error *err);
+
+/* program_prompt.c: blocks of a prompt, of `rows` tokens at most (prompt.h). They compute the job's
+ * layers and leave what the head needs in area AEGIS_PROGRAM_PROMPT_CROSSING: it follows as a
+ * launch from the last layer on, at the cursor of aegis_prompt_cursor. For the current device. */
+#define AEGIS_PROGRAM_PROMPT_CROSSING 2u
+aegis_status aegis_program_plan_prompt(const aegis_program *program,
+                                       uint32_t rows,
+                                       aegis_prompt_plan *ret_plan,
+                                       aegis_error *err);
+/* The table of aegis_prompt_memory, plan->units entries of the host's. */
+void aegis_program_where(const aegis_program *program, uint32_t *ret_where);
+aegis_status aegis_program_begin_prompt(const aegis_program *program,
+                                        const aegis_prompt_plan *plan,
+                                        const aegis_program_memory *memory,
+                                        const aegis_prompt_memory *block,
+                                        const aegis_program_job *job,
+                                        struct CUstream_st *stream,
+                                        aegis_error *err);
+/* Of `job` only the layers count; `from` as for aegis_prompt_layers. */
+aegis_status aegis_program_launch_prompt(const aegis_program *program,
+                                         const aegis_prompt_plan *plan,
+                                         const aegis_program_memory *memory,
+                                         const aegis_prompt_memory *block,
+                                         const aegis_program_job *job,
+                                         uint32_t from,
+                                         aegis_cublas *cublas,
+                                         const aegis_prompt_lane *lane,
+                                         aegis_error *err);
 
 #endif

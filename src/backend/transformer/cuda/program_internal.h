@@ -35,5 +35,10 @@ struct aegis_program {
 
 /* Sizes and places of everything, once the layout is made. */
 void aegis_program_place(aegis_program *program);
+/* The kernel's arguments for one launch. */
+void aegis_program_set_step(const aegis_program *program,
+                            const aegis_program_memory *memory,
+                            const aegis_program_job *job,
+                            aegis_decode_step *ret_step);
 
 #endif

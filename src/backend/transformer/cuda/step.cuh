@@ -445,6 +445,15 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         return is;
     }
 
+    __device__ __forceinline__ void leave_cursor(int64_t at, int64_t token)
+    {
+        p.next_cursor[0] = at;
+        p.next_cursor[1] = token;
+        if (p.next_position != nullptr) {
+            *p.next_position = at;
+        }
+    }
+
     /* The token behind the position, and where the next job begins. */
     __device__ __forceinline__ void finish(uint32_t chosen)
     {
@@ -456,8 +465,10 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
             return;
         }
         const bool ends = next == p.context || (!given && is_end(chosen));
-        p.next_cursor[0] = !ends ? next : p.stop_at_end != 0 ? p.context : 0;
-        p.next_cursor[1] = ends && p.stop_at_end == 0 ? 0 : token;
+        leave_cursor(!ends                ? next
+                     : p.stop_at_end != 0 ? p.context
+                                          : 0,
+                     ends && p.stop_at_end == 0 ? 0 : token);
     }
 
     /* ---- the begin ---- */
@@ -487,8 +498,7 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         if (at >= p.context) {
             if (p.head != 0 && blockIdx.x == 0 && thread == 0) {
                 *p.token = -1;
-                p.next_cursor[0] = at;
-                p.next_cursor[1] = token;
+                leave_cursor(at, token);
             }
             return false;
         }

@@ -104,6 +104,7 @@ typedef struct aegis_decode_step {
     uint32_t stop_at_end;
     const int64_t *cursor;
     int64_t *next_cursor, *token;
+    int64_t *next_position; /* NULL, or where the host reads next_cursor's; in pinned memory */
     float *logits;
     uint32_t end_count, ends[AEGIS_DECODE_MAX_ENDS];
     aegis_decode_fault *fault;
