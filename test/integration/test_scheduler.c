@@ -250,6 +250,37 @@ static void submitters_may_go_on_while_their_model_comes_and_goes(void **state)
     finish(&r, &f);
 }
 
+static void analysing_changes_nothing(void **state)
+{
+    (void)state;
+    running r;
+    folder f;
+    size_t count;
+    aegis_error err = {0};
+    aegis_admission_answer before, answer;
+    prepare_faulty(&r, &f, "", "report");
+    aegis_scheduler *scheduler = aegis_system_scheduler(r.system);
+    aegis_profile profile = aegis_system_models(r.system, &count)[1].profile;
+    aegis_admission_request request = {
+        .profile = &profile, .period_ns = 200000000, .lane = 1, .overrun = AEGIS_OVERRUN_REPORT};
+    check(aegis_scheduler_answer(scheduler, 2, &before, &err), &err);
+    check(aegis_scheduler_analyse(scheduler, "third", &request, &answer, &err), &err);
+    assert_true(answer.admitted);
+    assert_int_equal(answer.lane, 1);
+    profile.bound_ns = 150000000; /* longer than its deadline */
+    request.deadline_ns = 100000000;
+    check(aegis_scheduler_analyse(scheduler, "third", &request, &answer, &err), &err);
+    assert_false(answer.admitted);
+    assert_string_not_equal(answer.reason, "");
+    request.lane = 2;
+    assert_int_equal(aegis_scheduler_analyse(scheduler, "third", &request, &answer, &err),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    check(aegis_scheduler_answer(scheduler, 2, &answer, &err), &err);
+    assert_memory_equal(&answer, &before, sizeof answer);
+    assert_int_equal(aegis_scheduler_answer(scheduler, 3, &answer, &err), AEGIS_ERROR_NOT_FOUND);
+    finish(&r, &f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +289,7 @@ int main(void)
         cmocka_unit_test(growing_run_departs_alone),
         cmocka_unit_test(growth_past_the_spill_breaks_the_budget_alone),
         cmocka_unit_test(every_submitter_hears_of_its_job),
+        cmocka_unit_test(analysing_changes_nothing),
         cmocka_unit_test(submitters_may_go_on_while_their_model_comes_and_goes),
     };
     cmocka_set_test_filter(getenv("AEGISRT_TEST_FILTER"));
