@@ -46,7 +46,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "admit",
     .operands = "TASKSET",
-    .summary = "schedulability of a task set, arithmetic only",
     .about =
         "Reads {\"policy\": \"np-fp|np-edf|fp|edf|fpp|fifo\", \"tasks\": [{\"name\": \"a\", \"C\": "
         "4,\n"

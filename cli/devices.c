@@ -16,7 +16,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "devices",
     .operands = "",
-    .summary = "what devices this machine has",
     .about = "Prints the devices and the runtimes of this build. Figures that are not known are\n"
              "left out, never guessed.",
     .examples = "  aegisrt devices\n"

@@ -24,7 +24,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "doctor",
     .operands = "",
-    .summary = "is this machine set up for real time?",
     .about =
         "Looks at what moves latencies on this machine and says what was found and what would\n"
         "cure it. Reads only. \"fail\": a bound cannot be kept as long as this stands; \"warn\":\n"

@@ -31,7 +31,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "benchmark",
     .operands = "",
-    .summary = "time and memory over budgets and strategies",
     .about =
         "Runs each strategy at each budget in a process of its own and shows medians. Latency is\n"
         "prompt and tokens together, compute the part of it that did not wait for weights.\n"

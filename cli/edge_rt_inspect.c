@@ -23,7 +23,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "inspect",
     .operands = "",
-    .summary = "layers of a model, and its plan by every strategy",
     .about =
         "Reads headers only, then the disk and memory for a fifth of a second, for the expected\n"
         "time of a token. Resident weights stay; streamed ones are read for every token.",

@@ -36,7 +36,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "run",
     .operands = "",
-    .summary = "continue a text within a memory budget",
     .about =
         "Prints the text as it is made, then one line of figures on stderr. The budget covers\n"
         "everything that the process holds; with less than the model needs, weights are read\n"

@@ -14,7 +14,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "status",
     .operands = "",
-    .summary = "processors, memory, pressure and heat of this machine",
     .about =
         "Looks twice, a fifth of a second apart, for the load. What the kernel does not say is\n"
         "left out.",

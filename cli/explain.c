@@ -57,7 +57,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "explain",
     .operands = "TRACE",
-    .summary = "why: for a job, a time or a model",
     .about =
         "Tells from TRACE what was decided and why: of a job, what blocked it, what went first "
         "and\n"

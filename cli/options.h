@@ -35,7 +35,6 @@ typedef struct cli_option {
 typedef struct cli_command {
     const char *name;     /* "trace export" */
     const char *operands; /* "WORKLOAD" */
-    const char *summary;  /* one line, lower case */
     const char *about;    /* more of it, with what the exit codes mean here */
     const char *examples; /* one a line */
     const cli_option *options;

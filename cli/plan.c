@@ -52,7 +52,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "plan",
     .operands = "BUFFERS.csv|WORKLOAD.toml",
-    .summary = "memory plan of a list of buffers, or of a workload",
     .about =
         "Reads id,lower,upper,size (live in [lower, upper)) and gives every buffer an offset.\n"
         "Columns alignment and offset may follow: a buffer with an offset stays where it is.\n"

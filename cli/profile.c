@@ -85,7 +85,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "profile",
     .operands = "MODEL.onnx|WORKLOAD.toml",
-    .summary = "measure execution times and memory",
     .about =
         "Runs a model alone and with the other lanes loaded, and derives the bound that admission\n"
         "would use. With a workload (a name that ends in .toml) its models and its settings.",

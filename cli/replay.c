@@ -19,7 +19,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "replay",
     .operands = "TRACE",
-    .summary = "derive every decision of a trace again",
     .about =
         "Feeds the recorded events of TRACE to the scheduler core and compares every decision\n"
         "that comes out with the recorded one. Exits 1 when one differs. With --policy it\n"

@@ -88,7 +88,6 @@ static const cli_option run_list[] = {
 static const cli_command run_command = {
     .name = "run",
     .operands = "WORKLOAD",
-    .summary = "admit the models of a workload and run them",
     .about =
         "Profiles and admits the models of WORKLOAD, plans their memory, runs what was admitted\n"
         "and reports. Exits 1 when a deadline was missed although every bound held, 3 when a\n"
@@ -196,7 +195,6 @@ static const cli_option check_list[] = {
 static const cli_command check_command = {
     .name = "check",
     .operands = "WORKLOAD",
-    .summary = "admit and plan, run nothing",
     .about =
         "Profiles and admits the models of WORKLOAD and plans their memory as `run` does, and\n"
         "prints what is proved. Exits 3 when a model was refused (or admitted, against\n"

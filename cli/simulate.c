@@ -40,7 +40,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "simulate",
     .operands = "TASKSET|WORKLOAD",
-    .summary = "run the scheduler in virtual time and find the worst responses",
     .about =
         "Simulates a task set (JSON, as for admit; one tick is 1 ns) or the admitted models of a\n"
         "workload (a name that ends in .toml; profiles come from the cache or are measured). The\n"

@@ -26,7 +26,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "trace export",
     .operands = "TRACE",
-    .summary = "a trace as JSON lines or for Perfetto",
     .about = "Writes TRACE as JSON lines, one object for each record with its sentence, or as a\n"
              "protobuf that ui.perfetto.dev opens: a track for each lane and model, flows from\n"
              "submission to completion.",

@@ -15,7 +15,6 @@ static const cli_option list[] = {
 static const cli_command command = {
     .name = "verify",
     .operands = "CERTIFICATE",
-    .summary = "check the proof of a verdict",
     .about =
         "Checks what `aegisrt admit --certificate FILE` wrote, with none of its analysis: the\n"
         "numbers in the file are put into the inequalities, every instant is enumerated again and\n"

@@ -6,15 +6,12 @@ endif()
 include(CMakePackageConfigHelpers)
 
 get_property(_aegis_layers GLOBAL PROPERTY AEGIS_LAYERS)
+list(APPEND _aegis_layers aegis_sim)
 set(_aegis_whole "")
 foreach(layer ${_aegis_layers})
   list(APPEND _aegis_whole "$<TARGET_FILE:${layer}>")
 endforeach()
 
-if(TARGET aegis_sim)
-  list(APPEND _aegis_layers aegis_sim)
-  list(APPEND _aegis_whole "$<TARGET_FILE:aegis_sim>")
-endif()
 # CMake wants a source; the contents come from the layers.
 file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/generated/aegisrt.c" CONTENT "typedef int aegis_library;\n")
 add_library(aegisrt SHARED "${PROJECT_BINARY_DIR}/generated/aegisrt.c")
@@ -38,16 +35,10 @@ install(TARGETS aegisrt EXPORT aegisrtTargets
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/aegisrt" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
   FILES_MATCHING PATTERN "*.h")
-foreach(program aegisrt_cli edge_rt_cli aegisrt_worker)
-  if(TARGET ${program})
-    install(TARGETS ${program} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
-  endif()
-endforeach()
-install(FILES "${PROJECT_SOURCE_DIR}/docs/man/edge-rt.1" DESTINATION "${CMAKE_INSTALL_MANDIR}/man1")
-install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
-if(EXISTS "${PROJECT_SOURCE_DIR}/README.md")
-  install(FILES "${PROJECT_SOURCE_DIR}/README.md" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
-endif()
+install(TARGETS aegisrt_cli edge_rt_cli RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+install(FILES "${PROJECT_SOURCE_DIR}/docs/man/aegisrt.1" "${PROJECT_SOURCE_DIR}/docs/man/edge-rt.1"
+  DESTINATION "${CMAKE_INSTALL_MANDIR}/man1")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" "${PROJECT_SOURCE_DIR}/README.md" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
 set(_aegis_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/aegisrt")
 configure_package_config_file(

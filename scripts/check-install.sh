@@ -10,6 +10,10 @@ trap 'rm -rf "$work"' EXIT
 scripts/build.sh release > /dev/null
 cmake --install build/release --prefix "$work/installed" > /dev/null
 mv "$work/installed" "$work/moved"
+for program in aegisrt edge-rt; do
+    "$work/moved/bin/$program" --version > /dev/null || die "the installed $program does not start" "see cmake/AegisInstall.cmake"
+    [ -f "$work/moved/share/man/man1/$program.1" ] || die "the manual of $program is not installed" "see cmake/AegisInstall.cmake"
+done
 
 mkdir "$work/consumer"
 cat > "$work/consumer/main.c" <<'EOF'

@@ -11,6 +11,11 @@
  * makes the decision that follows; one of them at a time does, and only the orchestration thread
  * ever waits for another's to end. After start none of this takes another lock, allocates, or makes
  * a system call but the clock and the wake. Callbacks run on a thread of their own.
+ *
+ * Threads: submit, check, hangs and the metrics may be called from any thread at any time, other
+ * set-up calls from any thread but a callback's; these wait for each other. Metrics and answer of a
+ * model are not asked for while it is evicted. The model, its inputs and its context are
+ * the scheduler's from admit until evict has returned.
  */
 
 #include <aegisrt/admission.h>
@@ -54,8 +59,8 @@ typedef struct aegis_scheduler_config {
     uint64_t hang_ns;
 } aegis_scheduler_config;
 
-/** PERMISSION when pinning or SCHED_FIFO is refused; CONFIG when polling would take a lane's core.
- */
+/** Lanes and collector are borrowed and outlive it. INVALID_ARGUMENT; PERMISSION when pinning or
+ * SCHED_FIFO is refused; CONFIG when polling would take a lane's core; NO_MEMORY. */
 aegis_status aegis_scheduler_create(const aegis_scheduler_config *config,
                                     const aegis_allocator *allocator,
                                     aegis_scheduler **ret_scheduler,
@@ -129,7 +134,8 @@ typedef struct aegis_admission_answer {
     uint32_t blocker;        /**< on refusal: model whose segment blocks, AEGIS_TRACE_NONE: none */
 } aegis_admission_answer;
 
-/** Analyses without admitting: pure in effect. */
+/** Analyses without admitting: pure in effect. OK also when it would be refused: `ret_answer` says
+ * so. INVALID_ARGUMENT for a request that contradicts itself; STATE; OVERFLOW; NO_MEMORY. */
 aegis_status aegis_scheduler_analyse(aegis_scheduler *scheduler,
                                      const char *name,
                                      const aegis_admission_request *request,
@@ -165,29 +171,34 @@ aegis_status aegis_scheduler_cut_advice(aegis_scheduler *scheduler,
 /**
  * Analyses and, when the proof holds, adds the model of `context` to the pool. Before start the
  * models that are not pinned may be moved between lanes (first fit by decreasing utilisation, then
- * by search); after start nobody moves. NOT_ADMITTED with the answer filled in when refused. The
- * context is borrowed until evict or destroy; its id is the model number.
+ * by search); after start nobody moves. The context is borrowed until evict or destroy; its id is
+ * the model number.
+ * @return NOT_ADMITTED with the answer filled in when refused; EXISTS when the number is taken;
+ * STATE when the scheduler runs and the model is not placed; else as aegis_scheduler_analyse.
  */
 aegis_status aegis_scheduler_admit(aegis_scheduler *scheduler,
                                    aegis_context *context,
                                    const aegis_admission_request *request,
                                    aegis_admission_answer *ret_answer,
                                    aegis_error *err);
-/** The answer of an admitted model as it stands now (lane and response change as others come). */
+/** The answer of an admitted model as it stands now (lane and response change as others come).
+ * NOT_FOUND. */
 aegis_status aegis_scheduler_answer(const aegis_scheduler *scheduler,
                                     uint32_t model,
                                     aegis_admission_answer *ret_answer,
                                     aegis_error *err);
-/** Takes a model out; blocks until none of its jobs runs. NOT_FOUND; DEVICE_LOST when a lane hangs.
+/** Takes a model out; blocks until none of its jobs runs and every submitter has its answer.
+ * Submissions to it may go on meanwhile and are refused. NOT_FOUND; DEVICE_LOST when a lane hangs.
  */
 aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, aegis_error *err);
 
-/** Starts the orchestration thread. All models must be placed. Periodic releases begin at
- * `start_ns` of the clock (0: 10 ms from now). */
+/** Starts the orchestration thread, once in a scheduler's life. Periodic releases begin at
+ * `start_ns` of the clock (0: 10 ms from now). STATE when it was started before or a model is not
+ * placed; NO_MEMORY. */
 aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err);
-/** No more releases; waits for running segments; jobs that are left count as pending. A fatal
- * failure of a lane while it ran (DEVICE_LOST) is returned here, after all but a lane that hangs
- * has ended. */
+/** No more releases; waits for running segments; jobs that are left count as pending, and who
+ * waits for one hears REJECTED, on this thread. STATE when it does not run. A fatal failure of a
+ * lane while it ran (DEVICE_LOST) is returned here, after all but a lane that hangs has ended. */
 aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err);
 
 /** How a job ended. */
@@ -209,7 +220,8 @@ typedef struct aegis_job_result {
     uint64_t release_ns, deadline_ns, finish_ns;
 } aegis_job_result;
 
-/** Called on the callback thread; outputs of the slot stay as they are until it returns. */
+/** Called on the callback thread; outputs of the slot stay as they are until it returns. It may
+ * submit, and makes no set-up call. */
 typedef void (*aegis_job_callback)(void *self, const aegis_job_result *result);
 
 typedef struct aegis_job_input {
@@ -237,7 +249,7 @@ aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
                                     uint64_t *ret_job,
                                     aegis_error *err);
 
-/** Makes a model that failed take jobs again. */
+/** Makes a model that failed take jobs again; one that did not fail is left as it is. NOT_FOUND. */
 aegis_status
 aegis_scheduler_clear_fault(aegis_scheduler *scheduler, uint32_t model, aegis_error *err);
 
@@ -268,7 +280,7 @@ typedef struct aegis_scheduler_metrics {
     aegis_distribution decision_ns; /**< time of one core step */
 } aegis_scheduler_metrics;
 
-/** While running: counters are a moment's view. Any thread. */
+/** While running: counters are a moment's view. NOT_FOUND for a model that is not admitted. */
 aegis_status aegis_scheduler_get_metrics(const aegis_scheduler *scheduler,
                                          aegis_scheduler_metrics *ret_metrics,
                                          aegis_error *err);

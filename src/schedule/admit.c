@@ -431,8 +431,7 @@ static aegis_status decide(aegis_scheduler *scheduler,
         }
         if (status != AEGIS_OK) {
             aegis_streaming_unwatch(entry);
-            scheduler->entries[id] = NULL;
-            aegis_entry_destroy(entry);
+            aegis_scheduler_drop_entry(scheduler, entry);
         }
     }
 done:

@@ -266,6 +266,9 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
         if (status != AEGIS_OK) {
             goto done;
         }
+        if (entry != NULL) {
+            atomic_store(&entry->active, true); /* means nothing before `accepting` */
+        }
     }
     uint64_t now = aegis_clock_now_ns(&scheduler->config.clock);
     scheduler->start_ns = start_ns > now ? start_ns : now + START_DELAY_NS;
@@ -274,11 +277,6 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
     status = aegis_worker_push(scheduler->orchestrator, &loop, err);
     if (status == AEGIS_OK) {
         /* Submissions may come from now on; they wait in their queues until the loop runs. */
-        for (uint32_t i = 0; i < scheduler->config.max_models; i++) {
-            if (scheduler->entries[i] != NULL) {
-                atomic_store(&scheduler->entries[i]->active, true);
-            }
-        }
         scheduler->started = true;
         atomic_store(&scheduler->accepting, true);
     }
@@ -348,6 +346,7 @@ aegis_status aegis_scheduler_stop(aegis_scheduler *scheduler, aegis_error *err)
                                "the scheduler is not running");
     }
     atomic_store(&scheduler->accepting, false);
+    aegis_visitors_wait(&scheduler->visitors);
     tell(scheduler, AEGIS_DRIVER_STOP, NULL, NULL);
     aegis_worker_synchronize(scheduler->orchestrator, NULL);
     synchronize_lanes(scheduler);
@@ -370,6 +369,13 @@ static aegis_status unknown_model(aegis_error *err, aegis_place place, uint32_t 
     return aegis_error_set(err, place, AEGIS_ERROR_NOT_FOUND, "model %u is not admitted", model);
 }
 
+void aegis_scheduler_drop_entry(aegis_scheduler *scheduler, aegis_entry *entry)
+{
+    scheduler->entries[entry->id] = NULL;
+    aegis_visitors_wait(&scheduler->visitors);
+    aegis_entry_destroy(entry);
+}
+
 aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
@@ -380,6 +386,9 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
     } else if (aegis_scheduler_hangs(scheduler)) {
         status = aegis_scheduler_check(scheduler, err); /* its lane may still be using it */
     } else if (scheduler->started) {
+        /* What is in its queue then is all that will ever be. */
+        atomic_store(&entry->active, false);
+        aegis_visitors_wait(&scheduler->visitors);
         status = tell(scheduler, AEGIS_DRIVER_REMOVE, entry, err);
         /* Callbacks of its jobs may still run: they use its records. */
         aegis_worker_synchronize(scheduler->callbacks, NULL);
@@ -391,8 +400,7 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
         if (scheduler->config.collector != NULL) {
             aegis_trace_collector_record(scheduler->config.collector, &record);
         }
-        scheduler->entries[model] = NULL;
-        aegis_entry_destroy(entry);
+        aegis_scheduler_drop_entry(scheduler, entry);
     }
     pthread_mutex_unlock(&scheduler->admin);
     return status;

@@ -77,14 +77,12 @@ static aegis_status put_submission(aegis_scheduler *scheduler,
     return AEGIS_OK;
 }
 
-aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
-                                    uint32_t model,
-                                    const aegis_submission *submission,
-                                    uint64_t *ret_job,
-                                    aegis_error *err)
+static aegis_status submit(aegis_scheduler *scheduler,
+                           uint32_t model,
+                           const aegis_submission *wanted,
+                           uint64_t *ret_job,
+                           aegis_error *err)
 {
-    static const aegis_submission plain;
-    const aegis_submission *wanted = submission == NULL ? &plain : submission;
     if (!atomic_load(&scheduler->accepting)) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
                                "the scheduler is not running");
@@ -114,5 +112,19 @@ aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
     if (status != AEGIS_OK) {
         aegis_entry_give_record(entry, record);
     }
+    return status;
+}
+
+aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
+                                    uint32_t model,
+                                    const aegis_submission *submission,
+                                    uint64_t *ret_job,
+                                    aegis_error *err)
+{
+    static const aegis_submission plain;
+    unsigned half = aegis_visitors_enter(&scheduler->visitors);
+    aegis_status status =
+        submit(scheduler, model, submission == NULL ? &plain : submission, ret_job, err);
+    aegis_visitors_leave(&scheduler->visitors, half);
     return status;
 }

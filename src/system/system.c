@@ -270,10 +270,10 @@ void aegis_system_destroy(aegis_system *system)
     if (system->started && !system->stopped) {
         aegis_system_stop(system, NULL);
     }
-    aegis_scheduler_destroy(system->scheduler);
     if (aegis_scheduler_hangs(system->scheduler)) {
         return; /* all of it may still be in use, by the lane that does not end */
     }
+    aegis_scheduler_destroy(system->scheduler);
     aegis_profiler_destroy(system->profiler);
     for (size_t i = 0; system->entries != NULL && i < count; i++) {
         aegis_system_entry *entry = &system->entries[i];

@@ -3,6 +3,8 @@
  * other runtime too. */
 #include "system_test.h"
 
+#include <pthread.h>
+
 static const char healthy[] =
     "{\"inputs\": [{\"name\": \"x\", \"dtype\": \"f32\", \"shape\": [1, 16]}],"
     " \"outputs\": [{\"name\": \"y\", \"dtype\": \"f32\", \"shape\": [1, 4]}],"
@@ -190,6 +192,95 @@ static void every_submitter_hears_of_its_job(void **state)
     finish(&r, &f);
 }
 
+typedef struct submitter {
+    pthread_t thread;
+    aegis_scheduler *scheduler;
+    int accepted, refused;
+} submitter;
+
+static _Atomic bool submitting;
+
+/* Goes on without a pause: most of its calls meet a full queue or a model that is out. */
+static void *submit_without_pause(void *argument)
+{
+    submitter *self = argument;
+    aegis_submission submission = {.callback = count_answers};
+    while (atomic_load(&submitting)) {
+        aegis_status status = aegis_scheduler_submit(self->scheduler, 1, &submission, NULL, NULL);
+        self->accepted += status == AEGIS_OK;
+        self->refused += status == AEGIS_ERROR_NOT_ADMITTED;
+    }
+    return NULL;
+}
+
+static void submitters_may_go_on_while_their_model_comes_and_goes(void **state)
+{
+    (void)state;
+    running r;
+    folder f;
+    submitter submitters[2];
+    aegis_error err = {0};
+    int accepted = 0, refused = 0;
+    prepare_faulty(&r, &f, "", "report");
+    atomic_store(&heard, 0);
+    atomic_store(&submitting, true);
+    check(aegis_system_start(r.system, &err), &err);
+    for (int i = 0; i < 2; i++) {
+        submitters[i] = (submitter){.scheduler = aegis_system_scheduler(r.system)};
+        assert_int_equal(
+            pthread_create(&submitters[i].thread, NULL, submit_without_pause, &submitters[i]), 0);
+    }
+    for (int i = 0; i < 100; i++) {
+        check(aegis_system_remove(r.system, 1, &err), &err);
+        check(aegis_system_add(r.system, 1, &err), &err);
+    }
+    /* They still submit when it stops. */
+    check(aegis_system_stop(r.system, &err), &err);
+    atomic_store(&submitting, false);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(submitters[i].thread, NULL);
+        accepted += submitters[i].accepted;
+        refused += submitters[i].refused;
+    }
+    assert_true(accepted > 0);
+    assert_true(refused > 0);
+    assert_int_equal(atomic_load(&heard), accepted);
+    aegis_replay_result result = replay(&r);
+    assert_int_equal(result.identical, result.decisions);
+    finish(&r, &f);
+}
+
+static void analysing_changes_nothing(void **state)
+{
+    (void)state;
+    running r;
+    folder f;
+    size_t count;
+    aegis_error err = {0};
+    aegis_admission_answer before, answer;
+    prepare_faulty(&r, &f, "", "report");
+    aegis_scheduler *scheduler = aegis_system_scheduler(r.system);
+    aegis_profile profile = aegis_system_models(r.system, &count)[1].profile;
+    aegis_admission_request request = {
+        .profile = &profile, .period_ns = 200000000, .lane = 1, .overrun = AEGIS_OVERRUN_REPORT};
+    check(aegis_scheduler_answer(scheduler, 2, &before, &err), &err);
+    check(aegis_scheduler_analyse(scheduler, "third", &request, &answer, &err), &err);
+    assert_true(answer.admitted);
+    assert_int_equal(answer.lane, 1);
+    profile.bound_ns = 150000000; /* longer than its deadline */
+    request.deadline_ns = 100000000;
+    check(aegis_scheduler_analyse(scheduler, "third", &request, &answer, &err), &err);
+    assert_false(answer.admitted);
+    assert_string_not_equal(answer.reason, "");
+    request.lane = 2;
+    assert_int_equal(aegis_scheduler_analyse(scheduler, "third", &request, &answer, &err),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    check(aegis_scheduler_answer(scheduler, 2, &answer, &err), &err);
+    assert_memory_equal(&answer, &before, sizeof answer);
+    assert_int_equal(aegis_scheduler_answer(scheduler, 3, &answer, &err), AEGIS_ERROR_NOT_FOUND);
+    finish(&r, &f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +289,9 @@ int main(void)
         cmocka_unit_test(growing_run_departs_alone),
         cmocka_unit_test(growth_past_the_spill_breaks_the_budget_alone),
         cmocka_unit_test(every_submitter_hears_of_its_job),
+        cmocka_unit_test(analysing_changes_nothing),
+        cmocka_unit_test(submitters_may_go_on_while_their_model_comes_and_goes),
     };
+    cmocka_set_test_filter(getenv("AEGISRT_TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

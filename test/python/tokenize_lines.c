@@ -58,7 +58,9 @@ static int run(const aegis_tokenizer *tokenizer, FILE *in, FILE *out)
                  aegis_tokenizer_encode(tokenizer, text, size, true, &list, &error) != AEGIS_OK;
         if (!failed) {
             put(out, (uint32_t)list.count);
-            fwrite(list.ids, sizeof *list.ids, list.count, out);
+            if (list.count > 0) { /* an empty list has no memory */
+                fwrite(list.ids, sizeof *list.ids, list.count, out);
+            }
             failed = decode(tokenizer, &list, out);
         }
         free(text);

@@ -101,8 +101,10 @@ static void probe_isolated(const char *root, aegis_doctor_check *check)
     }
     if (isolated[0] == '\0') {
         aegis_probe_set(check, AEGIS_DOCTOR_WARN, "none: other threads run on the lanes' CPUs");
-        aegis_probe_cure(check, "boot with isolcpus=managed_irq,domain,2-3 nohz_full=2-3 "
-                                "rcu_nocbs=2-3 for the CPUs of the lanes and pin the lanes there");
+        aegis_probe_cure(check,
+                         "boot with isolcpus=managed_irq,domain,LIST nohz_full=LIST "
+                         "rcu_nocbs=LIST and pin the lanes there ([device] lane_cpu); LIST is "
+                         "such as 2-3 and leaves CPU 0 to the system");
     } else {
         aegis_probe_set(check, AEGIS_DOCTOR_OK, "isolated %.64s, without tick %.64s", isolated,
                         tickless[0] != '\0' ? tickless : "none");

@@ -71,8 +71,9 @@ static void probe_thermal(const char *root, aegis_doctor_check *check)
     }
     if (zones == 0) {
         aegis_probe_set(check, AEGIS_DOCTOR_UNKNOWN, "no thermal zone can be read");
-        aegis_probe_cure(check, "thermal modes have no input here: load the sensors' driver, or "
-                                "leave [[mode]] thermal out of the workload");
+        aegis_probe_cure(check,
+                         "load the sensors' driver; without one a throttled clock shows only "
+                         "in runs that pass their bound");
     } else {
         aegis_probe_set(check, AEGIS_DOCTOR_OK, "%d zones, hottest %s at %.1f degrees C", zones,
                         hottest_type[0] != '\0' ? hottest_type : "unnamed",

@@ -9,7 +9,7 @@
  *    while it sleeps, a lane that ended a segment takes the turn for the next decision, so that no
  *    thread has to wake for it;
  *  - a lane's stream thread writes its results between dispatch and done;
- *  - submitters touch an entry's queue, its record bits and `active`;
+ *  - submitters touch an entry's queue, its record bits and `active`, as `visitors`;
  *  - set-up calls (admit, evict, start, stop) hold `admin` and speak to a running orchestration
  *    thread through `mailbox`.
  */
@@ -22,6 +22,7 @@
 #include "schedule/driver/histogram.h"
 #include "schedule/driver/submit_queue.h"
 #include "schedule/driver/turn.h"
+#include "schedule/driver/visitors.h"
 #include "schedule/driver/wake.h"
 
 #include <pthread.h>
@@ -138,7 +139,8 @@ struct aegis_scheduler {
     aegis_allocator allocator;
     aegis_scheduler_config config;
     aegis_lane lanes[AEGIS_MAX_LANES];
-    aegis_entry **entries; /* by model number, NULL: none */
+    _Atomic(aegis_entry *) *entries; /* by model number, NULL: none; `admin` writes */
+    aegis_visitors visitors;         /* submitters, who may be looking at any of them */
     aegis_core *core;
     aegis_core_action *actions;
     size_t max_actions;
@@ -175,7 +177,9 @@ struct aegis_scheduler {
 /* NULL: the model is not admitted. */
 static inline aegis_entry *aegis_scheduler_entry(const aegis_scheduler *scheduler, uint32_t model)
 {
-    return model < scheduler->config.max_models ? scheduler->entries[model] : NULL;
+    return model < scheduler->config.max_models
+               ? atomic_load_explicit(&scheduler->entries[model], memory_order_acquire)
+               : NULL;
 }
 
 /* lane.c */
@@ -219,6 +223,8 @@ aegis_status aegis_entry_create(aegis_scheduler *scheduler,
                                 aegis_entry **ret_entry,
                                 aegis_error *err);
 void aegis_entry_destroy(aegis_entry *entry);
+/* Destroys an entry that submitters may still see. `admin` is held. */
+void aegis_scheduler_drop_entry(aegis_scheduler *scheduler, aegis_entry *entry);
 /* Takes on a profile (a copy) and with it the bounds of its segments. */
 void aegis_entry_set_profile(aegis_entry *entry, const aegis_profile *profile);
 /* Lowest free record, or NULL. Any thread. */

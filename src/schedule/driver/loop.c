@@ -91,7 +91,6 @@ static aegis_status add_to_core(aegis_scheduler *scheduler, aegis_entry *entry)
     if (status == AEGIS_OK) {
         entry->in_core = true;
         aegis_streaming_add(scheduler, entry);
-        atomic_store(&entry->active, true);
     }
     return status;
 }
@@ -102,12 +101,12 @@ static void drain_submissions(aegis_scheduler *scheduler, aegis_entry *entry);
 static void begin_removal(aegis_scheduler *scheduler, aegis_driver_command *command)
 {
     aegis_entry *entry = command->entry;
-    atomic_store(&entry->active, false);
     aegis_streaming_remove(scheduler, entry);
     if (entry->request.periodic) {
         aegis_release_heap_remove(scheduler, entry->id);
         entry->continuous_waits = false;
     }
+    atomic_fetch_and(&scheduler->submitted[entry->id / 64], ~(UINT64_C(1) << (entry->id % 64)));
     drain_submissions(scheduler, entry);
     aegis_driver_step(scheduler,
                       &(aegis_core_event){.kind = AEGIS_CORE_MODEL_REMOVE, .model = entry->id});
@@ -135,6 +134,7 @@ static void take_command(aegis_scheduler *scheduler)
     case AEGIS_DRIVER_ADD:
         status = add_to_core(scheduler, command->entry);
         if (status == AEGIS_OK) {
+            atomic_store(&command->entry->active, true);
             first_release(scheduler, command->entry, now_ns(scheduler));
         }
         reply(command, status, &scheduler->loop_error);

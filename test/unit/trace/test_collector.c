@@ -211,6 +211,43 @@ static void drops_are_counted_in_the_totals_and_the_file(void **state)
     unlink(path);
 }
 
+static void records_past_the_end_of_a_ring_keep_their_order(void **state)
+{
+    (void)state;
+    test_heap heap = {0};
+    aegis_allocator allocator = test_allocator(&heap);
+    char path[512];
+    test_path("around", path, sizeof path);
+    aegis_trace_collector *collector = create(
+        &(aegis_trace_config){
+            .ring_records = 4, .memory_records = 8, .path = path, .drain_interval_ns = NEVER},
+        &allocator);
+    aegis_trace_ring *ring;
+    aegis_trace_query all = {0};
+    size_t count;
+    assert_int_equal(aegis_trace_ring_create(collector, "around", &ring, NULL), AEGIS_OK);
+    for (uint64_t i = 1; i <= 7; i++) {
+        if (i == 4) { /* drains three, so that the next four lie at both ends */
+            assert_int_equal(aegis_trace_collector_query(collector, &all, NULL, 0, &count, NULL),
+                             AEGIS_OK);
+        }
+        aegis_trace_record_write(ring,
+                                 &(aegis_trace_record){.time_ns = i, .kind = AEGIS_TRACE_MARK});
+    }
+    aegis_trace_collector_destroy(collector);
+    aegis_trace_file *file;
+    assert_int_equal(aegis_trace_file_open(path, &allocator, &file, NULL), AEGIS_OK);
+    assert_int_equal(aegis_trace_file_dropped(file), 0);
+    const aegis_trace_record *records = aegis_trace_file_ring_records(file, 1, &count);
+    assert_int_equal(count, 7);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(records[i].time_ns, i + 1);
+    }
+    aegis_trace_file_close(file);
+    assert_nothing_leaked(&heap);
+    unlink(path);
+}
+
 static void last_header_counts_though_records_were_drained(void **state)
 {
     (void)state;
@@ -509,6 +546,7 @@ int main(void)
         cmocka_unit_test(memory_keeps_the_newest),
         cmocka_unit_test(without_memory_a_query_is_refused),
         cmocka_unit_test(drops_are_counted_in_the_totals_and_the_file),
+        cmocka_unit_test(records_past_the_end_of_a_ring_keep_their_order),
         cmocka_unit_test(last_header_counts_though_records_were_drained),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(full_disk_is_reported_and_leaves_a_readable_prefix),
