@@ -85,7 +85,7 @@ static void make(cli_change *change, const aegis_workload_event *event, aegis_sy
         snprintf(change->reason, sizeof change->reason, "%s",
                  refused ? models[event->model].reason : error.message);
         change->fits_after_moving =
-            refused && models[event->model].fits_after_moving;
+            refused && models[event->model].memory_refusal.fits_after_moving;
     }
     aegis_system_memory(system, &totals, &peak);
     change->planned_bytes = totals.planned_bytes;

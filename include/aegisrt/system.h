@@ -63,9 +63,10 @@ typedef struct aegis_system_model {
     /** Bound of the kept profile that was stale and is replaced by a new measurement; 0: none was.
      */
     uint64_t profile_stale_bound_ns;
-    uint64_t memory_bytes;         /**< planned, all classes, alone */
-    uint64_t memory_missing_bytes; /**< on refusal for memory */
-    bool fits_after_moving;        /**< on refusal for memory: with aegis_system_compact it fits */
+    uint64_t memory_bytes; /**< planned, all classes, alone */
+    /** When memory refused it last: why; otherwise zeroed. With `fits_after_moving`
+     * aegis_system_compact would take it in. */
+    aegis_memory_refusal memory_refusal;
     uint64_t permanent_bytes, activation_bytes;
     bool prepacked;             /**< it has packed copies of weights */
     bool unpacked_for_memory;   /**< prepack = "auto": it had none to spare */
