@@ -34,7 +34,7 @@ uint64_t cli_events_wait_ns(const cli_events *events, uint64_t now_ns)
 
 /* ---- making them ---- */
 
-/* Compaction sends out everybody; a removal the model alone. */
+/* Compaction sends out everybody, pressure whom it names, a removal the model alone. */
 static void
 note_leaving(cli_change *change, const aegis_workload_event *event, aegis_system *system)
 {
@@ -44,6 +44,7 @@ note_leaving(cli_change *change, const aegis_workload_event *event, aegis_system
     for (size_t i = 0; change->left != NULL && i < count; i++) {
         aegis_model_metrics metrics;
         bool leaves = event->change == AEGIS_CHANGE_COMPACT ||
+                      event->change == AEGIS_CHANGE_PRESSURE ||
                       (event->change == AEGIS_CHANGE_REMOVE && i == event->model);
         if (leaves && models[i].admitted &&
             aegis_scheduler_model_metrics(aegis_system_scheduler(system), models[i].model, &metrics,
@@ -51,6 +52,18 @@ note_leaving(cli_change *change, const aegis_workload_event *event, aegis_system
             change->left[change->left_count++] = (cli_left){(uint32_t)i, metrics.counters};
         }
     }
+}
+
+/* Under pressure some may leave: who did? */
+static void forget_who_stayed(cli_change *change, const aegis_system_model *models)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < change->left_count; i++) {
+        if (!models[change->left[i].model].admitted) {
+            change->left[kept++] = change->left[i];
+        }
+    }
+    change->left_count = kept;
 }
 
 static void make(cli_change *change, const aegis_workload_event *event, aegis_system *system)
@@ -62,13 +75,17 @@ static void make(cli_change *change, const aegis_workload_event *event, aegis_sy
     note_leaving(change, event, system);
     change->status = aegis_system_apply(system, event, &error);
     change->made = true;
+    const aegis_system_model *models = aegis_system_models(system, &count);
+    if (event->change == AEGIS_CHANGE_PRESSURE) {
+        forget_who_stayed(change, models);
+    }
     if (change->status != AEGIS_OK) {
         bool newcomer = event->model != AEGIS_CHANGE_OF_NOBODY;
-        const aegis_system_model *models = aegis_system_models(system, &count);
         bool refused = change->status == AEGIS_ERROR_NOT_ADMITTED && newcomer;
         snprintf(change->reason, sizeof change->reason, "%s",
                  refused ? models[event->model].reason : error.message);
-        change->fits_after_moving = refused && models[event->model].fits_after_moving;
+        change->fits_after_moving =
+            refused && models[event->model].memory_refusal.fits_after_moving;
     }
     aegis_system_memory(system, &totals, &peak);
     change->planned_bytes = totals.planned_bytes;
@@ -121,6 +138,8 @@ static const char *change_name(aegis_workload_change change)
         return "remove";
     case AEGIS_CHANGE_COMPACT:
         return "compact";
+    case AEGIS_CHANGE_PRESSURE:
+        return "pressure";
     }
     return "?";
 }

@@ -41,7 +41,7 @@ static const cli_option list[] = {
     [PLAN_CAPACITY] = {"capacity", "BYTES", "must fit in this; default: minimise the height"},
     [PLAN_NODES] = {"nodes", "N", "search at most this many nodes: plans repeat exactly"},
     [PLAN_TIMEOUT] = {"timeout", "SECONDS", "search at most this long"},
-    [PLAN_THREADS] = {"threads", "N", "threads of the search, up to 8; never change the plan"},
+    [PLAN_THREADS] = {"threads", "N", "threads of the search, up to 16; never change the plan"},
     [PLAN_SVG] = {"svg", "FILE", "draw the best plan found: time across, bytes up"},
     [PLAN_EXPLAIN] =
         {"explain", "WHICH",

@@ -135,6 +135,33 @@ static json_t *background_json(const cli_report *report, const aegis_system_mode
     return object;
 }
 
+/* What the reason says of memory. */
+static json_t *memory_refusal_json(const aegis_system_model *models,
+                                   const aegis_system_model *model)
+{
+    const aegis_memory_refusal *r = &model->memory_refusal;
+    json_t *object = json_object(), *peak = json_object(), *tensors = json_array();
+    cli_json_unsigned(object, "need_bytes", r->need_bytes);
+    cli_json_unsigned(object, "free_bytes", r->free_bytes);
+    cli_json_unsigned(object, "missing_bytes", r->missing_bytes);
+    cli_json_unsigned(object, "capacity_bytes", r->capacity_bytes);
+    cli_json_bool(object, "fits_after_moving", r->fits_after_moving);
+    cli_json_text(object, "fits_without",
+                  r->has_model_to_remove ? models[r->model_to_remove].name : NULL);
+    cli_json_unsigned(peak, "segment", r->peak_segment);
+    cli_json_unsigned(peak, "event", (uint64_t)r->peak_at);
+    cli_json_unsigned(peak, "bytes", r->peak_bytes);
+    for (size_t i = 0; i < r->peak_count; i++) {
+        json_t *tensor = json_object();
+        cli_json_unsigned(tensor, "tensor", r->peak_tensors[i]);
+        cli_json_unsigned(tensor, "bytes", r->peak_tensor_bytes[i]);
+        json_array_append_new(tensors, tensor);
+    }
+    cli_json_set(peak, "largest", tensors);
+    cli_json_set(object, "activations_peak", peak);
+    return object;
+}
+
 static json_t *rejected_json(const cli_report *report)
 {
     size_t count;
@@ -152,7 +179,10 @@ static json_t *rejected_json(const cli_report *report)
         cli_json_text(object, "rationale", aegis_rationale_name(model->rationale));
         cli_json_bool(object, "expected", model->expect_refuse || wanted->absent);
         cli_json_unsigned(object, "memory_bytes", model->memory_bytes);
-        cli_json_unsigned(object, "memory_missing_bytes", model->memory_missing_bytes);
+        cli_json_unsigned(object, "memory_missing_bytes", model->memory_refusal.missing_bytes);
+        if (model->memory_refusal.status != AEGIS_OK) {
+            cli_json_set(object, "memory_refusal", memory_refusal_json(models, model));
+        }
         cli_json_unsigned(object, "execution_bound_ns", model->answer.bound_ns);
         cli_json_set(object, "fit", cli_json_fit(&model->answer.fit));
         json_array_append_new(array, object);

@@ -18,7 +18,9 @@ static void check(const aegis_workload *workload)
         const aegis_workload_event *event = &workload->events[i];
         bool nobody = event->model == AEGIS_CHANGE_OF_NOBODY;
         if ((!nobody && event->model >= workload->model_count) ||
-            (nobody && event->change != AEGIS_CHANGE_COMPACT) ||
+            (nobody && event->change != AEGIS_CHANGE_COMPACT &&
+             event->change != AEGIS_CHANGE_PRESSURE) ||
+            (event->change == AEGIS_CHANGE_PRESSURE) != (event->needed_bytes > 0) ||
             (i > 0 && event->at_ns < event[-1].at_ns)) {
             abort();
         }

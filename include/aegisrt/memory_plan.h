@@ -45,7 +45,7 @@ typedef struct aegis_plan_limits {
                                   fewer above 400 buffers). Makes plans reproducible */
     uint64_t timeout_ns;     /**< 0: none. With a timeout a plan may differ between machines */
     unsigned threads;        /**< at most; 0: one. Without a timeout they never change the plan. The
-                                  product's planner takes up to 8 */
+                                  product's planner takes up to 16 */
 } aegis_plan_limits;
 
 typedef enum aegis_plan_verdict {

@@ -63,9 +63,10 @@ typedef struct aegis_system_model {
     /** Bound of the kept profile that was stale and is replaced by a new measurement; 0: none was.
      */
     uint64_t profile_stale_bound_ns;
-    uint64_t memory_bytes;         /**< planned, all classes, alone */
-    uint64_t memory_missing_bytes; /**< on refusal for memory */
-    bool fits_after_moving;        /**< on refusal for memory: with aegis_system_compact it fits */
+    uint64_t memory_bytes; /**< planned, all classes, alone */
+    /** When memory refused it last: why; otherwise zeroed. With `fits_after_moving`
+     * aegis_system_compact would take it in. */
+    aegis_memory_refusal memory_refusal;
     uint64_t permanent_bytes, activation_bytes;
     bool prepacked;             /**< it has packed copies of weights */
     bool unpacked_for_memory;   /**< prepack = "auto": it had none to spare */
@@ -156,8 +157,21 @@ aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error 
 aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis_error *err);
 
 /**
- * Makes the change of an event now, whatever its time: aegis_system_add, _remove or _compact, with
- * their statuses. INVALID_ARGUMENT for a change that is none of these.
+ * Frees bytes of the plan: removes the model that the policy names, one after the other, until
+ * `needed_bytes` are free that were not. With SMALLEST_ENOUGH that is one model. REPORT removes
+ * none. `ret_freed_bytes` (may be NULL) says what was freed, of REPORT what removing all would
+ * free, also when it fails. NO_MEMORY, and nobody has left: no model alone frees as much
+ * (SMALLEST_ENOUGH), or all together do not.
+ */
+aegis_status aegis_system_handle_pressure(aegis_system *system,
+                                          aegis_pressure_policy policy,
+                                          uint64_t needed_bytes,
+                                          uint64_t *ret_freed_bytes,
+                                          aegis_error *err);
+
+/**
+ * Makes the change of an event now, whatever its time: aegis_system_add, _remove, _compact or
+ * _handle_pressure, with their statuses. INVALID_ARGUMENT for a change that is none of these.
  */
 aegis_status
 aegis_system_apply(aegis_system *system, const aegis_workload_event *event, aegis_error *err);

@@ -7,6 +7,7 @@
 #include <aegisrt/backend.h>
 #include <aegisrt/device.h>
 #include <aegisrt/ext/core.h>
+#include <aegisrt/memory_plan.h>
 #include <aegisrt/scheduler.h>
 
 #ifdef __cplusplus
@@ -69,10 +70,11 @@ typedef struct aegis_workload_model {
 typedef enum aegis_workload_change {
     AEGIS_CHANGE_ADD = 0, /**< aegis_system_add */
     AEGIS_CHANGE_REMOVE,  /**< aegis_system_remove */
-    AEGIS_CHANGE_COMPACT  /**< aegis_system_compact, with a newcomer or without */
+    AEGIS_CHANGE_COMPACT, /**< aegis_system_compact, with a newcomer or without */
+    AEGIS_CHANGE_PRESSURE /**< aegis_system_handle_pressure */
 } aegis_workload_change;
 
-#define AEGIS_CHANGE_OF_NOBODY UINT32_MAX /**< compaction without a newcomer */
+#define AEGIS_CHANGE_OF_NOBODY UINT32_MAX /**< pressure; compaction without a newcomer */
 
 /** One [[event]]: a change while the workload runs. */
 typedef struct aegis_workload_event {
@@ -81,6 +83,8 @@ typedef struct aegis_workload_event {
     uint32_t model;     /**< index in models, or AEGIS_CHANGE_OF_NOBODY */
     bool expect_refuse; /**< the model is to be refused then */
     aegis_workload_place place;
+    uint64_t needed_bytes;        /**< of pressure: to be freed, > 0; otherwise 0 */
+    aegis_pressure_policy policy; /**< of pressure: by whose leaving */
 } aegis_workload_event;
 
 typedef struct aegis_workload {

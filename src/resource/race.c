@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#define VIEW_TRACKS (AEGIS_RACE_TRACKS / 2)
 #define LEAST_TURN_NODES UINT64_C(1000)
 #define NOBODY UINT64_MAX
 
@@ -22,9 +23,17 @@ typedef struct track {
     aegis_search_outcome outcome;
 } track;
 
-struct aegis_race {
+/* What a track searches. */
+typedef struct view {
     const aegis_plan_buffer *buffers;
     size_t count;
+    aegis_coalesced *coalesced; /* NULL: the buffers as they are */
+} view;
+
+struct aegis_race {
+    view views[2];
+    size_t view_count; /* tracks take them in turn */
+    size_t track_count;
     aegis_allocator allocator;
     unsigned threads;
     uint64_t turn_nodes;
@@ -52,26 +61,26 @@ static uint64_t luby(uint64_t i)
 }
 
 /* A turn's number tells its place in the total order; all before it cost turn_nodes each. */
-static uint64_t turn_number(uint64_t round, size_t index)
+static uint64_t turn_number(const aegis_race *race, uint64_t round, size_t index)
 {
-    return round * AEGIS_RACE_TRACKS + index;
+    return round * race->track_count + index;
 }
 
 /* Takes the earliest turn whose track is free. False: none is left. */
 static bool take_turn(aegis_race *race, size_t *ret_index, uint64_t *ret_number)
 {
-    size_t best = AEGIS_RACE_TRACKS;
+    size_t best = race->track_count;
     pthread_mutex_lock(&race->lock);
-    for (size_t i = 0; i < AEGIS_RACE_TRACKS; i++) {
+    for (size_t i = 0; i < race->track_count; i++) {
         const track *t = &race->tracks[i];
-        if (!t->busy && (best == AEGIS_RACE_TRACKS || t->turns < race->tracks[best].turns)) {
+        if (!t->busy && (best == race->track_count || t->turns < race->tracks[best].turns)) {
             best = i;
         }
     }
     bool taken = false;
-    if (best < AEGIS_RACE_TRACKS) {
+    if (best < race->track_count) {
         *ret_index = best;
-        *ret_number = turn_number(race->tracks[best].turns, best);
+        *ret_number = turn_number(race, race->tracks[best].turns, best);
         taken = *ret_number <= (race->total - 1) / race->turn_nodes &&
                 *ret_number < atomic_load(&race->winner);
         race->tracks[best].busy = taken;
@@ -95,13 +104,18 @@ static void announce(aegis_race *race, uint64_t number)
     }
 }
 
-static bool make_search(aegis_race *race, track *t)
+static const view *view_of(const aegis_race *race, size_t index)
+{
+    return &race->views[index % race->view_count];
+}
+
+static bool make_search(aegis_race *race, track *t, const view *v)
 {
     if (t->offsets == NULL) {
-        t->offsets = aegis_allocate_zeroed(&race->allocator, race->count, sizeof *t->offsets);
+        t->offsets = aegis_allocate_zeroed(&race->allocator, v->count, sizeof *t->offsets);
     }
     if (t->offsets != NULL && t->search == NULL) {
-        (void)aegis_search_create(race->buffers, race->count, &race->allocator, &t->search, NULL);
+        (void)aegis_search_create(v->buffers, v->count, &race->allocator, &t->search, NULL);
     }
     return t->search != NULL;
 }
@@ -109,6 +123,7 @@ static bool make_search(aegis_race *race, track *t)
 /* Starts what a track searches next; a disturbed one has a seed for each restart. */
 static void start_search(aegis_race *race, track *t, size_t index)
 {
+    index /= race->view_count;
     if (index < AEGIS_SEARCH_ORDERS) {
         t->left = UINT64_MAX;
         aegis_search_start(t->search, race->capacity, (unsigned)index, 0);
@@ -116,14 +131,14 @@ static void start_search(aegis_race *race, track *t, size_t index)
     }
     t->restart++;
     t->left = luby(t->restart) * race->turn_nodes;
-    uint64_t seed = t->restart * (AEGIS_RACE_TRACKS - AEGIS_SEARCH_ORDERS) + index;
+    uint64_t seed = t->restart * (VIEW_TRACKS - AEGIS_SEARCH_ORDERS) + index;
     aegis_search_start(t->search, race->capacity, (unsigned)(seed % AEGIS_SEARCH_ORDERS), seed);
 }
 
 static aegis_search_outcome play_turn(aegis_race *race, size_t index, uint64_t number)
 {
     track *t = &race->tracks[index];
-    if (!make_search(race, t)) {
+    if (!make_search(race, t, view_of(race, index))) {
         return AEGIS_SEARCH_NO_MEMORY;
     }
     uint64_t rest = race->total - number * race->turn_nodes;
@@ -160,11 +175,12 @@ static void *play(void *argument)
         track *t = &race->tracks[index];
         aegis_search_outcome outcome = play_turn(race, index, number);
         t->outcome = outcome;
-        if (outcome != AEGIS_SEARCH_LIMIT) {
+        if (outcome == AEGIS_SEARCH_LIMIT) {
+            end_turn(race, t);
+        } else if (outcome != AEGIS_SEARCH_EXHAUSTED || view_of(race, index)->coalesced == NULL) {
             announce(race, number);
             break; /* the track stays busy: what it found is kept */
         }
-        end_turn(race, t);
     }
     return NULL;
 }
@@ -173,7 +189,7 @@ static void *play(void *argument)
  * those. */
 static void play_first_round(aegis_race *race)
 {
-    uint64_t total = race->total, round = race->turn_nodes * AEGIS_RACE_TRACKS;
+    uint64_t total = race->total, round = race->turn_nodes * race->track_count;
     race->total = total < round ? total : round;
     play(race);
     race->total = total;
@@ -200,10 +216,13 @@ static aegis_search_outcome settle(aegis_race *race, uint64_t *nodes, uint64_t *
         *nodes = 0;
         return AEGIS_SEARCH_LIMIT;
     }
-    const track *t = &race->tracks[winner % AEGIS_RACE_TRACKS];
+    const track *t = &race->tracks[winner % race->track_count];
     *nodes -= winner * race->turn_nodes + t->nodes;
-    if (t->outcome == AEGIS_SEARCH_FOUND) {
-        memcpy(ret_offsets, t->offsets, race->count * sizeof *ret_offsets);
+    const view *v = view_of(race, winner % race->track_count);
+    if (t->outcome == AEGIS_SEARCH_FOUND && v->coalesced != NULL) {
+        aegis_coalesced_offsets(v->coalesced, t->offsets, ret_offsets);
+    } else if (t->outcome == AEGIS_SEARCH_FOUND) {
+        memcpy(ret_offsets, t->offsets, v->count * sizeof *ret_offsets);
     }
     race->capacity = 0; /* dropped turns: the other tracks are anywhere now */
     return t->outcome;
@@ -215,11 +234,11 @@ aegis_search_outcome aegis_race_run(aegis_race *race,
                                     uint64_t *nodes,
                                     uint64_t *ret_offsets)
 {
-    if (*nodes == 0) {
+    if (*nodes == 0 || race->view_count == 0) {
         return AEGIS_SEARCH_LIMIT;
     }
     bool anew = race->capacity != capacity || capacity == 0;
-    for (size_t i = 0; i < AEGIS_RACE_TRACKS; i++) {
+    for (size_t i = 0; i < race->track_count; i++) {
         track *t = &race->tracks[i];
         t->busy = false;
         t->turns = t->nodes = 0;
@@ -239,8 +258,17 @@ aegis_search_outcome aegis_race_run(aegis_race *race,
     return settle(race, nodes, ret_offsets);
 }
 
+static void add_view(aegis_race *race, view v)
+{
+    if (aegis_search_can_hold(v.buffers, v.count)) {
+        race->views[race->view_count++] = v;
+        race->track_count += VIEW_TRACKS;
+    }
+}
+
 aegis_status aegis_race_create(const aegis_plan_buffer *buffers,
                                size_t count,
+                               aegis_coalesced *coalesced,
                                unsigned threads,
                                const aegis_allocator *allocator,
                                aegis_race **ret_race,
@@ -251,8 +279,10 @@ aegis_status aegis_race_create(const aegis_plan_buffer *buffers,
         return aegis_error_set(err, AEGIS_HERE("resource.race"), AEGIS_ERROR_NO_MEMORY,
                                "no host memory to search %zu buffers", count);
     }
-    race->buffers = buffers;
-    race->count = count;
+    if (coalesced != NULL) {
+        add_view(race, (view){coalesced->buffers, coalesced->count, coalesced});
+    }
+    add_view(race, (view){buffers, count, NULL});
     race->allocator = *allocator;
     race->threads = threads < AEGIS_RACE_TRACKS ? threads : AEGIS_RACE_TRACKS;
     race->turn_nodes = 2 * count > LEAST_TURN_NODES ? 2 * count : LEAST_TURN_NODES;
@@ -267,10 +297,10 @@ void aegis_race_destroy(aegis_race *race)
         return;
     }
     aegis_allocator allocator = race->allocator;
-    for (size_t i = 0; i < AEGIS_RACE_TRACKS; i++) {
+    for (size_t i = 0; i < race->track_count; i++) {
         track *t = &race->tracks[i];
         aegis_search_destroy(t->search);
-        aegis_deallocate(&allocator, t->offsets, race->count, sizeof *t->offsets);
+        aegis_deallocate(&allocator, t->offsets, view_of(race, i)->count, sizeof *t->offsets);
     }
     pthread_mutex_destroy(&race->lock);
     aegis_deallocate(&allocator, race, 1, sizeof *race);

@@ -8,6 +8,7 @@
  * 2. Bound. The sum of live sizes over time, strengthened by alignment and by the common divisor
  *    of all sizes: heights of plans that cannot be pushed down are multiples of it.
  * 3. Greedy plans (greedy.c) give the first height. Where it equals the bound, all is said.
+ *    Otherwise the buffers are coalesced (coalesce.c): a plan of fewer that stand for all.
  * 4. Search (search.c), after the ideas of Moffitt, "MiniMalloc: A Lightweight Memory Allocator for
  *    Hardware-Accelerated Machine Learning", ASPLOS 2023. Depth first over *canonical* plans, in
  *    which no buffer can be moved down: each lies at 0 or on another, and they are placed in the
@@ -21,8 +22,9 @@
  *    Orders are made anew when a window falls apart: by then other sections are the full ones.
  *    Fixed buffers are placed in the order of their offsets like all others; whatever would leave
  *    one behind or lift it is cut off.
- * 5. Race (race.c): five orders and three tracks of disturbed restarts, over as many threads as are
- *    allowed. The plan is the same on every machine and with any number.
+ * 5. Race (race.c): five orders and three tracks of disturbed restarts, each of what is coalesced
+ *    and of the buffers as they are, over as many threads as are allowed. The plan is the same on
+ *    every machine and with any number.
  *
  * Everything is iterative; the depth of the search is the number of buffers, on the heap.
  */
@@ -47,8 +49,8 @@ typedef struct piece {
     uint64_t *offsets; /* the best plan, from 0 */
     size_t count;
     uint64_t base, height, bound;
-    aegis_race *race; /* made when first needed */
-    bool too_large;   /* for the search */
+    aegis_coalesced coalesced; /* made when the greedy plans do not do */
+    aegis_race *race;          /* made when first needed */
 } piece;
 
 typedef struct solver {
@@ -164,6 +166,35 @@ static void update_high(solver *s)
     }
 }
 
+/* The lower of the greedy plans for the buffers as they are and coalesced. */
+static aegis_status
+plan_greedily(piece *p, uint64_t enough, const aegis_allocator *allocator, aegis_error *err)
+{
+    aegis_status status = aegis_greedy_plan(p->buffers, p->count, enough - p->base, allocator,
+                                            p->offsets, &p->height, err);
+    if (status != AEGIS_OK || p->base + p->height <= enough) {
+        return status;
+    }
+    status = aegis_coalesce(p->buffers, p->count, allocator, &p->coalesced, err);
+    if (status != AEGIS_OK || p->coalesced.count == p->count) {
+        return status;
+    }
+    uint64_t height,
+        *offsets = aegis_allocate_zeroed(allocator, p->coalesced.count, sizeof *offsets);
+    if (offsets == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("resource.solver"), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory to plan %zu buffers", p->count);
+    }
+    status = aegis_greedy_plan(p->coalesced.buffers, p->coalesced.count, enough - p->base,
+                               allocator, offsets, &height, err);
+    if (status == AEGIS_OK && height < p->height) {
+        p->height = height;
+        aegis_coalesced_offsets(&p->coalesced, offsets, p->offsets);
+    }
+    aegis_deallocate(allocator, offsets, p->coalesced.count, sizeof *offsets);
+    return status;
+}
+
 /* Pieces, bounds, and greedy plans no better than the whole can use. */
 static aegis_status prepare(solver *s, uint64_t capacity, aegis_error *err)
 {
@@ -183,9 +214,7 @@ static aegis_status prepare(solver *s, uint64_t capacity, aegis_error *err)
     }
     uint64_t enough = capacity != UINT64_MAX && capacity > s->low ? capacity : s->low;
     for (size_t i = 0; i < s->parts.piece_count; i++) {
-        piece *p = &s->pieces[i];
-        aegis_status status = aegis_greedy_plan(p->buffers, p->count, enough - p->base,
-                                                s->allocator, p->offsets, &p->height, err);
+        aegis_status status = plan_greedily(&s->pieces[i], enough, s->allocator, err);
         if (status != AEGIS_OK) {
             return status;
         }
@@ -195,18 +224,6 @@ static aegis_status prepare(solver *s, uint64_t capacity, aegis_error *err)
 }
 
 /* ---- search ---- */
-
-static aegis_status open_race(solver *s, piece *p, aegis_error *err)
-{
-    if (p->race != NULL || p->too_large) {
-        return AEGIS_OK;
-    }
-    if (!aegis_search_can_hold(p->buffers, p->count)) {
-        p->too_large = true;
-        return AEGIS_OK;
-    }
-    return aegis_race_create(p->buffers, p->count, s->threads, s->allocator, &p->race, err);
-}
 
 static bool out_of_time(const solver *s)
 {
@@ -236,10 +253,13 @@ static aegis_status search_piece(solver *s,
                                  aegis_search_outcome *ret_outcome,
                                  aegis_error *err)
 {
-    *ret_outcome = AEGIS_SEARCH_LIMIT;
-    aegis_status status = open_race(s, p, err);
-    if (status != AEGIS_OK || p->too_large) {
-        return status;
+    if (p->race == NULL) {
+        aegis_status status = aegis_race_create(
+            p->buffers, p->count, p->coalesced.count < p->count ? &p->coalesced : NULL, s->threads,
+            s->allocator, &p->race, err);
+        if (status != AEGIS_OK) {
+            return status;
+        }
     }
     *ret_outcome = aegis_race_run(p->race, target - p->base, s->deadline_ns, nodes, p->offsets);
     if (*ret_outcome == AEGIS_SEARCH_NO_MEMORY) {
@@ -428,6 +448,7 @@ static aegis_status solve(void *self,
     }
     for (size_t i = 0; i < s.parts.piece_count; i++) {
         aegis_race_destroy(s.pieces[i].race);
+        aegis_coalesced_finish(&s.pieces[i].coalesced, allocator);
     }
     aegis_deallocate(allocator, s.pieces, s.parts.piece_count, sizeof *s.pieces);
 done:

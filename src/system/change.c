@@ -2,6 +2,7 @@
 /* Models that come and go while others run, and the change of mode that moves them. */
 #include "system/internal.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 static aegis_status
@@ -329,6 +330,70 @@ aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis
     return status;
 }
 
+/* ---- pressure ---- */
+
+static aegis_status
+cannot_free(uint64_t needed_bytes, uint64_t most_bytes, const char *by, aegis_error *err)
+{
+    return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_NO_MEMORY,
+                           "%" PRIu64 " bytes are needed, and %s would free %" PRIu64
+                           ": nobody was removed",
+                           needed_bytes, by, most_bytes);
+}
+
+/* Whether the policy can free as much, before anybody leaves. */
+static aegis_status check_pressure(const aegis_system *system,
+                                   aegis_pressure_policy policy,
+                                   uint64_t needed_bytes,
+                                   uint64_t *ret_most_bytes,
+                                   aegis_error *err)
+{
+    aegis_pressure_answer all, largest, enough;
+    aegis_status status = aegis_memory_orchestrator_handle_pressure(
+        system->memory, AEGIS_PRESSURE_REPORT, 0, &all, err);
+    if (status == AEGIS_OK) {
+        status = aegis_memory_orchestrator_handle_pressure(system->memory, AEGIS_PRESSURE_LARGEST,
+                                                           0, &largest, err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_memory_orchestrator_handle_pressure(system->memory, policy, needed_bytes,
+                                                           &enough, err);
+    }
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    *ret_most_bytes = all.freed_bytes;
+    if (policy == AEGIS_PRESSURE_SMALLEST_ENOUGH && !enough.found) {
+        return cannot_free(needed_bytes, largest.freed_bytes, "no model alone", err);
+    }
+    return all.freed_bytes >= needed_bytes
+               ? AEGIS_OK
+               : cannot_free(needed_bytes, all.freed_bytes, "all together", err);
+}
+
+aegis_status aegis_system_handle_pressure(aegis_system *system,
+                                          aegis_pressure_policy policy,
+                                          uint64_t needed_bytes,
+                                          uint64_t *ret_freed_bytes,
+                                          aegis_error *err)
+{
+    uint64_t most = 0, freed = 0;
+    aegis_status status = check_pressure(system, policy, needed_bytes, &most, err);
+    while (status == AEGIS_OK && policy != AEGIS_PRESSURE_REPORT && freed < needed_bytes) {
+        aegis_pressure_answer named;
+        status = aegis_memory_orchestrator_handle_pressure(system->memory, policy,
+                                                           needed_bytes - freed, &named, err);
+        if (status == AEGIS_OK) {
+            status = aegis_system_remove(system, named.model, err);
+        }
+        freed += status == AEGIS_OK ? named.freed_bytes : 0;
+    }
+    if (ret_freed_bytes != NULL) {
+        *ret_freed_bytes = policy == AEGIS_PRESSURE_REPORT ? most : freed;
+    }
+    return status;
+}
+
 aegis_status
 aegis_system_apply(aegis_system *system, const aegis_workload_event *event, aegis_error *err)
 {
@@ -339,6 +404,8 @@ aegis_system_apply(aegis_system *system, const aegis_workload_event *event, aegi
         return aegis_system_remove(system, event->model, err);
     case AEGIS_CHANGE_COMPACT:
         return aegis_system_compact(system, event->model, err);
+    case AEGIS_CHANGE_PRESSURE:
+        return aegis_system_handle_pressure(system, event->policy, event->needed_bytes, NULL, err);
     }
     return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_INVALID_ARGUMENT,
                            "%u is no change of a workload", (unsigned)event->change);

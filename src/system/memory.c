@@ -12,7 +12,7 @@ static void trace_refusal(aegis_system *system, size_t index)
                                  .model = (uint16_t)index,
                                  .lane = system->models[index].answer.lane,
                                  .a = (int64_t)system->models[index].memory_bytes,
-                                 .b = (int64_t)system->models[index].memory_missing_bytes,
+                                 .b = (int64_t)system->models[index].memory_refusal.missing_bytes,
                                  .c = (int64_t)system->workload->memory_bytes};
     aegis_trace_collector_record(system->collector, &record);
 }
@@ -34,7 +34,7 @@ aegis_status aegis_system_plan_memory(
     aegis_status status = aegis_memory_orchestrator_plan(system->memory, &demand, &why);
     aegis_system_trace_step(system, index, 7, since, status);
     *ret_fits = status == AEGIS_OK;
-    model->fits_after_moving = false;
+    model->memory_refusal = (aegis_memory_refusal){0};
     if (status == AEGIS_OK) {
         entry->in_memory = true;
         return AEGIS_OK;
@@ -45,11 +45,8 @@ aegis_status aegis_system_plan_memory(
         }
         return status;
     }
-    aegis_memory_refusal refusal = {0};
-    aegis_memory_orchestrator_last_refusal(system->memory, &refusal);
-    model->memory_missing_bytes = refusal.missing_bytes;
-    model->memory_bytes = refusal.need_bytes;
-    model->fits_after_moving = status == AEGIS_ERROR_NO_MEMORY && refusal.fits_after_moving;
+    aegis_memory_orchestrator_last_refusal(system->memory, &model->memory_refusal);
+    model->memory_bytes = model->memory_refusal.need_bytes;
     if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
         aegis_system_refuse_budget(system, index, why.message);
     } else {

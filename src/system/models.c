@@ -42,6 +42,9 @@ void aegis_system_refuse(
     model->admitted = false;
     model->rationale = rationale;
     model->answer.admitted = false;
+    if (rationale != AEGIS_WHY_MEMORY && rationale != AEGIS_WHY_MODEL_BUDGET) {
+        model->memory_refusal = (aegis_memory_refusal){0};
+    }
 }
 
 void aegis_system_refuse_budget(aegis_system *system, size_t index, const char *reason)

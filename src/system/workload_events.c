@@ -9,7 +9,7 @@
 
 #define MAX_EVENTS 4096
 
-static const char *const changes[] = {"add", "remove", "compact"};
+static const char *const changes[] = {"add", "remove", "compact", "pressure"};
 
 static uint32_t find_model(const aegis_workload *workload, const char *name)
 {
@@ -38,6 +38,20 @@ static void read_name(const aegis_workload_section *section,
     }
 }
 
+static void read_pressure(const aegis_workload_section *section, aegis_workload_event *event)
+{
+    static const char *const policies[] = {"newest", "largest", "smallest-enough"};
+    int choice = 0;
+    aegis_workload_size(section, "pressure", 1, &event->needed_bytes);
+    if (aegis_workload_choice(section, "policy", policies, AEGIS_ARRAY_LENGTH(policies), &choice) ==
+        NULL) {
+        aegis_workload_fail(section, NULL, "policy", AEGIS_ERROR_CONFIG,
+                            "is missing; write who is to leave: \"newest\", \"largest\" or "
+                            "\"smallest-enough\"");
+    }
+    event->policy = (aegis_pressure_policy)(AEGIS_PRESSURE_NEWEST + choice);
+}
+
 /* Which one of the keys there is, and what it says. */
 static void read_change(const aegis_workload_section *section,
                         const aegis_workload *workload,
@@ -59,11 +73,15 @@ static void read_change(const aegis_workload_section *section,
     if (found == NULL) {
         aegis_workload_fail(section, NULL, "at", AEGIS_ERROR_CONFIG,
                             "says when, but not what: add = \"NAME\", remove = \"NAME\", compact = "
-                            "true or compact = \"NAME\"");
+                            "true, compact = \"NAME\" or pressure = SIZE");
         return;
     }
     bool compacts = event->change == AEGIS_CHANGE_COMPACT;
     event->model = AEGIS_CHANGE_OF_NOBODY;
+    if (event->change == AEGIS_CHANGE_PRESSURE) {
+        read_pressure(section, event);
+        return;
+    }
     if (!compacts || found->kind == AEGIS_TOML_STRING) {
         read_name(section, workload, changes[event->change], event);
         return;
@@ -81,7 +99,8 @@ static void read_event(const aegis_workload_section *section,
                        const aegis_workload *workload,
                        aegis_workload_event *event)
 {
-    static const char *const keys[] = {"at", "add", "remove", "compact", "expect"};
+    static const char *const keys[] = {"at",       "add",    "remove", "compact",
+                                       "pressure", "policy", "expect"};
     static const char *const expectations[] = {"refuse"};
     int choice;
     event->place = (aegis_workload_place){section->table->line, section->table->column};
@@ -94,6 +113,11 @@ static void read_event(const aegis_workload_section *section,
     const aegis_toml_node *node =
         aegis_workload_choice(section, "expect", expectations, 1, &choice);
     event->expect_refuse = node != NULL;
+    const aegis_toml_node *policy = aegis_toml_find(section->table, "policy");
+    if (policy != NULL && event->change != AEGIS_CHANGE_PRESSURE) {
+        aegis_workload_fail(section, policy, "policy", AEGIS_ERROR_CONFIG,
+                            "says who leaves under pressure; remove it");
+    }
     if (node != NULL &&
         (event->change == AEGIS_CHANGE_REMOVE || event->model == AEGIS_CHANGE_OF_NOBODY)) {
         aegis_workload_fail(section, node, "expect", AEGIS_ERROR_CONFIG,

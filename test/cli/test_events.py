@@ -73,6 +73,24 @@ class Events(support.CommandTest):
         self.expect(3, "run", self.workload(EVENT % ("100ms", 'add = "a"')), "--duration", "0.3",
                     "-q") # it is in
 
+    def test_pressure_removes_whom_the_policy_names(self):
+        events = (EVENT % ("200ms", 'pressure = "20MiB"\npolicy = "largest"') +
+                  EVENT % ("300ms", 'pressure = "5MiB"\npolicy = "smallest-enough"') +
+                  EVENT % ("400ms", 'pressure = "900KiB"\npolicy = "smallest-enough"') +
+                  EVENT % ("500ms", 'pressure = "5MiB"\npolicy = "largest"'))
+        events += EVENT % ("600ms", 'add = "big"')
+        result = self.run_it(3, self.workload(events, rest="start = false\n"), "1.5")
+        left = [{one["model"] for one in event["left"]} for event in result["events"]]
+        self.assertEqual([e["outcome"] for e in result["events"]],
+                         ["failed", "failed", "done", "done", "done"])
+        self.assertIn("all together would free", result["events"][0]["reason"])
+        self.assertIn("no model alone would free", result["events"][1]["reason"])
+        self.assertEqual([len(one) for one in left], [0, 0, 1, 2, 0])
+        self.assertLessEqual(left[2], {"b", "d"})
+        self.assertEqual(left[3], {"a", "c"})
+        before, after = result["events"][2]["planned_bytes"], result["events"][3]["planned_bytes"]
+        self.assertGreaterEqual(before - after, 5 << 20)
+
     def test_what_is_wrong_is_told(self):
         for events, rest, parts in (
                 ('[[event]]\nadd = "a"\n', "", ["at", "is missing"]),
@@ -81,6 +99,11 @@ class Events(support.CommandTest):
                 (EVENT % ("1s", 'add = "a"\nremove = "b"'), "", ["second change"]),
                 (EVENT % ("1s", "compact = false"), "", ["false is no change"]),
                 (EVENT % ("1s", "compact = 3"), "", ["compact"]),
+                (EVENT % ("1s", 'pressure = "1MiB"'), "", ["policy", "is missing", "newest"]),
+                (EVENT % ("1s", 'pressure = "1MiB"\npolicy = "x"'), "", ["policy"]),
+                (EVENT % ("1s", 'add = "a"\npolicy = "newest"'), "", ["policy", "remove it"]),
+                (EVENT % ("1s", 'pressure = "1MiB"\npolicy = "newest"\nexpect = "refuse"'), "",
+                 ["expect"]),
                 (EVENT % ("1s", 'remove = "a"\nexpect = "refuse"'), "", ["expect"]),
                 (EVENT % ("1s", 'ad = "a"'), "", ["ad:", "unknown key"]),
                 ("event = 3\n", "", ["event"]),

@@ -139,6 +139,14 @@ class Run(support.CommandTest):
                                   "--json", "-q")
         self.assertEqual(result["rejected"][0]["rationale"], "memory")
         self.assertGreaterEqual(result["rejected"][0]["memory_missing_bytes"], 2 << 20)
+        why = result["rejected"][0]["memory_refusal"]
+        self.assertEqual(why["missing_bytes"], why["need_bytes"] - why["free_bytes"])
+        self.assertIsNone(why["fits_without"])
+        self.assertEqual(why["activations_peak"]["largest"], [{"tensor": 0, "bytes": 1024}])
+        first = body.replace('"large"', '"first"')
+        result = self.expect_json(
+            3, "check", self.workload([first, body], device='memory = "6MiB"'), "--json", "-q")
+        self.assertEqual(result["rejected"][0]["memory_refusal"]["fits_without"], "first")
         result = self.expect_json(
             3, "check", self.workload([body + 'memory = "1MiB"\n'], device='memory = "16MiB"'),
             "--json", "-q")

@@ -268,7 +268,7 @@ static void refusals_name_their_reason(void **state)
     assert_true(models[MODELS].answer.fit.smallest_deadline > 100000);
     assert_false(models[MODELS + 1].admitted);
     assert_int_equal(models[MODELS + 1].rationale, AEGIS_WHY_MEMORY);
-    assert_true(models[MODELS + 1].memory_missing_bytes > 0);
+    assert_true(models[MODELS + 1].memory_refusal.missing_bytes > 0);
     assert_false(models[MODELS + 2].admitted);
     assert_int_equal(models[MODELS + 2].rationale, AEGIS_WHY_MODEL_BUDGET);
     assert_non_null(strstr(models[MODELS + 2].reason, ".toml:"));

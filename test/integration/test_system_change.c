@@ -131,7 +131,7 @@ static void what_fits_only_after_moving_is_told_and_moved(void **state)
     aegis_status status = aegis_system_add(r.system, 4, &err);
     printf("%s\n", status == AEGIS_OK ? "it fitted a hole" : err.message);
     assert_int_equal(status, AEGIS_ERROR_NOT_ADMITTED);
-    assert_true(row(&r, 4)->fits_after_moving);
+    assert_true(row(&r, 4)->memory_refusal.fits_after_moving);
     uint64_t before = places_of(&r, 1);
     check(aegis_system_compact(r.system, 4, &err), &err);
     assert_int_not_equal(places_of(&r, 1), before);

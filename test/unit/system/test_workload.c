@@ -561,22 +561,32 @@ static void events_come_by_time(void **state)
               "[[event]]\nat = \"2s\"\ncompact = true\n"
               "[[event]]\nat = \"0s\"\nadd = \"b\"\nexpect = \"refuse\"\n"
               "[[event]]\nat = \"2s\"\ncompact = \"b\"\n"
-              "[[event]]\nat = \"1500ms\"\nremove = \"a\"\n");
+              "[[event]]\nat = \"1500ms\"\nremove = \"a\"\n"
+              "[[event]]\nat = \"3s\"\npressure = \"2MiB\"\npolicy = \"largest\"\n");
     static const aegis_workload_event expected[] = {
-        {0, AEGIS_CHANGE_ADD, 1, true, {15, 1}},
-        {1500000000, AEGIS_CHANGE_REMOVE, 0, false, {22, 1}},
-        {2000000000, AEGIS_CHANGE_COMPACT, AEGIS_CHANGE_OF_NOBODY, false, {12, 1}},
-        {2000000000, AEGIS_CHANGE_COMPACT, 1, false, {19, 1}}};
+        {0, AEGIS_CHANGE_ADD, 1, true, {15, 1}, 0, 0},
+        {1500000000, AEGIS_CHANGE_REMOVE, 0, false, {22, 1}, 0, 0},
+        {2000000000, AEGIS_CHANGE_COMPACT, AEGIS_CHANGE_OF_NOBODY, false, {12, 1}, 0, 0},
+        {2000000000, AEGIS_CHANGE_COMPACT, 1, false, {19, 1}, 0, 0},
+        {3000000000,
+         AEGIS_CHANGE_PRESSURE,
+         AEGIS_CHANGE_OF_NOBODY,
+         false,
+         {25, 1},
+         2 << 20,
+         AEGIS_PRESSURE_LARGEST}};
     assert_false(workload->models[0].absent);
     assert_true(workload->models[1].absent);
-    assert_int_equal(workload->event_count, 4);
-    for (size_t i = 0; i < 4; i++) {
+    assert_int_equal(workload->event_count, 5);
+    for (size_t i = 0; i < 5; i++) {
         const aegis_workload_event *event = &workload->events[i];
         assert_int_equal(event->at_ns, expected[i].at_ns);
         assert_int_equal(event->change, expected[i].change);
         assert_int_equal(event->model, expected[i].model);
         assert_int_equal(event->expect_refuse, expected[i].expect_refuse);
         assert_int_equal(event->place.line, expected[i].place.line);
+        assert_int_equal(event->needed_bytes, expected[i].needed_bytes);
+        assert_int_equal(event->policy, expected[i].policy);
     }
     aegis_workload_free(workload);
 }
