@@ -247,36 +247,52 @@ static void pass_progress(void *self, const char *phase, uint32_t done, uint32_t
     cli_progress_step(&b->progress, phase, b->model, done, total);
 }
 
-static aegis_status open_lanes(bench *b, uint64_t lanes, unsigned width, aegis_error *err)
+/* `workload` may be NULL: lanes of a GPU then share its multiprocessors. */
+static aegis_status open_lanes(
+    bench *b, const aegis_workload *workload, uint64_t lanes, unsigned width, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
     for (size_t i = 0; i < lanes && status == AEGIS_OK; i++) {
-        aegis_stream_config config = {.name = "aegis-profile", .cpu = -1, .width = (int)width};
+        aegis_stream_config config = {.name = "aegis-profile",
+                                      .cpu = -1,
+                                      .width = (int)width,
+                                      .multiprocessors =
+                                          workload != NULL ? workload->lane_multiprocessors[i] : 0};
         status = aegis_stream_create(b->device, &config, &b->lanes[i], err);
         b->lane_count += status == AEGIS_OK;
     }
     return status;
 }
 
-static aegis_status open_bench(
-    bench *b, const aegis_device_config *device, uint64_t lanes, unsigned width, aegis_error *err)
+static aegis_status open_bench(bench *b,
+                               const aegis_device_config *device,
+                               const aegis_workload *workload,
+                               uint64_t lanes,
+                               unsigned width,
+                               aegis_error *err)
 {
-    const uint64_t scratch_bytes = aegis_profiler_scratch_bytes(device->kind);
+    const uint64_t scratch_bytes = lanes * aegis_profiler_scratch_bytes(device->kind);
+    const uint64_t pinned_bytes =
+        scratch_bytes > 0 && lanes > 1 ? lanes * AEGIS_PROFILER_PINNED_BYTES : 0;
     aegis_device_config with_scratch = *device;
-    aegis_buffer scratch = {0};
+    aegis_buffer scratch = {0}, pinned = {0};
     with_scratch.arena_bytes += scratch_bytes;
+    with_scratch.pinned_bytes += pinned_bytes;
     aegis_status status = aegis_device_create(&with_scratch, &b->allocator, &b->device, err);
     if (status == AEGIS_OK && scratch_bytes > 0) {
         status = aegis_device_alloc(b->device, scratch_bytes, 64, &scratch, err);
     }
     if (status == AEGIS_OK) {
-        status = open_lanes(b, lanes, width, err);
+        status = open_lanes(b, workload, lanes, width, err);
+    }
+    if (status == AEGIS_OK && pinned_bytes > 0) {
+        status = aegis_device_pinned_alloc(b->device, pinned_bytes, 64, &pinned, err);
     }
     if (status == AEGIS_OK) {
-        aegis_profiler_config config = {.stream = b->lanes[0],
-                                        .others = b->lanes + 1,
-                                        .other_count = b->lane_count - 1,
+        aegis_profiler_config config = {.lanes = b->lanes,
+                                        .lane_count = b->lane_count,
                                         .scratch = scratch,
+                                        .pinned = pinned,
                                         .clock = aegis_clock_monotonic(),
                                         .progress = pass_progress,
                                         .progress_self = b};
@@ -311,23 +327,25 @@ static aegis_status use_backend(
 
 static aegis_status measure(bench *b,
                             const aegis_model_config *config,
+                            size_t lane,
                             const aegis_profile_options *options,
                             cli_measured *ret_measured,
                             aegis_error *err)
 {
     aegis_model *model = NULL;
     aegis_model_config bound = *config;
-    bound.stream = b->lanes[0];
+    bound.stream = b->lanes[lane];
     b->model = config->name;
     cli_progress_step(&b->progress, "loading", config->name, 0, 1);
     aegis_status status = aegis_model_open(b->backend, &bound, &model, err);
     if (status == AEGIS_OK) {
-        status = aegis_model_record(model, b->lanes[0], err);
+        status = aegis_model_record(model, bound.stream, err);
     }
     if (status == AEGIS_OK) {
         status = aegis_model_estimate_memory(model, ret_measured->by_class, err);
     }
     if (status == AEGIS_OK) {
+        aegis_profiler_use_lane(b->profiler, lane);
         status = aegis_profiler_profile_under_load(b->profiler, model, options,
                                                    &ret_measured->profile, err);
     }
@@ -380,14 +398,14 @@ static int profile_file(profile_options *options, const char *path)
     aegis_profile_options profile = options->profile;
     profile.min_samples = (uint32_t)options->samples;
     aegis_status status =
-        open_bench(&b, &device, options->lanes == 0 ? 1 : options->lanes, threads, &error);
+        open_bench(&b, &device, NULL, options->lanes == 0 ? 1 : options->lanes, threads, &error);
     if (status == AEGIS_OK) {
         status =
             use_backend(&b, options->backend != NULL ? options->backend : "onnxruntime",
                         cache != NULL && cache[0] != '\0' ? cache : ".aegisrt-cache", name, &error);
     }
     if (status == AEGIS_OK) {
-        status = measure(&b, &config, &profile, &row, &error);
+        status = measure(&b, &config, 0, &profile, &row, &error);
     }
     int code = status == AEGIS_OK ? cli_print_measured(&row, 1, options->common.format)
                                   : cli_fail(&options->common, &error);
@@ -421,7 +439,8 @@ static aegis_status profile_models(bench *b,
                 options->profile.exceedance > 0 ? options->profile.exceedance : model->exceedance};
         status = use_backend(b, model->backend, workload->cache_dir, model->name, err);
         if (status == AEGIS_OK) {
-            status = measure(b, &model->config, &profile, &rows[*ret_count], err);
+            size_t lane = workload->lanes_alike ? 0 : (size_t)model->lane;
+            status = measure(b, &model->config, lane, &profile, &rows[*ret_count], err);
         }
         if (status != AEGIS_OK) {
             aegis_error_prefix(err, "%s:%d:%d: [[model]] \"%s\"", workload->path, model->place.line,
@@ -465,7 +484,7 @@ static int profile_loaded(const profile_options *options, const aegis_workload *
                                                                             : options->memory_bytes,
                                   .pinned_bytes = workload->pinned_bytes};
     aegis_status status =
-        open_bench(&b, &device, options->lanes == 0 ? workload->lanes : options->lanes,
+        open_bench(&b, &device, workload, options->lanes == 0 ? workload->lanes : options->lanes,
                    workload->lane_width, &error);
     if (status == AEGIS_OK) {
         status = profile_models(&b, workload, rows, &count, &error);
@@ -490,6 +509,12 @@ static int profile_workload(const profile_options *options, const char *path)
     }
     if (aegis_workload_load(path, &allocator, &workload, &error) != AEGIS_OK) {
         return cli_fail(&options->common, &error);
+    }
+    if (options->lanes > 0 && !workload->lanes_alike) {
+        aegis_workload_free(workload);
+        return cli_usage(
+            "profile: --lanes is for lanes that are alike, and those of the workload have "
+            "different numbers of multiprocessors; leave it out");
     }
     int code = profile_loaded(options, workload);
     aegis_workload_free(workload);

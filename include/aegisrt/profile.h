@@ -215,20 +215,25 @@ typedef void (*aegis_profile_progress)(void *self,
 typedef struct aegis_profiler aegis_profiler;
 
 typedef struct aegis_profiler_config {
-    aegis_stream *stream;        /**< the lane that runs the model; borrowed */
-    aegis_stream *const *others; /**< the other lanes, for the load; borrowed */
-    size_t other_count;
-    /** Device memory that is overwritten before a run that shall start cold, so that the device's
-     * cache holds nothing of the model: twice that cache from each half. Borrowed; none (zeroes) on
-     * a host, where the lane's own thread sweeps. */
+    aegis_stream *const *lanes; /**< one runs the model, the others the load; borrowed */
+    size_t lane_count;
+    /** Device memory, an equal part for each lane (aegis_profiler_scratch_bytes): overwritten
+     * before a run that shall start cold, so that the device's cache holds nothing of the model,
+     * and streamed through by the load of the other lanes. Borrowed; none (zeroes) on a host, where
+     * the lanes' own threads sweep and load. */
     aegis_buffer scratch;
+    /** With `scratch` and several lanes: pinned memory, likewise (AEGIS_PROFILER_PINNED_BYTES
+     * each), which the load copies in and out. */
+    aegis_buffer pinned;
     aegis_clock clock;
     aegis_profile_progress progress;
     void *progress_self;
 } aegis_profiler_config;
 
-/** Bytes of `scratch` that the first device of this kind takes, to be added to its arena; 0 on a
- * host. AUTO as aegis_device_create takes it. Any thread. */
+/** Of `pinned`, for each lane. */
+#define AEGIS_PROFILER_PINNED_BYTES (UINT64_C(4) << 20)
+/** Bytes of `scratch` for each lane of the first device of this kind, to be added to its arena; 0
+ * on a host. AUTO as aegis_device_create takes it. Any thread. */
 uint64_t aegis_profiler_scratch_bytes(aegis_device_kind kind);
 
 aegis_status aegis_profiler_create(const aegis_profiler_config *config,
@@ -236,6 +241,8 @@ aegis_status aegis_profiler_create(const aegis_profiler_config *config,
                                    aegis_profiler **ret_profiler,
                                    aegis_error *err);
 void aegis_profiler_destroy(aegis_profiler *profiler);
+/** From here on models run on this lane, which is 0 at first. */
+void aegis_profiler_use_lane(aegis_profiler *profiler, size_t lane);
 
 /** Profiles an open model alone. Blocks. All segments in order are one job; of a model with more
  * than one each is also measured on its own, in that order. UNSUPPORTED for more than
@@ -246,7 +253,8 @@ aegis_status aegis_profiler_profile(aegis_profiler *profiler,
                                     aegis_profile *ret_profile,
                                     aegis_error *err);
 
-/** Profiles it alone (fewer runs) and then with one stressor on each other lane, each run with
+/** Profiles it alone (fewer runs) and then with one stressor on each other lane (on a GPU copies
+ * within the device, in and out, without end), each run with
  * caches as another model would leave them: the bound comes
  * from the loaded series. Also measures how long it goes on after it is told to end. */
 aegis_status aegis_profiler_profile_under_load(aegis_profiler *profiler,

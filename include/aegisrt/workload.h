@@ -100,9 +100,12 @@ typedef struct aegis_workload {
     uint16_t lanes;
     uint64_t spill_bytes; /**< per lane; default 1 MiB */
     bool lock_memory;
-    bool huge_pages;       /**< ask for huge pages for the arena; true when the key is missing */
-    unsigned lane_width;   /**< cores per lane; default 1 */
-    int lane_cpu[64];      /**< -1: not pinned */
+    bool huge_pages;     /**< ask for huge pages for the arena; true when the key is missing */
+    unsigned lane_width; /**< cores per lane; default 1 */
+    int lane_cpu[64];    /**< -1: not pinned */
+    int lane_multiprocessors[64]; /**< of a GPU, for the lane alone; 0: all of them, shared */
+    bool lanes_alike; /**< so that what is measured on one lane holds on the others; else each model
+                           names its lane */
     uint64_t lane_spin_ns; /**< how long a lane looks for its next segment before it sleeps */
     bool has_lane_spin;    /**< otherwise 50 us where the lanes leave a core free, else 0 */
     int fifo_priority;     /**< of lanes; the driver gets one more; 0: ordinary scheduling */

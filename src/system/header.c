@@ -91,6 +91,13 @@ char *aegis_system_trace_header(const aegis_system *system)
         (json_int_t)totals.activations_planned, "activations_sum",
         (json_int_t)totals.activations_sum, "sum_of_models", (json_int_t)totals.sum_of_models,
         "models", models);
+    if (root != NULL && system->workload->lane_multiprocessors[0] > 0) {
+        json_t *each = json_array();
+        for (size_t i = 0; i < system->workload->lanes; i++) {
+            json_array_append_new(each, json_integer(system->workload->lane_multiprocessors[i]));
+        }
+        json_object_set_new(root, "multiprocessors", each);
+    }
     char *text = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text;

@@ -72,7 +72,7 @@ struct aegis_system {
     aegis_profiler *profiler;
     aegis_memory_orchestrator *memory;
     aegis_buffer arena;
-    aegis_buffer scratch;                           /* of a GPU, for the profiler */
+    aegis_buffer scratch, pinned_scratch;           /* of a GPU, for the profiler */
     const void *paged_resident[AEGIS_SYSTEM_LANES]; /* whose weights lie in the paged region */
     aegis_system_model *models;                     /* as reported */
     aegis_system_entry *entries;
@@ -84,6 +84,8 @@ struct aegis_system {
 aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err);
 /* Opens a model, cut as its entry says, and records its allocations. */
 aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_error *err);
+/* The lane that was proved for the model; before that, the one on which it is measured. */
+size_t aegis_system_lane_of(const aegis_system *system, size_t index);
 aegis_admission_request aegis_system_request(const aegis_system *system, size_t index);
 /* Step 6. */
 aegis_status aegis_system_create_context(aegis_system *system, size_t index, aegis_error *err);

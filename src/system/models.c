@@ -116,11 +116,12 @@ find_backend(aegis_system *system, size_t index, aegis_backend **ret_backend, ae
     return status;
 }
 
-/* The lane that was proved for the model; before that, the one on which models are measured. */
-static aegis_stream *lane_of(const aegis_system *system, size_t index)
+size_t aegis_system_lane_of(const aegis_system *system, size_t index)
 {
-    const aegis_system_entry *entry = &system->entries[index];
-    return system->lanes[entry->in_memory ? system->models[index].answer.lane : 0];
+    if (system->entries[index].in_memory) {
+        return system->models[index].answer.lane;
+    }
+    return system->workload->lanes_alike ? 0 : (size_t)system->workload->models[index].lane;
 }
 
 aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_error *err)
@@ -138,7 +139,7 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
     aegis_model_config config = wanted->config;
     config.cuts = entry->cut_count > 0 ? entry->cuts : NULL;
     config.cut_count = entry->cut_count;
-    config.stream = lane_of(system, index);
+    config.stream = system->lanes[aegis_system_lane_of(system, index)];
     config.prepack = entry->prepack;
     status = aegis_model_open(backend, &config, &entry->model, err);
     aegis_system_trace_step(system, index, 1, since, status);
@@ -164,10 +165,10 @@ static void pass_progress(void *self, const char *phase, uint32_t done, uint32_t
 
 static aegis_status create_profiler(aegis_system *system, aegis_error *err)
 {
-    aegis_profiler_config config = {.stream = system->lanes[0],
-                                    .others = system->lanes + 1,
-                                    .other_count = (size_t)(system->workload->lanes - 1),
+    aegis_profiler_config config = {.lanes = system->lanes,
+                                    .lane_count = system->workload->lanes,
                                     .scratch = system->scratch,
+                                    .pinned = system->pinned_scratch,
                                     .clock = system->clock,
                                     .progress = pass_progress,
                                     .progress_self = system};

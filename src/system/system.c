@@ -40,13 +40,16 @@ pinned_bytes(const aegis_workload *workload, uint64_t *ret_bytes, aegis_error *e
 static aegis_status create_device(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
-    const uint64_t scratch = aegis_profiler_scratch_bytes(workload->device_kind);
+    const uint64_t scratch = workload->lanes * aegis_profiler_scratch_bytes(workload->device_kind);
+    const uint64_t pinned =
+        scratch > 0 && workload->lanes > 1 ? workload->lanes * AEGIS_PROFILER_PINNED_BYTES : 0;
     aegis_device_config config = {.kind = workload->device_kind,
                                   .arena_bytes = workload->memory_bytes + scratch,
                                   .lock_memory = workload->lock_memory,
                                   .huge_pages = workload->huge_pages};
     aegis_status status = pinned_bytes(workload, &config.pinned_bytes, err);
     if (status == AEGIS_OK) {
+        config.pinned_bytes += pinned;
         status = aegis_device_create(&config, &system->allocator, &system->device, err);
     }
     if (status != AEGIS_OK) {
@@ -61,8 +64,11 @@ static aegis_status create_device(aegis_system *system, aegis_error *err)
     system->capabilities = *aegis_device_get_capabilities(system->device);
     aegis_device_get_arena(system->device, &base, &size);
     status = aegis_device_alloc(system->device, size - scratch, 4096, &system->arena, err);
-    return status == AEGIS_OK && scratch > 0
-               ? aegis_device_alloc(system->device, scratch, 64, &system->scratch, err)
+    if (status == AEGIS_OK && scratch > 0) {
+        status = aegis_device_alloc(system->device, scratch, 64, &system->scratch, err);
+    }
+    return status == AEGIS_OK && pinned > 0
+               ? aegis_device_pinned_alloc(system->device, pinned, 64, &system->pinned_scratch, err)
                : status;
 }
 
@@ -88,18 +94,28 @@ static aegis_status check_polling(const aegis_system *system, aegis_error *err)
     return status;
 }
 
-/* The load that bounds are measured under is the host's; what one lane of a GPU costs another is
- * not known, so that no proof would hold. */
+/* A kernel of one lane that fills multiprocessors which another lane shares holds that one up for
+ * as long as it likes: no load that is measured under bounds it. */
 static aegis_status check_lanes(const aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
-    return system->capabilities.kind != AEGIS_DEVICE_CUDA || workload->lanes == 1
-               ? AEGIS_OK
-               : aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_CONFIG,
-                                 "%s: [device] lanes: %u lanes of one GPU share its "
-                                 "multiprocessors, and what they cost one another is not measured; "
-                                 "write lanes = 1",
-                                 workload->path, workload->lanes);
+    const bool is_gpu = system->capabilities.kind == AEGIS_DEVICE_CUDA;
+    if (is_gpu && workload->lanes > 1 && workload->lane_multiprocessors[0] == 0) {
+        return aegis_error_set(
+            err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_CONFIG,
+            "%s: [device] lanes: %u lanes of one GPU would share its %d multiprocessors, and no "
+            "bound holds for what they cost one another then; give each its own, multiprocessors = "
+            "[N, ...] (multiples of %d), or write lanes = 1",
+            workload->path, workload->lanes, system->capabilities.multiprocessor_count,
+            system->capabilities.partition_granularity);
+    }
+    if (!is_gpu && workload->lane_multiprocessors[0] > 0) {
+        return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_CONFIG,
+                               "%s: [device] multiprocessors are those of a GPU, and this is '%s'; "
+                               "remove the key, or write kind = \"cuda\"",
+                               workload->path, system->capabilities.name);
+    }
+    return AEGIS_OK;
 }
 
 /* A lane that spins keeps a core from the driver's thread unless one is left. A GPU's lanes know
@@ -135,6 +151,7 @@ static aegis_status create_lanes(aegis_system *system, aegis_error *err)
                                       .fifo_priority = workload->fifo_priority,
                                       .completion = workload->completion,
                                       .width = (int)workload->lane_width,
+                                      .multiprocessors = workload->lane_multiprocessors[i],
                                       .spin_ns = lane_spin_ns(system)};
         aegis_status status = aegis_stream_create(system->device, &config, &system->lanes[i], err);
         if (status != AEGIS_OK) {

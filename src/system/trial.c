@@ -40,15 +40,26 @@ static aegis_profile_options options_of(const aegis_workload_model *wanted)
 }
 
 /* On a GPU a run ends when its lane sees the end, and how it looks moves that by more than 0.1 ms;
- * what the device's cache holds moves it too. On a host a run ends when its call returns. */
-static aegis_status add_completion(const aegis_system *system, char key[65], aegis_error *err)
+ * what the device's cache holds moves it too, as do the multiprocessors of the lane and the load of
+ * the others. On a host a run ends when its call returns. */
+static aegis_status
+add_completion(const aegis_system *system, size_t index, char key[65], aegis_error *err)
 {
-    char text[96];
+    char text[512];
+    const aegis_workload *workload = system->workload;
     if (system->capabilities.kind != AEGIS_DEVICE_CUDA) {
         return AEGIS_OK;
     }
     int length = snprintf(text, sizeof text, "%s|completion %d|scratch %" PRIu64, key,
-                          (int)system->workload->completion, system->scratch.size_bytes);
+                          (int)workload->completion, system->scratch.size_bytes);
+    if (workload->lane_multiprocessors[0] > 0) {
+        length += snprintf(text + length, sizeof text - (size_t)length, "|%d multiprocessors of",
+                           workload->lane_multiprocessors[aegis_system_lane_of(system, index)]);
+        for (size_t i = 0; i < workload->lanes; i++) {
+            length += snprintf(text + length, sizeof text - (size_t)length, " %d",
+                               workload->lane_multiprocessors[i]);
+        }
+    }
     return aegis_sha256_bytes(text, (size_t)length, key, err);
 }
 
@@ -62,7 +73,7 @@ make_key(const aegis_system *system, size_t index, aegis_system_trial *trial, ae
         aegis_profile_make_key(system->entries[index].model, &system->capabilities,
                                system->workload->lanes, wanted->config.threads, &options, key, err);
     if (status == AEGIS_OK) {
-        status = add_completion(system, key, err);
+        status = add_completion(system, index, key, err);
     }
     return status != AEGIS_OK
                ? status
@@ -91,6 +102,7 @@ measure(aegis_system *system, size_t index, aegis_system_trial *trial, aegis_err
     aegis_system_stale_path(system, key, stale, sizeof stale);
     bool was_stale = aegis_profile_load(stale, key, &before, NULL) == AEGIS_OK;
     system->progress_model = wanted->name;
+    aegis_profiler_use_lane(system->profiler, aegis_system_lane_of(system, index));
     status = aegis_profiler_profile_under_load(system->profiler, system->entries[index].model,
                                                &options, &trial->profile, err);
     if (status != AEGIS_OK) {
@@ -261,13 +273,13 @@ aegis_system_unpack(aegis_system *system, size_t index, bool *ret_done, aegis_er
     return AEGIS_OK;
 }
 
-static aegis_status
-copy_candidates(aegis_system *system, aegis_system_entry *entry, aegis_error *err)
+static aegis_status copy_candidates(aegis_system *system, size_t index, aegis_error *err)
 {
+    aegis_system_entry *entry = &system->entries[index];
+    aegis_stream *lane = system->lanes[aegis_system_lane_of(system, index)];
     const aegis_cut_candidate *candidates = NULL;
     size_t count = 0;
-    aegis_status status =
-        aegis_model_cut_candidates(entry->model, system->lanes[0], &candidates, &count, err);
+    aegis_status status = aegis_model_cut_candidates(entry->model, lane, &candidates, &count, err);
     if (status != AEGIS_OK) {
         return status;
     }
@@ -298,7 +310,7 @@ aegis_status aegis_system_find_candidates(aegis_system *system, size_t index, ae
     aegis_system_report(system, "looking for cuts", system->workload->models[index].name, 0, 1);
     aegis_status status = open_cut(system, index, &whole, err);
     if (status == AEGIS_OK) {
-        status = copy_candidates(system, entry, err);
+        status = copy_candidates(system, index, err);
     }
     aegis_model_close(entry->model);
     entry->model = NULL;

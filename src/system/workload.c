@@ -19,6 +19,7 @@
 #define DEFAULT_SPILL_BYTES (UINT64_C(1) << 20)
 #define DEFAULT_HANG_NS (10 * AEGIS_NS_PER_S)     /* of a GPU */
 #define DEFAULT_PINNED_BYTES (UINT64_C(64) << 20) /* of a GPU */
+#define MOST_MULTIPROCESSORS 1024
 #define MOST_SPIN_NS (10 * AEGIS_NS_PER_MS)
 #define LEAST_DEVICE_BYTES (UINT64_C(1) << 16)
 
@@ -59,6 +60,38 @@ static void read_lane_cpus(const aegis_workload_section *section, aegis_workload
     }
 }
 
+/* Two lanes that share multiprocessors would hold one another up as their models please. */
+static void read_multiprocessors(const aegis_workload_section *section, aegis_workload *workload)
+{
+    workload->lanes_alike = true;
+    const aegis_toml_node *node =
+        aegis_workload_get(section, "multiprocessors", AEGIS_TOML_ARRAY,
+                           "an array with a number for each lane, such as [64, 64]");
+    if (node == NULL) {
+        return;
+    }
+    if (node->child_count != workload->lanes) {
+        aegis_workload_fail(section, node, "multiprocessors", AEGIS_ERROR_CONFIG,
+                            "has %zu entries for %u lanes; write for each how many multiprocessors "
+                            "of the GPU are its own",
+                            node->child_count, workload->lanes);
+        return;
+    }
+    for (size_t i = 0; i < node->child_count; i++) {
+        const aegis_toml_node *one = &node->children[i];
+        if (one->kind != AEGIS_TOML_INTEGER || one->value.integer < 1 ||
+            one->value.integer > MOST_MULTIPROCESSORS) {
+            aegis_workload_fail(section, one, "multiprocessors", AEGIS_ERROR_CONFIG,
+                                "expected a number from 1 to %d for lane %zu", MOST_MULTIPROCESSORS,
+                                i);
+            return;
+        }
+        workload->lane_multiprocessors[i] = (int)one->value.integer;
+        workload->lanes_alike = workload->lanes_alike && workload->lane_multiprocessors[i] ==
+                                                             workload->lane_multiprocessors[0];
+    }
+}
+
 static void read_device_memory(const aegis_workload_section *section, aegis_workload *workload)
 {
     workload->spill_bytes = DEFAULT_SPILL_BYTES;
@@ -94,10 +127,10 @@ static void read_lane_spin(const aegis_workload_section *section, aegis_workload
 
 static void read_device(const aegis_workload_section *section, aegis_workload *workload)
 {
-    static const char *const keys[] = {"kind",          "memory",     "lanes",      "spill",
-                                       "lock_memory",   "huge_pages", "lane_width", "lane_cpu",
-                                       "fifo_priority", "pinned",     "completion", "graphs",
-                                       "lane_spin"};
+    static const char *const keys[] = {"kind",          "memory",         "lanes",      "spill",
+                                       "lock_memory",   "huge_pages",     "lane_width", "lane_cpu",
+                                       "fifo_priority", "pinned",         "completion", "graphs",
+                                       "lane_spin",     "multiprocessors"};
     static const char *const kinds[] = {"auto", "host", "cuda"};
     static const char *const completions[] = {"adaptive", "poll", "block"};
     int kind = AEGIS_DEVICE_AUTO, completion = AEGIS_COMPLETION_ADAPTIVE;
@@ -123,6 +156,7 @@ static void read_device(const aegis_workload_section *section, aegis_workload *w
     workload->fifo_priority = (int)fifo;
     read_device_memory(section, workload);
     read_lane_cpus(section, workload);
+    read_multiprocessors(section, workload);
 }
 
 static void read_schedule(const aegis_workload_section *section,

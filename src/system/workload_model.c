@@ -227,6 +227,11 @@ static void read_place(const aegis_workload_section *section,
                             "write a smaller number or more lanes",
                             lane, workload->lanes);
     }
+    if (node == NULL && !workload->lanes_alike) {
+        aegis_workload_fail(section, NULL, "lane", AEGIS_ERROR_CONFIG,
+                            "is missing; the lanes have different numbers of [device] "
+                            "multiprocessors, and a model is measured on its own: add lane = N");
+    }
     node = aegis_workload_integer(section, "threads", 1, 256, &threads);
     if (node != NULL && threads > (int64_t)workload->lane_width) {
         aegis_workload_fail(section, node, "threads", AEGIS_ERROR_CONFIG,
@@ -375,10 +380,13 @@ static void read_residency(const aegis_workload_section *section,
 }
 
 /* Keys of language models alone. */
-static void read_language(const aegis_workload_section *section, aegis_workload_model *model)
+static void read_language(const aegis_workload_section *section,
+                          const aegis_workload *workload,
+                          aegis_workload_model *model)
 {
     static const char *const ends[] = {"restart", "stop"};
     static const char *const keys[] = {"context", "at_end", "prompt", "prompt_block"};
+    const bool is_language = strcmp(model->backend, "transformer") == 0;
     int64_t context = 0, block = 0;
     int end = 0;
     aegis_workload_integer(section, "context", 2, UINT32_MAX, &context);
@@ -396,11 +404,18 @@ static void read_language(const aegis_workload_section *section, aegis_workload_
     }
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(keys); i++) {
         const aegis_toml_node *node = aegis_toml_find(section->table, keys[i]);
-        if (node != NULL && strcmp(model->backend, "transformer") != 0) {
+        if (node != NULL && !is_language) {
             aegis_workload_fail(section, node, keys[i], AEGIS_ERROR_CONFIG,
                                 "is for language models; add backend = \"transformer\" or remove "
                                 "it");
         }
+    }
+    if (is_language && workload->lane_multiprocessors[0] > 0) {
+        aegis_workload_fail(section, aegis_toml_find(section->table, "backend"), "backend",
+                            AEGIS_ERROR_UNSUPPORTED,
+                            "a kernel of a language model runs on all multiprocessors of the GPU "
+                            "at once, and [device] multiprocessors gives each lane a part; remove "
+                            "the key, or this model");
     }
 }
 
@@ -432,7 +447,7 @@ void aegis_workload_read_model(aegis_workload_reader *reader,
     read_place(&section, workload, index, &model);
     read_limits(&section, workload, &model);
     read_profile(&section, &model);
-    read_language(&section, &model);
+    read_language(&section, workload, &model);
     model.cuts = workload->cuts;
     model.cuts.place = (aegis_workload_place){0, 0}; /* of its own key only */
     aegis_workload_read_cuts(&section, true, &model.cuts);

@@ -4,6 +4,8 @@
  * without a GPU. */
 #include "support/cuda/gpu_bed.h"
 
+#include <aegisrt/ext/cuda_graph.h>
+
 #define MS UINT64_C(1000000)
 #define VALUES ((size_t)1 << 20)
 
@@ -160,16 +162,8 @@ typedef struct spreader {
     aegis_stream *stream;
     uint64_t *bits;
     int blocks, code;
+    aegis_cuda_graph *graph;
 } spreader;
-
-static void launch_spread(void *argument)
-{
-    spreader *self = argument;
-    struct CUstream_st *handle = NULL;
-    if (aegis_cuda_stream_handle(self->stream, &handle, NULL) == AEGIS_OK) {
-        self->code = kernel_spread(handle, 200000, self->blocks, self->bits);
-    }
-}
 
 static int count_bits(const uint64_t *bits)
 {
@@ -180,18 +174,43 @@ static int count_bits(const uint64_t *bits)
     return count;
 }
 
+static void launch_spread(void *argument)
+{
+    spreader *self = argument;
+    struct CUstream_st *handle = NULL;
+    if (aegis_cuda_stream_handle(self->stream, &handle, NULL) == AEGIS_OK) {
+        self->code = kernel_spread(handle, 200000, self->blocks, self->bits);
+    }
+}
+
+/* The same as a graph that is captured here. */
+static void launch_captured_spread(void *argument)
+{
+    spreader *self = argument;
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_cuda_graph_info info = {0};
+    REQUIRE(aegis_cuda_capture_begin(self->stream, NULL) == AEGIS_OK);
+    launch_spread(self);
+    REQUIRE(aegis_cuda_capture_end(self->stream, &allocator, &self->graph, &info, NULL) ==
+            AEGIS_OK);
+    REQUIRE(info.kernels == 1 && count_bits(self->bits) == 0);
+    REQUIRE(self->graph != NULL && aegis_cuda_graph_launch(self->graph, NULL) == AEGIS_OK);
+}
+
 /* Runs on all that the stream may use and returns on how many that was, 0 on failure. */
-static int multiprocessors_used(aegis_stream *stream, uint64_t *bits, int blocks)
+static int multiprocessors_used(aegis_stream *stream, uint64_t *bits, int blocks, bool captured)
 {
     spreader self = {.stream = stream, .bits = bits, .blocks = blocks, .code = -1};
-    REQUIRE(aegis_stream_call(stream, launch_spread, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_call(stream, captured ? launch_captured_spread : launch_spread, &self,
+                              NULL) == AEGIS_OK);
     REQUIRE(aegis_stream_synchronize(stream, NULL) == AEGIS_OK);
     REQUIRE(self.code == 0);
+    aegis_cuda_graph_destroy(self.graph);
     return count_bits(bits);
 }
 
-/* Two streams with parts of their own never meet on a multiprocessor, one without has all, and a
- * part that was given back can be taken again. */
+/* Two streams with parts of their own never meet on a multiprocessor, in a graph neither, one
+ * without has all, and a part that was given back can be taken again. */
 static void partitions_do_not_meet(aegis_device *device)
 {
     const aegis_device_capabilities *is = aegis_device_get_capabilities(device);
@@ -214,9 +233,9 @@ static void partitions_do_not_meet(aegis_device *device)
         failures++;
         return;
     }
-    int used[] = {multiprocessors_used(first, bits, blocks),
-                  multiprocessors_used(second, bits + 4, blocks),
-                  multiprocessors_used(all, bits + 8, blocks)};
+    int used[] = {multiprocessors_used(first, bits, blocks, false),
+                  multiprocessors_used(second, bits + 4, blocks, true),
+                  multiprocessors_used(all, bits + 8, blocks, false)};
     printf("two streams with %d multiprocessors of their own ran on %d and %d, one without on %d\n",
            most, used[0], used[1], used[2]);
     REQUIRE(used[0] == most && used[1] == most && used[2] == is->multiprocessor_count);
@@ -225,7 +244,7 @@ static void partitions_do_not_meet(aegis_device *device)
     }
     aegis_stream_destroy(first);
     first = new_stream(device, third, &error);
-    REQUIRE(first != NULL && multiprocessors_used(first, bits + 12, blocks) == most);
+    REQUIRE(first != NULL && multiprocessors_used(first, bits + 12, blocks, false) == most);
     aegis_stream_destroy(first);
     aegis_stream_destroy(second);
     aegis_stream_destroy(all);

@@ -107,12 +107,12 @@ static aegis_status run_loaded(calibration *c,
     size_t count = (size_t)(scheduler->config.lane_count - first);
     aegis_status status = AEGIS_OK, stopped;
     if (count > 0) {
-        status = aegis_stressor_create(scheduler->config.lanes + first, count,
+        status = aegis_stressor_create(scheduler->config.lanes + first, count, NULL,
                                        &scheduler->allocator, &load, err);
         if (status != AEGIS_OK) {
             return status;
         }
-        status = aegis_stressor_start(load, err);
+        status = aegis_stressor_start(load, AEGIS_STRESS_ALL, err);
         if (status != AEGIS_OK) {
             goto done;
         }

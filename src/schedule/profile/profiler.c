@@ -14,6 +14,7 @@
 #include "schedule/profile/stressor.h"
 #include "schedule/profile/timed_run.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -30,6 +31,7 @@
 struct aegis_profiler {
     aegis_allocator allocator;
     aegis_profiler_config config;
+    size_t lane;              /* that runs the models */
     aegis_stressor *stressor; /* NULL without other lanes */
     uint64_t *sweep;          /* read and written before a run that shall start cold */
 };
@@ -223,6 +225,14 @@ typedef aegis_status (*sampler)(aegis_profiler *profiler,
                                 uint32_t count,
                                 aegis_error *err);
 
+static aegis_buffer scratch_of(const aegis_profiler *profiler)
+{
+    const aegis_buffer *all = &profiler->config.scratch;
+    const uint64_t part = all->size_bytes / profiler->config.lane_count;
+    return (aegis_buffer){.pointer = (char *)all->pointer + profiler->lane * part,
+                          .size_bytes = part};
+}
+
 /* With the load on the other lanes and the own caches swept. */
 static aegis_status sample_loaded(aegis_profiler *profiler,
                                   aegis_timed_run *run,
@@ -233,13 +243,13 @@ static aegis_status sample_loaded(aegis_profiler *profiler,
 {
     aegis_status status = AEGIS_OK;
     if (profiler->stressor != NULL) {
-        status = aegis_stressor_start(profiler->stressor, err);
+        status = aegis_stressor_start(profiler->stressor, profiler->lane, err);
         if (status != AEGIS_OK) {
             return status;
         }
     }
     run->sweep = profiler->sweep;
-    run->scratch = profiler->config.scratch;
+    run->scratch = scratch_of(profiler);
     status = sample(profiler, run, "profiling under load", samples, count, err);
     run->sweep = NULL;
     if (profiler->stressor != NULL) {
@@ -414,7 +424,7 @@ static aegis_status profile_model(aegis_profiler *profiler,
                                "no host memory for %zu samples", room);
     }
     m.run = (aegis_timed_run){.clock = &profiler->config.clock,
-                              .stream = profiler->config.stream,
+                              .stream = profiler->config.lanes[profiler->lane],
                               .model = model,
                               .end = m.segments};
     m.profile = (aegis_profile){.quantile = m.options.quantile,
@@ -468,10 +478,10 @@ aegis_status aegis_profiler_create(const aegis_profiler_config *config,
                                    aegis_profiler **ret_profiler,
                                    aegis_error *err)
 {
-    if (config == NULL || config->stream == NULL || allocator == NULL || ret_profiler == NULL ||
+    if (config == NULL || config->lane_count == 0 || allocator == NULL || ret_profiler == NULL ||
         config->clock.ops == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "a profiler needs a stream, a clock and an allocator");
+                               "a profiler needs a lane, a clock and an allocator");
     }
     aegis_profiler *profiler = aegis_allocate_zeroed(allocator, 1, sizeof *profiler);
     if (profiler == NULL) {
@@ -486,9 +496,11 @@ aegis_status aegis_profiler_create(const aegis_profiler_config *config,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no host memory to sweep the caches with");
     }
-    if (config->other_count > 0) {
-        aegis_status status = aegis_stressor_create(config->others, config->other_count, allocator,
-                                                    &profiler->stressor, err);
+    if (config->lane_count > 1) {
+        const aegis_stress_memory memory = {config->scratch, config->pinned};
+        aegis_status status = aegis_stressor_create(config->lanes, config->lane_count,
+                                                    config->scratch.size_bytes > 0 ? &memory : NULL,
+                                                    allocator, &profiler->stressor, err);
         if (status != AEGIS_OK) {
             aegis_profiler_destroy(profiler);
             return status;
@@ -506,6 +518,12 @@ void aegis_profiler_destroy(aegis_profiler *profiler)
         aegis_deallocate(&allocator, profiler->sweep, AEGIS_SWEEP_WORDS, sizeof *profiler->sweep);
         aegis_deallocate(&allocator, profiler, 1, sizeof *profiler);
     }
+}
+
+void aegis_profiler_use_lane(aegis_profiler *profiler, size_t lane)
+{
+    assert(lane < profiler->config.lane_count);
+    profiler->lane = lane;
 }
 
 aegis_status aegis_profiler_profile(aegis_profiler *profiler,

@@ -3,6 +3,7 @@
 
 #include "base/base.h"
 
+#include <assert.h>
 #include <sched.h>
 #include <stdatomic.h>
 
@@ -15,6 +16,10 @@ typedef struct stress_lane {
     aegis_stressor *owner;
     aegis_stream *stream;
     float *memory;
+    aegis_buffer device, pinned; /* of a GPU's lane, instead of `memory` */
+    aegis_event *copied[2];      /* likewise */
+    aegis_status status;
+    aegis_error error;
     atomic_bool running;
 } stress_lane;
 
@@ -43,11 +48,63 @@ static void stress(void *argument)
             }
         }
     }
-    atomic_store(&lane->running, false);
+}
+
+/* Reads and writes more of the device's memory than its cache holds, then copies in and out. */
+static aegis_status enqueue_copies(const stress_lane *lane, aegis_event *copied, aegis_error *err)
+{
+    const uint64_t half = lane->device.size_bytes / 2, part = lane->pinned.size_bytes / 2;
+    char *device = lane->device.pointer, *host = lane->pinned.pointer;
+    aegis_status status = aegis_stream_enqueue_copy(lane->stream, device, device + half, half, err);
+    if (status == AEGIS_OK) {
+        status = aegis_stream_enqueue_copy(lane->stream, device, host, part, err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_stream_enqueue_copy(lane->stream, host + part, device, part, err);
+    }
+    return status == AEGIS_OK ? aegis_stream_enqueue_record(lane->stream, copied, err) : status;
+}
+
+/* Two rounds are in the stream at any time, so that the device never waits for this thread. */
+static void stress_device(void *argument)
+{
+    stress_lane *lane = argument;
+    size_t turn = 0;
+    lane->status = enqueue_copies(lane, lane->copied[0], &lane->error);
+    atomic_store(&lane->running, true);
+    while (lane->status == AEGIS_OK &&
+           !atomic_load_explicit(&lane->owner->stop, memory_order_relaxed)) {
+        lane->status = enqueue_copies(lane, lane->copied[(turn + 1) % 2], &lane->error);
+        if (lane->status == AEGIS_OK) {
+            lane->status = aegis_event_synchronize(lane->copied[turn % 2], &lane->error);
+        }
+        turn++;
+    }
+}
+
+static aegis_status
+take_parts(aegis_stressor *stressor, const aegis_stress_memory *memory, aegis_error *err)
+{
+    assert(stressor->count > 0);
+    const uint64_t device = memory->device.size_bytes / stressor->count;
+    const uint64_t pinned = memory->pinned.size_bytes / stressor->count;
+    aegis_status status = AEGIS_OK;
+    for (size_t i = 0; i < stressor->count; i++) {
+        stress_lane *lane = &stressor->lanes[i];
+        lane->device = (aegis_buffer){.pointer = (char *)memory->device.pointer + i * device,
+                                      .size_bytes = device};
+        lane->pinned = (aegis_buffer){.pointer = (char *)memory->pinned.pointer + i * pinned,
+                                      .size_bytes = pinned};
+        for (size_t k = 0; k < AEGIS_ARRAY_LENGTH(lane->copied) && status == AEGIS_OK; k++) {
+            status = aegis_event_create(aegis_stream_device(lane->stream), &lane->copied[k], err);
+        }
+    }
+    return status;
 }
 
 aegis_status aegis_stressor_create(aegis_stream *const *streams,
                                    size_t count,
+                                   const aegis_stress_memory *memory,
                                    const aegis_allocator *allocator,
                                    aegis_stressor **ret_stressor,
                                    aegis_error *err)
@@ -65,9 +122,19 @@ aegis_status aegis_stressor_create(aegis_stream *const *streams,
     for (size_t i = 0; i < count; i++) {
         stressor->lanes[i].owner = stressor;
         stressor->lanes[i].stream = streams[i];
+        if (memory != NULL) {
+            continue;
+        }
         stressor->lanes[i].memory = aegis_allocate_zeroed(allocator, STRESS_FLOATS, sizeof(float));
         if (stressor->lanes[i].memory == NULL) {
             goto fail;
+        }
+    }
+    if (memory != NULL) {
+        aegis_status status = take_parts(stressor, memory, err);
+        if (status != AEGIS_OK) {
+            aegis_stressor_destroy(stressor);
+            return status;
         }
     }
     *ret_stressor = stressor;
@@ -86,24 +153,32 @@ void aegis_stressor_destroy(aegis_stressor *stressor)
     aegis_allocator allocator = stressor->allocator;
     for (size_t i = 0; stressor->lanes != NULL && i < stressor->count; i++) {
         aegis_deallocate(&allocator, stressor->lanes[i].memory, STRESS_FLOATS, sizeof(float));
+        aegis_event_destroy(stressor->lanes[i].copied[0]);
+        aegis_event_destroy(stressor->lanes[i].copied[1]);
     }
     aegis_deallocate(&allocator, stressor->lanes, stressor->count, sizeof *stressor->lanes);
     aegis_deallocate(&allocator, stressor, 1, sizeof *stressor);
 }
 
-aegis_status aegis_stressor_start(aegis_stressor *stressor, aegis_error *err)
+aegis_status aegis_stressor_start(aegis_stressor *stressor, size_t spared, aegis_error *err)
 {
     atomic_store(&stressor->stop, false);
     for (size_t i = 0; i < stressor->count; i++) {
-        aegis_status status =
-            aegis_stream_call(stressor->lanes[i].stream, stress, &stressor->lanes[i], err);
+        stress_lane *lane = &stressor->lanes[i];
+        lane->status = AEGIS_OK;
+        atomic_store(&lane->running, false);
+        if (i == spared) {
+            continue;
+        }
+        aegis_status status = aegis_stream_call(
+            lane->stream, lane->memory != NULL ? stress : stress_device, lane, err);
         if (status != AEGIS_OK) {
             atomic_store(&stressor->stop, true);
             return status;
         }
     }
     for (size_t i = 0; i < stressor->count; i++) {
-        while (!atomic_load(&stressor->lanes[i].running)) {
+        while (i != spared && !atomic_load(&stressor->lanes[i].running)) {
             sched_yield();
         }
     }
@@ -116,6 +191,12 @@ aegis_status aegis_stressor_stop(aegis_stressor *stressor, aegis_error *err)
     atomic_store(&stressor->stop, true);
     for (size_t i = 0; i < stressor->count; i++) {
         aegis_status status = aegis_stream_synchronize(stressor->lanes[i].stream, err);
+        if (status == AEGIS_OK && stressor->lanes[i].status != AEGIS_OK) {
+            status = stressor->lanes[i].status;
+            if (err != NULL && result == AEGIS_OK) {
+                *err = stressor->lanes[i].error;
+            }
+        }
         if (result == AEGIS_OK) {
             result = status;
         }

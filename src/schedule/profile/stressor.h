@@ -10,15 +10,24 @@
 
 typedef struct aegis_stressor aegis_stressor;
 
-/* One stressor for each stream; memory is taken here. `streams` is borrowed. */
+/* What the load of a GPU's lanes copies, each in a part of its own: on the device, and from and to
+ * the host. Borrowed. */
+typedef struct aegis_stress_memory {
+    aegis_buffer device, pinned;
+} aegis_stress_memory;
+
+/* One stressor for each stream; its memory is taken here, and that of a GPU's given (else NULL).
+ * `streams` is borrowed. */
 aegis_status aegis_stressor_create(aegis_stream *const *streams,
                                    size_t count,
+                                   const aegis_stress_memory *memory,
                                    const aegis_allocator *allocator,
                                    aegis_stressor **ret_stressor,
                                    aegis_error *err);
 void aegis_stressor_destroy(aegis_stressor *stressor);
-/* Returns when all of them run. */
-aegis_status aegis_stressor_start(aegis_stressor *stressor, aegis_error *err);
+#define AEGIS_STRESS_ALL SIZE_MAX
+/* Returns when all of them run, but the one of stream `spared`. */
+aegis_status aegis_stressor_start(aegis_stressor *stressor, size_t spared, aegis_error *err);
 aegis_status aegis_stressor_stop(aegis_stressor *stressor, aegis_error *err);
 
 #endif

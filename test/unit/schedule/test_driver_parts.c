@@ -180,7 +180,7 @@ static void release_heap_gives_the_earliest(void **state)
     (void)state;
     aegis_scheduler *scheduler = calloc(1, sizeof *scheduler);
     static aegis_entry entries[32];
-    static aegis_entry *pointers[32];
+    static _Atomic(aegis_entry *) pointers[32];
     static uint32_t heap[32];
     uint64_t seed = 11, last = 0;
     scheduler->entries = pointers;

@@ -41,6 +41,8 @@ static void defaults(void **state)
     assert_int_equal(workload->lane_width, 1);
     assert_int_equal(workload->lane_cpu[0], -1);
     assert_int_equal(workload->lane_cpu[63], -1);
+    assert_int_equal(workload->lane_multiprocessors[0], 0);
+    assert_true(workload->lanes_alike);
     assert_string_equal(workload->policy, "np-edf");
     assert_int_equal(workload->queue_depth, 64);
     assert_int_equal(workload->wait, AEGIS_WAIT_SLEEP);
@@ -74,7 +76,7 @@ static const char everything[] =
     "[device]\nkind = \"host\"\nmemory = \"512MiB\"\nlanes = 2\nspill = \"2M\"\n"
     "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nlane_spin = "
     "\"30us\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
-    "graphs = false\n"
+    "graphs = false\nmultiprocessors = [16, 16]\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
     "hang = \"3s\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
@@ -109,6 +111,8 @@ static void every_key(void **state)
     assert_int_equal(workload->lane_width, 2);
     assert_int_equal(workload->lane_cpu[0], 1);
     assert_int_equal(workload->lane_cpu[1], -1);
+    assert_int_equal(workload->lane_multiprocessors[1], 16);
+    assert_true(workload->lanes_alike);
     assert_true(workload->has_lane_spin);
     assert_int_equal(workload->lane_spin_ns, 30000);
     assert_int_equal(workload->fifo_priority, 40);
@@ -134,7 +138,7 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
-    assert_int_equal(vad->inputs_place.line, 25);
+    assert_int_equal(vad->inputs_place.line, 26);
     assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);
@@ -170,6 +174,17 @@ static void every_key(void **state)
     assert_int_equal(background->deadline_ns, 0);
     assert_int_equal(background->early, AEGIS_EARLY_DELAY);
     assert_int_equal(workload->models[2].priority, 2);
+    aegis_workload_free(workload);
+}
+
+static void lanes_of_different_sizes(void **state)
+{
+    (void)state;
+    aegis_workload *workload =
+        parse(DEVICE "lanes = 2\nmultiprocessors = [8, 16]\n" MODEL "lane = 1\n");
+    assert_int_equal(workload->lane_multiprocessors[0], 8);
+    assert_int_equal(workload->lane_multiprocessors[1], 16);
+    assert_false(workload->lanes_alike);
     aegis_workload_free(workload);
 }
 
@@ -224,6 +239,16 @@ static const refusal refusals[] = {
      "one CPU for each lane"},
     {DEVICE "lane_cpu = [\"x\"]\n", AEGIS_ERROR_CONFIG, "w.toml:3:13: [device]: lane_cpu",
      "lane 0"},
+    {DEVICE "multiprocessors = 64\n", AEGIS_ERROR_CONFIG,
+     "w.toml:3:19: [device]: multiprocessors: expected an array", "such as [64, 64]"},
+    {DEVICE "multiprocessors = [8, 8]\n", AEGIS_ERROR_CONFIG,
+     "w.toml:3:19: [device]: multiprocessors: has 2 entries for 1 lanes", "its own"},
+    {DEVICE "lanes = 2\nmultiprocessors = [8, 0]\n", AEGIS_ERROR_CONFIG,
+     "w.toml:4:23: [device]: multiprocessors: expected a number", "lane 1"},
+    {DEVICE "lanes = 2\nmultiprocessors = [8, 16]\n" MODEL, AEGIS_ERROR_CONFIG,
+     "w.toml:5:1: [[model]] \"a\": lane: is missing", "different numbers"},
+    {DEVICE "multiprocessors = [8]\n" MODEL "backend = \"transformer\"\n", AEGIS_ERROR_UNSUPPORTED,
+     "w.toml:8:11: [[model]] \"a\": backend: a kernel of a language model", "remove the key"},
     {"[device]\nmemory = \"64 MB\"\n", AEGIS_ERROR_CONFIG,
      "w.toml:2:10: [device]: memory: \"64 MB\"", "MiB"},
     {"[device]\nmemory = -5\n", AEGIS_ERROR_CONFIG, "w.toml:2:10: [device]: memory: 0 bytes",
@@ -597,6 +622,7 @@ int main(void)
         cmocka_unit_test(defaults),
         cmocka_unit_test(events_come_by_time),
         cmocka_unit_test(every_key),
+        cmocka_unit_test(lanes_of_different_sizes),
         cmocka_unit_test(errors_name_place_key_and_cure),
         cmocka_unit_test(number_of_models_is_bounded),
         cmocka_unit_test(every_allocation_may_fail),
