@@ -292,6 +292,5 @@ int main(void)
         cmocka_unit_test(analysing_changes_nothing),
         cmocka_unit_test(submitters_may_go_on_while_their_model_comes_and_goes),
     };
-    cmocka_set_test_filter(getenv("AEGISRT_TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
