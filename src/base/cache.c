@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cache.h"
 
-#include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,8 +87,10 @@ static bool find_break(uintptr_t *ret_from, uintptr_t *ret_to)
     bool found = false;
     FILE *maps = fopen("/proc/self/maps", "re");
     while (maps != NULL && !found && fgets(line, sizeof line, maps) != NULL) {
-        found = strstr(line, "[heap]") != NULL &&
-                sscanf(line, "%" SCNxPTR "-%" SCNxPTR, ret_from, ret_to) == 2;
+        char *dash;
+        *ret_from = strtoul(line, &dash, 16);
+        found = strstr(line, "[heap]") != NULL && *dash == '-';
+        *ret_to = found ? strtoul(dash + 1, NULL, 16) : 0;
     }
     if (maps != NULL) {
         fclose(maps);
