@@ -345,6 +345,14 @@ void aegis_model_last_spill(const aegis_model *model, aegis_model_spill *ret_spi
  * paged. Of the stream's thread, or when idle. */
 uint64_t aegis_model_last_paged_bytes(const aegis_model *model);
 
+/** Shows ranges of host memory that runs read or write and that stay where they are until the model
+ * is placed or closed: weights, packed copies, state, inputs, outputs, and its runtime's code. A
+ * profile is taken with none of them in a cache. Ranges can be missing (activations of a trial lie
+ * elsewhere in each run) and shown twice. False: its backend does not tell, nothing was shown. When
+ * idle. */
+typedef void (*aegis_model_visit)(void *self, const void *bytes, size_t size);
+bool aegis_model_visit_touched(const aegis_model *model, aegis_model_visit visit, void *self);
+
 #ifdef __cplusplus
 }
 #endif

@@ -98,18 +98,19 @@ typedef struct aegis_profile_series {
 
 /** One segment of a cut model: what a lane can be occupied for before the next decision. */
 typedef struct aegis_profile_segment {
-    aegis_profile_series series; /**< in the order of a job, caches swept before the segment as
+    aegis_profile_series series; /**< in the order of a job, caches cold before the segment as
                                       another model's segment in between leaves them */
     uint64_t bound_ns;           /**< C of the segment */
     uint64_t stretch_ns;         /**< as of the model, for an end asked for within this segment */
 } aegis_profile_segment;
 
 typedef struct aegis_profile {
-    aegis_profile_series alone;  /**< other lanes idle, caches warm */
-    aegis_profile_series loaded; /**< one fixed stressor on each other lane and the own caches swept
-                                      before each run; equal to alone without load */
-    uint64_t cold_ns;            /**< the first run after loading */
-    double contention_factor;    /**< loaded median over alone median */
+    aegis_profile_series alone; /**< other lanes idle, caches warm */
+    aegis_profile_series
+        loaded;               /**< one fixed stressor on each other lane and nothing of the
+                                   model in a cache before each run; equal to alone without load */
+    uint64_t cold_ns;         /**< the first run after loading */
+    double contention_factor; /**< loaded median over alone median */
     double quantile, assurance, margin;
     aegis_bound_method method;
     aegis_extreme_fit extreme; /**< of the loaded series, or of a cut model's first segment whose
@@ -220,7 +221,7 @@ typedef struct aegis_profiler_config {
     /** Device memory, an equal part for each lane (aegis_profiler_scratch_bytes): overwritten
      * before a run that shall start cold, so that the device's cache holds nothing of the model,
      * and streamed through by the load of the other lanes. Borrowed; none (zeroes) on a host, where
-     * the lanes' own threads sweep and load. */
+     * the lanes' own threads load. */
     aegis_buffer scratch;
     /** With `scratch` and several lanes: pinned memory, likewise (AEGIS_PROFILER_PINNED_BYTES
      * each), which the load copies in and out. */

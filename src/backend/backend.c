@@ -628,3 +628,12 @@ uint64_t aegis_model_last_paged_bytes(const aegis_model *model)
 {
     return model->ops->last_paged_bytes != NULL ? model->ops->last_paged_bytes(model->self) : 0;
 }
+
+bool aegis_model_visit_touched(const aegis_model *model, aegis_model_visit visit, void *self)
+{
+    if (model->ops->visit_touched == NULL) {
+        return false;
+    }
+    model->ops->visit_touched(model->self, visit, self);
+    return true;
+}

@@ -181,7 +181,7 @@ static bool wait_for_command(aegis_worker *worker, uint32_t head)
     }
 }
 
-static void wake(aegis_worker *worker)
+void aegis_worker_wake(aegis_worker *worker)
 {
     if (atomic_load(&worker->parked) != 0 && atomic_exchange(&worker->parked, 0) != 0) {
         aegis_futex_wake(&worker->parked, 1);
@@ -309,7 +309,7 @@ void aegis_worker_destroy(aegis_worker *worker)
         return;
     }
     atomic_store(&worker->stopping, true);
-    wake(worker);
+    aegis_worker_wake(worker);
     pthread_join(worker->thread, NULL);
     release(worker);
 }
@@ -317,7 +317,7 @@ void aegis_worker_destroy(aegis_worker *worker)
 bool aegis_worker_abandon(aegis_worker *worker, uint64_t until_ns)
 {
     atomic_store(&worker->stopping, true);
-    wake(worker);
+    aegis_worker_wake(worker);
     /* `done` reaches the last command just before the thread ends. */
     if (!aegis_counter_wait_until(
             &worker->done, atomic_load_explicit(&worker->tail, memory_order_acquire), until_ns)) {
@@ -334,7 +334,7 @@ bool aegis_worker_is_own_thread(const aegis_worker *worker)
     return pthread_equal(pthread_self(), worker->thread) != 0;
 }
 
-aegis_status aegis_worker_push(aegis_worker *worker, const aegis_command *command, aegis_error *err)
+aegis_status aegis_worker_put(aegis_worker *worker, const aegis_command *command, aegis_error *err)
 {
     uint32_t tail = atomic_load_explicit(&worker->tail, memory_order_relaxed);
     uint32_t head = atomic_load_explicit(&worker->head, memory_order_acquire);
@@ -346,8 +346,16 @@ aegis_status aegis_worker_push(aegis_worker *worker, const aegis_command *comman
     }
     worker->ring[tail & (worker->slots - 1)] = *command;
     atomic_store(&worker->tail, tail + 1);
-    wake(worker);
     return AEGIS_OK;
+}
+
+aegis_status aegis_worker_push(aegis_worker *worker, const aegis_command *command, aegis_error *err)
+{
+    aegis_status status = aegis_worker_put(worker, command, err);
+    if (status == AEGIS_OK) {
+        aegis_worker_wake(worker);
+    }
+    return status;
 }
 
 static aegis_status check_may_wait(const aegis_worker *worker, aegis_error *err)

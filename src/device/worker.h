@@ -62,6 +62,9 @@ void aegis_worker_destroy(aegis_worker *worker);
 /* Copies the command into the ring. QUEUE_FULL. One producer at a time. */
 aegis_status
 aegis_worker_push(aegis_worker *worker, const aegis_command *command, aegis_error *err);
+/* The two halves of it: a worker that sleeps sees what was put once it is woken. */
+aegis_status aegis_worker_put(aegis_worker *worker, const aegis_command *command, aegis_error *err);
+void aegis_worker_wake(aegis_worker *worker);
 
 /* Waits until everything pushed before has run. STATE from the worker's own thread. */
 aegis_status aegis_worker_synchronize(aegis_worker *worker, aegis_error *err);

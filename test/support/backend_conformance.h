@@ -4,6 +4,7 @@
 
 /* What every backend must do, whatever runs underneath. The model is given with 2 slots. */
 
+#include "base/cache.h"
 #include "support/placed_model.h"
 
 #include <math.h>
@@ -191,6 +192,41 @@ static inline void conformance_state_moves_on_commit(aegis_model *model,
     assert_true(conformance_equal(model, 1, first));
 }
 
+typedef struct conformance_search {
+    const unsigned char *bytes;
+    uint64_t size;
+    bool found;
+} conformance_search;
+
+static inline void conformance_look(void *self, const void *bytes, size_t size)
+{
+    conformance_search *wanted = self;
+    const unsigned char *from = bytes;
+    assert_true(aegis_cache_evict(bytes, size)); /* it is all readable */
+    wanted->found = wanted->found || (from != NULL && wanted->bytes >= from &&
+                                      wanted->bytes + wanted->size <= from + size);
+}
+
+/* A backend that tells what runs touch tells of all that has a place for as long as the model. */
+static inline void conformance_tells_touched(aegis_model *model, const placed_memory *memory)
+{
+    aegis_error err;
+    const aegis_tensor_lifetime *lifetimes = NULL;
+    size_t count = 0;
+    must(aegis_model_estimate_lifetimes(model, &lifetimes, &count, &err), &err);
+    for (size_t i = 0; i < count; i++) {
+        conformance_search wanted = {memory->base + memory->placements[i].offset_bytes,
+                                     lifetimes[i].size_bytes, lifetimes[i].size_bytes == 0};
+        if (lifetimes[i].memory_class == AEGIS_MEMORY_WEIGHTS ||
+            lifetimes[i].memory_class == AEGIS_MEMORY_STATE ||
+            lifetimes[i].memory_class == AEGIS_MEMORY_INPUT ||
+            lifetimes[i].memory_class == AEGIS_MEMORY_OUTPUT) {
+            bool told = aegis_model_visit_touched(model, conformance_look, &wanted);
+            assert_true(wanted.found || !told);
+        }
+    }
+}
+
 static inline void conformance_check_keeping(aegis_backend *backend,
                                              const aegis_model_config *config,
                                              uint64_t kept_bytes)
@@ -214,12 +250,14 @@ static inline void conformance_check_keeping(aegis_backend *backend,
     conformance_outputs first = conformance_read(model, 0);
     must(aegis_model_record(model, NULL, &err), &err);
     must(aegis_model_record(model, NULL, &err), &err);
+    aegis_model_visit_touched(model, conformance_look, &(conformance_search){0});
     conformance_lifetimes_add_up(model, kept_bytes);
     placed_make_on(model, 4096,
                    conformance_stream != NULL ? aegis_stream_device(conformance_stream) : NULL,
                    &memory);
     assert_int_equal(aegis_model_record(model, NULL, &err), AEGIS_ERROR_STATE);
     conformance_refuses_wrong_calls(model);
+    conformance_tells_touched(model, &memory);
     conformance_state_moves_on_commit(model, config->state_count > 0, &first);
     aegis_model_terminate(model); /* idle: no effect on what comes */
     for (int i = 0; i < 20; i++) {

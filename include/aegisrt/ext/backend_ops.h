@@ -74,6 +74,8 @@ typedef struct aegis_backend_ops {
     void (*watch)(void *model, aegis_model_wake wake, void *self);
     /** Optional (NULL): "". */
     const char *(*note)(void *model);
+    /** Optional (NULL): not told. Host memory only. */
+    void (*visit_touched)(void *model, aegis_model_visit visit, void *self);
 } aegis_backend_ops;
 
 /** Wraps an implementation. Takes `self`. INVALID_ARGUMENT when version or entries are missing. */

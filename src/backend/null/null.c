@@ -294,6 +294,16 @@ static void null_last_spill(void *self, aegis_model_spill *ret_spill)
     *ret_spill = ((null_model *)self)->player.spill;
 }
 
+static void null_visit_touched(void *model, aegis_model_visit visit, void *self)
+{
+    const null_model *one = model;
+    visit(self, one->weights, one->file.weights_bytes);
+    visit(self, one->prepacked, one->file.prepacked_bytes);
+    for (size_t i = 0; i < one->surface.buffer_count; i++) {
+        visit(self, one->surface.buffers[i].pointer, one->surface.buffers[i].size_bytes);
+    }
+}
+
 static const char *null_version(void *self)
 {
     (void)self;
@@ -335,6 +345,7 @@ static const aegis_backend_ops NULL_OPS = {
     .commit = null_commit,
     .last_spill = null_last_spill,
     .cut_candidates = aegis_null_cut_candidates,
+    .visit_touched = null_visit_touched,
 };
 
 aegis_status aegis_null_backend_create(const aegis_backend_config *config,

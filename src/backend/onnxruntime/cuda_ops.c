@@ -148,5 +148,6 @@ aegis_backend_ops aegis_ort_cuda_ops(void)
     ops.execute = cuda_execute;
     ops.terminate = NULL; /* what is on the device goes on to its end */
     ops.note = cuda_note;
+    ops.visit_touched = NULL; /* most of it is not on the host */
     return ops;
 }

@@ -193,6 +193,48 @@ static uint64_t ort_last_paged_bytes(void *self)
     return ((aegis_ort_model *)self)->paging.last_bytes;
 }
 
+/* What stays from loading, unless it lies in planned bytes, of which the addresses are not kept. */
+static void visit_kept(const aegis_ort_model *model, aegis_model_visit visit, void *self)
+{
+    for (size_t i = 0; i < model->segment_count && !model->placed; i++) {
+        const aegis_tape *loading = &model->segments[i].loading;
+        for (size_t k = 0; k < loading->allocation_count; k++) {
+            const aegis_tape_allocation *one = &loading->allocations[k];
+            if (one->died < 0 && one->at != NULL) {
+                visit(self, one->at, one->size_bytes);
+            }
+        }
+    }
+}
+
+static void visit_weights(const aegis_ort_model *model, aegis_model_visit visit, void *self)
+{
+    void *const *at = model->places != NULL ? model->places : model->chunks;
+    for (size_t i = 0; i < model->compiled.chunk_count; i++) {
+        if (at[i] != NULL && !model->unread[i]) {
+            visit(self, at[i], model->compiled.chunks[i].length);
+        }
+    }
+}
+
+static void ort_visit_touched(void *model, aegis_model_visit visit, void *self)
+{
+    const aegis_ort_model *one = model;
+    if (one->paging.region != NULL) {
+        visit(self, one->paging.region, one->paging.size_bytes);
+    } else {
+        visit_weights(one, visit, self);
+        visit_kept(one, visit, self);
+    }
+    for (size_t i = 0; i < one->surface.buffer_count; i++) {
+        visit(self, one->surface.buffers[i].pointer, one->surface.buffers[i].size_bytes);
+    }
+    for (size_t i = 0; i < one->compiled.boundary_count; i++) {
+        visit(self, one->boundaries[i], one->compiled.boundaries[i].info.size_bytes);
+    }
+    aegis_ort_visit_code(one->backend->ort, visit, self);
+}
+
 static const char *ort_version(void *self)
 {
     return ((aegis_ort_backend *)self)->ort->version;
@@ -242,6 +284,7 @@ const aegis_backend_ops aegis_ort_host_ops = {
     .last_spill = ort_last_spill,
     .cut_candidates = ort_cut_candidates,
     .last_paged_bytes = ort_last_paged_bytes,
+    .visit_touched = ort_visit_touched,
 };
 
 aegis_status aegis_onnxruntime_backend_create(const aegis_backend_config *config,

@@ -45,10 +45,11 @@ static void end_job(aegis_scheduler *scheduler,
     aegis_command command = {.kind = AEGIS_COMMAND_CALL,
                              .of.call = {.function = deliver, .argument = record}};
     aegis_error error;
-    if (aegis_worker_push(scheduler->callbacks, &command, &error) != AEGIS_OK) {
+    if (aegis_worker_put(scheduler->callbacks, &command, &error) != AEGIS_OK) {
         scheduler->loop_status = AEGIS_ERROR_INTERNAL;
         scheduler->loop_error = error;
     }
+    scheduler->has_results = true;
 }
 
 static uint32_t data_slot(const aegis_scheduler *scheduler, const aegis_entry *entry, uint64_t job)
@@ -182,6 +183,10 @@ aegis_status aegis_driver_step(aegis_scheduler *scheduler, const aegis_core_even
     /* What was decided is done before it is written down: a lane waits for it. */
     for (size_t i = 0; i < count; i++) {
         apply(scheduler, &scheduler->actions[i], now);
+    }
+    if (scheduler->has_results) { /* a wake takes longer than a decision: after the lanes' */
+        scheduler->has_results = false;
+        aegis_worker_wake(scheduler->callbacks);
     }
     size_t record_count = aegis_core_event_to_records(event, now, records);
     for (size_t i = 0; i < record_count; i++) {

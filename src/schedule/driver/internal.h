@@ -153,6 +153,7 @@ struct aegis_scheduler {
 
     aegis_trace_ring *ring;
     aegis_worker *orchestrator, *callbacks;
+    bool has_results; /* for the callback thread, not woken yet; the turn's */
     aegis_wake wake;
     aegis_turn turn;
     uint64_t sleeps_until_ns;    /* the orchestration thread; the turn's */

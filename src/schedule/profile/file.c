@@ -13,8 +13,9 @@
 #include <string.h>
 
 #define COMPONENT "schedule.profile"
-/* Of the layout and of the way of measuring: 4: jobs begin on an idle lane. */
-#define LAYOUT 4
+/* Of the layout and of the way of measuring: 5: what a run touches is put out of the caches by
+ * address. */
+#define LAYOUT 5
 
 aegis_status aegis_profile_make_key(const aegis_model *model,
                                     const aegis_device_capabilities *capabilities,

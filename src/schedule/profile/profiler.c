@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Measures whole jobs (all segments in order) on the lane that would run them: alone with warm
- * caches, then with the fixed load on the other lanes and the lane's own caches swept before each
- * run (on a GPU the device's cache too), as other models leave them, and how long a run goes on
- * after it was told to end. Without the sweep the bound of a 0.3 ms model was passed by its median
- * in service. A cut model is also measured segment by segment, each of them after a sweep: between
- * two segments other models run. What segments wait for weights from a disk is no execution and not
+ * caches, then with the fixed load on the other lanes and nothing of the model in any cache (on a
+ * GPU the device's cache is overwritten), as other models leave them, and how long a run goes on
+ * after it was told to end. From warm caches the bound of a 0.3 ms model was passed by its median
+ * in service. A cut model is also measured segment by segment, each of them so cold: between two
+ * segments other models run. What segments wait for weights from a disk is no execution and not
  * counted.
  */
 #include <aegisrt/profile.h>
@@ -33,7 +33,6 @@ struct aegis_profiler {
     aegis_profiler_config config;
     size_t lane;              /* that runs the models */
     aegis_stressor *stressor; /* NULL without other lanes */
-    uint64_t *sweep;          /* read and written before a run that shall start cold */
 };
 
 static aegis_profile_options with_defaults(const aegis_profile_options *given)
@@ -233,7 +232,7 @@ static aegis_buffer scratch_of(const aegis_profiler *profiler)
                           .size_bytes = part};
 }
 
-/* With the load on the other lanes and the own caches swept. */
+/* With the load on the other lanes, each run cold. */
 static aegis_status sample_loaded(aegis_profiler *profiler,
                                   aegis_timed_run *run,
                                   sampler sample,
@@ -241,17 +240,20 @@ static aegis_status sample_loaded(aegis_profiler *profiler,
                                   uint32_t count,
                                   aegis_error *err)
 {
-    aegis_status status = AEGIS_OK;
-    if (profiler->stressor != NULL) {
+    aegis_cold cold;
+    aegis_status status = aegis_cold_begin(&cold, run->model, &profiler->allocator, err);
+    if (status == AEGIS_OK && profiler->stressor != NULL) {
         status = aegis_stressor_start(profiler->stressor, profiler->lane, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
     }
-    run->sweep = profiler->sweep;
+    if (status != AEGIS_OK) {
+        aegis_cold_end(&cold);
+        return status;
+    }
+    run->cold = &cold;
     run->scratch = scratch_of(profiler);
     status = sample(profiler, run, "profiling under load", samples, count, err);
-    run->sweep = NULL;
+    run->cold = NULL;
+    aegis_cold_end(&cold);
     if (profiler->stressor != NULL) {
         aegis_status stopped =
             aegis_stressor_stop(profiler->stressor, status == AEGIS_OK ? err : NULL);
@@ -490,12 +492,6 @@ aegis_status aegis_profiler_create(const aegis_profiler_config *config,
     }
     profiler->allocator = *allocator;
     profiler->config = *config;
-    profiler->sweep = aegis_allocate_zeroed(allocator, AEGIS_SWEEP_WORDS, sizeof *profiler->sweep);
-    if (profiler->sweep == NULL) {
-        aegis_profiler_destroy(profiler);
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
-                               "no host memory to sweep the caches with");
-    }
     if (config->lane_count > 1) {
         const aegis_stress_memory memory = {config->scratch, config->pinned};
         aegis_status status = aegis_stressor_create(config->lanes, config->lane_count,
@@ -515,7 +511,6 @@ void aegis_profiler_destroy(aegis_profiler *profiler)
     if (profiler != NULL) {
         aegis_allocator allocator = profiler->allocator;
         aegis_stressor_destroy(profiler->stressor);
-        aegis_deallocate(&allocator, profiler->sweep, AEGIS_SWEEP_WORDS, sizeof *profiler->sweep);
         aegis_deallocate(&allocator, profiler, 1, sizeof *profiler);
     }
 }

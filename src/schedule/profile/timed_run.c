@@ -22,12 +22,10 @@ static uint64_t *least_of(aegis_timed_run *run)
     return &run->least_ns[run->end - run->first == 1 ? run->first : AEGIS_MAX_SEGMENTS];
 }
 
-static void sweep_core(void *argument)
+static void cool(void *argument)
 {
     const aegis_timed_run *run = argument;
-    for (size_t i = 0; i < AEGIS_SWEEP_WORDS; i++) {
-        run->sweep[i] += i;
-    }
+    aegis_cold_make(run->cold);
     if (run->first == 0) { /* a job begins on a lane that was idle */
         nanosleep(&(struct timespec){.tv_nsec = IDLE_NS}, NULL);
     }
@@ -35,7 +33,7 @@ static void sweep_core(void *argument)
 
 static bool sweeps_device(const aegis_timed_run *run)
 {
-    return run->sweep != NULL && run->scratch.size_bytes > 0;
+    return run->cold != NULL && run->scratch.size_bytes > 0;
 }
 
 /* The copy comes last: what the device last did moves its times, and in service that is the work of
@@ -44,7 +42,7 @@ static aegis_status sweep_device(aegis_timed_run *run, aegis_error *err)
 {
     uint64_t half = run->scratch.size_bytes / 2;
     char *bytes = run->scratch.pointer;
-    aegis_status status = aegis_stream_call(run->stream, sweep_core, run, err);
+    aegis_status status = aegis_stream_call(run->stream, cool, run, err);
     if (status == AEGIS_OK) {
         status = aegis_stream_copy(run->stream, bytes, bytes + half, half, err);
     }
@@ -55,8 +53,8 @@ static void run_job(void *argument)
 {
     aegis_timed_run *run = argument;
     await_segment(run, run->first);
-    if (run->sweep != NULL && !sweeps_device(run)) {
-        sweep_core(run);
+    if (run->cold != NULL && !sweeps_device(run)) {
+        cool(run);
     }
     atomic_store(&run->start_ns, aegis_clock_now_ns(run->clock));
     aegis_stream_expect(run->stream, *least_of(run));

@@ -4,20 +4,19 @@
 
 /* One run of a model as the profiler takes it. */
 
+#include "schedule/profile/cold.h"
+
 #include <aegisrt/profile.h>
 
 #include <stdatomic.h>
-
-/* Words that are swept before a run that shall start cold: larger than the caches of a core. */
-#define AEGIS_SWEEP_WORDS ((size_t)2 << 20)
 
 /* Some segments of a job on the lane's own thread. */
 typedef struct aegis_timed_run {
     const aegis_clock *clock;
     aegis_stream *stream;
     aegis_model *model;
-    uint64_t *sweep;           /* NULL: start with caches as they are, at once */
-    aegis_buffer scratch;      /* with `sweep`, of the device; none: size 0 */
+    aegis_cold *cold;          /* NULL: start with caches as they are, at once */
+    aegis_buffer scratch;      /* with `cold`, of the device; none: size 0 */
     uint32_t first, end;       /* segments [first, end) */
     _Atomic uint64_t start_ns; /* 0 until it starts */
     uint64_t end_ns;

@@ -223,7 +223,7 @@ static void other_layouts_are_refused(void **state)
     size_t size = fread(text, 1, sizeof text - 1, file);
     fclose(file);
     text[size] = '\0';
-    char *layout = strstr(text, "\"layout\": 4");
+    char *layout = strstr(text, "\"layout\": 5");
     assert_non_null(layout);
     layout[10] = '1';
     file = fopen(path, "w");
