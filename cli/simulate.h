@@ -52,6 +52,7 @@ typedef struct sim_set {
     uint16_t lanes;
     uint64_t wake_bound, overhead_bound;
     aegis_policy policy;
+    const char *policy_name; /* fpp of a task set is np-fp of cut models to the core */
     bool ticks;
     int schedulable; /* by the policy's proof; -1: there is none */
     aegis_taskset *taskset;

@@ -349,9 +349,9 @@ static void draw_head(const gantt *g, const sim_options *options, const sim_outc
             time_text(g, worst->response, response),
             time_text(g, task->policy.deadline_ns, deadline));
     cli_svg_escape(g->file, options->input);
-    fprintf(g->file, ", %s, run %" PRIu64 " (%s), released at %s</text>\n",
-            aegis_policy_name(&g->set->policy), worst->run,
-            sim_run_name(g->set, options, worst->run), time_text(g, worst->release, at));
+    fprintf(g->file, ", %s, run %" PRIu64 " (%s), released at %s</text>\n", g->set->policy_name,
+            worst->run, sim_run_name(g->set, options, worst->run),
+            time_text(g, worst->release, at));
     fprintf(g->file,
             "<g transform='translate(16,56)'><g class='release'><path d='M6 14V0M2.5 6L6 0L9.5 6'/>"
             "</g><text x='16' y='11'>release</text><g class='deadline' "

@@ -77,7 +77,7 @@ print_json(const sim_set *set, const sim_options *options, const sim_outcome *ou
 {
     json_t *root = cli_json_object(), *tasks = json_array();
     cli_json_text(root, "input", options->input);
-    cli_json_text(root, "policy", aegis_policy_name(&set->policy));
+    cli_json_text(root, "policy", set->policy_name);
     cli_json_text(root, "unit", set->ticks ? "tick" : "ns");
     cli_json_unsigned(root, "lanes", set->lanes);
     cli_json_text(root, "execution", execution_name(options->execution));
@@ -162,7 +162,7 @@ static int print_table(const sim_set *set, const sim_options *options, const sim
     uint64_t missed = total_missed(set, outcome);
     printf("\n%s on %u lane%s, %s executions, %s: %" PRIu64 " run%s of %s, %" PRIu64
            " jobs in %.3f s (%.0f a second), %s%" PRIu64 " missed%s.\n",
-           aegis_policy_name(&set->policy), set->lanes, set->lanes == 1 ? "" : "s",
+           set->policy_name, set->lanes, set->lanes == 1 ? "" : "s",
            execution_name(options->execution), options->sporadic ? "sporadic" : "periodic",
            outcome->runs, outcome->runs == 1 ? "" : "s",
            sim_time(set, (int64_t)outcome->duration, duration), sim_total_jobs(set, outcome),

@@ -50,23 +50,16 @@ static int find_policy(const char *name, const char *option, aegis_policy *ret_p
 static int policy_of_taskset(sim_set *set, const sim_options *options)
 {
     aegis_analysis analysis = aegis_taskset_policy(set->taskset);
-    if (options->policy != NULL) {
-        return find_policy(options->policy, "--policy ", &set->policy);
-    }
-    switch (analysis) {
-    case AEGIS_ANALYSIS_FP:
-    case AEGIS_ANALYSIS_EDF:
+    set->policy_name = options->policy != NULL ? options->policy : aegis_analysis_name(analysis);
+    if (options->policy == NULL &&
+        (analysis == AEGIS_ANALYSIS_FP || analysis == AEGIS_ANALYSIS_EDF)) {
         return cli_usage("%s: policy %s is preemptive, which is analysed and not simulated; give "
                          "--policy np-fp, np-edf or another",
-                         options->input, aegis_analysis_name(analysis));
-    case AEGIS_ANALYSIS_FPP: /* np-fp of cut models */
-        return find_policy("np-fp", "", &set->policy);
-    case AEGIS_ANALYSIS_NP_FP:
-    case AEGIS_ANALYSIS_NP_EDF:
-    case AEGIS_ANALYSIS_FIFO:
-        break;
+                         options->input, set->policy_name);
     }
-    return find_policy(aegis_analysis_name(analysis), "", &set->policy);
+    bool fpp = strcmp(set->policy_name, "fpp") == 0;
+    return find_policy(fpp ? "np-fp" : set->policy_name, options->policy != NULL ? "--policy " : "",
+                       &set->policy);
 }
 
 /* ---- models of the core ---- */
@@ -99,7 +92,9 @@ static void make_model(sim_set *set, size_t i, const aegis_core_model *rules)
 static int take_task(sim_set *set, size_t i, const aegis_task *from, const sim_options *options)
 {
     sim_task *task = &set->tasks[i];
-    size_t segments = from->segments == NULL ? 1 : from->segment_count;
+    /* As in the analysis, np-fp runs tasks whole. */
+    bool cut = from->segments != NULL && strcmp(set->policy_name, "np-fp") != 0;
+    size_t segments = cut ? from->segment_count : 1;
     if (segments > AEGIS_MAX_SEGMENTS || from->period > LONGEST_TIME ||
         from->deadline > LONGEST_TIME || from->jitter > LONGEST_TIME ||
         from->execution > LONGEST_TIME / 2) {
@@ -115,7 +110,7 @@ static int take_task(sim_set *set, size_t i, const aegis_task *from, const sim_o
                                         .priority = (int32_t)i,
                                         .segment_count = (uint32_t)segments};
     for (size_t k = 0; k < segments; k++) {
-        task->segments[k] = from->segments == NULL ? from->execution : from->segments[k];
+        task->segments[k] = cut ? from->segments[k] : from->execution;
     }
     return CLI_EXIT_OK;
 }
@@ -267,6 +262,7 @@ static int load_workload(sim_set *set, const sim_options *options, const cli_com
                                                  .progress_self = &progress};
     const char *policy = options->policy != NULL ? options->policy : set->workload->policy;
     int code = find_policy(policy, "--policy ", &set->policy);
+    set->policy_name = policy;
     if (code != CLI_EXIT_OK) {
         return code;
     }

@@ -67,6 +67,12 @@ class Simulate(support.CommandTest):
         whole = json.loads(json.dumps(tasks).replace(', "segments": [4, 4]', ""))
         self.assertEqual(self.by_name(self.simulate(tasks, "--search", "5"))["a"]["max_response"], 5)
         self.assertEqual(self.by_name(self.simulate(whole, "--search", "5"))["a"]["max_response"], 9)
+        self.assertEqual(self.simulate(tasks)["policy"], "fpp")
+        self.assertIn("fpp on 1 lane", self.expect(0, "simulate", self.taskset(tasks))[0])
+        result = self.simulate(tasks, "--search", "5", "--policy", "np-fp")
+        self.assertEqual(self.by_name(result)["a"]["max_response"], 9)
+        result = self.simulate({**tasks, "policy": "np-fp"}, "--search", "5", "--policy", "fpp")
+        self.assertEqual(self.by_name(result)["a"]["max_response"], 5)
 
     def test_what_makes_no_sense_is_refused(self):
         path = self.taskset(DAVIS)

@@ -130,6 +130,52 @@ int64_t aegis_demand_line_below(const aegis_demand_line *line, int64_t room)
     return at > line->from ? at : line->from;
 }
 
+/* h(t) of t >= F, and the latest deadline up to there. A quotient is the product with (2^64 - 1) /
+ * T rounded down, or one more: dividing would take most of the time. */
+static aegis_i128 demand_from_last(const aegis_analysis_run *run,
+                                   const uint64_t *reciprocals,
+                                   int64_t t,
+                                   int64_t *ret_deadline)
+{
+    aegis_u128 sum = 0;
+    uint64_t nearest = UINT64_MAX;
+    for (size_t i = 0; i < run->count; i++) {
+        const aegis_atask *task = &run->tasks[i];
+        uint64_t since = (uint64_t)t - (uint64_t)aegis_first_deadline(task);
+        uint64_t jobs = (uint64_t)(((aegis_u128)since * reciprocals[i]) >> 64) + 1;
+        uint64_t rest = since - (jobs - 1) * task->period;
+        bool more = rest >= task->period;
+        rest -= more ? task->period : 0;
+        nearest = rest < nearest ? rest : nearest;
+        sum += (aegis_u128)(jobs + more) * task->execution;
+    }
+    *ret_deadline = t - (int64_t)nearest;
+    return (aegis_i128)sum;
+}
+
+/* Downwards, as QPA goes (Zhang & Burns 2009): for d in [h(t) - room, t] is h(d) <= h(t), so that
+ * h(d) - d <= room. */
+aegis_outcome aegis_demand_first_above(aegis_analysis_run *run, aegis_above *above)
+{
+    aegis_i128 t = above->to;
+    above->first = above->to + 1;
+    for (; t > above->from && above->steps > 0; above->steps--) {
+        int64_t deadline;
+        if (!aegis_budget_take(&run->budget)) {
+            return AEGIS_OUTCOME_LIMIT;
+        }
+        aegis_i128 demand = demand_from_last(run, above->reciprocals, (int64_t)t, &deadline);
+        if (demand - t <= above->room) {
+            t = demand - above->room - 1;
+        } else {
+            above->first = deadline > above->from ? deadline : above->first;
+            t = (aegis_i128)deadline - 1;
+        }
+    }
+    above->found = t <= above->from;
+    return AEGIS_OUTCOME_DONE;
+}
+
 /* U <= 1: the smaller of the two linear bounds, INT64_MAX where they do not fit. At U = 1 there is
  * no slack, but where the sum is not positive (D >= T + J, no blocking) nothing is violated at all.
  */

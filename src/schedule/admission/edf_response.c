@@ -26,10 +26,13 @@
  * begin with. */
 #include "schedule/admission/internal.h"
 
+#define STEPS_OF_LOOK 32
+
 typedef struct edf_search {
     aegis_analysis_run *run;
     aegis_scan scan;
-    uint64_t *starts; /* per task: a lower bound of s, valid while b stays */
+    uint64_t *starts;      /* per task: a lower bound of s, valid while b stays */
+    uint64_t *reciprocals; /* per task: (2^64 - 1) / T */
     uint64_t *responses;
     uint64_t length, blocked_length; /* L and L' */
     int64_t last_deadline;           /* F */
@@ -43,6 +46,10 @@ typedef struct edf_search {
     int64_t headroom; /* min(R_i - D_i) of those then */
     aegis_demand_line line;
     int64_t stop; /* behind it no response grows, once all tasks have started */
+    uint64_t longest_period;
+    int64_t reach;    /* how far to look ahead next */
+    uint64_t pause;   /* deadlines until then */
+    uint64_t setback; /* what a look that cost more than it spared makes of it */
 } edf_search;
 
 /* Whether the last job of `j` due by d is nominally released after s; no division tells that. */
@@ -247,6 +254,57 @@ static aegis_outcome search_here(edf_search *search)
                : consider_all(search);
 }
 
+/* The end of the next look ahead; all sums up to a period behind it fit 63 bits. */
+static int64_t end_of_look(const edf_search *search)
+{
+    aegis_i128 end = (aegis_i128)search->deadline + search->reach;
+    aegis_i128 most = (aegis_i128)(AEGIS_TICKS_MAX / 2) - search->longest_period;
+    aegis_i128 last = (aegis_i128)search->length + search->latest;
+    end = end < most ? end : most;
+    end = end < last ? end : last;
+    return end < search->stop ? (int64_t)end : search->stop;
+}
+
+/* From F on, where nothing blocks, deadlines with h(d) - d <= min(R_i - D_i) are settled, and
+ * downwards they are passed in strides (aegis_demand_first_above). That pays where the strides hold
+ * many deadlines: looks are as long as takes some steps, and rarer where they spare little. */
+static aegis_outcome look_ahead(edf_search *search)
+{
+    aegis_scan *scan = &search->scan;
+    int64_t end = end_of_look(search);
+    aegis_above above = {.from = search->deadline,
+                         .to = end,
+                         .steps = STEPS_OF_LOOK,
+                         .reciprocals = search->reciprocals};
+    above.room = search->headroom < INT64_MAX / 2 ? search->headroom : INT64_MAX / 2;
+    if (end <= search->deadline) {
+        return AEGIS_OUTCOME_DONE;
+    }
+    aegis_outcome outcome = aegis_demand_first_above(search->run, &above);
+    if (outcome != AEGIS_OUTCOME_DONE) {
+        return outcome;
+    }
+    uint64_t spared = above.found ? aegis_scan_skip(scan, above.first) : 0;
+    search->behind = search->behind || spared > 0;
+    search->reach = above.steps > STEPS_OF_LOOK / 2 ? 2 * (end - search->deadline)
+                                                    : (end - search->deadline) / 2 + 1;
+    search->setback = spared < scan->count ? 2 * search->setback + 1 : 0;
+    search->pause = search->setback * scan->count;
+    return AEGIS_OUTCOME_DONE;
+}
+
+static aegis_outcome pass_settled(edf_search *search)
+{
+    if (search->started < search->scan.count || search->deadline < search->last_deadline) {
+        return AEGIS_OUTCOME_DONE;
+    }
+    if (search->pause > 0) {
+        search->pause--;
+        return AEGIS_OUTCOME_DONE;
+    }
+    return look_ahead(search);
+}
+
 static aegis_outcome search_all(edf_search *search)
 {
     aegis_outcome outcome = AEGIS_OUTCOME_DONE;
@@ -259,6 +317,9 @@ static aegis_outcome search_all(edf_search *search)
             break;
         }
         outcome = search_here(search);
+        if (outcome == AEGIS_OUTCOME_DONE) {
+            outcome = pass_settled(search);
+        }
     }
     return outcome == AEGIS_OUTCOME_DIVERGES ? AEGIS_OUTCOME_DONE : outcome;
 }
@@ -290,7 +351,10 @@ static aegis_outcome prepare(edf_search *search, int sign)
         search->last_deadline = first > search->last_deadline ? first : search->last_deadline;
         uint64_t deadline = run->tasks[i].deadline;
         search->latest = deadline > search->latest ? deadline : search->latest;
+        uint64_t period = run->tasks[i].period;
+        search->longest_period = period > search->longest_period ? period : search->longest_period;
     }
+    search->reach = (int64_t)search->latest;
     search->line = aegis_demand_line_of(run);
     search->length = search->blocked_length = UINT64_MAX;
     search->stop = INT64_MAX;
@@ -335,9 +399,13 @@ aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t
     if (outcome != AEGIS_OUTCOME_DONE) {
         return outcome;
     }
-    search.starts = aegis_allocate_zeroed(run->allocator, run->count, sizeof *search.starts);
+    search.starts = aegis_allocate_zeroed(run->allocator, 2 * run->count, sizeof *search.starts);
     if (search.starts == NULL) {
         return AEGIS_OUTCOME_NO_MEMORY;
+    }
+    search.reciprocals = search.starts + run->count;
+    for (size_t i = 0; i < run->count; i++) {
+        search.reciprocals[i] = UINT64_MAX / run->tasks[i].period;
     }
     outcome = aegis_scan_init(&search.scan, run, false);
     if (outcome == AEGIS_OUTCOME_DONE) {
@@ -347,7 +415,7 @@ aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t
         }
         aegis_scan_finish(&search.scan);
     }
-    aegis_deallocate(run->allocator, search.starts, run->count, sizeof *search.starts);
+    aegis_deallocate(run->allocator, search.starts, 2 * run->count, sizeof *search.starts);
     return outcome;
 }
 

@@ -250,6 +250,9 @@ aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, b
 void aegis_scan_finish(aegis_scan *scan);
 /* DONE with the next instant, its events counted in; DIVERGES when there is none within 63 bits. */
 aegis_outcome aegis_scan_next(aegis_scan *scan, int64_t *ret_at);
+/* Counts the deadlines before `before` in as if each had been the next one, and gives their number.
+ * All tasks have started; demand, and instants up to there and a period on, fit 63 bits. */
+uint64_t aegis_scan_skip(aegis_scan *scan, int64_t before);
 
 /* ---- demand.c: EDF by processor demand ---- */
 
@@ -271,6 +274,18 @@ typedef struct aegis_demand_line {
 aegis_demand_line aegis_demand_line_of(const aegis_analysis_run *run);
 /* An instant from which on h(t) - t <= room; INT64_MAX when none fits. */
 int64_t aegis_demand_line_below(const aegis_demand_line *line, int64_t room);
+
+/* Where h(d) - d > room for the first time among the deadlines d in (from, to], all of them at F or
+ * later. */
+typedef struct aegis_above {
+    int64_t from, to, room;
+    const uint64_t *reciprocals; /* (2^64 - 1) / T, one a task */
+    uint32_t steps;              /* given up after so many; those left */
+    bool found;                  /* false: given up */
+    int64_t first;               /* to + 1: nowhere */
+} aegis_above;
+
+aegis_outcome aegis_demand_first_above(aegis_analysis_run *run, aegis_above *above);
 
 aegis_outcome aegis_demand_test(aegis_analysis_run *run, aegis_demand_result *ret_result);
 /* Longest blocking of work due by t, and by whom; 0 and SIZE_MAX when by nobody. */

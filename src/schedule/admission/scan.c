@@ -23,6 +23,13 @@ static void sift_down(aegis_scan *scan, size_t at)
     scan->heap[at] = moving;
 }
 
+static void order_heap(aegis_scan *scan)
+{
+    for (size_t i = scan->live / 2; i-- > 0;) {
+        sift_down(scan, i);
+    }
+}
+
 aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, bool arrivals)
 {
     *scan = (aegis_scan){.tasks = run->tasks,
@@ -44,10 +51,27 @@ aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, b
         scan->heap[i] = (aegis_scan_event){.at = first, .task = i};
         scan->last[i] = INT64_MIN;
     }
-    for (size_t i = scan->count / 2; i-- > 0;) {
-        sift_down(scan, i);
-    }
+    order_heap(scan);
     return AEGIS_OUTCOME_DONE;
+}
+
+uint64_t aegis_scan_skip(aegis_scan *scan, int64_t before)
+{
+    uint64_t skipped = 0;
+    for (size_t k = 0; k < scan->live; k++) {
+        aegis_scan_event *next = &scan->heap[k];
+        const aegis_atask *task = &scan->tasks[next->task];
+        if (next->at < before) {
+            uint64_t jobs = ((uint64_t)before - (uint64_t)next->at - 1) / task->period + 1;
+            next->at += (int64_t)(jobs * task->period);
+            scan->jobs[next->task] += jobs;
+            scan->last[next->task] = next->at - (int64_t)(task->period + task->deadline);
+            scan->demand += jobs * task->execution;
+            skipped += jobs;
+        }
+    }
+    order_heap(scan);
+    return skipped;
 }
 
 void aegis_scan_finish(aegis_scan *scan)
