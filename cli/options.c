@@ -82,8 +82,8 @@ static void print_option(const char *name, const char *argument, const char *hel
 
 static void print_help(const cli_command *command)
 {
-    printf("Usage: " CLI_PROGRAM " %s [OPTIONS] %s\n\n%s\n", command->name, command->operands,
-           command->about);
+    printf("Usage: " CLI_PROGRAM " %s [OPTIONS]%s%s\n\n%s\n", command->name,
+           command->operands[0] != '\0' ? " " : "", command->operands, command->about);
     if (command->option_count > 0) {
         printf("\nOptions:\n");
     }
