@@ -2,6 +2,7 @@
 /* `run`: continues texts. */
 #include "edge_rt.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,8 +41,9 @@ static const cli_command command = {
         "Prints the text as it is made, then one line of figures on stderr. The budget covers\n"
         "everything that the process holds; with less than the model needs, weights are read\n"
         "from disk for every token, past the page cache. The text does not depend on budget,\n"
-        "strategy or threads. Exit 3: the budget is below the least that the model needs;\n"
-        "exit 1: the process held more than its budget.",
+        "strategy or threads. SIGINT and SIGTERM end the text at the next token, a second one the\n"
+        "program. Exit 3: the budget is below the least that the model needs; exit 1: the process\n"
+        "held more than its budget.",
     .examples = "  edge-rt run --prompt \"The ship entered the port of\" --memory-budget 128M\n"
                 "  edge-rt run -c configs/rpi4_default.toml --prompt \"Hello\"\n"
                 "  edge-rt run --synthetic gpt2-small:f16 --memory-budget 128M --json\n",
@@ -52,6 +54,24 @@ static const cli_command command = {
 static int take(void *self, size_t option, const char *argument)
 {
     return edge_take(self, list[option].name, argument);
+}
+
+/* Set by SIGINT and SIGTERM: texts end early and are reported. */
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+/* The next one ends the program: a token from a slow disk may take long. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
 }
 
 typedef struct printer {
@@ -67,7 +87,7 @@ print_piece(void *self, uint32_t sequence, uint32_t token, const char *text, siz
     } else if (out->text && sequence == 0) {
         fwrite(text, 1, size, stdout);
     }
-    return fflush(stdout) == 0;
+    return fflush(stdout) == 0 && !interrupted;
 }
 
 static json_t *numbers(const uint32_t *values, size_t count)
@@ -260,6 +280,7 @@ static int generate(const edge_options *options,
     if (out.text) {
         fputs(out.ids ? "" : options->prompts[0], stdout);
     }
+    catch_signals();
     if (aegis_transformer_generate(engine, requests, count, print_piece, &out, made, &figures,
                                    &error) != AEGIS_OK) {
         if (out.text) {

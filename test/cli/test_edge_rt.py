@@ -4,6 +4,7 @@
 import array
 import json
 import os
+import signal
 import subprocess
 import time
 import unittest
@@ -219,6 +220,19 @@ class EdgeRt(support.CommandTest):
         self.assertEqual(plain["tokens"], guessed["tokens"])
         self.assertGreater(guessed["accepted"], 0)
         self.assertLess(guessed["passes"], plain["passes"])
+
+    @unittest.skipUnless(os.path.isdir(SMOLLM2_HALF), "no SmolLM2; make models fetches it")
+    def test_an_interrupted_text_is_reported(self):
+        with subprocess.Popen([support.PROGRAM, "run", "--model", SMOLLM2_HALF, "--prompt", PROMPT, "--ignore-eos",
+                               "--max-tokens", "4000"], bufsize=0, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            begin = process.stdout.read(1)  # written with the first token
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+        self.assertEqual(process.returncode, 0, err)
+        self.assertTrue((begin + out).startswith(PROMPT.encode()), out)
+        self.assertTrue(out.endswith(b"\n"), out)
+        self.assertLess(int(err.split(b"edge-rt: ")[1].split(b" tokens, ")[0]), 4000)
 
     def test_run_contract(self):
         result = self.run_json("--synthetic", "gpt2-tiny:f16", "--prompt", "abc", "--max-tokens", "5",

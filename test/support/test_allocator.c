@@ -19,6 +19,7 @@ static void *test_alloc(void *argument, size_t size)
     }
     *block = size;
     atomic_fetch_add(&self->blocks, 1);
+    atomic_fetch_add(&self->bytes, (int64_t)size);
     return (char *)block + FRONT;
 }
 
@@ -33,6 +34,7 @@ static void test_free(void *argument, void *pointer, size_t size)
         atomic_fetch_add(&self->wrong_sizes, 1);
     }
     atomic_fetch_sub(&self->blocks, 1);
+    atomic_fetch_sub(&self->bytes, (int64_t)*block);
     free(block);
 }
 

@@ -13,6 +13,7 @@ typedef struct test_allocator {
     _Atomic uint64_t calls;   /* requests so far, failed ones too */
     _Atomic uint64_t fail_at; /* the request (from 1) that fails; 0: none */
     _Atomic int64_t blocks;   /* given out and not given back */
+    _Atomic int64_t bytes;    /* in them */
     _Atomic uint64_t wrong_sizes;
 } test_allocator;
 

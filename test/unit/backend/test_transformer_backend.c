@@ -415,6 +415,38 @@ static void memory_that_runs_out_is_reported(void **state)
     assert_true(ended);
 }
 
+/* What a model says that it keeps beside its planned memory is what it took, but for the handle
+ * around it. */
+static void overhead_is_what_is_held(void **state)
+{
+    (void)state;
+    aegis_error err;
+    const aegis_backend_config runtime = {.runtime = "transformer"};
+    test_allocator counting = {0};
+    const aegis_allocator allocator = test_allocator_make(&counting);
+    aegis_backend *own = NULL;
+    int64_t handle = 0;
+    must(aegis_backend_create(&runtime, NULL, &allocator, &own, &err), &err);
+    const int64_t before = counting.bytes;
+    for (size_t k = 0; k < LENGTH(kinds); k++) {
+        const aegis_model_config config = config_of(model_path(kinds[k], "f16"));
+        placed_memory memory;
+        aegis_model *model = NULL;
+        must(aegis_model_open(own, &config, &model, &err), &err);
+        must(aegis_model_record(model, NULL, &err), &err);
+        placed_make(model, 0, &memory);
+        const int64_t beside = counting.bytes - before - (int64_t)aegis_model_overhead_bytes(model);
+        assert_in_range(beside, 1, 4096);
+        assert_true(handle == 0 || beside == handle);
+        handle = beside;
+        aegis_model_close(model);
+        placed_free(&memory);
+        assert_int_equal(counting.bytes, before);
+    }
+    aegis_backend_destroy(own);
+    assert_int_equal(counting.bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +462,7 @@ int main(void)
         cmocka_unit_test(wrong_values_fail_the_job_alone),
         cmocka_unit_test(measured_jobs_are_the_longest),
         cmocka_unit_test(memory_that_runs_out_is_reported),
+        cmocka_unit_test(overhead_is_what_is_held),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -15,16 +15,31 @@
 static void language_close(void *self)
 {
     language_model *model = self;
-    const aegis_allocator allocator = model->base.allocator;
-    aegis_deallocate(&allocator, model->segments, model->base.segment_count,
+    const aegis_allocator source = model->source;
+    aegis_deallocate(&model->base.allocator, model->segments, model->base.segment_count,
                      sizeof *model->segments);
     aegis_block_free(model->trial);
     aegis_language_finish(&model->base);
     aegis_runner_close(model->runner);
-    aegis_deallocate(&allocator, model, 1, sizeof *model);
+    aegis_deallocate(&source, model, 1, sizeof *model);
 }
 
 /* ---- opening ---- */
+
+static void *allocate_counted(void *self, size_t size)
+{
+    language_model *model = self;
+    void *made = model->source.alloc(model->source.self, size);
+    atomic_fetch_add_explicit(&model->held, made != NULL ? size : 0, memory_order_relaxed);
+    return made;
+}
+
+static void free_counted(void *self, void *pointer, size_t size)
+{
+    language_model *model = self;
+    atomic_fetch_sub_explicit(&model->held, pointer != NULL ? size : 0, memory_order_relaxed);
+    model->source.free(model->source.self, pointer, size);
+}
 
 static aegis_status check_limit(const language_model *model, aegis_error *err)
 {
@@ -135,8 +150,9 @@ language_open(void *self, const aegis_model_config *config, void **ret_model, ae
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory for a model");
     }
-    aegis_status status =
-        aegis_language_init(&model->base, COMPONENT, config, &backend->allocator, err);
+    model->source = backend->allocator;
+    const aegis_allocator counted = {allocate_counted, free_counted, model};
+    aegis_status status = aegis_language_init(&model->base, COMPONENT, config, &counted, err);
     if (status == AEGIS_OK) {
         status = check_block(config, err);
     }
@@ -156,14 +172,14 @@ language_open(void *self, const aegis_model_config *config, void **ret_model, ae
 static uint64_t language_overhead_bytes(void *self)
 {
     const language_model *model = self;
-    return sizeof *model + model->facts->sizes.heap;
+    return sizeof *model + atomic_load_explicit(&model->held, memory_order_relaxed);
 }
 
 /* Beside what stays: each reading thread has a block of its own. */
 static uint64_t language_loading_peak_bytes(void *self)
 {
     const aegis_runner_sizes *sizes = &((language_model *)self)->facts->sizes;
-    return sizes->weights + sizes->buffers + sizes->cache + sizes->heap +
+    return sizes->weights + sizes->buffers + sizes->cache + language_overhead_bytes(self) +
            2 * AEGIS_RUNNER_TILE_BYTES;
 }
 

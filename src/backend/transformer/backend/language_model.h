@@ -28,7 +28,9 @@ typedef struct language_segment {
 } language_segment;
 
 typedef struct language_model {
-    aegis_language base; /* first */
+    aegis_language base;    /* first; its allocator counts */
+    aegis_allocator source; /* what stands behind that one */
+    _Atomic uint64_t held;  /* bytes from it, beside this structure */
     aegis_runner *runner;
     const aegis_runner_facts *facts;
     language_segment *segments;

@@ -35,7 +35,6 @@ typedef struct aegis_runner_sizes {
     uint64_t cache;    /* keys and values of the whole context */
     uint64_t crossing; /* read behind a cut that it was written before */
     uint64_t working;  /* dead at every cut */
-    uint64_t heap;     /* norms, biases, scales, tables */
 } aegis_runner_sizes;
 
 typedef struct aegis_runner_facts {
@@ -64,7 +63,7 @@ aegis_status aegis_runner_open(const char *folder,
 typedef struct aegis_runner_division {
     bool stream;           /* else all stay, whatever they need */
     uint64_t memory_bytes; /* of the model as a whole */
-    uint64_t other_bytes;  /* of that, what is neither the runner's sizes nor the heap */
+    uint64_t other_bytes;  /* of that, what is not among the runner's sizes */
 } aegis_runner_division;
 /* Once, after open: which weights stay. BUDGET_EXCEEDED says how much is needed; NO_MEMORY. */
 aegis_status

@@ -284,10 +284,11 @@ static aegis_status plan(aegis_engine *made, aegis_error *err)
         char need[32], have[32], held[32];
         return aegis_error_set(
             err, HERE, AEGIS_ERROR_BUDGET_EXCEEDED,
-            "this model with a context of %u tokens and %u sequences needs a budget of at least %s "
-            "(%" PRIu64 " bytes), %s (%s) is given; the process alone holds %s; a shorter context "
+            "this model with a context of %u tokens for each of %u sequence%s needs a budget of at "
+            "least %s (%" PRIu64
+            " bytes), it has %s (%s); the process alone holds %s; a shorter context "
             "or keys and values in f16 need less",
-            made->limits.positions, made->limits.sequences,
+            made->limits.positions, made->limits.sequences, made->limits.sequences == 1 ? "" : "s",
             aegis_format_size(made->memory.least, need, sizeof need), made->memory.least,
             aegis_format_size(made->memory.budget, have, sizeof have),
             aegis_budget_source_name(made->memory.source),
