@@ -121,9 +121,9 @@ static void write_label(cuda_model *model)
     char *label = model->base.label;
     const size_t size = sizeof model->base.label;
     int at =
-        snprintf(label, size, "transformer %s on cuda (%s, %s, %u blocks of %u warps, context %u",
+        snprintf(label, size, "transformer %s on cuda (%s, %s, %u blocks of %u warps%s, context %u",
                  AEGIS_VERSION_STRING, facts->architecture, facts->dtype, facts->blocks,
-                 facts->warps, facts->context);
+                 facts->warps, facts->clusters ? " in clusters" : "", facts->context);
     if (model->base.stream) {
         at += snprintf(label + at, size - (size_t)at, ", %u of %u layers from pinned memory",
                        model->residency.streamed, facts->layers);

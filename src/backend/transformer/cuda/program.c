@@ -118,6 +118,10 @@ static void set_packets(aegis_program *program)
     const aegis_model_config *config = program->weights.config;
     aegis_decode_step *step = &program->step;
     uint32_t at = 0;
+    if (step->clusters.clusters != 0) { /* terms of the heads, and of hidden units in turns */
+        program->exchange_packets = 3 * AEGIS_CLUSTER_MOST * step->width;
+        return;
+    }
     step->splits = step->blocks / config->heads;
     step->splits = step->splits < 1 ? 1 : step->splits;
     step->splits = step->splits > AEGIS_DECODE_MAX_SPLITS ? AEGIS_DECODE_MAX_SPLITS : step->splits;
@@ -127,6 +131,7 @@ static void set_packets(aegis_program *program)
     }
     step->packets.attention = at;
     step->packets.stride = at + config->heads * step->splits * (config->head_width + 2);
+    program->exchange_packets = 2 * step->packets.stride;
 }
 
 /* The first form that this device runs, or the one asked for. */
@@ -152,8 +157,12 @@ static aegis_status choose_form(aegis_program *program, uint32_t form, aegis_err
                                aegis_decode_shared_bytes(
                                    &program->step, &(aegis_decode_form){.warps = 12, .depth = 10}));
     }
-    program->step.blocks = aegis_decode_most_blocks(program->step.rows[AEGIS_DECODE_UP], blocks);
-    aegis_decode_set_attention(&program->step, aegis_decode_form_at(program->form).warps);
+    program->step.blocks = blocks;
+    if (!aegis_decode_form_at(program->form).clusters) {
+        program->step.blocks =
+            aegis_decode_most_blocks(program->step.rows[AEGIS_DECODE_UP], blocks);
+        aegis_decode_set_attention(&program->step, aegis_decode_form_at(program->form).warps);
+    }
     return AEGIS_OK;
 }
 
@@ -165,6 +174,10 @@ static aegis_status make_layout(aegis_program *program, aegis_error *err)
     const uint32_t rows[AEGIS_DECODE_PRODUCTS] = {of[0], of[1], of[2], of[3], config->vocabulary};
     const uint32_t columns[AEGIS_DECODE_PRODUCTS] = {config->width, query, config->width,
                                                      config->feed_forward, config->width};
+    if (program->step.clusters.clusters != 0) {
+        aegis_decode_layout_init_clusters(&program->layout, rows, columns, &program->step.clusters);
+        return AEGIS_OK;
+    }
     return aegis_decode_layout_init(
         &program->layout, rows, columns, (uint32_t)aegis_dtype_bytes(program->dtype),
         program->step.blocks, aegis_decode_form_at(program->form).warps, &program->allocator, err);

@@ -21,6 +21,7 @@ typedef struct aegis_program_facts {
     const char *architecture, *dtype; /* static */
     uint32_t layers, vocabulary, context;
     uint32_t blocks, warps, depth;
+    bool clusters; /* of blocks: clusters.cuh */
     char hash[65]; /* over config.json and the files of the weights */
     /* Device memory. Packed layers are `layer_bytes` each; `fixed` holds everything else that is
      * read only: head, tables, vectors. */
