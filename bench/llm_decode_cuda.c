@@ -238,7 +238,8 @@ static void run_alone(bed *b, const loaded *l, const char *name)
     bench_report_samples(b->report, text, "ns", samples, WINDOWS * STEPS);
 }
 
-static void run_form(bed *b, const char *folder, const char *name, uint32_t form, bool every)
+/* False when the model does not have this form. */
+static bool run_form(bed *b, const char *folder, const char *name, uint32_t form, bool every)
 {
     const aegis_allocator allocator = aegis_allocator_default();
     aegis_error err;
@@ -246,18 +247,19 @@ static void run_form(bed *b, const char *folder, const char *name, uint32_t form
     char how[64];
     if (aegis_program_open(folder, CONTEXT, 0, form, &allocator, &l.program, &err) != AEGIS_OK) {
         fprintf(stderr, "bench: form %u: %s\n", form, err.message);
-        return;
+        return false;
     }
     l.facts = aegis_program_about(l.program);
     load(&l);
     for (int keep = 0; keep <= (every ? 1 : 0); keep++) {
         aegis_program_keep_in_cache(l.program, keep == 1);
-        snprintf(how, sizeof how, "%u warps, %u ahead%s", l.facts->warps, l.facts->depth,
+        snprintf(how, sizeof how, "%s%u warps, %u ahead%s",
+                 l.facts->clusters ? "in clusters, " : "", l.facts->warps, l.facts->depth,
                  keep == 1 ? ", L2 kept" : "");
         run_launches(b, &l, name, how);
     }
     aegis_program_keep_in_cache(l.program, false);
-    if (form == 0) {
+    if (every) {
         run_graph(b, &l, name, "graph");
         run_alone(b, &l, name);
         bench_report_value(b->report, "matrices of a step", "bytes", (double)l.facts->matrix_bytes);
@@ -269,6 +271,7 @@ static void run_form(bed *b, const char *folder, const char *name, uint32_t form
     must(cudaFree(l.all), "cudaFree");
     must(cudaFreeHost(l.fault), "cudaFreeHost");
     aegis_program_close(l.program);
+    return true;
 }
 
 static void run_model(bed *b, const char *what)
@@ -276,6 +279,7 @@ static void run_model(bed *b, const char *what)
     char folder[256], name[64], command[300];
     const char *colon = strchr(what, ':');
     const bool made = colon != NULL && strchr(what, '/') == NULL;
+    bool first = true;
     aegis_error err;
     if (made) {
         char shape[64];
@@ -291,7 +295,7 @@ static void run_model(bed *b, const char *what)
         snprintf(name, sizeof name, "%.60s", what);
     }
     for (uint32_t form = 0; aegis_decode_form_at(form).warps != 0; form++) {
-        run_form(b, folder, name, form, form == 0);
+        first = !run_form(b, folder, name, form, first) && first;
     }
     if (made) {
         snprintf(command, sizeof command, "rm -rf '%s'", folder);

@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,8 +163,13 @@ static void pack(packed *all, uint32_t product, uint32_t count, const uint32_t *
         data[i] = make_matrix(s, i, rows[i], all->layout.products[product].columns, transposed);
         sources[i] = (aegis_decode_source){data[i], rows[i], transposed};
     }
-    aegis_decode_pack(&all->layout, product, sources, count,
-                      product == AEGIS_DECODE_UP && count > 1, to);
+    const aegis_decode_matrix matrix = {.sources = sources,
+                                        .count = count,
+                                        .in_turns = product == AEGIS_DECODE_UP && count > 1,
+                                        .rows = all->layout.products[product].rows,
+                                        .columns = all->layout.products[product].columns,
+                                        .element_bytes = s->element_bytes};
+    aegis_decode_pack(&all->layout, product, &matrix, to);
     for (uint32_t i = 0; i < count; i++) {
         free(data[i]);
     }
@@ -261,9 +267,122 @@ static void blocks_have_about_equal_bytes(void **state)
     aegis_decode_layout_finish(&layout);
 }
 
+/* Where the kernel in clusters takes the elements of a lane's 16 bytes to be (clusters.h). */
+static void expect_elements(const aegis_decode_clusters *is,
+                            uint32_t product,
+                            const uint32_t at[5], /* block, warp, slot, unit, lane */
+                            uint32_t elements,
+                            uint32_t *ret_row,
+                            uint32_t *ret_column)
+{
+    const uint32_t block = at[0], w = at[1], s = at[2], i = at[3], l = at[4], r = is->rows;
+    const uint32_t hidden = block < 96 ? block * 8 * is->hidden[0]
+                                       : 96 * 8 * is->hidden[0] + (block - 96) * 8 * is->hidden[1];
+    *ret_column = elements * (32 * s + l);
+    if (product == AEGIS_DECODE_QKV) {
+        const uint32_t own = (block % 8 * 8 + w) * 3 + i;
+        *ret_row = own / 64 * 768 + block / 8 * 64 + own % 64;
+    } else if (product == AEGIS_DECODE_OUTPUT) {
+        *ret_row = block % 8 * 96 + (w * r + i) * 4 + l / 8;
+        *ret_column = block / 8 * 64 + l % 8 * 8 + s * elements;
+    } else if (product == AEGIS_DECODE_UP) {
+        *ret_row = hidden + w * is->hidden[block < 96 ? 0 : 1] + i;
+    } else if (product == AEGIS_DECODE_DOWN) {
+        *ret_row = (w * r + i) * 32 + l;
+        *ret_column = hidden + s * elements;
+    } else {
+        const uint32_t slots = 8 / elements;
+        *ret_row = (s / slots * is->clusters * 8 + block) * 8 + w;
+        *ret_column = elements * (32 * (s % slots * r + i) + l);
+    }
+}
+
+/* Reads the product back; each weight is met once, and beyond the matrix are zeros. */
+static void check_clusters(const aegis_decode_clusters *is,
+                           uint32_t product,
+                           const aegis_decode_matrix *matrix,
+                           const uint8_t *units_at)
+{
+    const uint32_t size = matrix->element_bytes, elements = 16 / size;
+    uint8_t *met = calloc((size_t)matrix->rows * matrix->columns, 1);
+    assert_non_null(met);
+    size_t begin = 0, next = 0;
+    for (uint32_t b = 0; b < is->clusters * 8; b++) {
+        const bool has = b < 96;
+        const uint32_t hidden = is->hidden[has ? 0 : 1], slots = 8 / elements, row = 3 * slots;
+        const uint32_t units[] = {has ? 3 * row : 0, has ? row : 0, row * hidden, row * hidden,
+                                  row * is->head_rows};
+        const uint32_t each[] = {3, 3, hidden, 3, 3};
+        for (uint32_t w = 0; w < 8; w++) {
+            const bool head = product == AEGIS_DECODE_HEAD;
+            begin = next;
+            for (uint32_t p = 0; p < product && !head; p++) {
+                begin += units[p];
+            }
+            next += head ? units[4] : units[0] + units[1] + units[2] + units[3];
+            for (uint32_t l = 0; l < units[product] * 32; l++) {
+                const uint32_t unit = l / 32;
+                const uint32_t at[] = {b, w, unit / each[product], unit % each[product], l % 32};
+                uint32_t r, column;
+                expect_elements(is, product, at, elements, &r, &column);
+                for (uint32_t e = 0; e < elements; e++) {
+                    uint32_t got = 0, wanted = 0;
+                    memcpy(&got, units_at + (begin + unit) * 512 + l % 32 * 16 + e * size, size);
+                    if (r < matrix->rows && column + e < matrix->columns) {
+                        const uint32_t value = value_of(0, r, column + e);
+                        memcpy(&wanted, &value, size);
+                        met[(size_t)r * matrix->columns + column + e]++;
+                    }
+                    assert_int_equal(got, wanted);
+                }
+            }
+        }
+    }
+    for (size_t i = 0; i < (size_t)matrix->rows * matrix->columns; i++) {
+        assert_int_equal(met[i], 1);
+    }
+    free(met);
+}
+
+static void clusters_have_every_weight_once(void **state)
+{
+    (void)state;
+    static const uint32_t hidden[][3] = {{15, 3, 4}, {16, 3, 3}}; /* clusters, units */
+    for (uint32_t k = 0; k < 4; k++) {
+        const shape s = {768, 768, 768, 3072, 4001, k / 2 == 0 ? 4 : 2, 0, 0, false};
+        const uint32_t *of = hidden[k % 2], words = of[0] * 64;
+        const aegis_decode_clusters is = {of[0],
+                                          12,
+                                          3,
+                                          {of[1], of[2]},
+                                          s.element_bytes * 3 / 2,
+                                          (s.vocabulary + words - 1) / words};
+        const uint32_t rows[] = {2304, 768, 3072, 768, s.vocabulary};
+        const uint32_t columns[] = {768, 768, 768, 3072, 768};
+        aegis_decode_layout layout;
+        aegis_decode_layout_init_clusters(&layout, rows, columns, &is);
+        uint8_t *layer = calloc(layout.layer_units, 512), *head = calloc(layout.head_units, 512);
+        assert_true(layer != NULL && head != NULL);
+        for (uint32_t p = 0; p < AEGIS_DECODE_PRODUCTS; p++) {
+            const bool transposed = p != AEGIS_DECODE_HEAD;
+            const aegis_decode_source source = {make_matrix(&s, 0, rows[p], columns[p], transposed),
+                                                rows[p], transposed};
+            const aegis_decode_matrix matrix = {&source, 1,          false,
+                                                rows[p], columns[p], s.element_bytes};
+            uint8_t *to = p == AEGIS_DECODE_HEAD ? head : layer;
+            aegis_clusters_pack(&is, p, &matrix, to);
+            check_clusters(&is, p, &matrix, to);
+            free((void *)(uintptr_t)source.data);
+        }
+        free(layer);
+        free(head);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(clusters_have_every_weight_once),
         cmocka_unit_test(every_weight_is_where_its_warp_reads),
         cmocka_unit_test(blocks_have_about_equal_bytes),
     };

@@ -125,9 +125,9 @@ static void write_label(cuda_model *model)
     char *label = model->base.label;
     const size_t size = sizeof model->base.label;
     int at =
-        snprintf(label, size, "transformer %s on cuda (%s, %s, %u blocks of %u warps, context %u",
+        snprintf(label, size, "transformer %s on cuda (%s, %s, %u blocks of %u warps%s, context %u",
                  AEGIS_VERSION_STRING, facts->architecture, facts->dtype, facts->blocks,
-                 facts->warps, facts->context);
+                 facts->warps, facts->clusters ? " in clusters" : "", facts->context);
     if (model->base.stream) {
         at += snprintf(label + at, size - (size_t)at, ", %u of %u layers from pinned memory",
                        model->residency.streamed, facts->layers);
@@ -154,8 +154,10 @@ static aegis_status open_prompt(cuda_model *model, uint32_t rows, aegis_error *e
 static aegis_status
 open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err)
 {
+    const uint32_t form =
+        config->prompt_block >= 2 ? AEGIS_PROGRAM_UNIT_FORM : AEGIS_PROGRAM_ANY_FORM;
     aegis_status status =
-        aegis_program_open(config->path, config->context_tokens, model->index, UINT32_MAX,
+        aegis_program_open(config->path, config->context_tokens, model->index, form,
                            &model->base.allocator, &model->program, err);
     if (status != AEGIS_OK) {
         return status;

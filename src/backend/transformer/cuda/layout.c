@@ -144,22 +144,14 @@ void aegis_decode_layout_finish(aegis_decode_layout *layout)
 
 /* ---- packing ---- */
 
-typedef struct packer {
-    const aegis_decode_layout *layout;
-    const aegis_decode_product *product;
-    const aegis_decode_source *sources;
-    uint32_t count;
-    bool in_turns;
-    uint8_t *to;
-} packer;
-
 /* The source of an output, and which of its outputs that is. */
-static const aegis_decode_source *find(const packer *all, uint32_t row, uint32_t *ret_row)
+static const aegis_decode_source *
+find(const aegis_decode_matrix *matrix, uint32_t row, uint32_t *ret_row)
 {
-    const aegis_decode_source *source = all->sources;
-    if (all->in_turns) {
-        *ret_row = row / all->count;
-        return &source[row % all->count];
+    const aegis_decode_source *source = matrix->sources;
+    if (matrix->in_turns) {
+        *ret_row = row / matrix->count;
+        return &source[row % matrix->count];
     }
     while (row >= source->rows) {
         row -= source->rows;
@@ -169,35 +161,35 @@ static const aegis_decode_source *find(const packer *all, uint32_t row, uint32_t
     return source;
 }
 
-/* 64 bytes of one row of the product; what does not exist is zero. */
-static void pack_row(const packer *all, uint32_t row, uint32_t column, uint8_t *to)
+void aegis_decode_pack_row(
+    const aegis_decode_matrix *matrix, uint32_t row, uint32_t column, uint32_t bytes, void *to)
 {
-    const uint32_t size = all->layout->element_bytes;
-    const uint32_t columns = all->product->columns, room = AEGIS_DECODE_UNIT_ROW_BYTES / size;
-    memset(to, 0, AEGIS_DECODE_UNIT_ROW_BYTES);
-    if (row >= all->product->rows || column >= columns) {
+    const uint32_t size = matrix->element_bytes, columns = matrix->columns, room = bytes / size;
+    memset(to, 0, bytes);
+    if (row >= matrix->rows || column >= columns) {
         return;
     }
     const uint32_t some = columns - column < room ? columns - column : room;
     uint32_t own;
-    const aegis_decode_source *source = find(all, row, &own);
+    const aegis_decode_source *source = find(matrix, row, &own);
     const uint8_t *data = source->data;
     if (!source->transposed) {
         memcpy(to, data + ((size_t)own * columns + column) * size, (size_t)some * size);
         return;
     }
     for (uint32_t i = 0; i < some; i++) {
-        memcpy(to + (size_t)i * size, data + ((size_t)(column + i) * source->rows + own) * size,
-               size);
+        memcpy((uint8_t *)to + (size_t)i * size,
+               data + ((size_t)(column + i) * source->rows + own) * size, size);
     }
 }
 
-static void pack_unit(const packer *all, uint32_t tile, uint32_t unit, uint8_t *to)
+static void pack_unit(const aegis_decode_matrix *matrix, uint32_t tile, uint32_t unit, uint8_t *to)
 {
-    const uint32_t columns = AEGIS_DECODE_UNIT_ROW_BYTES / all->layout->element_bytes;
+    const uint32_t columns = AEGIS_DECODE_UNIT_ROW_BYTES / matrix->element_bytes;
     for (uint32_t n = 0; n < AEGIS_DECODE_TILE_ROWS; n++) {
-        pack_row(all, tile * AEGIS_DECODE_TILE_ROWS + n, unit * columns,
-                 to + (size_t)n * AEGIS_DECODE_UNIT_ROW_BYTES);
+        aegis_decode_pack_row(matrix, tile * AEGIS_DECODE_TILE_ROWS + n, unit * columns,
+                              AEGIS_DECODE_UNIT_ROW_BYTES,
+                              to + (size_t)n * AEGIS_DECODE_UNIT_ROW_BYTES);
     }
 }
 
@@ -237,33 +229,39 @@ visit_units(const aegis_decode_layout *layout, uint32_t product, unit_visit visi
     }
 }
 
+/* What visits pack: the units of `matrix`. */
+typedef struct packer {
+    const aegis_decode_matrix *matrix;
+    uint8_t *to;
+} packer;
+
 static void pack_at(void *self, uint32_t tile, uint32_t unit, size_t at)
 {
     const packer *all = self;
-    pack_unit(all, tile, unit, all->to + at * AEGIS_DECODE_UNIT_BYTES);
+    pack_unit(all->matrix, tile, unit, all->to + at * AEGIS_DECODE_UNIT_BYTES);
 }
 
-static void pack_head(packer *all)
+static void
+pack_head(const aegis_decode_layout *layout, const aegis_decode_matrix *matrix, uint8_t *to)
 {
-    for (uint32_t tile = 0; tile < all->product->tiles; tile++) {
-        const aegis_decode_head_tile *is = &all->layout->head_tiles[tile];
-        for (uint32_t unit = 0; unit < all->product->units; unit++) {
+    const aegis_decode_product *product = &layout->products[AEGIS_DECODE_HEAD];
+    for (uint32_t tile = 0; tile < product->tiles; tile++) {
+        const aegis_decode_head_tile *is = &layout->head_tiles[tile];
+        for (uint32_t unit = 0; unit < product->units; unit++) {
             const size_t at = is->first + (size_t)unit * is->stride;
-            pack_at(all, tile, unit, at);
+            pack_unit(matrix, tile, unit, to + at * AEGIS_DECODE_UNIT_BYTES);
         }
     }
 }
 
 void aegis_decode_pack(const aegis_decode_layout *layout,
                        uint32_t product,
-                       const aegis_decode_source *sources,
-                       uint32_t count,
-                       bool in_turns,
+                       const aegis_decode_matrix *matrix,
                        void *to)
 {
-    packer all = {layout, &layout->products[product], sources, count, in_turns, to};
+    packer all = {matrix, to};
     if (product == AEGIS_DECODE_HEAD) {
-        pack_head(&all);
+        pack_head(layout, matrix, to);
     } else {
         visit_units(layout, product, pack_at, &all);
     }
@@ -288,5 +286,100 @@ void aegis_decode_where(const aegis_decode_layout *layout, uint32_t *ret_where)
         unit_list list = {ret_where, layout->products[p].units};
         visit_units(layout, p, note, &list);
         ret_where += layout->products[p].tiles * layout->products[p].units;
+    }
+}
+
+/* ---- the same for clusters ---- */
+
+void aegis_decode_layout_init_clusters(aegis_decode_layout *layout,
+                                       const uint32_t rows[AEGIS_DECODE_PRODUCTS],
+                                       const uint32_t columns[AEGIS_DECODE_PRODUCTS],
+                                       const aegis_decode_clusters *clusters)
+{
+    const uint32_t blocks = clusters->clusters * AEGIS_CLUSTER_BLOCKS;
+    *layout = (aegis_decode_layout){.layer_units = aegis_clusters_begin(clusters, blocks, 0),
+                                    .head_units = blocks * AEGIS_CLUSTER_WARPS *
+                                                  aegis_clusters_head_units(clusters)};
+    for (uint32_t p = 0; p < AEGIS_DECODE_PRODUCTS; p++) {
+        layout->products[p] = (aegis_decode_product){.rows = rows[p], .columns = columns[p]};
+    }
+}
+
+typedef struct lane_place {
+    uint32_t product, block, warp, slot, unit, lane, elements; /* in 16 bytes */
+} lane_place;
+
+/* Which elements of a product the 16 bytes there hold: those of a row from a column on. */
+static void find_elements(const aegis_decode_clusters *is,
+                          const lane_place *at,
+                          uint32_t *ret_row,
+                          uint32_t *ret_column)
+{
+    const uint32_t rank = at->block % AEGIS_CLUSTER_BLOCKS, head = at->block / AEGIS_CLUSTER_BLOCKS;
+    const uint32_t width = AEGIS_CLUSTER_WARPS * 32 * is->rows, own = 32 * is->rows;
+    const uint32_t first = rank * AEGIS_CLUSTER_WARPS + at->warp;
+    const bool has = aegis_clusters_has_head(is, at->block);
+    *ret_column = at->elements * (32 * at->slot + at->lane);
+    switch (at->product) {
+    case AEGIS_DECODE_QKV: {
+        const uint32_t row = first * AEGIS_CLUSTER_UNIT_ROWS + at->unit;
+        *ret_row = row / AEGIS_CLUSTER_HEAD_WIDTH * width + head * AEGIS_CLUSTER_HEAD_WIDTH +
+                   row % AEGIS_CLUSTER_HEAD_WIDTH;
+        break;
+    }
+    case AEGIS_DECODE_OUTPUT:
+        *ret_row = rank * own + (at->warp * is->rows + at->unit) * 4 + at->lane / 8;
+        *ret_column = head * AEGIS_CLUSTER_HEAD_WIDTH + at->lane % 8 * 8 + at->slot * at->elements;
+        break;
+    case AEGIS_DECODE_UP:
+        *ret_row =
+            aegis_clusters_hidden(is, at->block) + at->warp * is->hidden[has ? 0 : 1] + at->unit;
+        break;
+    case AEGIS_DECODE_DOWN:
+        *ret_row = (at->warp * is->rows + at->unit) * 32 + at->lane;
+        *ret_column = aegis_clusters_hidden(is, at->block) + at->slot * at->elements;
+        break;
+    default: { /* a row of the head takes several slots */
+        const uint32_t slots = is->row_units / is->rows;
+        *ret_row = aegis_clusters_word(is, at->block, at->warp, at->slot / slots);
+        *ret_column = at->elements * (32 * (at->slot % slots * is->rows + at->unit) + at->lane);
+    }
+    }
+}
+
+/* Units of a slot. */
+static uint32_t slot_units(const aegis_decode_clusters *is, uint32_t product, uint32_t block)
+{
+    return product == AEGIS_DECODE_QKV  ? AEGIS_CLUSTER_UNIT_ROWS
+           : product == AEGIS_DECODE_UP ? is->hidden[aegis_clusters_has_head(is, block) ? 0 : 1]
+                                        : is->rows;
+}
+
+void aegis_clusters_pack(const aegis_decode_clusters *is,
+                         uint32_t product,
+                         const aegis_decode_matrix *matrix,
+                         void *to)
+{
+    for (uint32_t i = 0; i < is->clusters * AEGIS_CLUSTER_BLOCKS * AEGIS_CLUSTER_WARPS; i++) {
+        lane_place at = {.product = product,
+                         .block = i / AEGIS_CLUSTER_WARPS,
+                         .warp = i % AEGIS_CLUSTER_WARPS,
+                         .elements = 16 / matrix->element_bytes};
+        const uint32_t each = slot_units(is, product, at.block);
+        size_t unit = product == AEGIS_DECODE_HEAD ? (size_t)i * aegis_clusters_head_units(is)
+                                                   : aegis_clusters_begin(is, at.block, at.warp);
+        for (uint32_t p = 0; p < product && product != AEGIS_DECODE_HEAD; p++) {
+            unit += aegis_clusters_units(is, p, at.block);
+        }
+        uint8_t *bytes = (uint8_t *)to + unit * AEGIS_DECODE_UNIT_BYTES;
+        const uint32_t lanes = aegis_clusters_units(is, product, at.block) * 32;
+        for (uint32_t l = 0; l < lanes; l++, bytes += 16) {
+            uint32_t row, column;
+            at.slot = l / 32 / each;
+            at.unit = l / 32 % each;
+            at.lane = l % 32;
+            find_elements(is, &at, &row, &column);
+            aegis_decode_pack_row(matrix, row, column, 16, bytes);
+        }
     }
 }

@@ -25,7 +25,7 @@
 #include <aegisrt/allocator.h>
 #include <aegisrt/error.h>
 
-#include "backend/transformer/cuda/item.h"
+#include "backend/transformer/cuda/clusters.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -57,6 +57,11 @@ aegis_status aegis_decode_layout_init(aegis_decode_layout *layout,
                                       uint32_t warps,
                                       const aegis_allocator *allocator,
                                       aegis_error *err);
+/* The same in clusters: nothing but sizes; the places follow from `clusters`. */
+void aegis_decode_layout_init_clusters(aegis_decode_layout *layout,
+                                       const uint32_t rows[AEGIS_DECODE_PRODUCTS],
+                                       const uint32_t columns[AEGIS_DECODE_PRODUCTS],
+                                       const aegis_decode_clusters *clusters);
 /* Of a zeroed one too. */
 void aegis_decode_layout_finish(aegis_decode_layout *layout);
 uint32_t aegis_decode_most_blocks(uint32_t up_rows, uint32_t blocks);
@@ -68,14 +73,29 @@ typedef struct aegis_decode_source {
     bool transposed;
 } aegis_decode_source;
 
-/* Writes the units of one product into its layer's stretch (or the head's). The product's rows are
- * those of the sources one behind the other, or taken from them in turns. */
+/* A product's: its rows are those of the sources one behind the other, or taken from them in turns.
+ */
+typedef struct aegis_decode_matrix {
+    const aegis_decode_source *sources;
+    uint32_t count;
+    bool in_turns;
+    uint32_t rows, columns, element_bytes;
+} aegis_decode_matrix;
+
+/* Elements of a row from a column on, as many as `bytes` hold; zeros for those that do not exist.
+ */
+void aegis_decode_pack_row(
+    const aegis_decode_matrix *matrix, uint32_t row, uint32_t column, uint32_t bytes, void *to);
+/* Writes the units of one product into its layer's stretch (or the head's). */
 void aegis_decode_pack(const aegis_decode_layout *layout,
                        uint32_t product,
-                       const aegis_decode_source *sources,
-                       uint32_t count,
-                       bool in_turns,
+                       const aegis_decode_matrix *matrix,
                        void *to);
+/* The same in clusters. */
+void aegis_clusters_pack(const aegis_decode_clusters *clusters,
+                         uint32_t product,
+                         const aegis_decode_matrix *matrix,
+                         void *to);
 
 /* Where each unit of a layer lies in its stretch, for who wants the matrices whole: `ret_where` has
  * layer_units entries; those of a product lie behind those of the one before, tile by tile. */

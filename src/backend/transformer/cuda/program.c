@@ -118,6 +118,10 @@ static void set_packets(aegis_program *program)
     const aegis_model_config *config = program->weights.config;
     aegis_decode_step *step = &program->step;
     uint32_t at = 0;
+    if (step->clusters.clusters != 0) { /* terms of the heads, and of hidden units in turns */
+        program->exchange_packets = 3 * AEGIS_CLUSTER_MOST * step->width;
+        return;
+    }
     step->splits = step->blocks / config->heads;
     step->splits = step->splits < 1 ? 1 : step->splits;
     step->splits = step->splits > AEGIS_DECODE_MAX_SPLITS ? AEGIS_DECODE_MAX_SPLITS : step->splits;
@@ -127,15 +131,22 @@ static void set_packets(aegis_program *program)
     }
     step->packets.attention = at;
     step->packets.stride = at + config->heads * step->splits * (config->head_width + 2);
+    program->exchange_packets = 2 * step->packets.stride;
 }
 
-/* The first form that this device runs, or the one asked for. */
+static bool is_asked_for(uint32_t form, uint32_t f)
+{
+    return form == f || form == AEGIS_PROGRAM_ANY_FORM ||
+           (form == AEGIS_PROGRAM_UNIT_FORM && !aegis_decode_form_at(f).clusters);
+}
+
+/* The first form that this device runs of those asked for. */
 static aegis_status choose_form(aegis_program *program, uint32_t form, aegis_error *err)
 {
     uint32_t blocks = 0;
     aegis_status status = AEGIS_OK;
     for (uint32_t f = 0; aegis_decode_form_at(f).warps != 0 && blocks == 0; f++) {
-        if (form != UINT32_MAX && form != f) {
+        if (!is_asked_for(form, f)) {
             continue;
         }
         status = aegis_decode_prepare(&program->step, program->type, f, &blocks, err);
@@ -152,8 +163,12 @@ static aegis_status choose_form(aegis_program *program, uint32_t form, aegis_err
                                aegis_decode_shared_bytes(
                                    &program->step, &(aegis_decode_form){.warps = 12, .depth = 10}));
     }
-    program->step.blocks = aegis_decode_most_blocks(program->step.rows[AEGIS_DECODE_UP], blocks);
-    aegis_decode_set_attention(&program->step, aegis_decode_form_at(program->form).warps);
+    program->step.blocks = blocks;
+    if (!aegis_decode_form_at(program->form).clusters) {
+        program->step.blocks =
+            aegis_decode_most_blocks(program->step.rows[AEGIS_DECODE_UP], blocks);
+        aegis_decode_set_attention(&program->step, aegis_decode_form_at(program->form).warps);
+    }
     return AEGIS_OK;
 }
 
@@ -165,6 +180,10 @@ static aegis_status make_layout(aegis_program *program, aegis_error *err)
     const uint32_t rows[AEGIS_DECODE_PRODUCTS] = {of[0], of[1], of[2], of[3], config->vocabulary};
     const uint32_t columns[AEGIS_DECODE_PRODUCTS] = {config->width, query, config->width,
                                                      config->feed_forward, config->width};
+    if (program->step.clusters.clusters != 0) {
+        aegis_decode_layout_init_clusters(&program->layout, rows, columns, &program->step.clusters);
+        return AEGIS_OK;
+    }
     return aegis_decode_layout_init(
         &program->layout, rows, columns, (uint32_t)aegis_dtype_bytes(program->dtype),
         program->step.blocks, aegis_decode_form_at(program->form).warps, &program->allocator, err);

@@ -26,6 +26,7 @@ struct aegis_program {
     aegis_weights weights; /* its tables; nothing is loaded through it */
     aegis_dtype dtype;
     uint32_t context, type, form;
+    uint32_t exchange_packets;
     aegis_decode_layout layout;
     aegis_decode_step step; /* what is the same for every launch */
     program_places places;

@@ -77,7 +77,7 @@ static void place_work(aegis_program *program)
     uint64_t used = 0;
     at->control = take(&used, sizeof(aegis_decode_control));
     at->best = take(&used, step->blocks * sizeof(uint64_t));
-    at->exchange = take(&used, 2 * (uint64_t)step->packets.stride * sizeof(uint64_t));
+    at->exchange = take(&used, program->exchange_packets * sizeof(uint64_t));
     for (uint32_t i = 0; i < AEGIS_PROGRAM_CROSSINGS;
          i++) { /* the stream, and the mean of its last norm */
         at->crossing[i] = take(&used, ((uint64_t)step->width + 1) * sizeof(float));
@@ -103,6 +103,7 @@ void aegis_program_place(aegis_program *program)
     facts->blocks = program->step.blocks;
     facts->warps = form.warps;
     facts->depth = form.depth;
+    facts->clusters = form.clusters;
     facts->layer_bytes = aegis_align_up((uint64_t)layout->layer_units * AEGIS_DECODE_UNIT_BYTES,
                                         AEGIS_PROGRAM_ALIGNMENT);
     facts->cache_bytes = (uint64_t)config->layers * 2 * config->kv_heads * program->context *
@@ -155,7 +156,18 @@ static aegis_status pack_product(aegis_program *program,
                                   .rows = matrices[i].outputs,
                                   .transposed = matrices[i].layout == AEGIS_LAYOUT_COLUMNS};
     }
-    aegis_decode_pack(&program->layout, product, sources, count, in_turns, to);
+    const aegis_decode_matrix matrix = {.sources = sources,
+                                        .count = count,
+                                        .in_turns = in_turns,
+                                        .rows = program->layout.products[product].rows,
+                                        .columns = program->layout.products[product].columns,
+                                        .element_bytes =
+                                            (uint32_t)aegis_dtype_bytes(program->dtype)};
+    if (program->step.clusters.clusters != 0) {
+        aegis_clusters_pack(&program->step.clusters, product, &matrix, to);
+    } else {
+        aegis_decode_pack(&program->layout, product, &matrix, to);
+    }
     return AEGIS_OK;
 }
 
@@ -282,6 +294,9 @@ put_table(aegis_program *program, const aegis_matrix *table, uint8_t *to, aegis_
 static void put_tables_of_layout(const aegis_program *program, uint8_t *to)
 {
     const aegis_decode_layout *layout = &program->layout;
+    if (layout->shares == NULL) { /* in clusters the kernel needs none */
+        return;
+    }
     memcpy(to + program->places.shares, layout->shares,
            (size_t)layout->blocks * AEGIS_DECODE_PRODUCTS * sizeof *layout->shares);
     memcpy(to + program->places.lanes, layout->lanes,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The compiled forms of the step's kernel, and launching them. */
+#include "backend/transformer/cuda/cluster_kernel.h"
 #include "backend/transformer/cuda/step.cuh"
 
 extern "C" {
@@ -39,7 +40,7 @@ struct compiled {
      decode_step<AEGIS_DECODE_BF16, warps, depth, passes>}
 #define FORM(warps, depth, most)                                                            \
     {                                                                                       \
-        {warps, depth}, {1, 2, most},                                                       \
+        {warps, depth, false}, {1, 2, most},                                                \
         {                                                                                   \
             KERNELS(warps, depth, 1), KERNELS(warps, depth, 2), KERNELS(warps, depth, most) \
         }                                                                                   \
@@ -48,12 +49,17 @@ struct compiled {
 /* Of 12 warps: more leave too few registers, and matrices of 768 columns are 24 units wide. */
 #define FORM_WARPS 12
 
-/* The second is for devices with less shared memory. */
+/* Behind the form in clusters, number 0. The second is for devices with less shared memory. */
 const compiled FORMS[] = {FORM(FORM_WARPS, 24, 6), FORM(FORM_WARPS, 10, 6)};
+
+const compiled *compiled_at(uint32_t form)
+{
+    return &FORMS[form - 1];
+}
 
 kernel kernel_of(const aegis_decode_step *step, uint32_t type, uint32_t form)
 {
-    const compiled *one = &FORMS[form];
+    const compiled *one = compiled_at(form);
     uint32_t i = 0;
     while (i < 2 && step->width > 2 * 32 * one->form.warps * one->passes[i]) {
         i++;
@@ -67,8 +73,10 @@ kernel kernel_of(const aegis_decode_step *step, uint32_t type, uint32_t form)
 
 extern "C" aegis_decode_form aegis_decode_form_at(uint32_t index)
 {
-    const aegis_decode_form none = {0, 0};
-    return index < sizeof FORMS / sizeof *FORMS ? FORMS[index].form : none;
+    const aegis_decode_form clusters = {AEGIS_CLUSTER_WARPS, 0, true}, none = {0, 0, false};
+    return index == 0                              ? clusters
+           : index <= sizeof FORMS / sizeof *FORMS ? compiled_at(index)->form
+                                                   : none;
 }
 
 /* Inputs of a product. */
@@ -98,13 +106,13 @@ extern "C" void aegis_decode_set_attention(aegis_decode_step *step, uint32_t war
     step->attention_groups = most < SUM_GROUPS ? most : SUM_GROUPS;
 }
 
-extern "C" aegis_status aegis_decode_prepare(const aegis_decode_step *step,
-                                             uint32_t type,
-                                             uint32_t form,
-                                             uint32_t *ret_blocks,
-                                             aegis_error *err)
+extern "C" aegis_status aegis_decode_prepare(
+    aegis_decode_step *step, uint32_t type, uint32_t form, uint32_t *ret_blocks, aegis_error *err)
 {
-    const compiled *one = &FORMS[form];
+    if (form == 0) {
+        return aegis_clusters_prepare(step, type, ret_blocks, err);
+    }
+    const compiled *one = compiled_at(form);
     const uint32_t shared = aegis_decode_shared_bytes(step, &one->form);
     int device = 0, most = 0, cooperative = 0, processors = 0, each = 0;
     aegis_status status = aegis_cuda_check(cudaGetDevice(&device), "cudaGetDevice", HERE, err);
@@ -151,7 +159,10 @@ extern "C" aegis_status aegis_decode_launch(const aegis_decode_step *step,
                                             struct CUstream_st *stream,
                                             aegis_error *err)
 {
-    const compiled *one = &FORMS[form];
+    if (form == 0) {
+        return aegis_clusters_launch(step, type, stream, err);
+    }
+    const compiled *one = compiled_at(form);
     void *arguments[] = {(void *)step};
     return aegis_cuda_check(
         cudaLaunchCooperativeKernel((const void *)kernel_of(step, type, form), dim3(step->blocks),

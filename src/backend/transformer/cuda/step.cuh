@@ -25,6 +25,7 @@
  * long traps.
  */
 #include "backend/transformer/cuda/attention.cuh"
+#include "backend/transformer/cuda/job.cuh"
 #include "backend/transformer/cuda/reader.cuh"
 
 /* What a block keeps in shared memory beside weights and inputs. */
@@ -405,112 +406,7 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         return largest_of_warp(lane < WARPS ? shared.bests[lane] : 0);
     }
 
-    /* The block that is done last ends the step. */
-    __device__ __forceinline__ void end(packet best)
-    {
-        if (warp != 0) {
-            return;
-        }
-        uint32_t ticket = 0;
-        if (lane == 0) {
-            if (p.head != 0) {
-                p.best[blockIdx.x] = best;
-            }
-            __threadfence();
-            ticket = atomicAdd(&p.control->ticket, 1u);
-            __threadfence();
-        }
-        if (__shfl_sync(ALL_LANES, ticket, 0) != gridDim.x - 1) {
-            return;
-        }
-        for (uint32_t b = lane; p.head != 0 && b < gridDim.x; b += 32) {
-            best = larger(best, __ldcg((const packet *)p.best + b));
-        }
-        best = largest_of_warp(best);
-        if (lane == 0) {
-            p.control->ticket = 0;
-            p.control->epoch = epoch + p.layers + 1;
-            if (p.head != 0) {
-                finish(best != 0 ? 0xffffffffu - (uint32_t)best : 0);
-            }
-        }
-    }
-
-    __device__ __forceinline__ bool is_end(uint32_t token) const
-    {
-        bool is = false;
-        for (uint32_t e = 0; e < p.end_count; e++) {
-            is |= p.ends[e] == token;
-        }
-        return is;
-    }
-
-    __device__ __forceinline__ void leave_cursor(int64_t at, int64_t token)
-    {
-        p.next_cursor[0] = at;
-        p.next_cursor[1] = token;
-        if (p.next_position != nullptr) {
-            *p.next_position = at;
-        }
-    }
-
-    /* The token behind the position, and where the next job begins. */
-    __device__ __forceinline__ void finish(uint32_t chosen)
-    {
-        const uint32_t next = position + 1;
-        const bool given = next < p.prompt_count;
-        const int64_t token = given ? p.prompt[next] : (int64_t)chosen;
-        *p.token = token;
-        if (p.measured != 0) { /* such jobs belong to no sequence */
-            return;
-        }
-        const bool ends = next == p.context || (!given && is_end(chosen));
-        leave_cursor(!ends                ? next
-                     : p.stop_at_end != 0 ? p.context
-                                          : 0,
-                     ends && p.stop_at_end == 0 ? 0 : token);
-    }
-
     /* ---- the begin ---- */
-
-    __device__ __forceinline__ void refuse(uint32_t kind, int64_t at, int64_t token)
-    {
-        if (blockIdx.x == 0 && thread == 0) {
-            p.fault->position = at;
-            p.fault->token = token;
-            p.fault->kind = kind;
-            *p.token = -1;
-        }
-    }
-
-    /* Where the job stands; false when there is nothing to compute. All blocks answer alike. */
-    __device__ __forceinline__ bool find_position(uint32_t *ret_token)
-    {
-        int64_t at = p.cursor[0], token = p.cursor[1];
-        if (p.measured != 0) {
-            at = p.context - 1;
-            token = 0;
-        }
-        if (at < 0 || token < 0) {
-            refuse(AEGIS_DECODE_BAD_CURSOR, at, token);
-            return false;
-        }
-        if (at >= p.context) {
-            if (p.head != 0 && blockIdx.x == 0 && thread == 0) {
-                *p.token = -1;
-                leave_cursor(at, token);
-            }
-            return false;
-        }
-        token = at < p.prompt_count ? p.prompt[at] : token;
-        if (token < 0 || token >= p.vocabulary) {
-            refuse(AEGIS_DECODE_BAD_TOKEN, at, token);
-            return false;
-        }
-        position = (uint32_t)at;
-        *ret_token = (uint32_t)token;
-        return true;
-    }
 
     /* Two elements of the token's row of the head's tiles. */
     __device__ __forceinline__ float2 pair_in_head(uint32_t token, uint32_t column) const
@@ -565,7 +461,7 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
         uint32_t token = 0;
         make_plans();
         epoch = *(volatile uint32_t *)&p.control->epoch;
-        if (!find_position(&token)) {
+        if (!find_position(p, &position, &token)) {
             await<0>();
             return;
         }
@@ -585,7 +481,7 @@ template <int TYPE, int WARPS, int DEPTH, int PASSES> class step
             leave_crossing();
         }
         await<0>();
-        end(best);
+        end_step(p, epoch, position, warp, lane, best);
     }
 };
 

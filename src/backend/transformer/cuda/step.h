@@ -7,7 +7,7 @@
  * fields of aegis_decode_step are what the kernel reads; every pointer is a device address.
  */
 
-#include "backend/transformer/cuda/item.h"
+#include "backend/transformer/cuda/clusters.h"
 
 #include <aegisrt/error.h>
 
@@ -68,6 +68,8 @@ typedef struct aegis_decode_step {
     uint32_t units[5]; /* of a tile, per product */
     uint32_t rows[4];  /* of the products of a layer */
     uint32_t attention_chunk, attention_groups;
+    aegis_decode_clusters clusters;
+    uint32_t ring_bytes; /* of a block of a cluster: weights ahead */
 
     /* this launch */
     uint32_t blocks, splits;
@@ -113,6 +115,7 @@ typedef struct aegis_decode_step {
 /* One compiled form of the kernel. */
 typedef struct aegis_decode_form {
     uint32_t warps, depth; /* depth: units that each warp reads ahead */
+    bool clusters;         /* clusters.cuh; of what a block reads ahead `ring_bytes` tells */
 } aegis_decode_form;
 
 /* Forms by number, best first; warps 0 behind the last. */
@@ -122,12 +125,10 @@ void aegis_decode_set_attention(aegis_decode_step *step, uint32_t warps);
 /* Bytes of shared memory that a block takes. */
 uint32_t aegis_decode_shared_bytes(const aegis_decode_step *step, const aegis_decode_form *form);
 /* The number of blocks that run at once on the current device, 0 when the form does not fit. Sets
- * the kernel's attributes: once before the first launch. DEVICE and the like. */
-aegis_status aegis_decode_prepare(const aegis_decode_step *step,
-                                  uint32_t type,
-                                  uint32_t form,
-                                  uint32_t *ret_blocks,
-                                  aegis_error *err);
+ * the kernel's attributes: once before the first launch. Of a form in clusters it fills in these.
+ * DEVICE and the like. */
+aegis_status aegis_decode_prepare(
+    aegis_decode_step *step, uint32_t type, uint32_t form, uint32_t *ret_blocks, aegis_error *err);
 
 struct CUstream_st;
 /* Enqueues; allocates nothing. */
