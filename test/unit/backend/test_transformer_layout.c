@@ -3,6 +3,7 @@
  * weight of each row is met once, by the warp that sums the row, and nowhere else. */
 #include "backend/transformer/cuda/layout.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -379,12 +380,66 @@ static void clusters_have_every_weight_once(void **state)
     }
 }
 
+enum {
+    FOLDED_ROWS = 131,
+    FOLDED_COLUMNS = 48
+};
+
+/* Between -1 and 1. */
+static float noise_of(uint32_t row, uint32_t column)
+{
+    return (float)(value_of(3, row, column) * 2654435761u >> 8) * 0x1p-23f - 1.0f;
+}
+
+static void check_folded(bool transposed)
+{
+    static float matrix[FOLDED_ROWS * FOLDED_COLUMNS], folded[FOLDED_ROWS * FOLDED_COLUMNS];
+    float scale[FOLDED_COLUMNS], shift[FOLDED_COLUMNS], biases[FOLDED_ROWS];
+    double x[FOLDED_COLUMNS], mean = 0, squares = 0;
+    for (uint32_t c = 0; c < FOLDED_COLUMNS; c++) {
+        scale[c] = 1.5f + noise_of(1000, c);
+        shift[c] = noise_of(1001, c);
+        x[c] = 3.0 + (double)noise_of(1002, c);
+        mean += x[c] / FOLDED_COLUMNS;
+        for (uint32_t r = 0; r < FOLDED_ROWS; r++) {
+            matrix[transposed ? c * FOLDED_ROWS + r : r * FOLDED_COLUMNS + c] = noise_of(r, c);
+        }
+    }
+    for (uint32_t c = 0; c < FOLDED_COLUMNS; c++) {
+        squares += (x[c] - mean) * (x[c] - mean) / FOLDED_COLUMNS;
+    }
+    for (uint32_t r = 0; r < FOLDED_ROWS; r++) {
+        biases[r] = noise_of(r, 1003);
+    }
+    const aegis_decode_source source = {matrix, FOLDED_ROWS, transposed};
+    aegis_decode_fold_scale(&source, FOLDED_COLUMNS, scale, folded);
+    aegis_decode_fold_shift(&source, FOLDED_COLUMNS, shift, biases);
+    for (uint32_t r = 0; r < FOLDED_ROWS; r++) {
+        double wanted = (double)noise_of(r, 1003), got = 0;
+        for (uint32_t c = 0; c < FOLDED_COLUMNS; c++) {
+            const double normed = (x[c] - mean) / sqrt(squares) * (double)scale[c];
+            wanted += (double)noise_of(r, c) * (normed + (double)shift[c]);
+            got += (double)folded[r * FOLDED_COLUMNS + c] * x[c];
+        }
+        got = got / sqrt(squares) + (double)biases[r];
+        assert_true(fabs(got - wanted) < 1e-5);
+    }
+}
+
+static void a_matrix_takes_in_the_norm_before_it(void **state)
+{
+    (void)state;
+    check_folded(false);
+    check_folded(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clusters_have_every_weight_once),
         cmocka_unit_test(every_weight_is_where_its_warp_reads),
         cmocka_unit_test(blocks_have_about_equal_bytes),
+        cmocka_unit_test(a_matrix_takes_in_the_norm_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

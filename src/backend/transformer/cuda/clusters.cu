@@ -91,22 +91,29 @@ configuration(const aegis_decode_step *step, uint32_t clusters, cudaLaunchAttrib
     return is;
 }
 
+/* For a warp's rows of up and its columns of down: some types take both before they refill. */
+bool ring_has_room(const aegis_decode_step *step, const compiled *form, uint32_t row_units)
+{
+    const uint32_t hidden = form->hidden[0] > form->hidden[1] ? form->hidden[0] : form->hidden[1];
+    return 2 * hidden * row_units * AEGIS_DECODE_UNIT_BYTES * AEGIS_CLUSTER_WARPS <=
+           step->ring_bytes;
+}
+
 /* Of the compiled forms the first whose blocks have all hidden units. */
 void choose(aegis_decode_step *step, uint32_t type, uint32_t most)
 {
     const uint32_t bytes = type == AEGIS_DECODE_F32 ? 4 : 2;
+    const uint32_t row_units = step->width * bytes / AEGIS_DECODE_UNIT_BYTES;
     for (const compiled &one : FORMS) {
         const uint32_t hidden =
             AEGIS_CLUSTER_BLOCKS * AEGIS_CLUSTER_WARPS *
             (step->heads * one.hidden[0] + (most - step->heads) * one.hidden[1]);
-        if (step->width == 256 * one.rows && hidden >= step->feed_forward) {
+        if (step->width == 256 * one.rows && hidden >= step->feed_forward &&
+            ring_has_room(step, &one, row_units)) {
             const uint32_t words = most * AEGIS_CLUSTER_BLOCKS * AEGIS_CLUSTER_WARPS;
-            step->clusters = {most,
-                              step->heads,
-                              one.rows,
-                              {one.hidden[0], one.hidden[1]},
-                              step->width * bytes / AEGIS_DECODE_UNIT_BYTES,
-                              (step->vocabulary + words - 1) / words};
+            step->clusters = {most,      step->heads,
+                              one.rows,  {one.hidden[0], one.hidden[1]},
+                              row_units, (step->vocabulary + words - 1) / words};
             return;
         }
     }

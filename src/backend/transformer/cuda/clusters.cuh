@@ -14,7 +14,9 @@
  *    The blocks of a cluster add their terms among themselves; the sum is one term of all
  * clusters'.
  *  - Block r of a cluster adds all terms for the r-th part of the residual stream, and gives the
- * sum to its cluster. Each warp normalises the whole stream for itself, in registers.
+ * sum to its cluster. Each warp normalises the whole stream for itself, in registers. In f32 the
+ *    matrices hold the norms' scales and means (aegis_decode_fold_scale), so that a norm in front
+ * of one is no more than a factor behind it.
  *  - Each warp reads its weights ahead by bulk copies into a ring of slots of its own, and takes
  * those of a product into registers before its inputs are there.
  *
@@ -318,6 +320,7 @@ template <int TYPE, int R, int F0, int F1> class cluster_step
     uint32_t phases; /* of channels, a bit each */
     uint32_t epoch, position;
     float own;           /* this thread's element of the stream, of the first `part` threads */
+    float mean;          /* of the stream, where norms are folded */
     float x[8 * R];      /* the normalised stream: this lane's elements */
     float4 scale[4 * R]; /* of the next norm */
 
@@ -356,6 +359,24 @@ template <int TYPE, int R, int F0, int F1> class cluster_step
                 sums[i] += __shfl_xor_sync(ALL_LANES, sums[i], other);
             }
         }
+    }
+
+    /* Over all lanes; each gets the sum of its eighth: that numbered lane / 8. */
+    template <int N> __device__ __forceinline__ float add_apart(const float (&sums)[N])
+    {
+        static_assert(N == 3 || N == 4);
+        const bool upper = (lane & 16) != 0, odd = (lane & 8) != 0;
+        float pair[2];
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const float high = i + 2 < N ? sums[i + 2 < N ? i + 2 : 0] : 0.0f;
+            pair[i] =
+                (upper ? high : sums[i]) + __shfl_xor_sync(ALL_LANES, upper ? sums[i] : high, 16);
+        }
+        float sum[1] = {(odd ? pair[1] : pair[0]) +
+                        __shfl_xor_sync(ALL_LANES, odd ? pair[0] : pair[1], 8)};
+        add_lanes<1>(sum, 4);
+        return sum[0];
     }
 
     template <int N> __device__ __forceinline__ float pick(const float (&of)[N], uint32_t which)
@@ -467,6 +488,13 @@ template <int TYPE, int R, int F0, int F1> class cluster_step
         }
     }
 
+    __device__ __forceinline__ void load_scale_of(const float *norm)
+    {
+        if constexpr (!AEGIS_CLUSTERS_FOLD(TYPE)) {
+            load_scale(norm);
+        }
+    }
+
     __device__ __forceinline__ float load_bias(const float *vector, uint32_t at) const
     {
         return thread < part ? load_one(vector + at + rank * part + thread) : 0.0f;
@@ -505,6 +533,58 @@ template <int TYPE, int R, int F0, int F1> class cluster_step
         for (int i = 0; i < 8 * R; i += 2) {
             x[i] = fmaf(x[i] * factor, scale[i / 2].x, scale[i / 2].z);
             x[i + 1] = fmaf(x[i + 1] * factor, scale[i / 2].y, scale[i / 2].w);
+        }
+    }
+
+    /* Row lane / 8 of N of a product with the normalised stream. */
+    template <int N> __device__ __forceinline__ float multiply_stream(const uint4 (&weights)[K][N])
+    {
+        float rows[N];
+        if constexpr (AEGIS_CLUSTERS_FOLD(TYPE)) {
+            float others[N] = {}, ends[2] = {0, 0}, other_ends[2] = {0, 0}; /* sum, of squares */
+            receive<CHANNEL_STREAM>();
+#pragma unroll
+            for (int i = 0; i < N; i++) {
+                rows[i] = 0;
+            }
+#pragma unroll
+            for (int s = 0; s < K; s++) {
+                float of[E];
+#pragma unroll
+                for (int i = 0; i < E; i += 4) {
+                    const float4 four =
+                        *reinterpret_cast<const float4 *>(shared.stream + E * (32 * s + lane) + i);
+                    of[i] = four.x;
+                    of[i + 1] = four.y;
+                    of[i + 2] = four.z;
+                    of[i + 3] = four.w;
+                }
+#pragma unroll
+                for (int i = 0; i < E; i += 2) {
+                    ends[0] += of[i];
+                    other_ends[0] += of[i + 1];
+                    ends[1] = fmaf(of[i], of[i], ends[1]);
+                    other_ends[1] = fmaf(of[i + 1], of[i + 1], other_ends[1]);
+                }
+#pragma unroll
+                for (int i = 0; i < N; i++) {
+                    multiply_chunk<TYPE>(weights[s][i], of, rows[i], others[i]);
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < N; i++) {
+                rows[i] += others[i];
+            }
+            ends[0] += other_ends[0];
+            ends[1] += other_ends[1];
+            add_lanes<2>(ends, 16);
+            mean = __fmul_rn(ends[0], p.width_inverse); /* the same in every cluster */
+            const float variance = fmaf(-mean, mean, ends[1] * p.width_inverse);
+            return add_apart<N>(rows) * rsqrtf(fmaxf(variance, 0.0f) + p.epsilon);
+        } else {
+            normalise();
+            multiply<K, N>(weights, x, rows);
+            return add_apart<N>(rows);
         }
     }
 
@@ -720,13 +800,12 @@ template <int TYPE, int R, int F0, int F1> class cluster_step
         float *values = keys + p.kv_heads * line;
         uint4 weights[K][N];
         float4 k[2] = {}, v[2] = {};
-        float sums[N];
         const uint32_t first = (rank * AEGIS_CLUSTER_WARPS + warp) * N, i = lane / 8;
         const uint32_t row = first + (i < N ? i : 0);
         const float bias = load_one(vectors + p.at.biases[AEGIS_DECODE_QKV] + row / HEAD * p.width +
                                     cluster * HEAD + row % HEAD);
         const float former = former_bias(layer);
-        load_scale(vectors + p.at.attention_norm);
+        load_scale_of(vectors + p.at.attention_norm);
         if (first_position() < position) {
             load_eight(keys + (size_t)first_position() * HEAD + lane % 8 * 8, k);
             load_eight(values + (size_t)first_position() * HEAD + lane % 8 * 8, v);
@@ -735,11 +814,9 @@ template <int TYPE, int R, int F0, int F1> class cluster_step
         add_former(layer, former);
         spread();
         reader.refill();
-        normalise();
-        multiply<K, N>(weights, x, sums);
-        add_lanes<N>(sums, 16);
+        const float value = multiply_stream<N>(weights) + bias;
         if (i < N) {
-            give<CHANNEL_QKV>(shared.qkv + row, pick<N>(sums, i) + bias, lane % 8);
+            give<CHANNEL_QKV>(shared.qkv + row, value, lane % 8);
         }
         receive<CHANNEL_QKV>();
         attend_positions(keys, values, k, v);
@@ -768,7 +845,7 @@ template <int TYPE, int R, int F0, int F1> class cluster_step
         constexpr int D = 8 * F / E;
         const uint32_t wanted = epoch + layer + 1;
         const float *vectors = vectors_of(layer);
-        const uint32_t unit = warp * F + (lane < F ? lane : 0);
+        const uint32_t i = lane / 8, unit = warp * F + (i < F ? i : 0);
         const uint32_t row = aegis_clusters_hidden(&p.clusters, blockIdx.x) + unit;
         const float bias =
             row < p.feed_forward ? load_one(vectors + p.at.biases[AEGIS_DECODE_UP] + row) : 0.0f;
@@ -777,21 +854,21 @@ template <int TYPE, int R, int F0, int F1> class cluster_step
         float sums[R];
         {
             uint4 weights[K][F];
-            float rows[F];
-            load_scale(vectors + p.at.feed_forward_norm);
+            load_scale_of(vectors + p.at.feed_forward_norm);
             reader.take(weights);
-            if constexpr (E == 8) { /* there are registers for both */
+            if constexpr (E == 8) { /* of f32 they would be too many at once */
                 reader.take(down);
             }
             add_terms(heads_terms(), p.clusters.heads, wanted, output_bias, 1);
             spread();
             reader.refill();
-            normalise();
-            multiply<K, F>(weights, x, rows);
-            add_lanes<F>(rows, 16);
-            if (lane < F) {
-                const float value = pick<F>(rows, lane) + bias;
+            const float value = multiply_stream<F>(weights) + bias;
+            if (i < F && lane % 8 == 0) {
                 shared.hidden[unit] = p.gelu_erf != 0 ? gelu_erf(value) : gelu_tanh(value);
+            }
+            /* No norm sees it, and the next one's squares lose less. */
+            if constexpr (AEGIS_CLUSTERS_FOLD(TYPE)) {
+                own -= mean;
             }
         }
         if constexpr (E == 4) {
@@ -800,17 +877,17 @@ template <int TYPE, int R, int F0, int F1> class cluster_step
         __syncthreads();
         float hidden[8 * F];
 #pragma unroll
-        for (int i = 0; i < 8 * F; i += 4) {
-            const float4 four = *reinterpret_cast<const float4 *>(shared.hidden + i);
-            hidden[i] = four.x;
-            hidden[i + 1] = four.y;
-            hidden[i + 2] = four.z;
-            hidden[i + 3] = four.w;
+        for (int e = 0; e < 8 * F; e += 4) {
+            const float4 four = *reinterpret_cast<const float4 *>(shared.hidden + e);
+            hidden[e] = four.x;
+            hidden[e + 1] = four.y;
+            hidden[e + 2] = four.z;
+            hidden[e + 3] = four.w;
         }
         multiply<D, R>(down, hidden, sums);
 #pragma unroll
-        for (int i = 0; i < R; i++) {
-            give<CHANNEL_DOWN>(&shared.down[rank][i * 32 + lane], sums[i], warp);
+        for (int r = 0; r < R; r++) {
+            give<CHANNEL_DOWN>(&shared.down[rank][r * 32 + lane], sums[r], warp);
         }
         if (thread < part) {
             receive<CHANNEL_DOWN>();

@@ -267,6 +267,67 @@ void aegis_decode_pack(const aegis_decode_layout *layout,
     }
 }
 
+/* ---- a norm within the matrix behind it ---- */
+
+#define FOLD_ROWS 64u /* at once: rows of a transposed matrix lie side by side */
+
+static double
+element_of(const aegis_decode_source *source, uint32_t columns, uint32_t r, uint32_t c)
+{
+    const size_t at = source->transposed ? (size_t)c * source->rows + r : (size_t)r * columns + c;
+    float value;
+    memcpy(&value, (const uint8_t *)source->data + at * sizeof value, sizeof value);
+    return value;
+}
+
+/* Rows from `first` on times a vector; returns how many. */
+static uint32_t multiply_rows(const aegis_decode_source *source,
+                              uint32_t columns,
+                              const float *vector,
+                              uint32_t first,
+                              double ret_sums[FOLD_ROWS])
+{
+    const uint32_t left = source->rows - first, count = left < FOLD_ROWS ? left : FOLD_ROWS;
+    memset(ret_sums, 0, FOLD_ROWS * sizeof *ret_sums);
+    for (uint32_t c = 0; c < columns; c++) {
+        for (uint32_t r = 0; r < count; r++) {
+            ret_sums[r] += element_of(source, columns, first + r, c) * (double)vector[c];
+        }
+    }
+    return count;
+}
+
+void aegis_decode_fold_scale(const aegis_decode_source *source,
+                             uint32_t columns,
+                             const float *scale,
+                             float *ret_rows)
+{
+    double sums[FOLD_ROWS];
+    for (uint32_t first = 0; first < source->rows; first += FOLD_ROWS) {
+        const uint32_t count = multiply_rows(source, columns, scale, first, sums);
+        for (uint32_t c = 0; c < columns; c++) {
+            for (uint32_t r = 0; r < count; r++) {
+                const double scaled = element_of(source, columns, first + r, c) * (double)scale[c];
+                ret_rows[(size_t)(first + r) * columns + c] = (float)(scaled - sums[r] / columns);
+            }
+        }
+    }
+}
+
+void aegis_decode_fold_shift(const aegis_decode_source *source,
+                             uint32_t columns,
+                             const float *shift,
+                             float *biases)
+{
+    double sums[FOLD_ROWS];
+    for (uint32_t first = 0; first < source->rows; first += FOLD_ROWS) {
+        const uint32_t count = multiply_rows(source, columns, shift, first, sums);
+        for (uint32_t r = 0; r < count; r++) {
+            biases[first + r] = (float)((double)biases[first + r] + sums[r]);
+        }
+    }
+}
+
 /* ---- what is packed, in order ---- */
 
 typedef struct unit_list {

@@ -97,6 +97,20 @@ void aegis_clusters_pack(const aegis_decode_clusters *clusters,
                          const aegis_decode_matrix *matrix,
                          void *to);
 
+/*
+ * A layer norm within the f32 matrix W behind it: W norm(x) + bias = V x / deviation(x) + bias'.
+ * V, rows of `columns`: each row times the norm's scale, less its mean, so that the mean of x
+ * counts for nothing. bias': what W gives of the norm's shift is added to `biases`.
+ */
+void aegis_decode_fold_scale(const aegis_decode_source *source,
+                             uint32_t columns,
+                             const float *scale,
+                             float *ret_rows);
+void aegis_decode_fold_shift(const aegis_decode_source *source,
+                             uint32_t columns,
+                             const float *shift,
+                             float *biases);
+
 /* Where each unit of a layer lies in its stretch, for who wants the matrices whole: `ret_where` has
  * layer_units entries; those of a product lie behind those of the one before, tile by tile. */
 void aegis_decode_where(const aegis_decode_layout *layout, uint32_t *ret_where);

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#define HERE AEGIS_HERE("transformer.cuda")
+
 /* ---- sizes and places ---- */
 
 static uint64_t take(uint64_t *used, uint64_t bytes)
@@ -136,26 +138,28 @@ static aegis_status data_of(aegis_program *program,
     return status;
 }
 
-static aegis_status pack_product(aegis_program *program,
-                                 uint32_t product,
-                                 const aegis_matrix *matrices,
-                                 uint32_t count,
-                                 bool in_turns,
-                                 void *to,
-                                 aegis_error *err)
+static aegis_status source_of(aegis_program *program,
+                              const aegis_matrix *matrix,
+                              aegis_decode_source *ret_source,
+                              aegis_error *err)
 {
-    aegis_decode_source sources[3];
-    for (uint32_t i = 0; i < count; i++) {
-        const uint8_t *data = NULL;
-        aegis_status status = data_of(program, matrices[i].tensor->source, &data, err);
-        if (status != AEGIS_OK) {
-            return status;
-        }
-        sources[i] =
-            (aegis_decode_source){.data = data,
-                                  .rows = matrices[i].outputs,
-                                  .transposed = matrices[i].layout == AEGIS_LAYOUT_COLUMNS};
+    const uint8_t *data = NULL;
+    aegis_status status = data_of(program, matrix->tensor->source, &data, err);
+    if (status == AEGIS_OK) {
+        *ret_source = (aegis_decode_source){.data = data,
+                                            .rows = matrix->outputs,
+                                            .transposed = matrix->layout == AEGIS_LAYOUT_COLUMNS};
     }
+    return status;
+}
+
+static void pack_sources(const aegis_program *program,
+                         uint32_t product,
+                         const aegis_decode_source *sources,
+                         uint32_t count,
+                         bool in_turns,
+                         void *to)
+{
     const aegis_decode_matrix matrix = {.sources = sources,
                                         .count = count,
                                         .in_turns = in_turns,
@@ -168,25 +172,31 @@ static aegis_status pack_product(aegis_program *program,
     } else {
         aegis_decode_pack(&program->layout, product, &matrix, to);
     }
-    return AEGIS_OK;
 }
 
-aegis_status
-aegis_program_pack_layer(aegis_program *program, uint32_t layer, void *to, aegis_error *err)
+static aegis_status pack_product(aegis_program *program,
+                                 uint32_t product,
+                                 const aegis_matrix *matrices,
+                                 uint32_t count,
+                                 bool in_turns,
+                                 void *to,
+                                 aegis_error *err)
 {
-    const aegis_block_weights *block = &program->weights.blocks[layer];
-    memset(to, 0, program->facts.layer_bytes);
-    aegis_status status =
-        pack_product(program, AEGIS_DECODE_QKV, block->qkv, block->qkv_count, false, to, err);
-    if (status == AEGIS_OK) {
-        status = pack_product(program, AEGIS_DECODE_OUTPUT, &block->output, 1, false, to, err);
+    aegis_decode_source sources[3];
+    aegis_status status = AEGIS_OK;
+    for (uint32_t i = 0; i < count && status == AEGIS_OK; i++) {
+        status = source_of(program, &matrices[i], &sources[i], err);
     }
     if (status == AEGIS_OK) {
-        status = pack_product(program, AEGIS_DECODE_UP, block->up, block->up_count, true, to, err);
+        pack_sources(program, product, sources, count, in_turns, to);
     }
-    return status == AEGIS_OK
-               ? pack_product(program, AEGIS_DECODE_DOWN, &block->down, 1, false, to, err)
-               : status;
+    return status;
+}
+
+/* Whether the matrices behind a layer's norms have these within. */
+static bool folds_norms(const aegis_program *program)
+{
+    return program->step.clusters.clusters != 0 && AEGIS_CLUSTERS_FOLD(program->type);
 }
 
 /* A vector as f32, every `step`-th float from `to` on: runs of two, then a gap of two, for norms.
@@ -228,11 +238,101 @@ static aegis_status put_vector(aegis_program *program,
     return status;
 }
 
+/* The matrix behind a norm, of one of whose tensors `scale` tells. */
+static aegis_status pack_behind_norm(aegis_program *program,
+                                     uint32_t block,
+                                     uint32_t product,
+                                     aegis_tensor_role scale,
+                                     void *to,
+                                     aegis_error *err)
+{
+    const aegis_block_weights *weights = &program->weights.blocks[block];
+    const bool up = product == AEGIS_DECODE_UP;
+    const aegis_matrix *matrices = up ? weights->up : weights->qkv;
+    const uint32_t count = up ? weights->up_count : weights->qkv_count;
+    if (!folds_norms(program)) {
+        return pack_product(program, product, matrices, count, up, to, err);
+    }
+    const uint32_t columns = matrices->inputs; /* one matrix, of a GPT-2 */
+    const size_t floats = ((size_t)matrices->outputs + 1) * columns;
+    float *folded = aegis_allocate_zeroed(&program->allocator, floats, sizeof *folded);
+    if (folded == NULL) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY,
+                               "no memory for the %zu values of a matrix", floats);
+    }
+    float *factors = folded + floats - columns;
+    aegis_decode_source source;
+    aegis_status status = source_of(program, matrices, &source, err);
+    if (status == AEGIS_OK) {
+        status = put_vector(program, block + 1, scale, false, factors, err);
+    }
+    if (status == AEGIS_OK) {
+        aegis_decode_fold_scale(&source, columns, factors, folded);
+        source = (aegis_decode_source){.data = folded, .rows = source.rows};
+        pack_sources(program, product, &source, 1, false, to);
+    }
+    aegis_deallocate(&program->allocator, folded, floats, sizeof *folded);
+    return status;
+}
+
+aegis_status
+aegis_program_pack_layer(aegis_program *program, uint32_t layer, void *to, aegis_error *err)
+{
+    const aegis_block_weights *block = &program->weights.blocks[layer];
+    memset(to, 0, program->facts.layer_bytes);
+    aegis_status status =
+        pack_behind_norm(program, layer, AEGIS_DECODE_QKV, AEGIS_ROLE_ATTENTION_NORM, to, err);
+    if (status == AEGIS_OK) {
+        status = pack_product(program, AEGIS_DECODE_OUTPUT, &block->output, 1, false, to, err);
+    }
+    if (status == AEGIS_OK) {
+        status = pack_behind_norm(program, layer, AEGIS_DECODE_UP, AEGIS_ROLE_FEED_FORWARD_NORM, to,
+                                  err);
+    }
+    return status == AEGIS_OK
+               ? pack_product(program, AEGIS_DECODE_DOWN, &block->down, 1, false, to, err)
+               : status;
+}
+
 typedef struct vector_place {
     aegis_tensor_role role;
     uint32_t at;
     bool in_pairs;
 } vector_place;
+
+/* What a matrix gives of the shift of the norm in front of it, to its biases. */
+static aegis_status fold_shift(aegis_program *program,
+                               uint32_t block,
+                               const aegis_matrix *matrix,
+                               aegis_tensor_role shift,
+                               float *biases,
+                               aegis_error *err)
+{
+    float values[AEGIS_DECODE_MAX_WIDTH] = {0};
+    aegis_decode_source source;
+    aegis_status status = source_of(program, matrix, &source, err);
+    if (status == AEGIS_OK) {
+        status = put_vector(program, block + 1, shift, false, values, err);
+    }
+    if (status == AEGIS_OK) {
+        aegis_decode_fold_shift(&source, matrix->inputs, values, biases);
+    }
+    return status;
+}
+
+static aegis_status
+fold_shifts(aegis_program *program, uint32_t block, float *vectors, aegis_error *err)
+{
+    const aegis_block_weights *weights = &program->weights.blocks[block];
+    const uint32_t *biases = program->step.at.biases;
+    aegis_status status =
+        fold_shift(program, block, &weights->qkv[0], AEGIS_ROLE_ATTENTION_NORM_BIAS,
+                   vectors + biases[AEGIS_DECODE_QKV], err);
+    return status == AEGIS_OK
+               ? fold_shift(program, block, &weights->up[0], AEGIS_ROLE_FEED_FORWARD_NORM_BIAS,
+                            vectors + biases[AEGIS_DECODE_UP], err)
+               : status;
+}
 
 static aegis_status
 put_layer_vectors(aegis_program *program, uint32_t block, float *to, aegis_error *err)
@@ -252,6 +352,9 @@ put_layer_vectors(aegis_program *program, uint32_t block, float *to, aegis_error
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(places) && status == AEGIS_OK; i++) {
         status = put_vector(program, block + 1, places[i].role, places[i].in_pairs,
                             to + (size_t)block * at->stride + places[i].at, err);
+    }
+    if (status == AEGIS_OK && folds_norms(program)) {
+        status = fold_shifts(program, block, to + (size_t)block * at->stride, err);
     }
     return status;
 }

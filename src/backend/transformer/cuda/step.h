@@ -28,6 +28,8 @@ enum {
     AEGIS_DECODE_F16,
     AEGIS_DECODE_BF16
 };
+/* In clusters, whether matrices of this type have the norms in front of them within (layout.h). */
+#define AEGIS_CLUSTERS_FOLD(type) ((type) == AEGIS_DECODE_F32)
 
 /* What the kernel leaves for the host when a job cannot be computed; in pinned memory. */
 enum {
