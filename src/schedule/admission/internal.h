@@ -198,10 +198,16 @@ typedef struct aegis_level {
 
 void aegis_level_add(aegis_level *level, const aegis_atask *task);
 
+/* Where the first job of a level above ended, and its busy period; all zero: nothing is known. */
+typedef struct aegis_fp_above {
+    uint64_t blocking, length, completion;
+} aegis_fp_above;
+
 /* The task behind the `higher` ones and what of the lower ones can block it. */
 typedef struct aegis_fp_level {
     aegis_level higher;
     uint64_t blocking;
+    aegis_fp_above *above; /* replaced by what this level finds; NULL: nothing is known or kept */
 } aegis_fp_level;
 
 /* Worst response of that task under np-fp, fpp (tasks carry their segments) or fp. */
