@@ -158,8 +158,10 @@ static uint64_t larger(uint64_t a, uint64_t b)
  * f (f(x) <= x from there on, for f is monotone). */
 static aegis_fp_above above_of(const aegis_fp_level *at)
 {
-    return at->above != NULL && at->above->blocking <= at->blocking ? *at->above
-                                                                    : (aegis_fp_above){0};
+    if (at->above == NULL || at->above->blocking > at->blocking) {
+        return (aegis_fp_above){0};
+    }
+    return *at->above;
 }
 
 static void keep_for_below(const aegis_fp_level *at, uint64_t length, uint64_t completion)
