@@ -28,6 +28,12 @@ static json_t *json_of_fit(const aegis_fit *fit)
     return object;
 }
 
+/* Neither its response nor the verdict says whether it meets its deadline. */
+static bool is_open(const aegis_task_result *task)
+{
+    return task->response == AEGIS_RESPONSE_UNSETTLED && !task->meets;
+}
+
 static json_t *json_of_tasks(const admit_report *r)
 {
     json_t *array = json_array();
@@ -39,7 +45,7 @@ static json_t *json_of_tasks(const admit_report *r)
             cli_json_response(object, "response", task->response);
         }
         cli_json_signed(object, "blocking", task->blocking);
-        cli_json_bool(object, "meets", task->meets);
+        cli_json_set(object, "meets", is_open(task) ? json_null() : json_boolean(task->meets));
         if (r->explanation.derivations != NULL) {
             cli_json_set(object, "derivation", admit_explanation_json(&r->explanation, i));
         }
@@ -147,8 +153,12 @@ static int print_tasks(const admit_report *r)
         cli_table_cell(table, CLI_PLAIN, "%zu", task->segments == NULL ? 1 : task->segment_count);
         response_cell(table, answer);
         cli_table_cell(table, CLI_PLAIN, "%" PRId64, answer->blocking);
-        cli_table_cell(table, answer->meets ? CLI_GREEN : CLI_RED, "%s",
-                       answer->meets ? "yes" : "no");
+        if (is_open(answer)) {
+            cli_table_cell(table, CLI_YELLOW, "open");
+        } else {
+            cli_table_cell(table, answer->meets ? CLI_GREEN : CLI_RED, "%s",
+                           answer->meets ? "yes" : "no");
+        }
     }
     return cli_table_finish(table);
 }

@@ -180,6 +180,18 @@ class Admit(support.CommandTest):
 
         self.assertEqual([job["blocks"] for job in result["violation"]["jobs"] if job["task"] == "b"], [True])
 
+    def test_what_nothing_settles_is_open(self):
+        # At U = 1 with jitter np-edf has a verdict and no responses.
+        def settled(code, deadline):
+            path = self.write("t.json", json.dumps({"policy": "np-edf", "tasks": [
+                {"name": "a", "C": 2, "T": 4, "D": deadline}, {"name": "b", "C": 2, "T": 4, "D": 5, "J": 1}]}))
+            result = self.expect_json(code, "admit", "--json", path)
+            return [task["meets"] for task in result["tasks"]], self.expect(code, "admit", path)[0]
+        self.assertEqual(settled(0, 4)[0], [True, True])
+        meets, table = settled(3, 2)
+        self.assertEqual(meets, [None, None])
+        self.assertEqual(table.count("open"), 2)
+
     def test_a_refusal_says_what_to_try(self):
         def refused(policy, *arguments):
             path = self.write("t.json", json.dumps({"policy": policy, "tasks": [

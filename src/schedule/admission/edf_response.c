@@ -295,8 +295,8 @@ static aegis_outcome look_ahead(edf_search *search)
 
 static aegis_outcome pass_settled(edf_search *search)
 {
-    if (search->started < search->scan.count || search->deadline < search->last_deadline) {
-        return AEGIS_OUTCOME_DONE;
+    if (search->started < search->scan.count) {
+        return AEGIS_OUTCOME_DONE; /* F is still to come */
     }
     if (search->pause > 0) {
         search->pause--;

@@ -147,6 +147,30 @@ static bool take_response(const aegis_analysis_run *run,
     return true;
 }
 
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* A level above that was blocked no longer than this one. Its solutions are lower bounds: with f as
+ * its right-hand side, that of this level at x is at least f(x) and the C of the task above, which
+ * comes after that task's start; so this one's solution less that C is no less than the solution of
+ * f (f(x) <= x from there on, for f is monotone). */
+static aegis_fp_above above_of(const aegis_fp_level *at)
+{
+    if (at->above == NULL || at->above->blocking > at->blocking) {
+        return (aegis_fp_above){0};
+    }
+    return *at->above;
+}
+
+static void keep_for_below(const aegis_fp_level *at, uint64_t length, uint64_t completion)
+{
+    if (at->above != NULL) {
+        *at->above = (aegis_fp_above){at->blocking, length, completion};
+    }
+}
+
 /* Davis, Burns, Bril, Lukkien, "Controller Area Network (CAN) schedulability analysis: refuted,
  * revisited and revised", 2007, with all q of the level-i busy period; and Bril, Lukkien, Verhaegh,
  * "Worst-case response time analysis of real-time tasks under fixed-priority scheduling with
@@ -162,9 +186,10 @@ deferred_response(aegis_analysis_run *run, const aegis_fp_level *at, uint64_t *r
     const aegis_atask *task = &run->tasks[i];
     aegis_level through = at->higher;
     aegis_level_add(&through, task);
+    const aegis_fp_above above = above_of(at);
     aegis_known_task *known = aegis_known_of(run, i);
-    uint64_t length = linear_start(through.utilisation.low, at->blocking);
-    length = known != NULL && known->length > length ? known->length : length;
+    uint64_t length = larger(linear_start(through.utilisation.low, at->blocking), above.length);
+    length = known != NULL ? larger(known->length, length) : length;
     const aegis_busy_level busy = {
         .count = i + 1, .blocking = at->blocking, .from = length, .cap = UINT64_MAX};
     aegis_outcome outcome = aegis_busy_period_exists(run, &through, at->blocking);
@@ -175,16 +200,19 @@ deferred_response(aegis_analysis_run *run, const aegis_fp_level *at, uint64_t *r
         return outcome;
     }
     uint64_t jobs = aegis_jobs_before(task, length), s = 0, response = 0;
-    uint64_t first = known == NULL ? 0 : known->start;
+    uint64_t first = larger(above.completion, known == NULL ? 0 : known->start);
     for (uint64_t q = 0; q < jobs; q++) {
         /* B + (q+1) C is part of L: no overflow. */
         uint64_t base = at->blocking + (q + 1) * task->execution - task->last;
         /* s(q) >= s(q-1) + C: the interference does not shrink. */
         uint64_t start = linear_start(at->higher.utilisation.low, base);
         uint64_t least = q == 0 ? first : s + task->execution;
-        outcome = fixed_point(run, i, base, start > least ? start : least, aegis_jobs_until, &s);
+        outcome = fixed_point(run, i, base, larger(start, least), aegis_jobs_until, &s);
         if (outcome != AEGIS_OUTCOME_DONE) {
             return outcome;
+        }
+        if (q == 0) {
+            keep_for_below(at, length, s + task->last);
         }
         const fp_job job = {q, s, s + task->last, aegis_jobs_until};
         if (!take_response(run, at, &job, &response)) {
@@ -216,7 +244,9 @@ preemptive_response(aegis_analysis_run *run, const aegis_fp_level *at, uint64_t 
     aegis_level_add(&through, task);
     aegis_known_task *known = aegis_known_of(run, i);
     aegis_outcome outcome = aegis_busy_period_exists(run, &through, 0);
-    uint64_t w = 0, response = 0, first = known == NULL ? 0 : known->start;
+    uint64_t w = 0, response = 0;
+    uint64_t first =
+        larger(above_of(at).completion + task->execution, known == NULL ? 0 : known->start);
     for (uint64_t q = 0; outcome == AEGIS_OUTCOME_DONE; q++) {
         uint64_t base = task->execution;
         if (!aegis_ticks_add(&base, q, task->execution)) {
@@ -224,9 +254,12 @@ preemptive_response(aegis_analysis_run *run, const aegis_fp_level *at, uint64_t 
         }
         uint64_t start = linear_start(at->higher.utilisation.low, base);
         uint64_t least = q == 0 ? first : w + task->execution;
-        outcome = fixed_point(run, i, base, start > least ? start : least, aegis_jobs_before, &w);
+        outcome = fixed_point(run, i, base, larger(start, least), aegis_jobs_before, &w);
         if (outcome != AEGIS_OUTCOME_DONE) {
             break;
+        }
+        if (q == 0) {
+            keep_for_below(at, 0, w);
         }
         const fp_job job = {q, w, w, aegis_jobs_before};
         if (!take_response(run, at, &job, &response)) {

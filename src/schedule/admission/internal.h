@@ -198,10 +198,16 @@ typedef struct aegis_level {
 
 void aegis_level_add(aegis_level *level, const aegis_atask *task);
 
+/* Where the first job of a level above ended, and its busy period; all zero: nothing is known. */
+typedef struct aegis_fp_above {
+    uint64_t blocking, length, completion;
+} aegis_fp_above;
+
 /* The task behind the `higher` ones and what of the lower ones can block it. */
 typedef struct aegis_fp_level {
     aegis_level higher;
     uint64_t blocking;
+    aegis_fp_above *above; /* replaced by what this level finds; NULL: nothing is known or kept */
 } aegis_fp_level;
 
 /* Worst response of that task under np-fp, fpp (tasks carry their segments) or fp. */
@@ -254,15 +260,7 @@ aegis_outcome aegis_scan_next(aegis_scan *scan, int64_t *ret_at);
  * All tasks have started; demand, and instants up to there and a period on, fit 63 bits. */
 uint64_t aegis_scan_skip(aegis_scan *scan, int64_t before);
 
-/* ---- demand.c: EDF by processor demand ---- */
-
-typedef struct aegis_demand_result {
-    bool violated;
-    bool located; /* `at` and `demand` hold (not when the instant does not fit 63 bits) */
-    int64_t at;
-    uint64_t demand; /* with blocking */
-    int sign;        /* of U - 1 */
-} aegis_demand_result;
+/* ---- demand_limit.c: how far the demand must be looked at ---- */
 
 /* From F = max(D - J) on, where nothing blocks: h(t) - t <= offset - (1 - U) t. */
 typedef struct aegis_demand_line {
@@ -274,6 +272,24 @@ typedef struct aegis_demand_line {
 aegis_demand_line aegis_demand_line_of(const aegis_analysis_run *run);
 /* An instant from which on h(t) - t <= room; INT64_MAX when none fits. */
 int64_t aegis_demand_line_below(const aegis_demand_line *line, int64_t room);
+
+/* Last instant to look at, for U <= 1; INT64_MAX when no bound fits. `last` is F. */
+aegis_outcome
+aegis_demand_limit(aegis_analysis_run *run, int sign, int64_t last, int64_t *ret_limit);
+/* U > 1: an instant at which the demand passes the time; false when it does not fit. */
+bool aegis_demand_overload_instant(const aegis_analysis_run *run, int64_t *ret_at);
+/* Largest deadline not after t, given that there is one. */
+int64_t aegis_demand_deadline_until(const aegis_analysis_run *run, int64_t t);
+
+/* ---- demand.c: EDF by processor demand ---- */
+
+typedef struct aegis_demand_result {
+    bool violated;
+    bool located; /* `at` and `demand` hold (not when the instant does not fit 63 bits) */
+    int64_t at;
+    uint64_t demand; /* with blocking */
+    int sign;        /* of U - 1 */
+} aegis_demand_result;
 
 /* Where h(d) - d > room for the first time among the deadlines d in (from, to], all of them at F or
  * later. */

@@ -65,7 +65,8 @@ respond_at_level(aegis_analysis_run *run, const aegis_fp_level *at, uint64_t *re
 /* run->blocking is filled. */
 static aegis_outcome test_fixed_priority(aegis_analysis_run *run, aegis_admission_result *result)
 {
-    aegis_fp_level at = {.blocking = 0};
+    aegis_fp_above above = {.blocking = 0};
+    aegis_fp_level at = {.above = &above};
     for (size_t i = 0; i < run->count; i++) {
         uint64_t response = 0;
         at.blocking = run->blocking[i];
@@ -179,7 +180,8 @@ aegis_outcome aegis_admission_run_test(aegis_analysis_run *run, aegis_admission_
 
 static aegis_outcome decide_tasks(aegis_analysis_run *run, bool *ret_meets)
 {
-    aegis_fp_level at = {.blocking = 0};
+    aegis_fp_above above = {.blocking = 0};
+    aegis_fp_level at = {.above = &above};
     aegis_blocking_fill(run); /* fixed priorities need no memory for it */
     for (size_t i = 0; i < run->count && *ret_meets; i++) {
         uint64_t response = 0;

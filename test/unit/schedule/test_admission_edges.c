@@ -520,6 +520,30 @@ static void ten_thousand_tasks_are_within_the_limits(void **unused)
     finish(&result);
 }
 
+/* Steps are counted: the search at a level begins where the level above ended, so that each takes
+ * a few and the sum stays near a multiple of the tasks. */
+static void a_level_begins_where_the_one_above_ended(void **unused)
+{
+    (void)unused;
+    enum {
+        MANY = 1000
+    };
+    static aegis_task tasks[MANY];
+    for (int64_t i = 0; i < MANY; i++) {
+        int64_t period = 10000000 + i * i * 1009;
+        tasks[i] = task(period * 6 / (10 * (int64_t)MANY), period, period, 0);
+    }
+    static const aegis_analysis policies[] = {AEGIS_ANALYSIS_NP_FP, AEGIS_ANALYSIS_FPP,
+                                              AEGIS_ANALYSIS_FP};
+    for (size_t k = 0; k < AEGIS_ARRAY_LENGTH(policies); k++) {
+        const aegis_admission_limits limits = {.steps = (uint64_t)7 * MANY};
+        aegis_admission_result result;
+        assert_int_equal(test_with(policies[k], tasks, MANY, &limits, &result), AEGIS_OK);
+        assert_int_equal(result.verdict, AEGIS_SCHEDULABLE);
+        finish(&result);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -539,6 +563,7 @@ int main(void)
         cmocka_unit_test(a_full_set_is_tested_twice),
         cmocka_unit_test(memory_may_run_out_anywhere),
         cmocka_unit_test(ten_thousand_tasks_are_within_the_limits),
+        cmocka_unit_test(a_level_begins_where_the_one_above_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
