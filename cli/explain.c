@@ -335,12 +335,17 @@ static json_t *answer_json(const question *q)
 
 static void print_summary(const question *q)
 {
-    char a[CLI_TEXT_BYTES];
+    char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES];
     uint64_t length = q->count > 0 ? q->records[q->count - 1].time_ns - q->begin_ns : 0;
-    printf("%zu records, %" PRIu64 " dropped%s; the run began at %.6f s and went on for %s.\n",
+    const char *begin = cli_duration((int64_t)q->begin_ns, b);
+    if (q->begin_ns >= UINT64_C(1000000000)) { /* an instant of the clock, not three digits of it */
+        snprintf(b, sizeof b, "%.6f s", (double)q->begin_ns / 1e9);
+        begin = b;
+    }
+    printf("%zu records, %" PRIu64 " dropped%s; the run began at %s and went on for %s.\n",
            q->count, aegis_trace_file_dropped(q->file),
-           aegis_trace_file_complete(q->file) ? "" : " at least, the writer did not finish",
-           (double)q->begin_ns / 1e9, cli_duration((int64_t)length, a));
+           aegis_trace_file_complete(q->file) ? "" : " at least, the writer did not finish", begin,
+           cli_duration((int64_t)length, a));
     printf("Models:");
     for (size_t i = 0; i < aegis_trace_file_model_count(q->file); i++) {
         char buffer[32];

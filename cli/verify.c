@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static const cli_option list[] = {
     {"limit", "N", "give up after so many looks at a task, with exit code 6; default 2000000000"},
@@ -35,15 +36,46 @@ static int take(void *self, size_t option, const char *argument)
     return cli_take_unsigned("limit", argument, 1, UINT64_MAX, limit);
 }
 
+/* What a proof of this kind shows. */
+static const char *meaning(const char *kind)
+{
+    static const char *const meanings[][2] = {
+        {"responses", "every response meets its deadline"},
+        {"demand", "the demand fits at every instant up to the horizon"},
+        {"queue", "no job waits too long in the queue"},
+        {"miss", "the jobs, simulated under the policy, miss a deadline"},
+        {"overload", "the utilisation is above 1: some deadline is missed"},
+        {"no-end", "U = 1 with jitter: no busy period ends, the test gives no bound (no miss is "
+                   "claimed)"},
+        {"bound", "the bound of the test passes the deadline (no miss is claimed)"},
+        {"reached", "the jobs, simulated under the policy, respond so late"}};
+    size_t n = 0;
+    while (strcmp(meanings[n][0], kind) != 0) {
+        n++;
+    }
+    return meanings[n][1];
+}
+
+static const char *statement(const aegis_certificate_report *report)
+{
+    return report->holds ? meaning(report->kind) : report->statement;
+}
+
+static const char *verdict(const aegis_certificate_report *report)
+{
+    return report->schedulable                    ? "schedulable"
+           : strcmp(report->kind, "reached") == 0 ? "none"
+                                                  : "NOT schedulable";
+}
+
 static void print_table(const aegis_certificate_report *report)
 {
     printf("Policy %s, %zu task%s, verdict %s, proof \"%s\": %s%s%s.\n",
            aegis_analysis_name(report->policy), report->task_count,
-           report->task_count == 1 ? "" : "s",
-           report->schedulable ? "schedulable" : "NOT schedulable", report->kind,
+           report->task_count == 1 ? "" : "s", verdict(report), report->kind,
            cli_begin(report->holds ? CLI_GREEN : CLI_RED),
            report->holds ? "verified" : "does NOT hold", cli_end());
-    printf("%s; %" PRIu64 " points checked in %" PRIu64 " looks.\n", report->statement,
+    printf("%s; %" PRIu64 " points checked in %" PRIu64 " looks.\n", statement(report),
            report->points, report->steps);
     if (report->holds && report->responses > 0) {
         printf("Of %zu task%s no job responds later than said; jobs that do respond so late, "
@@ -60,7 +92,7 @@ static int print_json(const aegis_certificate_report *report, cli_format format)
     cli_json_text(row, "policy", aegis_analysis_name(report->policy));
     cli_json_unsigned(row, "task_count", report->task_count);
     cli_json_text(row, "proof", report->kind);
-    cli_json_text(row, "statement", report->statement);
+    cli_json_text(row, "statement", statement(report));
     cli_json_unsigned(row, "points", report->points);
     cli_json_unsigned(row, "steps", report->steps);
     cli_json_unsigned(row, "responses", report->responses);

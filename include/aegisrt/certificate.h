@@ -21,7 +21,8 @@
  *  - "no-end" (refuses): they have U = 1 exactly and jitter, so that no busy period ends and the
  *    test gives no bound. No miss is claimed;
  *  - "bound" (fifo with jitter; refuses): the bound of the test passes the deadline at an instant.
- *    No miss is claimed.
+ *    No miss is claimed;
+ *  - "reached" (no verdict): job sets that have the responses which are said, simulated.
  */
 
 #include <aegisrt/admission.h>
@@ -36,7 +37,7 @@ extern "C" {
 /** What a check found. */
 typedef struct aegis_certificate_report {
     bool holds;       /**< the verdict is proved */
-    bool schedulable; /**< the verdict */
+    bool schedulable; /**< the verdict; false too for "reached", which has none */
     aegis_analysis policy;
     size_t task_count;
     const char *kind; /**< of the proof, as above; static */
@@ -45,7 +46,7 @@ typedef struct aegis_certificate_report {
     size_t
         responses;  /**< tasks of whose worst response it is proved that no job has a larger one */
     size_t reached; /**< of them those with a job set that has it, simulated */
-    char statement[256]; /**< what has been proved, or the line of the argument that fails */
+    char statement[256]; /**< the line of the argument that fails */
 } aegis_certificate_report;
 
 /**
@@ -89,8 +90,8 @@ aegis_status aegis_certificate_save(const char *path,
  * @param text    `size` bytes of JSON; `origin` names them in messages
  * @param steps   at most so many looks at a task; 0: AEGIS_CERTIFICATE_STEPS
  * @return OK with the report whether it holds or not; PARSE and CONFIG for a malformed one, with
- * file:line:column, key and cure; UNDECIDED when the steps are used up or an exact comparison
- * needs more than 128 bits; NO_MEMORY. Pure: any thread.
+ * the task or key and the reason, for what is not JSON file:line:column; UNDECIDED when the steps
+ * are used up; NO_MEMORY. Pure: any thread.
  */
 aegis_status aegis_certificate_verify(const char *text,
                                       size_t size,

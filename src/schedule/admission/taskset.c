@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Task set files. Every refusal names file, line, column, key and cure. */
-#include "schedule/admission/taskset.h"
+#include "schedule/admission/position.h"
 
 #include "base/base.h"
 
+#include <aegisrt/admission.h>
+
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -243,13 +246,12 @@ static aegis_status read_set(reader *in, json_t *root, size_t offset)
     return status == AEGIS_OK ? read_tasks(in, root, offset) : status;
 }
 
-aegis_status aegis_taskset_read(json_t *value,
-                                aegis_json_text json,
-                                size_t offset,
-                                const char *origin,
-                                const aegis_allocator *allocator,
-                                aegis_taskset **ret_taskset,
-                                aegis_error *err)
+static aegis_status read_root(json_t *root,
+                              aegis_json_text json,
+                              const char *origin,
+                              const aegis_allocator *allocator,
+                              aegis_taskset **ret_taskset,
+                              aegis_error *err)
 {
     reader in = {.json = json, .origin = origin, .names = json_object(), .err = err};
     aegis_status status = AEGIS_OK;
@@ -258,7 +260,7 @@ aegis_status aegis_taskset_read(json_t *value,
         status = out_of_memory(&in);
     } else {
         in.set->allocator = *allocator;
-        status = read_set(&in, value, offset);
+        status = read_set(&in, root, aegis_json_root(json));
     }
     json_decref(in.names);
     if (status != AEGIS_OK) {
@@ -288,8 +290,7 @@ aegis_status aegis_taskset_parse(const char *text,
                                problem.column < 1 ? 1 : problem.column, problem.text);
     }
     const aegis_json_text json = {text, size};
-    aegis_status status =
-        aegis_taskset_read(root, json, aegis_json_root(json), origin, allocator, ret_taskset, err);
+    aegis_status status = read_root(root, json, origin, allocator, ret_taskset, err);
     json_decref(root);
     return status;
 }

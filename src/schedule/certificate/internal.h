@@ -2,11 +2,9 @@
 #ifndef AEGIS_SCHEDULE_CERTIFICATE_INTERNAL_H
 #define AEGIS_SCHEDULE_CERTIFICATE_INTERNAL_H
 
-/* A certificate in memory: what the writer fills in and the reader finds in a file. */
+/* A certificate in memory, as the prover fills it in. The checker knows the file alone. */
 
 #include <aegisrt/certificate.h>
-
-#include <jansson.h>
 
 typedef enum aegis_proof_kind {
     AEGIS_PROOF_RESPONSES = 0,
@@ -15,14 +13,9 @@ typedef enum aegis_proof_kind {
     AEGIS_PROOF_MISS,
     AEGIS_PROOF_OVERLOAD,
     AEGIS_PROOF_NO_END,
-    AEGIS_PROOF_BOUND
+    AEGIS_PROOF_BOUND,
+    AEGIS_PROOF_REACHED /* of no verdict: a job has the response of a task */
 } aegis_proof_kind;
-
-/* Why nothing is violated behind a horizon H; F is the largest D - J. */
-typedef enum aegis_horizon_rule {
-    AEGIS_HORIZON_BUSY = 0, /* a busy period ends by H: from F on a violation shows up to its end */
-    AEGIS_HORIZON_PERIODIC  /* U <= 1, and from F on h(t + lcm(T)) = h(t) + U lcm(T); H = F + lcm */
-} aegis_horizon_rule;
 
 typedef struct aegis_certificate_job {
     size_t task;
@@ -35,14 +28,14 @@ typedef struct aegis_certificate_witness {
     size_t count, room;
     bool blocked;
     size_t blocker, segment; /* started at 0, the jobs are ready at 1 or later */
-    size_t job;              /* which of them it is about; none for a miss under np-edf or edf */
+    size_t job;              /* which of them it is about; of no matter for a miss under EDF */
 } aegis_certificate_witness;
 
 /* What is said about the worst response of one task, and the proof of it. */
 typedef struct aegis_response_proof {
-    int64_t response;       /* no job's is larger; -1: nothing is said */
-    int64_t blocking, busy; /* fixed priorities; no busy period of fp */
-    int64_t *points;        /* w(q); the checker finds those behind the last one */
+    int64_t response; /* no job's is larger; -1: nothing is said */
+    int64_t busy;     /* fixed priorities; no busy period of fp */
+    int64_t *points;  /* w(q); the checker finds those behind the last one */
     size_t point_count, room;
     aegis_certificate_witness reached; /* a job has it; no jobs: nothing is said */
 } aegis_response_proof;
@@ -58,38 +51,28 @@ typedef struct aegis_certificate {
     aegis_response_proof *responses;
     int64_t busy;
 
-    aegis_horizon_rule rule; /* demand and queue */
-    int64_t horizon;
-    int64_t instants;                 /* up to there, and as far as the responses need them */
-    int64_t *demand;                  /* t, demand + blocking, t, ...; none, or every instant */
+    int64_t horizon;  /* demand and queue */
+    int64_t multiple; /* of the periods; demand: 0 if a busy period ends by the horizon */
+    int64_t instants; /* up to there, and as far as the responses need them */
+    int64_t *demand;  /* t, demand + blocking, t, ...; none, or every instant */
     size_t demand_count, demand_room; /* pairs; numbers */
-    int64_t longest;                  /* queue */
 
     aegis_certificate_witness miss;
-    int64_t instant, total; /* np-edf, edf: all jobs are due by then, and so much must be done */
-    int64_t completion;     /* else: of the job that misses */
 
     size_t task;       /* bound; overload and no-end: how many tasks */
     int64_t at, bound; /* bound */
 } aegis_certificate;
 
-/* read.c: proof kinds and horizon rules by number. */
-const char *aegis_proof_kind_name(aegis_proof_kind kind);
-const char *aegis_horizon_rule_name(aegis_horizon_rule rule);
-bool aegis_proof_accepts(aegis_proof_kind kind);
 /* Policies with priorities: responses are proved one by one. */
 bool aegis_certificate_has_levels(aegis_analysis policy);
 /* Frees the arrays, not the tasks. */
 void aegis_certificate_finish(aegis_certificate *certificate, const aegis_allocator *allocator);
 
-/* verify.c: the argument, or only that the jobs given for the response of
- * task `reached` have it; SIZE_MAX: all. Statuses of aegis_certificate_verify. */
-aegis_status aegis_certificate_check(const aegis_certificate *c,
-                                     size_t reached,
-                                     uint64_t steps,
-                                     const aegis_allocator *allocator,
-                                     aegis_certificate_report *ret_report,
-                                     aegis_error *err);
+/* write.c: whether what is written of it holds; or of the argument only that the jobs given for the
+ * response of task `reached` have it; SIZE_MAX: all. Limits and short memory count as no. */
+bool aegis_certificate_holds(const aegis_certificate *c,
+                             size_t reached,
+                             const aegis_allocator *allocator);
 
 /* proof.c: fills in the proof of `result`; the certificate has policy and tasks. */
 aegis_status aegis_certificate_prove(aegis_certificate *certificate,

@@ -164,7 +164,6 @@ static aegis_status prove_level(prover *p, size_t i, uint64_t *left, aegis_error
 {
     level l = aegis_prover_level(p, i);
     aegis_response_proof *proof = &p->c->responses[i];
-    proof->blocking = l.blocking;
     proof->response = p->result->tasks[i].response;
     if (proof->response < 0) {
         proof->response = -1;
@@ -303,33 +302,39 @@ static aegis_status list_instants(prover *p, aegis_i128 end, aegis_error *err)
     finish(&in);
     c->instants = (int64_t)in.count;
     c->demand_count = in.arrivals || in.count > LISTED_INSTANTS ? 0 : in.count;
-    c->longest = (int64_t)longest;
     return done ? AEGIS_OK : give_up(err);
 }
 
-/* F + lcm(T) when U = 1 exactly and there is jitter: then no busy period ends. */
-static bool periodic_horizon(const prover *p, int64_t *ret_horizon)
+/* False when it passes 63 bits. */
+static bool common_multiple(const prover *p, size_t count, int64_t *ret_multiple)
 {
-    aegis_u128 multiple = 1, work = 0;
-    bool jitter = false;
-    for (size_t i = 0; i < p->c->count; i++) {
+    aegis_u128 multiple = 1;
+    for (size_t i = 0; i < count && multiple <= TICKS_MAX; i++) {
         uint64_t period = (uint64_t)p->c->tasks[i].period, a = (uint64_t)multiple, b = period, rest;
         while ((rest = a % b) != 0) {
             a = b;
             b = rest;
         }
         multiple *= period / b;
-        if (multiple > TICKS_MAX) {
-            return false;
-        }
-        jitter = jitter || p->c->tasks[i].jitter > 0;
     }
-    for (size_t i = 0; i < p->c->count; i++) {
-        uint64_t period = (uint64_t)p->c->tasks[i].period;
-        work += multiple / period * (uint64_t)p->c->tasks[i].execution;
+    *ret_multiple = multiple > TICKS_MAX ? INT64_MAX : (int64_t)multiple;
+    return multiple <= TICKS_MAX;
+}
+
+/* F + lcm(T) when U = 1 exactly and there is jitter: then no busy period ends. */
+static bool periodic_horizon(prover *p)
+{
+    aegis_certificate *c = p->c;
+    aegis_u128 work = 0;
+    bool jitter = false, found = common_multiple(p, c->count, &c->multiple);
+    for (size_t i = 0; i < c->count && found; i++) {
+        work += (aegis_u128)(c->multiple / c->tasks[i].period) * (uint64_t)c->tasks[i].execution;
+        jitter = jitter || c->tasks[i].jitter > 0;
     }
-    return jitter && work == multiple &&
-           !__builtin_add_overflow(last_first_deadline(p), (int64_t)multiple, ret_horizon);
+    found = found && jitter && work == (aegis_u128)c->multiple &&
+            !__builtin_add_overflow(last_first_deadline(p), c->multiple, &c->horizon);
+    c->multiple = found ? c->multiple : 0;
+    return found;
 }
 
 static aegis_status prove_instants(prover *p, aegis_error *err)
@@ -337,9 +342,7 @@ static aegis_status prove_instants(prover *p, aegis_error *err)
     aegis_certificate *c = p->c;
     bool fifo = c->policy == AEGIS_ANALYSIS_FIFO;
     c->kind = fifo ? AEGIS_PROOF_QUEUE : AEGIS_PROOF_DEMAND;
-    if (!fifo && periodic_horizon(p, &c->horizon)) {
-        c->rule = AEGIS_HORIZON_PERIODIC;
-    } else if (!solve_busy(p, c->count, 0, &c->horizon)) {
+    if ((fifo || !periodic_horizon(p)) && !solve_busy(p, c->count, 0, &c->horizon)) {
         return give_up(err);
     }
     aegis_i128 end = c->horizon, last = last_first_deadline(p);
@@ -353,16 +356,13 @@ static aegis_status prove_instants(prover *p, aegis_error *err)
 
 /* ---- refusals ---- */
 
-/* Whether the checker takes the candidate; limits count as no. */
+/* Whether the checker takes the candidate. */
 static bool is_proof(const prover *p, aegis_proof_kind kind)
 {
-    aegis_certificate_report report;
     p->c->kind = kind;
     aegis_certificate verdict = *p->c;
     verdict.responses = NULL;
-    return aegis_certificate_check(&verdict, SIZE_MAX, AEGIS_CERTIFICATE_STEPS, p->allocator,
-                                   &report, NULL) == AEGIS_OK &&
-           report.holds;
+    return aegis_certificate_holds(&verdict, SIZE_MAX, p->allocator);
 }
 
 /* A job set that misses if there is one, else the argument that is left. */
@@ -398,10 +398,12 @@ static aegis_status prove_refusal(prover *p, aegis_error *err)
         }
     }
     c->task = c->count;
+    common_multiple(p, c->task, &c->multiple);
     if (is_proof(p, AEGIS_PROOF_OVERLOAD)) {
         return AEGIS_OK;
     }
     c->task = open == SIZE_MAX || fifo ? c->count : open + 1;
+    common_multiple(p, c->task, &c->multiple);
     return is_proof(p, AEGIS_PROOF_NO_END) ? AEGIS_OK : give_up(err);
 }
 
@@ -421,7 +423,7 @@ static aegis_status claim_responses(prover *p, aegis_error *err)
     for (size_t i = 0; i < c->count; i++) {
         any = any || p->result->tasks[i].response >= 0;
     }
-    if (!any || (c->policy == AEGIS_ANALYSIS_NP_EDF && periodic_horizon(p, &c->horizon)) ||
+    if (!any || (c->policy == AEGIS_ANALYSIS_NP_EDF && periodic_horizon(p)) ||
         (analyses_sets(c->policy) && !solve_busy(p, c->count, 0, &c->busy))) {
         return AEGIS_OK; /* no busy period ends, or not by the steps */
     }

@@ -66,7 +66,7 @@ static bool find_level_miss(prover *p, size_t i)
     aegis_certificate *c = p->c;
     level l = aegis_prover_level(p, i);
     const aegis_task *task = &c->tasks[i];
-    int64_t w = 0, late = 0;
+    int64_t w = 0;
     uint64_t q = 0;
     for (;; q++) {
         if (!aegis_prover_solve_job(p, &l, q, &w)) {
@@ -83,8 +83,7 @@ static bool find_level_miss(prover *p, size_t i)
     }
     added = added && add_pattern(p, &c->miss, i, TICKS_MAX, q + 1);
     c->miss.job = c->miss.count - 1;
-    return added && !__builtin_add_overflow(w, l.last, &late) &&
-           !__builtin_add_overflow(late, (int64_t)c->miss.blocked, &c->completion);
+    return added;
 }
 
 /* EDF: all jobs due by the instant at which the demand is too much. */
@@ -93,12 +92,11 @@ static bool find_demand_miss(prover *p)
     aegis_certificate *c = p->c;
     bool added = true;
     size_t blocker;
-    c->instant = p->result->violation_at;
-    c->total = p->result->violation_demand;
-    aegis_prover_blocking(p, c->instant, &blocker);
+    const int64_t instant = p->result->violation_at;
+    aegis_prover_blocking(p, instant, &blocker);
     set_blocker(p, &c->miss, blocker);
     for (size_t i = 0; i < c->count && added; i++) {
-        aegis_i128 after = (aegis_i128)c->instant - aegis_prover_first_deadline(&c->tasks[i]);
+        aegis_i128 after = (aegis_i128)instant - aegis_prover_first_deadline(&c->tasks[i]);
         uint64_t jobs = after < 0 ? 0 : (uint64_t)(after / c->tasks[i].period) + 1;
         added = add_pattern(p, &c->miss, i, TICKS_MAX, jobs);
     }
@@ -138,7 +136,7 @@ static bool find_queue_miss(prover *p, size_t i)
                        : add_until(p, &c->miss, j, (aegis_i128)c->at - task->jitter, task->jitter,
                                    (uint64_t)(c->at / task->period) + 1);
     }
-    return added && !__builtin_add_overflow(c->at, c->longest, &c->completion);
+    return added;
 }
 
 bool aegis_prover_find_miss(prover *p, size_t i)
@@ -180,7 +178,6 @@ static aegis_status reach(prover *p, size_t i, uint64_t *left, aegis_error *err)
 {
     aegis_certificate *c = p->c;
     aegis_derivation d;
-    aegis_certificate_report report;
     uint64_t total = 0;
     aegis_certificate_witness *set = &c->responses[i].reached;
     const aegis_admission_limits limits = {.steps = REACH_STEPS, .cancel = p->cancel};
@@ -197,10 +194,8 @@ static aegis_status reach(prover *p, size_t i, uint64_t *left, aegis_error *err)
         set->jobs = aegis_allocate_zeroed(p->allocator, set->room, sizeof *set->jobs);
         status = set->jobs == NULL ? aegis_prover_out_of_memory(err) : AEGIS_OK;
     }
-    if (set->jobs != NULL && (!add_derived(p, &d, i, set) ||
-                              aegis_certificate_check(c, i, AEGIS_CERTIFICATE_STEPS, p->allocator,
-                                                      &report, NULL) != AEGIS_OK ||
-                              !report.holds)) {
+    if (set->jobs != NULL &&
+        (!add_derived(p, &d, i, set) || !aegis_certificate_holds(c, i, p->allocator))) {
         set->count = 0;
     }
     *left -= set->count;

@@ -1,35 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checker, all of it but the reading of the file. It trusts neither the certificate nor the
- * analysis: what the certificate says is put into the inequalities below, every instant and job
- * number is enumerated here, and job sets are simulated. Sums are formed in 128 bits and stick at
- * PAST, which is larger than any claim, so that overflow refuses.
+/* The checker, all of it, from the bytes on. It trusts neither the certificate nor the analysis:
+ * what the certificate says is put into the inequalities below, every instant and job number is
+ * enumerated here, and job sets are simulated. Sums are formed in 128 bits and stick at PAST, which
+ * is larger than any claim, so that overflow refuses. What is left out reads as 0.
  */
-#include "schedule/certificate/internal.h"
-
 #include "base/base.h"
 
+#include <aegisrt/certificate.h>
+
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 __extension__ typedef __int128 wide;
 #define LARGEST ((wide)INT64_MAX)
 #define PAST ((wide)1 << 64)
 
-typedef struct track {                       /* of a task among the instants, or simulated */
-    wide at, jobs, start;                    /* its next one; jobs due now; s of the present one */
-    wide left;                               /* of the present segment */
-    const aegis_certificate_job *next, *end; /* its jobs that are not done */
-    size_t segment;
-} track;
+typedef struct task {
+    int64_t cost, period, deadline, jitter;
+    int64_t response;     /* no job's is larger; -1: nothing is said */
+    wide first, segments; /* its segments among those of all */
+    wide longest, last;   /* of them */
+    wide at, jobs, start; /* among the instants: its next one; jobs due now; s of this one */
+    wide segment, left, next, end; /* simulated: what is left of a segment; jobs not done */
+} task;
 
 typedef struct checker {
-    const aegis_certificate *c;
     aegis_certificate_report *report;
+    const char *policy, *verdict, *proof; /* as in the file, all these; NULL or 0: left out */
+    json_t *names, *C, *T, *D, *J, *segments, *miss;
+    json_t *responses, *reached, *busy, *points; /* ends of busy periods; w(q) of task after task */
+    json_t *demand;                              /* t, demand + blocking, t, ... */
+    json_int_t horizon, instants, multiple, first, task, at, bound;
+    task *tasks;
+    size_t count;
     uint64_t left;                      /* steps */
     aegis_status status;                /* when not OK no answer counts */
     bool edf, fifo, preemptive, speaks; /* the instants are the verdict */
-    wide sign, multiple, blocked, busy; /* as utilisation and check_due left them */
-    track *places;                      /* one a task */
+    wide listed, blocked, length;       /* points used; as check_due left them */
 } checker;
 
 /* A check ends with the first claim that does not hold, which it reports. */
@@ -44,6 +53,16 @@ AEGIS_PRINTF(3, 4) static bool that(checker *k, bool holds, const char *claim, .
     return holds;
 }
 
+static wide number(const json_t *list, wide n)
+{
+    return json_integer_value(json_array_get(list, (size_t)n));
+}
+
+static wide size(const json_t *list)
+{
+    return (wide)json_array_size(list);
+}
+
 static wide least(wide a, wide b)
 {
     return a < b ? a : b;
@@ -54,16 +73,16 @@ static wide largest(wide a, wide b)
     return a < b ? b : a;
 }
 
+static long long shown(wide value)
+{
+    return (long long)least(value, LARGEST);
+}
+
 static bool spend(checker *k, uint64_t looks)
 {
     k->left -= k->left < looks ? k->left : looks;
     k->status = k->left == 0 ? AEGIS_ERROR_UNDECIDED : k->status;
     return that(k, k->left > 0, "the steps allowed are used up");
-}
-
-static long long shown(wide value)
-{
-    return (long long)least(value, LARGEST);
 }
 
 /* sum + jobs * cost for jobs up to 2^64 - 1. */
@@ -73,21 +92,14 @@ static wide add(wide sum, wide jobs, int64_t cost)
     return more > LARGEST || sum + more > LARGEST ? PAST : sum + more;
 }
 
-/* Of the task as its policy cuts it. */
-static size_t segments(const checker *k, size_t i)
+static wide segment(const checker *k, const task *t, wide s)
 {
-    bool cuts = k->c->policy == AEGIS_ANALYSIS_FPP || k->c->policy == AEGIS_ANALYSIS_NP_EDF;
-    return cuts && k->c->tasks[i].segments != NULL ? k->c->tasks[i].segment_count : 1;
+    return t->segments > 1 ? number(k->segments, t->first + s) : t->cost;
 }
 
-static int64_t segment(const checker *k, size_t i, size_t s)
+static wide first_deadline(const task *t)
 {
-    return segments(k, i) > 1 ? k->c->tasks[i].segments[s] : k->c->tasks[i].execution;
-}
-
-static wide first_deadline(const checker *k, size_t i)
-{
-    return (wide)k->c->tasks[i].deadline - k->c->tasks[i].jitter;
+    return (wide)t->deadline - t->jitter;
 }
 
 /* The longest segment of the tasks from `from` on that are not due by t, less one tick: the
@@ -95,10 +107,9 @@ static wide first_deadline(const checker *k, size_t i)
 static wide blocking(const checker *k, size_t from, wide t)
 {
     wide longest = 1;
-    for (size_t i = from; i < k->c->count && !k->preemptive && !k->fifo; i++) {
-        for (size_t s = 0; s < segments(k, i) && first_deadline(k, i) > t; s++) {
-            longest = largest(longest, segment(k, i, s));
-        }
+    for (size_t i = from; i < k->count && !k->preemptive && !k->fifo; i++) {
+        bool blocks = first_deadline(&k->tasks[i]) > t;
+        longest = largest(longest, blocks ? k->tasks[i].longest : 0);
     }
     return longest - 1;
 }
@@ -113,12 +124,12 @@ typedef struct demand {
 
 static wide work(const checker *k, const demand *f, wide w)
 {
-    wide sum = w < 0 ? PAST : f->base;
+    wide sum = f->base;
     for (size_t j = 0; j < f->count && sum < PAST; j++) {
-        const aegis_task *task = &k->c->tasks[j];
-        wide jobs = (w + task->jitter + task->period - (f->closed ? 0 : 1)) / task->period;
-        jobs = f->due ? least(jobs, k->places[j].jobs) : jobs;
-        sum = j == f->skip ? sum : add(sum, jobs, task->execution);
+        const task *t = &k->tasks[j];
+        wide jobs = (w + t->jitter + t->period - (f->closed ? 0 : 1)) / t->period;
+        jobs = f->due ? least(jobs, t->jobs) : jobs;
+        sum = j == f->skip ? sum : add(sum, jobs, t->cost);
     }
     return sum;
 }
@@ -143,240 +154,222 @@ static bool ends(checker *k, size_t count, wide length, wide base)
     return that(k, length > 0, "no busy period ends by 0") && settle(k, &all, true, &length);
 }
 
-/* Sign of U - 1 over the first tasks, by U * 2^63 rounded down where that shows U > 1; and the
- * least common multiple of their periods, 0 when it passes 2^125. */
-static bool utilisation(checker *k, size_t count)
+/* M C / T rounded down, summed over the first tasks: above M only if U > 1; exact if `ret_whole`,
+ * that is if all periods divide M. */
+static wide share(const checker *k, size_t count, wide m, bool *ret_whole)
 {
-    wide low = 0, sum = 0, one = (wide)1 << 63, multiple = 1;
-    for (size_t i = 0; i < count && low <= one; i++) {
-        wide period = k->c->tasks[i].period, cost = k->c->tasks[i].execution;
-        wide a = multiple, b = period;
-        for (wide rest; (rest = a % b) != 0; b = rest) {
-            a = b;
-        }
-        low += cost * one / period;
-        multiple = multiple > ((wide)1 << 125) / (period / b) ? 0 : multiple * (period / b);
-        sum = low > one || multiple == 0 ? 0 : sum * (period / b) + multiple / period * cost;
+    wide sum = 0;
+    *ret_whole = m > 0;
+    for (size_t i = 0; i < count && sum <= m; i++) {
+        sum += m * k->tasks[i].cost / k->tasks[i].period;
+        *ret_whole = *ret_whole && m % k->tasks[i].period == 0;
     }
-    k->sign = low > one ? 1 : (sum > multiple) - (sum < multiple);
-    k->multiple = multiple;
-    k->status = low > one || multiple > 0 ? k->status : AEGIS_ERROR_UNDECIDED;
-    return that(k, k->status == AEGIS_OK, "U is near 1, the periods' lcm passes 125 bits");
+    return sum;
 }
 
-/* With U = 1 and jitter, ceil(J / T) jobs are there at 0. */
+/* U > 1; or no end: with U = 1 and jitter, ceil(J / T) jobs are there at 0. */
 static bool check_first_tasks(checker *k)
 {
-    const demand all = {.count = k->c->task, .skip = SIZE_MAX};
-    bool over = k->c->kind == AEGIS_PROOF_OVERLOAD;
-    return utilisation(k, k->c->task) &&
-           that(k, over ? k->sign > 0 : k->sign == 0 && work(k, &all, 0) > 0,
-                "the first %zu tasks: U - 1 has the sign %d", k->c->task, (int)k->sign);
+    wide m = k->multiple, count = least(largest(k->first, 0), (wide)k->count);
+    const demand all = {.count = (size_t)count, .skip = SIZE_MAX};
+    bool whole, over = strcmp(k->proof, "overload") == 0;
+    wide sum = share(k, all.count, m, &whole);
+    return that(k, m > 0 && (over ? sum > m : whole && sum == m && work(k, &all, 0) > 0),
+                "U of the first %zu tasks is another", all.count);
 }
 
 /* Fixed priorities, one fixed point a job: segments differ by what blocks and by their tail, which
  * is 0 when preemptive. */
 static bool check_level(checker *k, size_t i)
 {
-    const aegis_task *task = &k->c->tasks[i];
-    const aegis_response_proof *level = &k->c->responses[i];
+    const task *t = &k->tasks[i];
     demand above = {.count = i, .skip = SIZE_MAX, .closed = !k->preemptive};
-    wide w = 0, b = blocking(k, i + 1, -PAST),
-         last = k->preemptive ? 0 : segment(k, i, segments(k, i) - 1);
-    wide jobs = ((wide)level->busy + task->jitter + task->period - 1) / task->period, q = 0;
-    bool holds = that(k, level->blocking == b, "task %zu: B is %lld", i, shown(b)) &&
-                 (k->preemptive || ends(k, i + 1, level->busy, b));
-    for (bool busy = true; holds && (k->preemptive ? busy : q < jobs); q++) {
-        wide release = q * task->period - task->jitter;
-        bool listed = q < (wide)level->point_count;
-        above.base = add(b - last, q + 1, task->execution);
-        w = listed ? level->points[q] : largest(w, above.base);
+    wide w = 0, b = blocking(k, i + 1, -PAST), last = k->preemptive ? 0 : t->last;
+    wide length = number(k->busy, i);
+    wide jobs = (length + t->jitter + t->period - 1) / t->period;
+    bool holds = k->preemptive || ends(k, i + 1, length, b), busy = true;
+    for (wide q = 0; holds && (k->preemptive ? busy : q < jobs); q++) {
+        wide release = q * t->period - t->jitter;
+        bool listed = k->listed < size(k->points);
+        above.base = add(b - last, q + 1, t->cost);
+        w = listed ? number(k->points, k->listed++) : largest(w, above.base);
         holds = settle(k, &above, listed, &w) &&
-                that(k, w + last - release <= level->response,
-                     "task %zu, job %lld: w = %lld gives a response past R = %lld", i, shown(q),
-                     shown(w), shown(level->response));
+                that(k, w + last - release <= t->response, "task %zu, job %lld: R is past %lld", i,
+                     shown(q), shown(t->response));
         k->report->points++;
-        busy = w > release + task->period; /* the next job meets work of this one */
+        busy = w > release + t->period; /* the next job meets work of this one */
     }
-    return holds && that(k, (wide)level->point_count <= q,
-                         "task %zu: points for more jobs than there are", i);
+    return holds;
 }
 
 /* The last instant to look at: the horizon, at least every task's first deadline; and for responses
- * the last deadline of a job released before the busy period of all ends, which b = 0 from F on. */
+ * the last deadline of a job released before the busy period of all ends, which b = 0 from F on.
+ * Nothing is violated behind the horizon if a busy period ends by it, as from F, the largest D - J,
+ * on a violation shows up to its end; or under EDF if U <= 1, M is a multiple of the periods and
+ * the horizon F + M, as from F on h(t + M) = h(t) + U M. */
 static bool find_end(checker *k, wide *ret_end)
 {
-    const aegis_certificate *c = k->c;
-    wide horizon = k->speaks ? c->horizon : 0, last = -PAST;
-    bool said = c->responses != NULL, holds = !said || ends(k, c->count, c->busy, 0);
-    *ret_end = said ? largest(horizon, c->busy) : horizon;
-    for (size_t i = 0; i < c->count; i++) {
-        wide due = said ? (wide)c->busy + c->tasks[i].deadline : first_deadline(k, i);
+    wide horizon = k->speaks ? k->horizon : 0, m = k->multiple, last = -PAST;
+    wide busy = (k->responses != NULL) ? number(k->busy, 0) : 0;
+    bool whole, holds = k->responses == NULL || ends(k, k->count, busy, 0);
+    *ret_end = largest(horizon, busy);
+    for (const task *t = k->tasks; t < k->tasks + k->count; t++) {
+        wide due = (k->responses != NULL) ? busy + t->deadline : first_deadline(t);
         *ret_end = k->edf ? largest(*ret_end, due) : *ret_end;
-        last = largest(last, first_deadline(k, i));
+        last = largest(last, first_deadline(t));
     }
-    if (!k->speaks || c->rule == AEGIS_HORIZON_BUSY) {
-        return holds && (!k->speaks || ends(k, c->count, c->horizon, 0));
+    if (k->edf && m > 0 && k->speaks) {
+        return holds && that(k, share(k, k->count, m, &whole) <= m && whole && horizon - last >= m,
+                             "U > 1, or %lld is below largest D - J + lcm(T)", shown(horizon));
     }
-    return holds && utilisation(k, c->count) &&
-           that(k, k->sign <= 0 && k->multiple > 0 && horizon - last >= k->multiple,
-                "U > 1, or %lld < largest D - J + lcm of the periods", shown(horizon));
-}
-
-/* Adds the work of the events at this instant and gives the next one. */
-static wide advance(checker *k, wide now, wide *sum)
-{
-    wide next = PAST;
-    for (size_t i = 0; i < k->c->count; i++) {
-        if (k->places[i].at == now) {
-            *sum = add(*sum, 1, k->c->tasks[i].execution);
-            k->places[i].at += k->c->tasks[i].period;
-            k->places[i].jobs++;
-        }
-        next = least(next, k->places[i].at);
-    }
-    return next;
+    return holds && (!k->speaks || ends(k, k->count, horizon, 0));
 }
 
 /* np-edf: no job due now ends later than its R allows. All of them end by L; where that does not
  * say enough, its last segment starts at the least s, when all that is due and there has run. */
 static bool check_due(checker *k, wide now, wide b)
 {
-    demand due = {k->c->count, .skip = SIZE_MAX, .closed = true, .due = true, .base = b};
-    for (size_t i = 0; i < k->c->count && b != k->blocked; i++) {
-        k->places[i].start = k->busy = 0;
+    demand due = {k->count, .skip = SIZE_MAX, .closed = true, .due = true, .base = b};
+    for (size_t i = 0; i < k->count && b != k->blocked; i++) {
+        k->tasks[i].start = k->length = 0;
     }
     k->blocked = b;
-    bool holds = settle(k, &due, false, &k->busy);
-    for (size_t i = 0; i < k->c->count && holds; i++) {
-        wide response = k->c->responses[i].response, last = segment(k, i, segments(k, i) - 1);
-        wide latest = now - k->c->tasks[i].deadline + response, *s = &k->places[i].start;
-        if (response >= 0 && k->places[i].jobs > 0 && k->busy > latest) {
+    bool holds = settle(k, &due, false, &k->length);
+    for (size_t i = 0; i < k->count && holds; i++) {
+        task *t = &k->tasks[i];
+        wide latest = now - t->deadline + t->response;
+        if (t->response >= 0 && t->jobs > 0 && k->length > latest) {
             due.skip = i;
-            due.base = add(b - last, k->places[i].jobs, k->c->tasks[i].execution);
-            *s = largest(*s, due.base);
-            holds = settle(k, &due, false, s) &&
-                    that(k, *s + last <= latest,
+            due.base = add(b - t->last, t->jobs, t->cost);
+            t->start = largest(t->start, due.base);
+            holds = settle(k, &due, false, &t->start) &&
+                    that(k, t->start + t->last <= latest,
                          "task %zu: the job due at %lld responds later than %lld", i, shown(now),
-                         shown(response));
+                         shown(t->response));
         }
     }
     return holds;
 }
 
-/* EDF: demand and blocking fit at every deadline. FIFO: no arrival waits longer than allowed; one
+/* EDF: demand and blocking fit at every deadline. FIFO: no arrival waits longer than D - J; one
  * before 0 is seen at 0. And the responses hold. */
 static bool check_instants(checker *k)
 {
-    const aegis_certificate *c = k->c;
-    wide end, at = PAST, sum = 0, longest = !k->speaks ? PAST : k->fifo ? c->longest : 0, count = 0;
-    bool holds = true;
-    for (size_t i = 0; i < c->count && holds; i++) {
-        wide first = k->edf ? first_deadline(k, i) : -(wide)c->tasks[i].jitter;
-        k->places[i] = (track){.at = first};
-        at = least(at, first);
-        holds = that(k, !k->fifo || !k->speaks || c->longest <= first_deadline(k, i),
-                     "task %zu: J + %lld is past D", i, shown(c->longest));
-        if (k->fifo && c->responses != NULL && c->responses[i].response >= 0) {
-            longest = least(longest, first + c->responses[i].response);
-        }
+    wide end, at = PAST, sum = 0, longest = k->edf && k->speaks ? 0 : PAST, count = 0;
+    for (task *t = k->tasks; t < k->tasks + k->count; t++) {
+        t->at = k->edf ? first_deadline(t) : -(wide)t->jitter;
+        at = least(at, t->at);
+        longest = k->fifo && k->speaks ? least(longest, first_deadline(t)) : longest;
+        longest = k->fifo && t->response >= 0 ? least(longest, t->at + t->response) : longest;
     }
-    holds = holds && find_end(k, &end) && spend(k, c->count);
+    bool holds = find_end(k, &end) && spend(k, k->count);
     for (wide next; holds && at <= end; at = next) {
-        next = advance(k, at, &sum);
+        next = PAST;
+        for (task *t = k->tasks; t < k->tasks + k->count; t++) {
+            bool now = t->at == at;
+            sum = now ? add(sum, 1, t->cost) : sum;
+            t->at += now ? t->period : 0;
+            t->jobs += now;
+            next = least(next, t->at);
+        }
         wide b = blocking(k, 0, at), total = sum + b;
-        wide room = longest + (k->edf || at > 0 ? at : 0);
-        bool right = count >= (wide)c->demand_count ||
-                     (c->demand[2 * count] == at && c->demand[2 * count + 1] == total);
-        holds = that(k, total <= room && right,
-                     "at %lld there is work for %lld: too much, or listed wrongly", shown(at),
-                     shown(total)) &&
-                (k->fifo || c->responses == NULL || check_due(k, at, b)) && spend(k, c->count);
+        bool right = 2 * count >= size(k->demand) || (number(k->demand, 2 * count) == at &&
+                                                      number(k->demand, 2 * count + 1) == total);
+        holds = that(k, total <= longest + (k->edf || at > 0 ? at : 0) && right,
+                     "at %lld there is work for %lld", shown(at), shown(total)) &&
+                (k->fifo || k->responses == NULL || check_due(k, at, b)) && spend(k, k->count);
         k->report->points++;
         count++;
     }
-    bool listed = c->demand_count == 0 || (wide)c->demand_count == count;
-    return holds && that(k, !k->speaks || (count == c->instants && listed),
+    bool listed = size(k->demand) == 0 || size(k->demand) == 2 * count;
+    return holds && that(k, !k->speaks || (count == k->instants && listed),
                          "there are %lld instants", shown(count));
 }
 
 /* FIFO with jitter: what the test counts at one instant, although no behaviour may show it. */
 static bool check_bound(checker *k)
 {
-    const demand all = {.count = k->c->count, .skip = SIZE_MAX, .closed = true};
-    const aegis_task *task = &k->c->tasks[k->c->task];
-    wide bound = work(k, &all, k->c->at) + task->jitter - k->c->at;
-    return that(k, bound == k->c->bound && bound > task->deadline,
-                "task %zu: the bound at %lld is %lld", k->c->task, shown(k->c->at), shown(bound));
+    const demand all = {.count = k->count, .skip = SIZE_MAX, .closed = true};
+    wide at = largest(k->at, 0);
+    const task *t = &k->tasks[(uint64_t)k->task % k->count];
+    wide bound = work(k, &all, at) + t->jitter - at;
+    return that(k, bound == k->bound && bound > t->deadline, "the bound at %lld is %lld", shown(at),
+                shown(bound));
 }
 
+/* Jobs to be simulated, in a list: the task and the segment that started at 0, so that the jobs are
+ * ready at 1 or later, or -1 and 0; where in the list the job begins that it is about; then of each
+ * job its task, nominal release and instant when ready; by task, and as released. */
+#define JOBS 3
+
 /* Minimum distance, jitter, order; nothing is ready when one blocks. Lays the jobs out by task. */
-static bool permits(checker *k, const aegis_certificate_witness *set)
+static bool permits(checker *k, const json_t *set, wide blocker)
 {
-    bool permitted = !(set->blocked && k->preemptive);
-    for (size_t i = 0; i < k->c->count; i++) {
-        k->places[i] = (track){.left = segment(k, i, 0)};
+    wide cut = number(set, 1);
+    bool permitted = size(set) % 3 == 0 && size(set) > JOBS && blocker < (wide)k->count;
+    permitted = permitted &&
+                (blocker < 0 || (!k->preemptive && cut >= 0 && cut < k->tasks[blocker].segments));
+    for (task *t = k->tasks; t < k->tasks + k->count; t++) {
+        t->segment = t->next = t->end = 0;
+        t->left = segment(k, t, 0);
     }
-    for (const aegis_certificate_job *job = set->jobs; job < set->jobs + set->count; job++) {
-        const aegis_task *task = &k->c->tasks[job->task];
-        track *place = &k->places[job->task];
-        wide late = (wide)job->ready - job->nominal;
-        bool again = place->next != NULL;
-        permitted = permitted && late >= 0 && late <= task->jitter && job->ready >= set->blocked &&
-                    !(set->blocked && job->task == set->blocker) &&
-                    !(again && (job[-1].task != job->task || job->ready < job[-1].ready ||
-                                job->nominal < (wide)job[-1].nominal + task->period));
-        place->next = again ? place->next : job;
-        place->end = job + 1;
+    for (wide n = JOBS; n < size(set) && permitted; n += 3) {
+        wide i = number(set, n), nominal = number(set, n + 1), ready = number(set, n + 2);
+        task *t = &k->tasks[i < 0 || i >= (wide)k->count ? 0 : i];
+        bool again = t->end > 0;
+        permitted = i == t - k->tasks && ready >= nominal && ready - nominal <= t->jitter &&
+                    ready >= (blocker >= 0) && i != blocker &&
+                    !(again && (t->end != n || ready < number(set, n - 1) ||
+                                nominal < number(set, n - 2) + t->period));
+        t->next = again ? t->next : n;
+        t->end = n + 3;
     }
     return that(k, permitted, "the tasks do not permit these jobs");
 }
 
-/* The task to run now, and the next arrival. A tie goes against the target. */
-static size_t choose(const checker *k, size_t target, wide now, wide *ret_arrival)
+/* The task to run now, NULL: none, and the next arrival. A tie goes against the target. */
+static task *choose(const checker *k, const json_t *set, wide now, wide *ret_arrival)
 {
-    size_t best = SIZE_MAX;
-    wide smallest = PAST;
+    task *best = NULL;
+    wide smallest = PAST, target = number(set, number(set, 2));
     *ret_arrival = PAST;
-    for (size_t i = 0; i < k->c->count; i++) {
-        const aegis_certificate_job *job = k->places[i].next;
-        if (job != k->places[i].end && job->ready > now) {
-            *ret_arrival = least(*ret_arrival, job->ready);
-        } else if (job != k->places[i].end) {
-            wide due = (wide)job->nominal + k->c->tasks[i].deadline;
-            wide key = k->edf ? due : k->fifo ? job->ready : (wide)i;
-            best = key < smallest || (best == target && key == smallest) ? i : best;
+    for (task *t = k->tasks; t < k->tasks + k->count; t++) {
+        wide nominal = number(set, t->next + 1), ready = number(set, t->next + 2);
+        wide key = k->edf ? nominal + t->deadline : k->fifo ? ready : t - k->tasks;
+        if (t->next < t->end && ready > now) {
+            *ret_arrival = least(*ret_arrival, ready);
+        } else if (t->next < t->end) {
+            best = key < smallest || (key == smallest && best - k->tasks == target) ? t : best;
             smallest = least(smallest, key);
         }
     }
     return best;
 }
 
-/* The tasks permit the jobs, and simulated, job `set->job` ends at `completion`; PAST: some job
- * ends late. */
-static bool runs(checker *k, const aegis_certificate_witness *set, wide completion)
+/* The tasks permit the jobs, and simulated, that job has the response; PAST: some job ends late. */
+static bool runs(checker *k, const json_t *set, wide response)
 {
-    wide now = set->blocked ? segment(k, set->blocker, set->segment) : 0, arrival;
-    bool holds = permits(k, set);
-    for (bool found = false; holds && !found; k->report->points++) {
-        size_t i = choose(k, set->jobs[set->job].task, now, &arrival);
-        track *place = &k->places[i == SIZE_MAX ? 0 : i];
-        holds = spend(k, k->c->count) &&
-                that(k, i != SIZE_MAX || arrival < PAST,
-                     "simulated, these jobs do not end as the certificate says");
-        if (i == SIZE_MAX || (k->preemptive && now + place->left > arrival)) {
-            place->left -= i == SIZE_MAX ? 0 : arrival - now;
-            now = arrival;
+    wide b = number(set, 0), now = 0, arrival;
+    bool holds = permits(k, set, b), found = false;
+    now = holds && b >= 0 ? segment(k, &k->tasks[b], number(set, 1)) : 0;
+    for (; holds && !found; k->report->points++) {
+        task *t = choose(k, set, now, &arrival);
+        wide run = t == NULL                                  ? arrival - now
+                   : k->preemptive && now + t->left > arrival ? arrival - now
+                                                              : t->left;
+        holds = spend(k, k->count) &&
+                that(k, t != NULL || arrival < PAST, "simulated, these jobs do not end as is said");
+        now += run;
+        if (t == NULL || (t->left -= run) > 0) {
             continue;
         }
-        now += place->left;
-        place->segment = (place->segment + 1) % segments(k, i);
-        place->left = segment(k, i, place->segment);
-        if (place->segment == 0) {
-            const aegis_certificate_job *job = place->next++;
-            wide due = (wide)job->nominal + k->c->tasks[i].deadline;
-            bool named = job == &set->jobs[set->job] && now == completion;
-            found = completion < PAST ? named : now > due;
+        t->segment = (t->segment + 1) % t->segments;
+        t->left = segment(k, t, t->segment);
+        if (t->segment == 0) {
+            wide took = now - number(set, t->next + 1);
+            found = response == PAST ? took > t->deadline
+                                     : took == response && t->next == number(set, 2);
+            t->next += 3;
         }
     }
     return holds;
@@ -384,85 +377,165 @@ static bool runs(checker *k, const aegis_certificate_witness *set, wide completi
 
 static bool check_miss(checker *k)
 {
-    const aegis_certificate *c = k->c;
-    const aegis_certificate_witness *set = &c->miss;
-    const aegis_certificate_job *job = &set->jobs[set->job];
-    bool misses = k->edf || c->completion > (wide)job->nominal + c->tasks[job->task].deadline;
-    wide total = set->blocked ? segment(k, set->blocker, set->segment) - 1 : 0;
-    for (size_t n = 0; n < set->count && k->edf; n++) {
-        const aegis_task *task = &c->tasks[set->jobs[n].task];
-        wide due = (wide)set->jobs[n].nominal + task->deadline;
-        misses = misses && due <= (wide)c->instant + set->blocked;
-        total = add(total, 1, task->execution);
-    }
-    return that(k, misses && (!k->edf || (total == c->total && total > c->instant)),
-                "these jobs are in time, or they sum to %lld", shown(total)) &&
-           runs(k, set, k->edf ? PAST : c->completion);
-}
-
-static bool check_reached(checker *k, size_t i)
-{
-    const aegis_response_proof *proof = &k->c->responses[i];
-    const aegis_certificate_job *job = &proof->reached.jobs[proof->reached.job];
-    return that(k, job->task == i, "task %zu: the job is of another", i) &&
-           runs(k, &proof->reached, (wide)job->nominal + proof->response);
+    return runs(k, k->miss, PAST);
 }
 
 /* What is said about the responses, which under fixed priorities may be the verdict: no job has a
- * larger one, and the jobs given have it. */
+ * larger one, and the jobs given have it; or, as a proof of nothing else, only that they have it.
+ */
 static bool check_responses(checker *k)
 {
-    const aegis_certificate *c = k->c;
-    bool levels = !k->edf && !k->fifo, holds = levels || k->speaks || check_instants(k);
-    for (size_t i = 0; i < c->count && holds; i++) {
-        const aegis_response_proof *proof = &c->responses[i];
-        bool said = proof->response >= 0, met = said && proof->response <= c->tasks[i].deadline;
-        holds = that(k, met || c->kind != AEGIS_PROOF_RESPONSES, "task %zu: R is %lld, past D", i,
-                     shown(proof->response)) &&
-                (!levels || !said || check_level(k, i)) &&
-                (proof->reached.count == 0 || check_reached(k, i));
+    bool levels = !k->edf && !k->fifo, verdict = strcmp(k->proof, "responses") == 0;
+    bool reached = strcmp(k->proof, "reached") == 0, holds = levels || k->speaks || reached;
+    holds = holds || check_instants(k);
+    for (size_t i = 0; i < k->count && holds; i++) {
+        const json_t *set = json_array_get(k->reached, i);
+        wide response = k->tasks[i].response;
+        bool said = response >= 0, met = said && response <= k->tasks[i].deadline;
+        holds = that(k, met || !verdict, "task %zu: R is %lld, past D", i, shown(response)) &&
+                (!levels || !said || reached || check_level(k, i)) &&
+                (size(set) == 0 || (number(set, number(set, 2)) == (wide)i
+                                        ? runs(k, set, response)
+                                        : that(k, false, "task %zu: the job is of another", i)));
         k->report->responses += said;
-        k->report->reached += holds && proof->reached.count > 0;
+        k->report->reached += holds && size(set) > 0;
     }
+    return holds && that(k, k->listed == size(k->points), "there are not so many points");
+}
+
+#define LEVELS 1
+#define EDF 2
+#define FIFO 4
+
+/* What each kind of proof speaks about. */
+static const struct {
+    const char *name, *verdict;
+    int policies;
+    bool (*check)(checker *k);
+} kinds[] = {{"responses", "schedulable", LEVELS, check_responses},
+             {"demand", "schedulable", EDF, check_instants},
+             {"queue", "schedulable", FIFO, check_instants},
+             {"miss", "not-schedulable", LEVELS | EDF | FIFO, check_miss},
+             {"overload", "not-schedulable", LEVELS | EDF | FIFO, check_first_tasks},
+             {"no-end", "not-schedulable", LEVELS | FIFO, check_first_tasks},
+             {"bound", "not-schedulable", FIFO, check_bound},
+             {"reached", "none", LEVELS | EDF | FIFO, check_responses}};
+
+static const char *const policies[] = {
+    [AEGIS_ANALYSIS_NP_FP] = "np-fp", [AEGIS_ANALYSIS_NP_EDF] = "np-edf",
+    [AEGIS_ANALYSIS_FP] = "fp",       [AEGIS_ANALYSIS_EDF] = "edf",
+    [AEGIS_ANALYSIS_FPP] = "fpp",     [AEGIS_ANALYSIS_FIFO] = "fifo"};
+
+/* The segments of all, task after task, sum to the C of each. */
+static bool read_tasks(checker *k)
+{
+    wide next = 0, count = (wide)k->count;
+    bool right = that(k, size(k->T) == count && size(k->D) == count && size(k->J) == count,
+                      "\"T\", \"D\" and \"J\" must be as long as \"C\"");
+    for (size_t i = 0; i < k->count && right; i++) {
+        task *t = &k->tasks[i];
+        t->cost = (int64_t)number(k->C, i);
+        t->period = (int64_t)number(k->T, i);
+        t->deadline = (int64_t)number(k->D, i);
+        t->jitter = (int64_t)number(k->J, i);
+        t->response = k->responses == NULL ? -1 : (int64_t)number(k->responses, i);
+        t->first = next;
+        wide left = k->segments == NULL ? 0 : t->cost;
+        for (; left > 0 && next < size(k->segments) && right; left -= t->last) {
+            t->last = number(k->segments, next++);
+            t->longest = largest(t->longest, t->last);
+            right = t->last > 0;
+        }
+        right =
+            right && left == 0 && t->cost > 0 && t->period > 0 && t->deadline > 0 && t->jitter >= 0;
+        that(k, right, "task %zu: C, T and D must be 1 at least, J 0, segments sum to C", i);
+        t->segments = largest(next - t->first, 1);
+        t->last = k->segments == NULL ? t->cost : t->last;
+        t->longest = largest(t->longest, t->last);
+    }
+    return right &&
+           that(k, next == size(k->segments), "\"segments\" are more than those of all tasks");
+}
+
+static bool check(checker *k, json_t *root, const aegis_allocator *allocator)
+{
+    json_error_t problem = {.text = ""};
+    const char *what = "";
+    int version = 0;
+    size_t p = 0, n = 0;
+    if (json_unpack_ex(root, &problem, JSON_STRICT,
+                       "{si ss s?o ss so so so so s?o ss ss s?I s?I s?o s?I s?I s?I s?I s?I s?o "
+                       "s?o s?o s?o s?o}",
+                       "schema_version", &version, "what", &what, "names", &k->names, "policy",
+                       &k->policy, "C", &k->C, "T", &k->T, "D", &k->D, "J", &k->J, "segments",
+                       &k->segments, "verdict", &k->verdict, "proof", &k->proof, "horizon",
+                       &k->horizon, "instants", &k->instants, "demand", &k->demand, "multiple",
+                       &k->multiple, "tasks", &k->first, "task", &k->task, "at", &k->at, "bound",
+                       &k->bound, "miss", &k->miss, "response", &k->responses, "reached",
+                       &k->reached, "busy", &k->busy, "points", &k->points) != 0 ||
+        version != 3 || strcmp(what, "aegisrt-certificate") != 0) {
+        return that(k, false, "no certificate of \"schema_version\" 3, let admit write it: %s",
+                    problem.text);
+    }
+    while (p < AEGIS_ARRAY_LENGTH(policies) && strcmp(k->policy, policies[p]) != 0) {
+        p++;
+    }
+    while (n < AEGIS_ARRAY_LENGTH(kinds) && strcmp(k->proof, kinds[n].name) != 0) {
+        n++;
+    }
+    k->edf = p == AEGIS_ANALYSIS_EDF || p == AEGIS_ANALYSIS_NP_EDF;
+    k->fifo = p == AEGIS_ANALYSIS_FIFO;
+    k->preemptive = p == AEGIS_ANALYSIS_FP || p == AEGIS_ANALYSIS_EDF;
+    k->segments = p == AEGIS_ANALYSIS_FPP || p == AEGIS_ANALYSIS_NP_EDF ? k->segments : NULL;
+    k->count = json_array_size(k->C);
+    int group = k->edf ? EDF : k->fifo ? FIFO : LEVELS;
+    if (!that(k, p < AEGIS_ARRAY_LENGTH(policies) && k->count > 0,
+              "no known \"policy\", or no \"C\"") ||
+        !that(k,
+              n < AEGIS_ARRAY_LENGTH(kinds) && (kinds[n].policies & group) != 0 &&
+                  strcmp(k->verdict, kinds[n].verdict) == 0,
+              "\"%s\" does not prove \"%s\" under %s", k->proof, k->verdict, k->policy)) {
+        return false;
+    }
+    k->speaks = kinds[n].check == check_instants;
+    k->tasks = aegis_allocate_zeroed(allocator, k->count, sizeof *k->tasks);
+    k->status = k->tasks == NULL ? AEGIS_ERROR_NO_MEMORY : k->status;
+    bool holds = k->tasks != NULL && read_tasks(k);
+    k->status = holds ? AEGIS_OK : k->status;
+    holds = holds && kinds[n].check(k) &&
+            (k->responses == NULL || kinds[n].check == check_responses || check_responses(k));
+    aegis_deallocate(allocator, k->tasks, k->count, sizeof *k->tasks);
+    k->report->policy = (aegis_analysis)p;
+    k->report->kind = kinds[n].name;
+    k->report->task_count = k->count;
+    k->report->schedulable = strcmp(k->verdict, "schedulable") == 0;
     return holds;
 }
 
-static bool check_all(checker *k)
+aegis_status aegis_certificate_verify(const char *text,
+                                      size_t size,
+                                      const char *origin,
+                                      uint64_t steps,
+                                      const aegis_allocator *allocator,
+                                      aegis_certificate_report *ret_report,
+                                      aegis_error *err)
 {
-    static bool (*const checks[])(checker *) = {
-        [AEGIS_PROOF_RESPONSES] = check_responses,  [AEGIS_PROOF_DEMAND] = check_instants,
-        [AEGIS_PROOF_QUEUE] = check_instants,       [AEGIS_PROOF_MISS] = check_miss,
-        [AEGIS_PROOF_OVERLOAD] = check_first_tasks, [AEGIS_PROOF_NO_END] = check_first_tasks,
-        [AEGIS_PROOF_BOUND] = check_bound};
-    bool more = k->c->responses != NULL && k->c->kind != AEGIS_PROOF_RESPONSES;
-    return checks[k->c->kind](k) && (!more || check_responses(k));
-}
-
-aegis_status aegis_certificate_check(const aegis_certificate *c,
-                                     size_t reached,
-                                     uint64_t steps,
-                                     const aegis_allocator *allocator,
-                                     aegis_certificate_report *ret_report,
-                                     aegis_error *err)
-{
-    const aegis_analysis policy = c->policy;
-    aegis_certificate_report report = {.policy = policy, .statement = "no memory"};
-    checker k = {.c = c,
-                 .report = &report,
-                 .left = steps,
-                 .edf = policy == AEGIS_ANALYSIS_EDF || policy == AEGIS_ANALYSIS_NP_EDF,
-                 .fifo = policy == AEGIS_ANALYSIS_FIFO,
-                 .speaks = c->kind == AEGIS_PROOF_DEMAND || c->kind == AEGIS_PROOF_QUEUE,
-                 .preemptive = policy == AEGIS_ANALYSIS_EDF || policy == AEGIS_ANALYSIS_FP};
-    k.places = aegis_allocate_zeroed(allocator, c->count, sizeof *k.places);
-    k.status = k.places == NULL ? AEGIS_ERROR_NO_MEMORY : AEGIS_OK;
-    report.holds =
-        k.places != NULL && (reached == SIZE_MAX ? check_all(&k) : check_reached(&k, reached));
-    report.steps = steps - k.left;
-    aegis_deallocate(allocator, k.places, c->count, sizeof *k.places);
+    const uint64_t allowed = steps == 0 ? AEGIS_CERTIFICATE_STEPS : steps;
+    json_error_t problem;
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &problem);
+    aegis_certificate_report report = {.statement = ""};
+    checker k = {.report = &report, .left = allowed, .status = AEGIS_ERROR_CONFIG};
+    if (root == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("schedule.verify"), AEGIS_ERROR_PARSE,
+                               "%s:%d:%d: not JSON: %s", origin, problem.line, problem.column,
+                               problem.text);
+    }
+    report.holds = check(&k, root, allocator);
+    report.steps = allowed - k.left;
+    json_decref(root);
     if (k.status != AEGIS_OK) {
-        return aegis_error_set(err, AEGIS_HERE("schedule.verify"), k.status, "not settled: %s",
-                               report.statement);
+        return aegis_error_set(err, AEGIS_HERE("schedule.verify"), k.status, "%s: %s", origin,
+                               k.status == AEGIS_ERROR_NO_MEMORY ? "no memory" : report.statement);
     }
     *ret_report = report;
     return AEGIS_OK;

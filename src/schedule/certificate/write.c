@@ -1,13 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Certificates to JSON. */
+/* Certificates to JSON, and from and to files. */
 #include "schedule/certificate/internal.h"
 
 #include "base/base.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define COMPONENT "schedule.certificate"
+#define LARGEST_FILE (UINT64_C(64) << 20)
+
+bool aegis_certificate_has_levels(aegis_analysis policy)
+{
+    return policy == AEGIS_ANALYSIS_NP_FP || policy == AEGIS_ANALYSIS_FP ||
+           policy == AEGIS_ANALYSIS_FPP;
+}
+
+void aegis_certificate_finish(aegis_certificate *c, const aegis_allocator *allocator)
+{
+    for (size_t i = 0; c->responses != NULL && i < c->count; i++) {
+        aegis_response_proof *proof = &c->responses[i];
+        aegis_certificate_witness *set = &proof->reached;
+        aegis_deallocate(allocator, proof->points, proof->room, sizeof *proof->points);
+        aegis_deallocate(allocator, set->jobs, set->room, sizeof *set->jobs);
+    }
+    aegis_deallocate(allocator, c->responses, c->count, sizeof *c->responses);
+    aegis_deallocate(allocator, c->demand, c->demand_room, sizeof *c->demand);
+    aegis_deallocate(allocator, c->miss.jobs, c->miss.room, sizeof *c->miss.jobs);
+    *c = (aegis_certificate){.count = 0};
+}
 
 /* Both give NULL when memory is short, and take NULL. */
 static json_t *put(json_t *object, const char *key, json_t *value)
@@ -37,148 +59,173 @@ static json_t *numbers(const int64_t *values, size_t count)
     return array;
 }
 
-static json_t *encode_task(const aegis_task *task)
+typedef enum column {
+    COLUMN_C,
+    COLUMN_T,
+    COLUMN_D,
+    COLUMN_J,
+    COLUMN_RESPONSE,
+    COLUMN_BUSY
+} column;
+
+static int64_t entry(const aegis_certificate *c, size_t i, column which)
 {
-    json_t *object = json_object();
-    if (task->name != NULL) {
-        object = put(object, "name", json_string(task->name));
+    switch (which) {
+    case COLUMN_C:
+        return c->tasks[i].execution;
+    case COLUMN_T:
+        return c->tasks[i].period;
+    case COLUMN_D:
+        return c->tasks[i].deadline;
+    case COLUMN_J:
+        return c->tasks[i].jitter;
+    case COLUMN_RESPONSE:
+        return c->responses[i].response;
+    case COLUMN_BUSY:
+        break;
     }
-    object = put(object, "C", json_integer(task->execution));
-    object = put(object, "T", json_integer(task->period));
-    object = put(object, "D", json_integer(task->deadline));
-    object = put(object, "J", json_integer(task->jitter));
-    if (task->segments != NULL) {
-        object = put(object, "segments", numbers(task->segments, task->segment_count));
-    }
-    return object;
+    return c->responses[i].busy;
 }
 
-static json_t *encode_taskset(const aegis_certificate *c)
-{
-    json_t *tasks = json_array(), *object = json_object();
-    for (size_t i = 0; i < c->count; i++) {
-        tasks = append(tasks, encode_task(&c->tasks[i]));
-    }
-    object = put(object, "policy", json_string(aegis_analysis_name(c->policy)));
-    return put(object, "tasks", tasks);
-}
-
-/* The jobs, and what blocks them, put into `object`. */
-static json_t *encode_witness(const aegis_certificate_witness *set, json_t *object)
-{
-    json_t *array = json_array();
-    for (size_t n = 0; n < set->count; n++) {
-        const int64_t job[] = {(int64_t)set->jobs[n].task, set->jobs[n].nominal,
-                               set->jobs[n].ready};
-        array = append(array, numbers(job, AEGIS_ARRAY_LENGTH(job)));
-    }
-    if (set->blocked) {
-        json_t *blocker = put(json_object(), "task", json_integer((json_int_t)set->blocker));
-        blocker = put(blocker, "segment", json_integer((json_int_t)set->segment));
-        object = put(object, "blocker", blocker);
-    }
-    return put(object, "jobs", array);
-}
-
-static json_t *encode_response(const aegis_certificate *c, const aegis_response_proof *proof)
-{
-    json_t *object = json_object();
-    if (proof->response < 0) {
-        json_decref(object);
-        return json_null();
-    }
-    if (aegis_certificate_has_levels(c->policy)) {
-        object = put(object, "blocking", json_integer(proof->blocking));
-        object = put(object, "busy", json_integer(proof->busy));
-        object = put(object, "points", numbers(proof->points, proof->point_count));
-    }
-    object = put(object, "response", json_integer(proof->response));
-    if (proof->reached.count > 0) {
-        json_t *reached = encode_witness(&proof->reached, json_object());
-        reached = put(reached, "job", json_integer((json_int_t)proof->reached.job));
-        object = put(object, "reached", reached);
-    }
-    return object;
-}
-
-static json_t *encode_responses(const aegis_certificate *c)
+/* One number a task. */
+static json_t *encode_column(const aegis_certificate *c, column which)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < c->count; i++) {
-        array = append(array, encode_response(c, &c->responses[i]));
+        array = append(array, json_integer(entry(c, i, which)));
     }
     return array;
 }
 
-static json_t *encode_demand(const aegis_certificate *c, json_t *proof)
+/* Of all tasks, each as it is cut. */
+static json_t *encode_segments(const aegis_certificate *c)
 {
     json_t *array = json_array();
-    for (size_t n = 0; n < c->demand_count; n++) {
-        array = append(array, numbers(&c->demand[2 * n], 2));
+    for (size_t i = 0; i < c->count; i++) {
+        const aegis_task *task = &c->tasks[i];
+        for (size_t s = 0; s < task->segment_count; s++) {
+            array = append(array, json_integer(task->segments[s]));
+        }
+        if (task->segments == NULL) {
+            array = append(array, json_integer(task->execution));
+        }
     }
-    proof = put(proof, "rule", json_string(aegis_horizon_rule_name(c->rule)));
-    proof = put(proof, "horizon", json_integer(c->horizon));
-    proof = put(proof, "instants", json_integer(c->instants));
-    return put(proof, "demand", array);
+    return array;
 }
 
-static json_t *encode_miss(const aegis_certificate *c, json_t *proof)
+static json_t *encode_tasks(const aegis_certificate *c, json_t *root)
 {
-    bool edf = c->policy == AEGIS_ANALYSIS_EDF || c->policy == AEGIS_ANALYSIS_NP_EDF;
-    proof = encode_witness(&c->miss, proof);
-    if (edf) {
-        proof = put(proof, "instant", json_integer(c->instant));
-        return put(proof, "demand", json_integer(c->total));
+    json_t *names = json_array();
+    for (size_t i = 0; i < c->count; i++) {
+        names = append(names, json_string(c->tasks[i].name == NULL ? "" : c->tasks[i].name));
     }
-    proof = put(proof, "missed", json_integer((json_int_t)c->miss.job));
-    return put(proof, "completion", json_integer(c->completion));
+    root = put(root, "policy", json_string(aegis_analysis_name(c->policy)));
+    root = put(root, "names", names);
+    root = put(root, "C", encode_column(c, COLUMN_C));
+    root = put(root, "T", encode_column(c, COLUMN_T));
+    root = put(root, "D", encode_column(c, COLUMN_D));
+    root = put(root, "J", encode_column(c, COLUMN_J));
+    bool cuts = c->policy == AEGIS_ANALYSIS_FPP || c->policy == AEGIS_ANALYSIS_NP_EDF;
+    return cuts ? put(root, "segments", encode_segments(c)) : root;
 }
 
-static json_t *encode_proof(const aegis_certificate *c)
+/* What blocks, where the job begins that it is about, and the jobs. */
+static json_t *encode_witness(const aegis_certificate_witness *set)
 {
-    json_t *proof = put(json_object(), "kind", json_string(aegis_proof_kind_name(c->kind)));
+    const int64_t head[] = {set->blocked ? (int64_t)set->blocker : -1, (int64_t)set->segment,
+                            3 * ((int64_t)set->job + 1)}; /* all are three numbers, jobs as well */
+    json_t *array = numbers(head, set->count == 0 ? 0 : AEGIS_ARRAY_LENGTH(head));
+    for (const aegis_certificate_job *job = set->jobs; job < set->jobs + set->count; job++) {
+        array = append(array, json_integer((json_int_t)job->task));
+        array = append(array, json_integer(job->nominal));
+        array = append(array, json_integer(job->ready));
+    }
+    return array;
+}
+
+/* The jobs given for the responses; for that of task `only`, if not SIZE_MAX. */
+static json_t *encode_reached(const aegis_certificate *c, size_t only)
+{
+    const aegis_certificate_witness none = {.count = 0};
+    json_t *array = json_array();
+    for (size_t i = 0; i < c->count; i++) {
+        bool left_out = only != SIZE_MAX && i != only;
+        array = append(array, encode_witness(left_out ? &none : &c->responses[i].reached));
+    }
+    return array;
+}
+
+static json_t *encode_responses(const aegis_certificate *c, json_t *root)
+{
+    json_t *points = json_array();
+    for (size_t i = 0; i < c->count; i++) {
+        for (size_t n = 0; n < c->responses[i].point_count; n++) {
+            points = append(points, json_integer(c->responses[i].points[n]));
+        }
+    }
+    bool levels = aegis_certificate_has_levels(c->policy);
+    root = put(root, "busy", levels ? encode_column(c, COLUMN_BUSY) : numbers(&c->busy, 1));
+    return put(root, "points", points);
+}
+
+static json_t *encode_proof(const aegis_certificate *c, json_t *root)
+{
     switch (c->kind) {
     case AEGIS_PROOF_RESPONSES:
-        return put(proof, "tasks", encode_responses(c));
+    case AEGIS_PROOF_REACHED:
+        return root;
     case AEGIS_PROOF_DEMAND:
-        return encode_demand(c, proof);
+        root = put(root, "multiple", json_integer(c->multiple));
+        root = put(root, "demand", numbers(c->demand, 2 * c->demand_count));
+        /* fallthrough */
     case AEGIS_PROOF_QUEUE:
-        proof = put(proof, "horizon", json_integer(c->horizon));
-        proof = put(proof, "instants", json_integer(c->instants));
-        return put(proof, "longest", json_integer(c->longest));
+        root = put(root, "horizon", json_integer(c->horizon));
+        return put(root, "instants", json_integer(c->instants));
     case AEGIS_PROOF_MISS:
-        return encode_miss(c, proof);
+        return put(root, "miss", encode_witness(&c->miss));
     case AEGIS_PROOF_BOUND:
-        proof = put(proof, "task", json_integer((json_int_t)c->task));
-        proof = put(proof, "at", json_integer(c->at));
-        return put(proof, "bound", json_integer(c->bound));
+        root = put(root, "task", json_integer((json_int_t)c->task));
+        root = put(root, "at", json_integer(c->at));
+        return put(root, "bound", json_integer(c->bound));
     case AEGIS_PROOF_OVERLOAD:
     case AEGIS_PROOF_NO_END:
         break;
     }
-    return put(proof, "tasks", json_integer((json_int_t)c->task));
+    root = put(root, "tasks", json_integer((json_int_t)c->task));
+    return put(root, "multiple", json_integer(c->multiple));
 }
 
+/* Of the argument only that the jobs for the response of task `reached` have it; SIZE_MAX: all. */
 static aegis_status encode(const aegis_certificate *c,
+                           size_t reached,
                            const aegis_allocator *allocator,
                            char **ret_text,
                            size_t *ret_size,
                            aegis_error *err)
 {
-    const char *verdict = aegis_proof_accepts(c->kind) ? "schedulable" : "not-schedulable";
-    json_t *root = put(json_object(), "schema_version", json_integer(2));
+    static const char *const kinds[] = {
+        [AEGIS_PROOF_RESPONSES] = "responses", [AEGIS_PROOF_DEMAND] = "demand",
+        [AEGIS_PROOF_QUEUE] = "queue",         [AEGIS_PROOF_MISS] = "miss",
+        [AEGIS_PROOF_OVERLOAD] = "overload",   [AEGIS_PROOF_NO_END] = "no-end",
+        [AEGIS_PROOF_BOUND] = "bound",         [AEGIS_PROOF_REACHED] = "reached"};
+    aegis_proof_kind kind = reached == SIZE_MAX ? c->kind : AEGIS_PROOF_REACHED;
+    json_t *root = put(json_object(), "schema_version", json_integer(3));
     root = put(root, "what", json_string("aegisrt-certificate"));
-    root = put(root, "taskset", encode_taskset(c));
-    root = put(root, "verdict", json_string(verdict));
-    root = put(root, "proof", encode_proof(c));
-    if (c->responses != NULL && c->kind != AEGIS_PROOF_RESPONSES) {
-        json_t *responses = json_object();
-        if (!aegis_certificate_has_levels(c->policy)) {
-            responses = put(responses, "busy", json_integer(c->busy));
-        }
-        root = put(root, "responses", put(responses, "tasks", encode_responses(c)));
+    root = encode_tasks(c, root);
+    root = put(root, "verdict",
+               json_string(kind == AEGIS_PROOF_REACHED ? "none"
+                           : kind <= AEGIS_PROOF_QUEUE ? "schedulable"
+                                                       : "not-schedulable"));
+    root = put(root, "proof", json_string(kinds[kind]));
+    if (reached == SIZE_MAX) {
+        root = encode_proof(c, root);
     }
-    char *made = root == NULL ? NULL : json_dumps(root, JSON_INDENT(1));
+    if (c->responses != NULL) {
+        root = put(root, "response", encode_column(c, COLUMN_RESPONSE));
+        root = put(root, "reached", encode_reached(c, reached));
+        root = reached == SIZE_MAX ? encode_responses(c, root) : root;
+    }
+    char *made = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
     char *text = made == NULL ? NULL : aegis_copy_text(allocator, made);
     free(made);
     json_decref(root);
@@ -189,6 +236,21 @@ static aegis_status encode(const aegis_certificate *c,
     *ret_text = text;
     *ret_size = strlen(text);
     return AEGIS_OK;
+}
+
+bool aegis_certificate_holds(const aegis_certificate *c,
+                             size_t reached,
+                             const aegis_allocator *allocator)
+{
+    aegis_certificate_report report = {.holds = false};
+    char *text = NULL;
+    size_t size = 0;
+    if (encode(c, reached, allocator, &text, &size, NULL) != AEGIS_OK) {
+        return false;
+    }
+    aegis_certificate_verify(text, size, "the candidate", 0, allocator, &report, NULL);
+    aegis_certificate_free(text, size, allocator);
+    return report.holds;
 }
 
 /* What leaves here has been read and checked as a stranger would. */
@@ -225,7 +287,7 @@ aegis_status aegis_certificate_build(aegis_analysis analysis,
     }
     aegis_status status = aegis_certificate_prove(&certificate, result, limits, allocator, err);
     if (status == AEGIS_OK) {
-        status = encode(&certificate, allocator, &text, &size, err);
+        status = encode(&certificate, SIZE_MAX, allocator, &text, &size, err);
     }
     aegis_certificate_finish(&certificate, allocator);
     if (status == AEGIS_OK) {
@@ -261,6 +323,22 @@ aegis_status aegis_certificate_save(const char *path,
     if (status == AEGIS_OK) {
         status = aegis_file_write_atomic(path, text, size, err);
         aegis_certificate_free(text, size, allocator);
+    }
+    return status;
+}
+
+aegis_status aegis_certificate_verify_file(const char *path,
+                                           uint64_t steps,
+                                           const aegis_allocator *allocator,
+                                           aegis_certificate_report *ret_report,
+                                           aegis_error *err)
+{
+    char *bytes;
+    size_t size;
+    aegis_status status = aegis_file_read(path, LARGEST_FILE, allocator, &bytes, &size, err);
+    if (status == AEGIS_OK) {
+        status = aegis_certificate_verify(bytes, size, path, steps, allocator, ret_report, err);
+        aegis_file_free(allocator, bytes, size);
     }
     return status;
 }

@@ -62,8 +62,7 @@ static void each_kind_of_proof_is_found(void **state)
     const aegis_task over[] = {{"a", 2, 3, 900000000, 0, NULL, 0},
                                {"b", 2, 5, 900000000, 0, NULL, 0}};
     const aegis_task full[] = {{"a", 2, 2, 90, 1, NULL, 0}};
-    const aegis_task late[] = {
-        {"a", 3, 12, 12, 7, NULL, 0}, {"b", 3, 5, 18, 8, NULL, 0}, {"c", 1, 10, 25, 4, NULL, 0}};
+    const aegis_task late[] = {{"a", 4, 8, 11, 3, NULL, 0}, {"b", 4, 12, 19, 6, NULL, 0}};
     expect_kind(AEGIS_ANALYSIS_NP_FP, easy, 2, "responses");
     expect_kind(AEGIS_ANALYSIS_NP_EDF, easy, 2, "demand");
     expect_kind(AEGIS_ANALYSIS_EDF, full, 1, "demand"); /* by the hyperperiod */
@@ -72,7 +71,7 @@ static void each_kind_of_proof_is_found(void **state)
     expect_kind(AEGIS_ANALYSIS_EDF, tight, 2, "miss");
     expect_kind(AEGIS_ANALYSIS_FP, over, 2, "overload");
     expect_kind(AEGIS_ANALYSIS_FP, full, 1, "no-end");
-    expect_kind(AEGIS_ANALYSIS_FIFO, late, 3, "bound");
+    expect_kind(AEGIS_ANALYSIS_FIFO, late, 2, "bound");
 }
 
 static void names_may_be_missing(void **state)
@@ -115,79 +114,63 @@ static void what_has_no_proof_has_no_certificate(void **state)
     aegis_certificate_free(NULL, 0, &allocator);
 }
 
-#define SET(policy, tasks)                                                                     \
-    "{\"schema_version\":1,\"what\":\"aegisrt-certificate\",\"taskset\":{\"policy\":\"" policy \
-    "\",\"tasks\":[" tasks "]},"
-#define TWO "{\"C\":2,\"T\":10},{\"C\":3,\"T\":15}"
+#define HEAD "{\"schema_version\":3,\"what\":\"aegisrt-certificate\","
+#define TWO "\"C\":[2,3],\"T\":[10,15],\"D\":[10,15],\"J\":[0,0],"
+#define SET(policy, tasks) HEAD "\"policy\":\"" policy "\"," tasks
+#define YES "\"verdict\":\"schedulable\",\"proof\":"
+#define NO "\"verdict\":\"not-schedulable\",\"proof\":"
 
 /* Every claim that is too good, one at a time. */
 static void false_claims_are_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        /* R below the response; w below the fixed point; no end of the busy period; B; too many */
-        SET("fp", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"responses\",\"tasks\":["
-                       "{\"blocking\":0,\"busy\":0,\"points\":[2],\"response\":1},"
-                       "{\"blocking\":0,\"busy\":0,\"points\":[5],\"response\":5}]}}",
-        SET("fp", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"responses\",\"tasks\":["
-                       "{\"blocking\":0,\"busy\":0,\"points\":[2],\"response\":2},"
-                       "{\"blocking\":0,\"busy\":0,\"points\":[4],\"response\":5}]}}",
-        SET("np-fp",
-            TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"responses\",\"tasks\":["
-                 "{\"blocking\":2,\"busy\":3,\"points\":[2],\"response\":4},"
-                 "{\"blocking\":0,\"busy\":5,\"points\":[2],\"response\":5}]}}",
-        SET("np-fp",
-            TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"responses\",\"tasks\":["
-                 "{\"blocking\":1,\"busy\":4,\"points\":[2],\"response\":4},"
-                 "{\"blocking\":0,\"busy\":5,\"points\":[2],\"response\":5}]}}",
-        SET("np-fp",
-            TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"responses\",\"tasks\":["
-                 "{\"blocking\":2,\"busy\":4,\"points\":[2,4],\"response\":4},"
-                 "{\"blocking\":0,\"busy\":5,\"points\":[2],\"response\":5}]}}",
-        SET("fp", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"responses\",\"tasks\":["
-                       "{\"blocking\":0,\"busy\":0,\"points\":[-1],\"response\":2},"
-                       "{\"blocking\":0,\"busy\":0,\"points\":[5],\"response\":5}]}}",
-        /* horizon, hyperperiod, number of instants */
-        SET("edf", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"demand\",\"rule\":"
-                        "\"busy-period\",\"horizon\":4,\"instants\":2,\"demand\":[]}}",
-        SET("edf", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"demand\",\"rule\":"
-                        "\"hyperperiod\",\"horizon\":44,\"instants\":5,\"demand\":[]}}",
-        SET("edf", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"demand\",\"rule\":"
-                        "\"busy-period\",\"horizon\":5,\"instants\":3,\"demand\":[]}}",
-        SET("edf",
-            "{\"C\":3,\"T\":2}") "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"demand\","
-                                 "\"rule\":\"hyperperiod\",\"horizon\":99,\"instants\":0,"
-                                 "\"demand\":[]}}",
+        /* R below the response; w below the fixed point; no end of the busy period; too many */
+        SET("fp", TWO) YES "\"responses\",\"busy\":[0,0],\"points\":[2,5],\"response\":[1,5]}",
+        SET("fp", TWO) YES "\"responses\",\"busy\":[0,0],\"points\":[2,4],\"response\":[2,5]}",
+        SET("np-fp", TWO) YES "\"responses\",\"busy\":[3,5],\"points\":[2,2],\"response\":[4,5]}",
+        SET("np-fp", TWO) YES "\"responses\",\"busy\":[4,5],\"points\":[2,4,2],\"response\":[4,5]}",
+        SET("np-fp", TWO) YES "\"responses\",\"busy\":[4,5],\"points\":[2,2,9],\"response\":[4,5]}",
+        SET("fp", TWO) YES "\"responses\",\"busy\":[0,0],\"points\":[-1,5],\"response\":[2,5]}",
+        /* a response past D, one that is not said, none */
+        SET("fp", TWO) YES "\"responses\",\"busy\":[0,0],\"points\":[],\"response\":[11,5]}",
+        SET("fp", TWO) YES "\"responses\",\"busy\":[0,0],\"points\":[],\"response\":[2,-1]}",
+        SET("fp", TWO) YES "\"responses\"}",
+        /* horizon, hyperperiod, number of instants, demand */
+        SET("edf", TWO) YES "\"demand\",\"horizon\":4,\"instants\":2}",
+        SET("edf", TWO) YES "\"demand\",\"horizon\":44,\"multiple\":30,\"instants\":5}",
+        SET("edf", TWO) YES "\"demand\",\"horizon\":44,\"multiple\":29,\"instants\":5}",
+        SET("edf", TWO) YES "\"demand\",\"horizon\":5,\"instants\":3}",
+        SET("edf", TWO) YES "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[10,2,15,6]}",
+        SET("edf", "\"C\":[3],\"T\":[2],\"D\":[2],\"J\":[0],") YES
+        "\"demand\",\"horizon\":99,\"multiple\":2,\"instants\":0}",
         /* waits and arrivals of a queue */
-        SET("fifo", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"queue\",\"horizon\":5,"
-                         "\"instants\":1,\"longest\":4}}",
-        SET("fifo", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"queue\",\"horizon\":5,"
-                         "\"instants\":2,\"longest\":5}}",
-        SET("fifo", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"queue\",\"horizon\":5,"
-                         "\"instants\":1,\"longest\":11}}",
-        /* jobs too near to each other, later than their jitter, before the blocker, of the blocker
-         */
-        SET("edf", TWO) "\"verdict\":\"not-schedulable\",\"proof\":{\"kind\":\"miss\",\"jobs\":"
-                        "[[0,0,0],[0,1,1],[0,2,2],[0,3,3],[0,4,4],[0,5,5]],\"instant\":15,"
-                        "\"demand\":12}}",
-        SET("edf", TWO) "\"verdict\":\"not-schedulable\",\"proof\":{\"kind\":\"miss\",\"jobs\":"
-                        "[[0,0,9]],\"instant\":1,\"demand\":2}}",
-        SET("np-edf", TWO) "\"verdict\":\"not-schedulable\",\"proof\":{\"kind\":\"miss\",\"jobs\":"
-                           "[[0,0,0]],\"blocker\":{\"task\":1,\"segment\":0},\"instant\":3,"
-                           "\"demand\":4}}",
-        SET("np-fp", TWO) "\"verdict\":\"not-schedulable\",\"proof\":{\"kind\":\"miss\",\"jobs\":"
-                          "[[0,1,1]],\"blocker\":{\"task\":0,\"segment\":0},\"missed\":0,"
-                          "\"completion\":99}}",
-        /* a job that does not miss */
-        SET("np-fp", TWO) "\"verdict\":\"not-schedulable\",\"proof\":{\"kind\":\"miss\",\"jobs\":"
-                          "[[0,1,1]],\"missed\":0,\"completion\":3}}",
-        SET("fifo", TWO) "\"verdict\":\"not-schedulable\",\"proof\":{\"kind\":\"bound\",\"task\":0,"
-                         "\"at\":0,\"bound\":5}}",
-        SET("fp", TWO) "\"verdict\":\"not-schedulable\",\"proof\":{\"kind\":\"overload\","
-                       "\"tasks\":2}}",
-        SET("fp",
-            "{\"C\":1,\"T\":2},{\"C\":2,\"T\":4}") "\"verdict\":\"not-schedulable\",\"proof\":"
-                                                   "{\"kind\":\"no-end\",\"tasks\":2}}",
+        SET("fifo", TWO) YES "\"queue\",\"horizon\":4,\"instants\":1}",
+        SET("fifo", TWO) YES "\"queue\",\"horizon\":5,\"instants\":2}",
+        SET("fifo", "\"C\":[2,3],\"T\":[10,15],\"D\":[4,15],\"J\":[0,0],") YES
+        "\"queue\",\"horizon\":5,\"instants\":1}",
+        /* jobs too near to each other, later than their jitter, before the blocker, of the blocker;
+         * a task, a segment and a blocker that are not there; no jobs */
+        SET("edf", TWO) NO "\"miss\",\"miss\":[-1,0,3,0,0,0,0,1,1,0,2,2,0,3,3,0,4,4,0,5,5]}",
+        SET("edf", TWO) NO "\"miss\",\"miss\":[-1,0,3,0,0,9]}",
+        SET("np-edf", TWO) NO "\"miss\",\"miss\":[1,0,3,0,0,0]}",
+        SET("np-fp", TWO) NO "\"miss\",\"miss\":[0,0,3,0,1,1]}",
+        SET("np-fp", TWO) NO "\"miss\",\"miss\":[-1,0,3,2,1,1]}",
+        SET("np-fp", TWO) NO "\"miss\",\"miss\":[-1,0,3,-1,1,1]}",
+        SET("np-fp", TWO) NO "\"miss\",\"miss\":[1,1,3,0,1,1]}",
+        SET("np-fp", TWO) NO "\"miss\",\"miss\":[1,-1,3,0,1,1]}",
+        SET("np-fp", TWO) NO "\"miss\",\"miss\":[2,0,3,0,1,1]}",
+        SET("np-fp", TWO) NO "\"miss\",\"miss\":[-1,0,3]}",
+        /* no job that misses */
+        SET("np-fp", TWO) NO "\"miss\",\"miss\":[-1,0,3,0,1,1]}",
+        SET("fifo", TWO) NO "\"bound\",\"task\":0,\"at\":0,\"bound\":5}",
+        SET("fp", TWO) NO "\"overload\",\"tasks\":2,\"multiple\":30}",
+        SET("fp", TWO) NO "\"overload\",\"tasks\":2}",
+        /* U = 1, but no jitter; jitter, but M is none of the periods */
+        SET("fp", "\"C\":[1,2],\"T\":[2,4],\"D\":[2,4],\"J\":[0,0],") NO
+        "\"no-end\",\"tasks\":2,\"multiple\":4}",
+        SET("fp", "\"C\":[3],\"T\":[3],\"D\":[3],\"J\":[1],") NO
+        "\"no-end\",\"tasks\":1,\"multiple\":4}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         aegis_certificate_report report = verify(texts[i], AEGIS_OK);
@@ -197,14 +180,7 @@ static void false_claims_are_refused(void **state)
     }
 }
 
-#define V2(policy, tasks)                                                                      \
-    "{\"schema_version\":2,\"what\":\"aegisrt-certificate\",\"taskset\":{\"policy\":\"" policy \
-    "\",\"tasks\":[" tasks "]},"
-#define NP_EDF_ACCEPTS                                                     \
-    V2("np-edf", TWO)                                                      \
-    "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"demand\",\"rule\":" \
-    "\"busy-period\",\"horizon\":5,\"instants\":3,\"demand\":[]},"
-#define REACHED "\"reached\":{\"blocker\":{\"task\":1,\"segment\":0},\"jobs\":[[0,1,1]],\"job\":0}"
+#define NP_EDF_ACCEPTS SET("np-edf", TWO) YES "\"demand\",\"horizon\":5,\"instants\":3,"
 
 /* Under np-edf a responds after at most 4 (behind 2 of b), b after 5. */
 static void responses_are_proved_beside_a_verdict(void **state)
@@ -215,22 +191,22 @@ static void responses_are_proved_beside_a_verdict(void **state)
         bool holds;
         size_t said, reached;
     } cases[] = {
-        {"{\"busy\":5,\"tasks\":[{\"response\":4,%s},{\"response\":5}]}}", true, 2, 1},
-        {"{\"busy\":5,\"tasks\":[{\"response\":4},{\"response\":5}]}}", true, 2, 0},
-        {"{\"busy\":5,\"tasks\":[null,{\"response\":5}]}}", true, 1, 0},
-        {"{\"busy\":5,\"tasks\":[{\"response\":9},{\"response\":7}]}}", true, 2, 0},
+        {"\"busy\":[5],\"response\":[4,5],\"reached\":[[1,0,3,0,1,1],[]]}", true, 2, 1},
+        {"\"busy\":[5],\"response\":[4,5]}", true, 2, 0},
+        {"\"busy\":[5],\"response\":[-1,5]}", true, 1, 0},
+        {"\"busy\":[5],\"response\":[9,7]}", true, 2, 0},
         /* each too small by one; one that is not reached; no end of a busy period */
-        {"{\"busy\":5,\"tasks\":[{\"response\":3},{\"response\":5}]}}", false, 0, 0},
-        {"{\"busy\":5,\"tasks\":[{\"response\":4},{\"response\":4}]}}", false, 0, 0},
-        {"{\"busy\":5,\"tasks\":[{\"response\":5,%s},{\"response\":5}]}}", false, 0, 0},
-        {"{\"busy\":4,\"tasks\":[{\"response\":4},{\"response\":5}]}}", false, 0, 0},
+        {"\"busy\":[5],\"response\":[3,5]}", false, 0, 0},
+        {"\"busy\":[5],\"response\":[4,4]}", false, 0, 0},
+        {"\"busy\":[5],\"response\":[5,5],\"reached\":[[1,0,3,0,1,1],[]]}", false, 0, 0},
+        {"\"busy\":[4],\"response\":[4,5]}", false, 0, 0},
+        {"\"response\":[4,5]}", false, 0, 0},
         /* jobs of another task */
-        {"{\"busy\":5,\"tasks\":[{\"response\":4},{\"response\":5,%s}]}}", false, 0, 0},
+        {"\"busy\":[5],\"response\":[4,4],\"reached\":[[],[1,0,3,0,1,1]]}", false, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        char responses[512], text[2048];
-        snprintf(responses, sizeof responses, cases[i].responses, REACHED);
-        snprintf(text, sizeof text, "%s\"responses\":%s", NP_EDF_ACCEPTS, responses);
+        char text[2048];
+        snprintf(text, sizeof text, "%s%s", NP_EDF_ACCEPTS, cases[i].responses);
         aegis_certificate_report report = verify(text, AEGIS_OK);
         if (report.holds != cases[i].holds ||
             (report.holds &&
@@ -240,25 +216,31 @@ static void responses_are_proved_beside_a_verdict(void **state)
     }
 }
 
-static void responses_that_do_not_belong_are_malformed(void **state)
+static void what_is_no_certificate_is_malformed(void **state)
 {
     (void)state;
-    static const char *const parts[] = {
+    static const char *const texts[] = {
         "3",
         "{}",
-        "{\"busy\":5}",
-        "{\"busy\":0,\"tasks\":[null,null]}",
-        "{\"busy\":5,\"tasks\":[null]}",
-        "{\"busy\":5,\"tasks\":[null,1]}",
-        "{\"busy\":5,\"tasks\":[null,{\"response\":5,\"points\":[]}]}",
-        "{\"busy\":5,\"tasks\":[null,{\"response\":5,\"reached\":1}]}",
-        "{\"busy\":5,\"tasks\":[null,{\"response\":5,\"reached\":{\"jobs\":[],\"job\":0}}]}",
-        "{\"busy\":5,\"tasks\":[null,{\"response\":5,\"reached\":{\"jobs\":[[1,0,0]],\"job\":1}}]}",
+        HEAD "\"policy\":\"edf\"}",
+        SET("edf", TWO) YES "\"demand\",\"horizon\":\"5\",\"instants\":2}",
+        SET("edf", TWO) YES "\"demand\",\"horizon\":5,\"instants\":2,\"more\":1}",
+        SET("edf", TWO) YES "\"queue\",\"horizon\":5,\"instants\":2}",
+        SET("edf", TWO) NO "\"demand\",\"horizon\":5,\"instants\":2}",
+        SET("lifo", TWO) YES "\"demand\",\"horizon\":5,\"instants\":2}",
+        SET("edf", "\"C\":[],\"T\":[],\"D\":[],\"J\":[],") YES "\"demand\"}",
+        SET("edf", "\"C\":[2],\"T\":[10,15],\"D\":[9],\"J\":[0],") YES "\"demand\"}",
+        SET("edf", "\"C\":[0],\"T\":[9],\"D\":[9],\"J\":[0],") YES "\"demand\"}",
+        SET("edf", "\"C\":[1],\"T\":[0],\"D\":[9],\"J\":[0],") YES "\"demand\"}",
+        SET("edf", "\"C\":[1],\"T\":[9],\"D\":[0],\"J\":[0],") YES "\"demand\"}",
+        SET("edf", "\"C\":[1],\"T\":[9],\"D\":[9],\"J\":[-1],") YES "\"demand\"}",
+        SET("fpp", TWO "\"segments\":[2,1],") YES "\"responses\"}",
+        SET("fpp", TWO "\"segments\":[2,1,3],") YES "\"responses\"}",
+        SET("fpp", TWO "\"segments\":[2,4,-1],") YES "\"responses\"}",
+        SET("fpp", TWO "\"segments\":[2,3,1],") YES "\"responses\"}",
     };
-    char text[2048];
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        snprintf(text, sizeof text, "%s\"responses\":%s}", NP_EDF_ACCEPTS, parts[i]);
-        verify(text, AEGIS_ERROR_CONFIG);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        verify(texts[i], AEGIS_ERROR_CONFIG);
     }
 }
 
@@ -266,44 +248,37 @@ static void responses_that_do_not_belong_are_malformed(void **state)
 static void upper_bounds_are_proofs(void **state)
 {
     (void)state;
-    assert_true(
-        verify(SET("np-fp", TWO) "\"verdict\":\"schedulable\",\"proof\":{\"kind\":\"responses\","
-                                 "\"tasks\":[{\"blocking\":2,\"busy\":6,\"points\":[],\"response\":"
-                                 "9},{\"blocking\":0,\"busy\":8,\"points\":[4],\"response\":15}]}}",
-               AEGIS_OK)
-            .holds);
+    const char *text =
+        SET("np-fp", TWO) YES "\"responses\",\"busy\":[6,8],\"points\":[4],\"response\":[9,15]}";
+    assert_true(verify(text, AEGIS_OK).holds);
+}
+
+/* Jobs that have a response are a certificate of that alone. */
+static void reached_responses_claim_no_verdict(void **state)
+{
+    (void)state;
+    aegis_certificate_report report =
+        verify(SET("np-edf", TWO) "\"verdict\":\"none\",\"proof\":\"reached\",\"response\":[4,-1],"
+                                  "\"reached\":[[1,0,3,0,1,1],[]]}",
+               AEGIS_OK);
+    assert_true(report.holds && !report.schedulable && report.reached == 1);
 }
 
 static void sums_past_63_bits_refuse(void **state)
 {
     (void)state;
     char text[1024];
-    snprintf(
-        text, sizeof text,
-        SET("fp",
-            "{\"C\":%lld,\"T\":%lld},{\"C\":%lld,\"T\":%lld}") "\"verdict\":"
-                                                               "\"schedulable\",\"proof\":{"
-                                                               "\"kind\":\"responses\",\"tasks\":["
-                                                               "{\"blocking\":0,\"busy\":0,"
-                                                               "\"points\":[],\"response\":%lld},"
-                                                               "{\"blocking\":0,\"busy\":0,"
-                                                               "\"points\":[],\"response\":%lld}]}"
-                                                               "}",
-        (long long)LARGE, (long long)LARGE, (long long)LARGE, (long long)LARGE, (long long)LARGE,
-        (long long)LARGE);
+    const long long most = LARGE;
+    snprintf(text, sizeof text,
+             SET("fp", "\"C\":[%lld,%lld],\"T\":[%lld,%lld],\"D\":[%lld,%lld],\"J\":[0,0],") YES
+             "\"responses\",\"busy\":[0,0],\"points\":[],\"response\":[%lld,%lld]}",
+             most, most, most, most, most, most, most, most);
     assert_false(verify(text, AEGIS_OK).holds);
-    /* The periods have no common multiple in 126 bits. */
-    snprintf(
-        text, sizeof text,
-        SET("fp",
-            "{\"C\":1,\"T\":%lld},{\"C\":1,\"T\":%lld},{\"C\":1,\"T\":%lld}") "\"verdict\""
-                                                                              ":\"not-"
-                                                                              "schedulable\","
-                                                                              "\"proof\":{\"kind\":"
-                                                                              "\"overload\","
-                                                                              "\"tasks\":3}}",
-        (long long)(LARGE - 2), (long long)LARGE, (long long)(LARGE - 1));
-    verify(text, AEGIS_ERROR_UNDECIDED);
+    snprintf(text, sizeof text,
+             SET("fp", "\"C\":[1,1],\"T\":[%lld,%lld],\"D\":[9,9],\"J\":[0,0],") NO
+             "\"overload\",\"tasks\":2,\"multiple\":%lld}",
+             most - 2, most - 1, most);
+    assert_false(verify(text, AEGIS_OK).holds);
 }
 
 static void short_memory_is_reported(void **state)
@@ -345,7 +320,8 @@ int main(void)
         cmocka_unit_test(what_has_no_proof_has_no_certificate),
         cmocka_unit_test(false_claims_are_refused),
         cmocka_unit_test(responses_are_proved_beside_a_verdict),
-        cmocka_unit_test(responses_that_do_not_belong_are_malformed),
+        cmocka_unit_test(what_is_no_certificate_is_malformed),
+        cmocka_unit_test(reached_responses_claim_no_verdict),
         cmocka_unit_test(upper_bounds_are_proofs),
         cmocka_unit_test(sums_past_63_bits_refuse),
         cmocka_unit_test(short_memory_is_reported),
