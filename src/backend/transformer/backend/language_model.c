@@ -2,6 +2,7 @@
 /* The transformer runtime: opening and describing models, and its ops table. */
 #include "backend/transformer/backend/language_model.h"
 
+#include "backend/code.h"
 #include "backend/runtimes.h"
 
 #include <aegisrt/version.h>
@@ -194,6 +195,20 @@ static aegis_status language_reset(void *self, aegis_error *err)
     return status;
 }
 
+/* While it is measured, all segments work in the same place; later, among what others use too. */
+static void language_visit_touched(void *self, aegis_model_visit visit, void *visitor)
+{
+    const language_model *model = self;
+    const aegis_surface *surface = &model->base.surface;
+    aegis_runner_visit(model->runner, visit, visitor);
+    for (size_t i = 0; i < surface->buffer_count; i++) {
+        visit(visitor, surface->buffers[i].pointer, surface->buffers[i].size_bytes);
+    }
+    visit(visitor, model->crossing, model->facts->sizes.crossing);
+    visit(visitor, model->segments[0].working, model->facts->sizes.working);
+    aegis_code_visit((uintptr_t)language_close, visit, visitor);
+}
+
 static aegis_status language_input(void *self,
                                    uint32_t slot,
                                    const char *name,
@@ -253,6 +268,7 @@ static const aegis_backend_ops LANGUAGE_OPS = {
     .awaited_segments = aegis_language_awaited_segments,
     .is_ready = aegis_language_is_ready,
     .watch = aegis_language_watch,
+    .visit_touched = language_visit_touched,
 };
 
 aegis_status aegis_transformer_backend_create(const aegis_backend_config *config,

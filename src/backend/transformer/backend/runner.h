@@ -106,6 +106,11 @@ void aegis_runner_move(aegis_runner *runner, void *weights, void *buffers, void 
 /* Where the next piece computes: areas of sizes.crossing and sizes.working, aligned to 64, and
  * room for `vocabulary` logits. */
 void aegis_runner_bind(aegis_runner *runner, void *crossing, void *working, float *logits);
+/* Shows the bytes that steps read or write and that stay where they are until the runner is moved
+ * or closed: weights, buffers, cache, and its tables of them. Once loaded, when idle. */
+void aegis_runner_visit(const aegis_runner *runner,
+                        void (*visit)(void *self, const void *bytes, size_t size),
+                        void *self);
 /* Touches the whole cache, with small numbers. */
 void aegis_runner_fill_cache(aegis_runner *runner);
 
