@@ -239,8 +239,7 @@ static int make_synthetic(edge_options *options, const cli_common *common)
     aegis_error error = {0};
     cli_remark(common, "random weights of %s in %s: the tokens mean nothing, time and memory do",
                options->synthetic, options->config.model);
-    aegis_status status =
-        aegis_transformer_synthesize(
+    aegis_status status = aegis_transformer_synthesize(
         options->config.model, shape, colon != NULL ? colon + 1 : "f16", 1, &error);
     return status == AEGIS_OK ? CLI_CONTINUE : cli_fail(common, &error);
 }
