@@ -60,6 +60,17 @@ static aegis_status check_limit(const language_model *model, aegis_error *err)
     return AEGIS_OK;
 }
 
+/* All of the trial is beside the plan, and norms are there twice while they are widened. */
+static aegis_status
+reserve(const language_model *model, const aegis_model_config *config, aegis_error *err)
+{
+    const aegis_runner_sizes *sizes = &model->facts->sizes;
+    const uint64_t bytes = sizes->weights + sizes->buffers + sizes->cache + sizes->crossing +
+                           sizes->working + 2 * sizes->vectors + 2 * AEGIS_RUNNER_TILE_BYTES +
+                           aegis_language_surface_bytes(&model->base);
+    return config->reserve != NULL ? config->reserve(config->reserve_self, bytes, err) : AEGIS_OK;
+}
+
 /* Crossing area first, then one working area for all segments. */
 static aegis_status open_trial(language_model *model, aegis_error *err)
 {
@@ -138,6 +149,9 @@ open_parts(language_model *model, const aegis_model_config *config, aegis_error 
     }
     if (status == AEGIS_OK) {
         status = check_limit(model, err);
+    }
+    if (status == AEGIS_OK) {
+        status = reserve(model, config, err);
     }
     return status == AEGIS_OK ? open_trial(model, err) : status;
 }

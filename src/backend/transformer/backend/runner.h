@@ -33,6 +33,7 @@ typedef struct aegis_runner_sizes {
     uint64_t weights;  /* matrices, or those of them that stay */
     uint64_t buffers;  /* that the others pass through; aligned to AEGIS_RUNNER_BUFFER_ALIGNMENT */
     uint64_t cache;    /* keys and values of the whole context */
+    uint64_t vectors;  /* norms and biases; beside the plan */
     uint64_t crossing; /* read behind a cut that it was written before */
     uint64_t working;  /* dead at every cut */
 } aegis_runner_sizes;
