@@ -36,8 +36,6 @@ typedef struct edge_options {
     const char *root;
     bool ignore_eos;
     aegis_transformer_preset preset; /* what config_file said */
-    char *folder;                    /* of made-up weights */
-    bool temporary;                  /* and it goes at the end */
 } edge_options;
 
 /* Takes an option by its name; the numbers of options differ between commands. */
@@ -50,6 +48,13 @@ void edge_options_finish(edge_options *options);
 int edge_load(edge_options *options,
               const cli_common *common,
               aegis_transformer_planned **ret_engine);
+
+/* edge_rt_scratch.c: one folder below `below` for made-up weights, which signals that end the
+ * program remove. Its path, or NULL. */
+const char *edge_scratch_create(const char *below);
+void edge_scratch_remove(void);
+/* Of a signal handler: ends the program by that signal, without the folder. */
+void edge_scratch_end(int number);
 
 /* "128 MiB" and the like. */
 #define EDGE_DEFAULT_PROMPT "The ship entered the port of"

@@ -217,39 +217,30 @@ static void merge_preset(edge_options *options)
 
 static int make_synthetic(edge_options *options, const cli_common *common)
 {
-    char shape[64], path[PATH_MAX];
+    char shape[64], config[PATH_MAX];
     const char *colon = strchr(options->synthetic, ':');
     const size_t length =
         colon != NULL ? (size_t)(colon - options->synthetic) : strlen(options->synthetic);
     snprintf(shape, sizeof shape, "%.*s", (int)length, options->synthetic);
-    const char *scratch = getenv("TMPDIR");
-    if (options->config.model != NULL) {
-        snprintf(path, sizeof path, "%s", options->config.model);
-    } else {
-        snprintf(path, sizeof path, "%s/edge-rt-XXXXXX",
-                 scratch != NULL && scratch[0] != '\0' ? scratch : "/tmp");
-        if (mkdtemp(path) == NULL) {
-            return cli_usage("--synthetic: no folder can be made in %s",
-                             scratch != NULL ? scratch : "/tmp");
-        }
-        options->temporary = true;
-    }
-    options->folder = strdup(path);
-    if (options->folder == NULL) {
-        return CLI_EXIT_UNAVAILABLE;
-    }
-    options->config.model = options->folder;
     options->config.no_tokenizer = true;
-    char config[PATH_MAX];
-    snprintf(config, sizeof config, "%s/config.json", path);
-    if (!options->temporary && access(config, F_OK) == 0) {
-        return CLI_CONTINUE; /* made before */
+    if (options->config.model != NULL) {
+        snprintf(config, sizeof config, "%s/config.json", options->config.model);
+        if (access(config, F_OK) == 0) {
+            return CLI_CONTINUE; /* made before */
+        }
+    } else {
+        const char *given = getenv("TMPDIR");
+        const char *below = given != NULL && given[0] != '\0' ? given : "/tmp";
+        options->config.model = edge_scratch_create(below);
+        if (options->config.model == NULL) {
+            return cli_usage("--synthetic: no folder can be made in %s", below);
+        }
     }
     aegis_error error = {0};
     cli_remark(common, "random weights of %s in %s: the tokens mean nothing, time and memory do",
-               options->synthetic, path);
-    aegis_status status =
-        aegis_transformer_synthesize(path, shape, colon != NULL ? colon + 1 : "f16", 1, &error);
+               options->synthetic, options->config.model);
+    aegis_status status = aegis_transformer_synthesize(
+        options->config.model, shape, colon != NULL ? colon + 1 : "f16", 1, &error);
     return status == AEGIS_OK ? CLI_CONTINUE : cli_fail(common, &error);
 }
 
@@ -277,15 +268,7 @@ int edge_settle(edge_options *options, const cli_common *common)
 
 void edge_options_finish(edge_options *options)
 {
-    char path[PATH_MAX];
-    if (options->temporary) {
-        snprintf(path, sizeof path, "%s/model.safetensors", options->folder);
-        unlink(path);
-        snprintf(path, sizeof path, "%s/config.json", options->folder);
-        unlink(path);
-        rmdir(options->folder);
-    }
-    free(options->folder);
+    edge_scratch_remove();
     free(options->strategy_text);
     aegis_transformer_preset_finish(&options->preset);
 }

@@ -59,16 +59,18 @@ static int take(void *self, size_t option, const char *argument)
 /* Set by SIGINT and SIGTERM: texts end early and are reported. */
 static volatile sig_atomic_t interrupted;
 
+/* The second one ends the program: a token from a slow disk may take long. */
 static void on_signal(int number)
 {
-    (void)number;
+    if (interrupted) {
+        edge_scratch_end(number);
+    }
     interrupted = 1;
 }
 
-/* The next one ends the program: a token from a slow disk may take long. */
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

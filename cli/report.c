@@ -228,6 +228,9 @@ static json_t *memory_json(const cli_report *report)
         cli_json_unsigned(object, "beside_arena_at_start", report->beside_arena_at_start);
         cli_json_unsigned(object, "process_resident_at_start", report->resident_at_start);
     }
+    if (report->workload->process_bytes > 0) {
+        cli_json_unsigned(object, "process_budget", report->workload->process_bytes);
+    }
     if (aegis_process_memory(NULL, &resident, &peak, NULL) == AEGIS_OK) {
         cli_json_unsigned(object, "process_resident", resident);
         cli_json_unsigned(object, "process_peak", peak);

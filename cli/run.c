@@ -358,9 +358,23 @@ static int forget_stale(const cli_report *report, const run_options *options)
     return CLI_EXIT_OK;
 }
 
+static bool held_too_much(const cli_report *report, const run_options *options)
+{
+    const uint64_t budget = report->workload->process_bytes;
+    uint64_t resident, peak;
+    if (budget == 0 || aegis_process_memory(NULL, &resident, &peak, NULL) != AEGIS_OK ||
+        peak <= budget) {
+        return false;
+    }
+    cli_remark(&options->common,
+               "the process held %" PRIu64 " bytes, [device] process_memory is %" PRIu64, peak,
+               budget);
+    return true;
+}
+
 static int verdict(const cli_report *report, const run_options *options)
 {
-    if (cli_report_unexcused(report) > 0) {
+    if (cli_report_unexcused(report) > 0 || held_too_much(report, options)) {
         return CLI_EXIT_BROKEN;
     }
     return cli_report_surprises(report) > 0 && !options->allow_refused ? CLI_EXIT_REFUSED

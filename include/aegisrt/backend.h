@@ -130,6 +130,10 @@ typedef enum aegis_residency {
                              the copies are part of the execution, measured and bounded with it */
 } aegis_residency;
 
+/** Whether loading may take `bytes` of the process's memory beside the plan. What it returns beside
+ * OK ends the open. */
+typedef aegis_status (*aegis_model_reserve)(void *self, uint64_t bytes, aegis_error *err);
+
 typedef struct aegis_model_config {
     const char *name;
     const char *path;
@@ -174,6 +178,10 @@ typedef struct aegis_model_config {
                                else they are UNSUPPORTED, and the message names them */
     bool stop_at_end;     /**< of a language model: behind the end of its text or context jobs do
                                nothing until reset; else the sequence begins anew */
+    /** Asked by backends that know what loading takes before they read weights (language models on
+     * the host, `null`), during open. NULL: anything may be taken. */
+    aegis_model_reserve reserve;
+    void *reserve_self;
 } aegis_model_config;
 
 /** A place between two operators of the compiled graph where a model can be cut. */

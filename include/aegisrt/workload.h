@@ -91,9 +91,11 @@ typedef struct aegis_workload {
     const char *path;
     aegis_device_kind device_kind;
     uint64_t memory_bytes;
-    uint64_t pinned_bytes; /**< pinned host memory of the device; without the key 64 MiB on a GPU,
-                                which stages inputs and outputs there, and none on a host */
-    bool pinned_given;     /**< the key stands in the file */
+    uint64_t process_bytes; /**< what the process may hold at most, all of it; 0: what the control
+                                 group or the machine has left */
+    uint64_t pinned_bytes;  /**< pinned host memory of the device; without the key 64 MiB on a GPU,
+                                 which stages inputs and outputs there, and none on a host */
+    bool pinned_given;      /**< the key stands in the file */
     aegis_completion completion; /**< how the lanes' threads wait */
     bool graphs; /**< on a CUDA device: models run as captured graphs where they can be; true when
                       the key is missing */

@@ -77,8 +77,15 @@ struct aegis_system {
     aegis_system_model *models;                     /* as reported */
     aegis_system_entry *entries;
     const char *progress_model;
+    uint64_t process_missing; /* bytes, when the last open failed for want of them */
     bool started, stopped;
 };
+
+/* process.c: what the process may hold, all of it. Both: BUDGET_EXCEEDED, and process_missing is
+ * set. Whether it holds no more than the workload says; `when` completes the sentence. */
+aegis_status aegis_system_check_held(aegis_system *system, const char *when, aegis_error *err);
+/* An aegis_model_reserve of the system. */
+aegis_status aegis_system_reserve(void *self, uint64_t bytes, aegis_error *err);
 
 /* models.c: steps 1 to 6 for every model of the workload. */
 aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err);

@@ -141,10 +141,16 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
     config.cut_count = entry->cut_count;
     config.stream = system->lanes[aegis_system_lane_of(system, index)];
     config.prepack = entry->prepack;
+    config.reserve = aegis_system_reserve;
+    config.reserve_self = system;
+    system->process_missing = 0;
     status = aegis_model_open(backend, &config, &entry->model, err);
     aegis_system_trace_step(system, index, 1, since, status);
     if (status == AEGIS_OK) {
         status = aegis_model_record(entry->model, config.stream, err);
+    }
+    if (status == AEGIS_OK) {
+        status = aegis_system_check_held(system, "with it", err);
     }
     if (status == AEGIS_OK) {
         snprintf(system->models[index].note, sizeof system->models[index].note, "%s",
@@ -316,6 +322,12 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
         if (status == AEGIS_ERROR_BUDGET_EXCEEDED && system->workload->models[i].prepack_auto) {
             give_up_packing(system, i);
             status = trial(system, i, &why);
+        }
+        if (status == AEGIS_ERROR_BUDGET_EXCEEDED && system->process_missing > 0) {
+            aegis_system_refuse(system, i, AEGIS_WHY_MEMORY, "%s", why.message);
+            system->models[i].memory_refusal.missing_bytes = system->process_missing;
+            status = AEGIS_OK;
+            continue;
         }
         if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
             aegis_system_refuse_budget(system, i, why.message);

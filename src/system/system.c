@@ -63,6 +63,10 @@ static aegis_status create_device(aegis_system *system, aegis_error *err)
     uint64_t size;
     system->capabilities = *aegis_device_get_capabilities(system->device);
     aegis_device_get_arena(system->device, &base, &size);
+    status = aegis_system_check_held(system, "before any model is loaded", err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
     status = aegis_device_alloc(system->device, size - scratch, 4096, &system->arena, err);
     if (status == AEGIS_OK && scratch > 0) {
         status = aegis_device_alloc(system->device, scratch, 64, &system->scratch, err);

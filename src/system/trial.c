@@ -160,6 +160,9 @@ aegis_status aegis_system_trial_run(aegis_system *system,
         status = measure(system, index, trial, err);
         aegis_system_trace_step(system, index, 3, since, status);
     }
+    if (status == AEGIS_OK) { /* and again once it is placed */
+        system->models[index].overhead_bytes = aegis_model_overhead_bytes(entry->model);
+    }
     /* One trial at a time is in memory; the model is opened again when its place is known. */
     aegis_model_close(entry->model);
     entry->model = NULL;

@@ -98,6 +98,7 @@ static void read_device_memory(const aegis_workload_section *section, aegis_work
     const aegis_toml_node *memory =
         aegis_workload_size(section, "memory", LEAST_DEVICE_BYTES, &workload->memory_bytes);
     aegis_workload_size(section, "spill", 0, &workload->spill_bytes);
+    aegis_workload_size(section, "process_memory", LEAST_DEVICE_BYTES, &workload->process_bytes);
     workload->pinned_bytes = DEFAULT_PINNED_BYTES;
     workload->pinned_given =
         aegis_workload_size(section, "pinned", 0, &workload->pinned_bytes) != NULL;
@@ -127,10 +128,10 @@ static void read_lane_spin(const aegis_workload_section *section, aegis_workload
 
 static void read_device(const aegis_workload_section *section, aegis_workload *workload)
 {
-    static const char *const keys[] = {"kind",          "memory",         "lanes",      "spill",
-                                       "lock_memory",   "huge_pages",     "lane_width", "lane_cpu",
-                                       "fifo_priority", "pinned",         "completion", "graphs",
-                                       "lane_spin",     "multiprocessors"};
+    static const char *const keys[] = {
+        "kind",       "memory",     "lanes",     "spill",           "lock_memory",
+        "huge_pages", "lane_width", "lane_cpu",  "fifo_priority",   "pinned",
+        "completion", "graphs",     "lane_spin", "multiprocessors", "process_memory"};
     static const char *const kinds[] = {"auto", "host", "cuda"};
     static const char *const completions[] = {"adaptive", "poll", "block"};
     int kind = AEGIS_DEVICE_AUTO, completion = AEGIS_COMPLETION_ADAPTIVE;

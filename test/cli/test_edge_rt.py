@@ -268,6 +268,23 @@ class EdgeRt(support.CommandTest):
         self.assertEqual(len(out.split()), 3)
         self.assertIn("the tokens mean nothing", err)
 
+    def test_signals_leave_no_synthetic_files(self):
+        self.environment["TMPDIR"] = self.path("scratch")
+        os.mkdir(self.path("scratch"))
+        # While weights are written, and twice while a text is (the first ends the text).
+        for count, arguments in ((1, ("run", "--synthetic", "gpt2-small:f32")),
+                                 (1, ("benchmark", "--synthetic", "gpt2-small:f32")),
+                                 (2, ("run", "--synthetic", "llama-135m:i8", "--ignore-eos", "--max-tokens", "2000"))):
+            with subprocess.Popen([support.PROGRAM, *arguments], env=self.environment, bufsize=0,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                (process.stderr if count == 1 else process.stdout).read(1)
+                self.assertEqual(len(os.listdir(self.path("scratch"))), 1)
+                for _ in range(count):
+                    process.send_signal(signal.SIGINT)
+                process.communicate()
+            self.assertIn(process.returncode, (-signal.SIGINT, 0) if count == 2 else (-signal.SIGINT,))
+            self.assertEqual(os.listdir(self.path("scratch")), [])
+
     def test_benchmark_contract(self):
         result = self.expect_json(0, "benchmark", "--json", "--quiet", "--synthetic", "llama-tiny:f16",
                                   "--sweep-memory", "1K,1G,2G", "--strategies", "sequential,resident-stream",

@@ -5,6 +5,8 @@
 
 #include <aegisrt/transformer.h>
 
+#include <inttypes.h>
+
 static char folder[] = "/tmp/aegisrt-language-run-XXXXXX";
 static char spinner[64], made[64];
 
@@ -269,6 +271,64 @@ static void streamed_smollm2_makes_the_same_tokens(void **state)
     expect_reference(UINT64_C(200) << 20, NULL);
 }
 
+/* 129 MiB of weights: refused before they are there, admitted with as much as was said; what lies
+ * in the arena and in the trial at once counts. */
+static void the_process_has_a_budget(void **state)
+{
+    (void)state;
+    char text[2048], path[128];
+    const aegis_allocator allocator = aegis_allocator_default();
+    const uint64_t mib = UINT64_C(1) << 20;
+    uint64_t held, before, peak;
+    aegis_error err = {0};
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* they hold far more than the program asks for */
+#endif
+    snprintf(path, sizeof path, "%s/heavy", folder);
+    check(aegis_transformer_synthesize(path, "llama-135m", "i8", 5, &err), &err);
+    check(aegis_process_memory(NULL, &held, &before, NULL), NULL);
+    const struct {
+        uint64_t budget;
+        bool first, second;
+    } cases[] = {
+        {held + 240 * mib, true, false}, {held + 480 * mib, true, true}, {mib, false, false}};
+    for (size_t c = 0; c < 3; c++) {
+        aegis_workload *workload = NULL;
+        aegis_system *system = NULL;
+        size_t count;
+        snprintf(text, sizeof text,
+                 "[device]\nkind = \"host\"\nmemory = \"160MiB\"\nprocess_memory = %" PRIu64
+                 "\n[[model]]\nname = \"detector\"\npath = \"%s\"\nbackend = \"null\"\n"
+                 "period = \"200ms\"\nmargin = 2.0\nconfidence = 0.9\noverrun = \"report\"\n"
+                 "[[model]]\nname = \"heavy\"\npath = \"%s\"\nbackend = \"transformer\"\n"
+                 "inputs = { tokens = [5] }\nsource = \"random(0, 300)\"\ncontext = 64\n"
+                 "class = \"background\"\nmargin = 2.0\nconfidence = 0.9\noverrun = \"report\"\n",
+                 cases[c].budget, spinner, path);
+        check(aegis_workload_parse(text, strlen(text), "test.toml", &allocator, &workload, &err),
+              &err);
+        const aegis_status status = aegis_system_create(workload, NULL, &allocator, &system, &err);
+        if (!cases[c].first) {
+            assert_int_equal(status, AEGIS_ERROR_BUDGET_EXCEEDED);
+            assert_non_null(strstr(err.message, "process_memory"));
+            aegis_workload_free(workload);
+            continue;
+        }
+        check(status, &err);
+        const aegis_system_model *models = aegis_system_models(system, &count);
+        assert_true(models[0].admitted);
+        assert_true(models[1].admitted == cases[c].second);
+        check(aegis_process_memory(NULL, &held, &peak, NULL), NULL);
+        assert_true(peak <= cases[c].budget || peak == before);
+        if (!cases[c].second) {
+            assert_int_equal(models[1].rationale, AEGIS_WHY_MEMORY);
+            assert_in_range(models[1].memory_refusal.missing_bytes, 1, 129 * mib);
+            assert_non_null(strstr(models[1].reason, "process_memory leaves"));
+        }
+        aegis_system_destroy(system);
+        aegis_workload_free(workload);
+    }
+}
+
 static int make_models(void **state)
 {
     (void)state;
@@ -297,6 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_writer_uses_the_slack),
+        cmocka_unit_test(the_process_has_a_budget),
         cmocka_unit_test(keys_of_language_models_are_theirs),
         cmocka_unit_test(on_a_gpu_a_streamed_model_may_have_a_deadline),
         cmocka_unit_test(a_streamed_writer_uses_the_slack),

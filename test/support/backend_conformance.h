@@ -227,6 +227,30 @@ static inline void conformance_tells_touched(aegis_model *model, const placed_me
     }
 }
 
+static inline aegis_status conformance_deny(void *self, uint64_t bytes, aegis_error *err)
+{
+    uint64_t *asked = self;
+    assert_int_equal(*asked, 0); /* once */
+    *asked = bytes;
+    return aegis_error_set(err, AEGIS_HERE("test"), AEGIS_ERROR_BUSY, "not now");
+}
+
+/* A backend that asks whether it may load takes no for an answer. */
+static inline void conformance_asks_to_load(aegis_backend *backend,
+                                            const aegis_model_config *config)
+{
+    aegis_error err;
+    aegis_model *model = NULL;
+    uint64_t asked = 0;
+    aegis_model_config denied = *config;
+    denied.reserve = conformance_deny;
+    denied.reserve_self = &asked;
+    aegis_status status = aegis_model_open(backend, &denied, &model, &err);
+    assert_int_equal(status, asked > 0 ? AEGIS_ERROR_BUSY : AEGIS_OK);
+    assert_true((model != NULL) == (status == AEGIS_OK));
+    aegis_model_close(model);
+}
+
 static inline void conformance_check_keeping(aegis_backend *backend,
                                              const aegis_model_config *config,
                                              uint64_t kept_bytes)
@@ -240,6 +264,7 @@ static inline void conformance_check_keeping(aegis_backend *backend,
     aegis_model_config two = *config;
     two.slots = 2;
     two.stream = conformance_stream;
+    conformance_asks_to_load(backend, &two);
     must(aegis_model_open(backend, &two, &model, &err), &err);
     assert_string_equal(aegis_model_name(model), config->name);
     conformance_describes_itself(backend, model);

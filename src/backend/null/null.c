@@ -120,10 +120,14 @@ aegis_status aegis_null_check_limit(const null_model *model, uint64_t activation
     return AEGIS_OK;
 }
 
-static aegis_status open_trial(null_model *model, aegis_error *err)
+static aegis_status
+open_trial(null_model *model, const aegis_model_config *config, aegis_error *err)
 {
     const aegis_null_file *file = &model->file;
     aegis_status status = aegis_null_check_limit(model, 0, err);
+    if (status == AEGIS_OK && config->reserve != NULL) {
+        status = config->reserve(config->reserve_self, permanent_bytes(model), err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }
@@ -192,7 +196,7 @@ null_open(void *self, const aegis_model_config *config, void **ret_model, aegis_
         status = make_surface(model, config, err);
     }
     if (status == AEGIS_OK) {
-        status = open_trial(model, err);
+        status = open_trial(model, config, err);
     }
     if (status != AEGIS_OK) {
         null_close(model);

@@ -3,7 +3,6 @@
 #include "backend/onnxruntime/router.h"
 
 #include <dlfcn.h>
-#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,51 +121,6 @@ static aegis_status make_environment(aegis_error *err)
 const char *aegis_ort_library(void)
 {
     return the_router->path;
-}
-
-typedef struct code_visit {
-    uintptr_t inside; /* an address of the library */
-    aegis_model_visit visit;
-    void *self;
-} code_visit;
-
-static bool is_loaded(const ElfW(Phdr) * segment)
-{
-    return segment->p_type == PT_LOAD && (segment->p_flags & PF_R) != 0;
-}
-
-static bool holds(const struct dl_phdr_info *object, uintptr_t address)
-{
-    bool found = false;
-    for (size_t i = 0; i < object->dlpi_phnum; i++) {
-        const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
-        found = found || (is_loaded(segment) &&
-                          address - (object->dlpi_addr + segment->p_vaddr) < segment->p_memsz);
-    }
-    return found;
-}
-
-static int visit_object(struct dl_phdr_info *object, size_t size, void *argument)
-{
-    const code_visit *wanted = argument;
-    (void)size;
-    if (!holds(object, wanted->inside)) {
-        return 0;
-    }
-    for (size_t i = 0; i < object->dlpi_phnum; i++) {
-        const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
-        if (is_loaded(segment)) {
-            wanted->visit(wanted->self, (const void *)(object->dlpi_addr + segment->p_vaddr),
-                          segment->p_memsz);
-        }
-    }
-    return 1;
-}
-
-void aegis_ort_visit_code(const aegis_ort *ort, aegis_model_visit visit, void *self)
-{
-    code_visit wanted = {.inside = (uintptr_t)ort->api, .visit = visit, .self = self};
-    dl_iterate_phdr(visit_object, &wanted);
 }
 
 static bool has_cuda_provider(void)

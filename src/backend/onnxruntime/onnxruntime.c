@@ -4,6 +4,7 @@
 #include "backend/onnxruntime/model.h"
 #include "backend/onnxruntime/ops.h"
 
+#include "backend/code.h"
 #include "backend/runtimes.h"
 
 #include <aegisrt/ext/backend_ops.h>
@@ -232,7 +233,7 @@ static void ort_visit_touched(void *model, aegis_model_visit visit, void *self)
     for (size_t i = 0; i < one->compiled.boundary_count; i++) {
         visit(self, one->boundaries[i], one->compiled.boundaries[i].info.size_bytes);
     }
-    aegis_ort_visit_code(one->backend->ort, visit, self);
+    aegis_code_visit((uintptr_t)one->backend->ort->api, visit, self);
 }
 
 static const char *ort_version(void *self)

@@ -38,8 +38,6 @@ aegis_status aegis_ort_use_cuda(const char *consumer, aegis_error *err);
 void aegis_ort_leave_cuda(void);
 /* Where the library was found. */
 const char *aegis_ort_library(void);
-/* The library's segments: code, constants, data. */
-void aegis_ort_visit_code(const aegis_ort *ort, aegis_model_visit visit, void *self);
 /* Requests from threads without a context since the process began. */
 uint64_t aegis_ort_strays(void);
 

@@ -250,6 +250,46 @@ static void terminated_jobs_can_be_repeated(void **state)
     aegis_model_close(model);
 }
 
+/* ---- memory of the process ---- */
+
+typedef struct budget {
+    uint64_t have, asked;
+    int times;
+} budget;
+
+static aegis_status grant(void *self, uint64_t bytes, aegis_error *err)
+{
+    budget *one = self;
+    one->asked = bytes;
+    one->times++;
+    return bytes <= one->have
+               ? AEGIS_OK
+               : aegis_error_set(err, AEGIS_HERE("test"), AEGIS_ERROR_BUDGET_EXCEEDED, "too much");
+}
+
+static void loading_is_asked_for_once(void **state)
+{
+    (void)state;
+    aegis_error err;
+    aegis_model_config config = config_of(model_path("llama-tiny", "f32"));
+    aegis_model *model = open_model(&config);
+    const uint64_t least =
+        aegis_model_loading_peak_bytes(model) - aegis_model_overhead_bytes(model);
+    aegis_model_close(model);
+    budget all = {.have = UINT64_MAX};
+    config.reserve = grant;
+    config.reserve_self = &all;
+    model = open_model(&config);
+    assert_int_equal(all.times, 1);
+    assert_in_range(all.asked, least, least + aegis_model_overhead_bytes(model));
+    aegis_model_close(model);
+    model = NULL;
+    all.have = all.asked - 1;
+    assert_int_equal(aegis_model_open(backend, &config, &model, &err), AEGIS_ERROR_BUDGET_EXCEEDED);
+    assert_null(model);
+    assert_int_equal(all.times, 2);
+}
+
 /* ---- statuses ---- */
 
 static void
@@ -457,6 +497,7 @@ int main(void)
         cmocka_unit_test(sequences_end_as_configured),
         cmocka_unit_test(an_end_of_text_ends_the_sequence),
         cmocka_unit_test(terminated_jobs_can_be_repeated),
+        cmocka_unit_test(loading_is_asked_for_once),
         cmocka_unit_test(bad_configurations_are_refused),
         cmocka_unit_test(calls_out_of_turn_are_refused),
         cmocka_unit_test(wrong_values_fail_the_job_alone),

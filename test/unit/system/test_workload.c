@@ -75,7 +75,8 @@ static void defaults(void **state)
 static const char everything[] =
     "[device]\nkind = \"host\"\nmemory = \"512MiB\"\nlanes = 2\nspill = \"2M\"\n"
     "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nlane_spin = "
-    "\"30us\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = \"poll\"\n"
+    "\"30us\"\nprocess_memory = \"1GiB\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = "
+    "\"poll\"\n"
     "graphs = false\nmultiprocessors = [16, 16]\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
     "hang = \"3s\"\n"
@@ -101,6 +102,7 @@ static void every_key(void **state)
     assert_int_equal(workload->lanes, 2);
     assert_int_equal(workload->spill_bytes, 2 << 20);
     assert_int_equal(workload->pinned_bytes, 8 << 20);
+    assert_int_equal(workload->process_bytes, 1 << 30);
     assert_int_equal(workload->completion, AEGIS_COMPLETION_POLL);
     assert_false(workload->graphs);
     assert_true(workload->models[0].config.eager);
@@ -138,7 +140,7 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
-    assert_int_equal(vad->inputs_place.line, 26);
+    assert_int_equal(vad->inputs_place.line, 27);
     assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);
@@ -231,6 +233,8 @@ static const refusal refusals[] = {
      "fraction"},
     {DEVICE "lock_memory = 1\n", AEGIS_ERROR_CONFIG, "w.toml:3:15: [device]: lock_memory: expected",
      "true or false"},
+    {DEVICE "process_memory = 1\n", AEGIS_ERROR_CONFIG, "w.toml:3:18: [device]: process_memory: 1",
+     "65536"},
     {DEVICE "lane_spin = \"1s\"\n", AEGIS_ERROR_CONFIG, "w.toml:3:13: [device]: lane_spin",
      "at most \"10ms\""},
     {DEVICE "fifo_priority = 99\n", AEGIS_ERROR_CONFIG, "w.toml:3:17: [device]: fifo_priority",

@@ -2,6 +2,7 @@
 /* The transformer runtime: opening and describing models, and its ops table. */
 #include "backend/transformer/backend/language_model.h"
 
+#include "backend/code.h"
 #include "backend/runtimes.h"
 
 #include <aegisrt/version.h>
@@ -57,6 +58,17 @@ static aegis_status check_limit(const language_model *model, aegis_error *err)
                                model->base.memory_limit);
     }
     return AEGIS_OK;
+}
+
+/* All of the trial is beside the plan, and norms are there twice while they are widened. */
+static aegis_status
+reserve(const language_model *model, const aegis_model_config *config, aegis_error *err)
+{
+    const aegis_runner_sizes *sizes = &model->facts->sizes;
+    const uint64_t bytes = sizes->weights + sizes->buffers + sizes->cache + sizes->crossing +
+                           sizes->working + 2 * sizes->vectors + 2 * AEGIS_RUNNER_TILE_BYTES +
+                           aegis_language_surface_bytes(&model->base);
+    return config->reserve != NULL ? config->reserve(config->reserve_self, bytes, err) : AEGIS_OK;
 }
 
 /* Crossing area first, then one working area for all segments. */
@@ -138,6 +150,9 @@ open_parts(language_model *model, const aegis_model_config *config, aegis_error 
     if (status == AEGIS_OK) {
         status = check_limit(model, err);
     }
+    if (status == AEGIS_OK) {
+        status = reserve(model, config, err);
+    }
     return status == AEGIS_OK ? open_trial(model, err) : status;
 }
 
@@ -192,6 +207,20 @@ static aegis_status language_reset(void *self, aegis_error *err)
         aegis_language_write_prompt(&model->base);
     }
     return status;
+}
+
+/* While it is measured, all segments work in the same place; later, among what others use too. */
+static void language_visit_touched(void *self, aegis_model_visit visit, void *visitor)
+{
+    const language_model *model = self;
+    const aegis_surface *surface = &model->base.surface;
+    aegis_runner_visit(model->runner, visit, visitor);
+    for (size_t i = 0; i < surface->buffer_count; i++) {
+        visit(visitor, surface->buffers[i].pointer, surface->buffers[i].size_bytes);
+    }
+    visit(visitor, model->crossing, model->facts->sizes.crossing);
+    visit(visitor, model->segments[0].working, model->facts->sizes.working);
+    aegis_code_visit((uintptr_t)language_close, visit, visitor);
 }
 
 static aegis_status language_input(void *self,
@@ -253,6 +282,7 @@ static const aegis_backend_ops LANGUAGE_OPS = {
     .awaited_segments = aegis_language_awaited_segments,
     .is_ready = aegis_language_is_ready,
     .watch = aegis_language_watch,
+    .visit_touched = language_visit_touched,
 };
 
 aegis_status aegis_transformer_backend_create(const aegis_backend_config *config,

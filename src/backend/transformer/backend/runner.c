@@ -26,7 +26,8 @@ static void set_facts(aegis_runner *runner)
     runner->facts.sizes =
         (aegis_runner_sizes){.weights = partition->pinned_bytes,
                              .buffers = partition->buffers * partition->buffer_bytes,
-                             .cache = aegis_forward_cache_bytes(config, &runner->limits)};
+                             .cache = aegis_forward_cache_bytes(config, &runner->limits),
+                             .vectors = runner->weights.vector_bytes};
     aegis_runner_measure(runner, &runner->facts.sizes.crossing, &runner->facts.sizes.working);
     runner->facts.pieces = 0;
     while (runner->facts.pieces < partition->piece_count &&

@@ -33,6 +33,7 @@ typedef struct aegis_runner_sizes {
     uint64_t weights;  /* matrices, or those of them that stay */
     uint64_t buffers;  /* that the others pass through; aligned to AEGIS_RUNNER_BUFFER_ALIGNMENT */
     uint64_t cache;    /* keys and values of the whole context */
+    uint64_t vectors;  /* norms and biases; beside the plan */
     uint64_t crossing; /* read behind a cut that it was written before */
     uint64_t working;  /* dead at every cut */
 } aegis_runner_sizes;
@@ -106,6 +107,11 @@ void aegis_runner_move(aegis_runner *runner, void *weights, void *buffers, void 
 /* Where the next piece computes: areas of sizes.crossing and sizes.working, aligned to 64, and
  * room for `vocabulary` logits. */
 void aegis_runner_bind(aegis_runner *runner, void *crossing, void *working, float *logits);
+/* Shows the bytes that steps read or write and that stay where they are until the runner is moved
+ * or closed: weights, buffers, cache, and its tables of them. Once loaded, when idle. */
+void aegis_runner_visit(const aegis_runner *runner,
+                        void (*visit)(void *self, const void *bytes, size_t size),
+                        void *self);
 /* Touches the whole cache, with small numbers. */
 void aegis_runner_fill_cache(aegis_runner *runner);
 

@@ -100,6 +100,23 @@ void aegis_runner_move(aegis_runner *runner, void *weights, void *buffers, void 
     runner->moved = true;
 }
 
+void aegis_runner_visit(const aegis_runner *runner,
+                        void (*visit)(void *self, const void *bytes, size_t size),
+                        void *self)
+{
+    const aegis_weights *weights = &runner->weights;
+    const aegis_partition *partition = runner->partition;
+    visit(self, weights->pinned, runner->facts.sizes.weights);
+    visit(self, weights->vectors, weights->vector_bytes);
+    visit(self, runner->forward->cache, runner->forward->cache_bytes);
+    visit(self, partition->pieces, partition->piece_count * sizeof *partition->pieces);
+    if (weights->stream != NULL) {
+        uint64_t size;
+        const void *buffers = aegis_weight_stream_buffers(weights->stream, &size);
+        visit(self, buffers, size);
+    }
+}
+
 void aegis_runner_fill_cache(aegis_runner *runner)
 {
     memset(runner->forward->cache, CACHE_FILLING, runner->forward->cache_bytes);

@@ -202,6 +202,12 @@ void aegis_weight_stream_move(aegis_weight_stream *stream, void *buffers)
     stream->buffers = buffers;
 }
 
+const void *aegis_weight_stream_buffers(const aegis_weight_stream *stream, uint64_t *ret_bytes)
+{
+    *ret_bytes = stream->buffers_bytes;
+    return stream->buffers;
+}
+
 void aegis_weight_stream_watch(aegis_weight_stream *stream, void (*wake)(void *self), void *self)
 {
     pthread_mutex_lock(&stream->mutex);

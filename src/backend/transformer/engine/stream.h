@@ -36,6 +36,7 @@ void aegis_weight_stream_destroy(aegis_weight_stream *stream);
 
 /* Goes on in other buffers of that size, aligned to the block, which stay the caller's. Rewinds. */
 void aegis_weight_stream_move(aegis_weight_stream *stream, void *buffers);
+const void *aegis_weight_stream_buffers(const aegis_weight_stream *stream, uint64_t *ret_bytes);
 /* `wake` is called by a reader, shortly, when a group has become ready. NULL: no more. */
 void aegis_weight_stream_watch(aegis_weight_stream *stream, void (*wake)(void *self), void *self);
 /* From now on the readers compute only where a core has nothing else to do. */
