@@ -47,33 +47,32 @@ static void must(aegis_status status, const aegis_error *err)
     assert_int_equal(status, AEGIS_OK);
 }
 
-static bench set_up(const char *text, size_t other_count)
+/* The profiler borrows the list of lanes: `b` may not move. */
+static void set_up(bench *b, const char *text, size_t other_count)
 {
     char path[] = "/tmp/aegisrt-profiler-XXXXXX";
     aegis_error err;
-    bench b = {.allocator = aegis_allocator_default()};
+    *b = (bench){.allocator = aegis_allocator_default()};
     aegis_device_config device = {.kind = AEGIS_DEVICE_HOST, .arena_bytes = 1 << 20};
-    must(aegis_device_create(&device, &b.allocator, &b.device, &err), &err);
+    must(aegis_device_create(&device, &b->allocator, &b->device, &err), &err);
     for (int i = 0; i < 2; i++) {
         aegis_stream_config lane = aegis_stream_config_default("lane");
-        must(aegis_stream_create(b.device, &lane, &b.lanes[i], &err), &err);
+        must(aegis_stream_create(b->device, &lane, &b->lanes[i], &err), &err);
     }
     aegis_backend_config null = {.runtime = "null", .cache_dir = "/tmp", .consumer = "test"};
-    must(aegis_backend_create(&null, b.device, &b.allocator, &b.backend, &err), &err);
+    must(aegis_backend_create(&null, b->device, &b->allocator, &b->backend, &err), &err);
     int fd = mkstemp(path);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
     close(fd);
     static const aegis_source random = {.kind = AEGIS_SOURCE_RANDOM};
     aegis_model_config model = {
         .name = "m", .path = path, .sources = &random, .source_count = 1, .seed = 1};
-    must(aegis_model_open(b.backend, &model, &b.model, &err), &err);
+    must(aegis_model_open(b->backend, &model, &b->model, &err), &err);
     unlink(path);
-    must(aegis_model_record(b.model, NULL, &err), &err);
-    aegis_profiler_config profiler = {.lanes = b.lanes,
-                                      .lane_count = 1 + other_count,
-                                      .clock = aegis_clock_monotonic()};
-    must(aegis_profiler_create(&profiler, &b.allocator, &b.profiler, &err), &err);
-    return b;
+    must(aegis_model_record(b->model, NULL, &err), &err);
+    aegis_profiler_config profiler = {
+        .lanes = b->lanes, .lane_count = 1 + other_count, .clock = aegis_clock_monotonic()};
+    must(aegis_profiler_create(&profiler, &b->allocator, &b->profiler, &err), &err);
 }
 
 static void tear_down(bench *b)
@@ -124,7 +123,8 @@ static void a_whole_model_alone(void **state)
     (void)state;
     aegis_error err;
     aegis_profile profile;
-    bench b = set_up(whole, 0);
+    bench b;
+    set_up(&b, whole, 0);
     must(aegis_profiler_profile(b.profiler, b.model, &options, &profile, &err), &err);
     in_order(&profile.alone, SPIN_NS);
     assert_memory_equal(&profile.loaded, &profile.alone, sizeof profile.alone);
@@ -139,7 +139,8 @@ static void a_cut_model_under_load(void **state)
     (void)state;
     aegis_error err;
     aegis_profile profile;
-    bench b = set_up(cut, 1);
+    bench b;
+    set_up(&b, cut, 1);
     must(aegis_profiler_profile_under_load(b.profiler, b.model, &options, &profile, &err), &err);
     in_order(&profile.alone, 2 * SPIN_NS);
     in_order(&profile.loaded, 2 * SPIN_NS);
