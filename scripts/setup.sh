@@ -68,6 +68,21 @@ as_root() {
     fi
 }
 
+# Those of $missing that apt can install, and those that building needs in any case; what only people who
+# change the code want is left out with a word where this release lacks it.
+offered_packages() {
+    local package purpose
+    for package in $missing; do
+        purpose=$(awk -v name="$package" '$1 == name && $2 == "dev" { $1 = $2 = $3 = ""; print }' \
+            "$ROOT/scripts/packages.txt")
+        if [ -z "$purpose" ] || apt-cache policy "$package" | grep -qE 'Candidate: [^(]'; then
+            printf '%s ' "$package"
+        else
+            warn "this release has no package $package, which is for:$(tr -s ' ' <<< "$purpose")"
+        fi
+    done
+}
+
 install_packages() {
     missing=$(missing_packages | tr '\n' ' ')
     if [ -z "${missing// /}" ]; then
@@ -79,6 +94,8 @@ install_packages() {
     say "installing: $missing"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q \
         || die "the package lists cannot be read" "check the network and /etc/apt/sources.list*"
+    missing=$(offered_packages)
+    [ -n "${missing// /}" ] || return 0
     # shellcheck disable=SC2086  # a list of names
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing \
         || die "packages could not be installed" \

@@ -78,6 +78,21 @@ static inline void prepare(running *r, const char *toml, aegis_system_options op
     check(aegis_system_create(r->workload, &options, &r->allocator, &r->system, &err), &err);
 }
 
+/* For tests in which no model may be refused. */
+static inline void all_are_admitted(const running *r)
+{
+    size_t count;
+    bool all = true;
+    const aegis_system_model *models = aegis_system_models(r->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!models[i].admitted) {
+            fprintf(stderr, "%s: %s\n", models[i].name, models[i].reason);
+        }
+        all = all && models[i].admitted;
+    }
+    assert_true(all);
+}
+
 static inline void let_run(double seconds)
 {
     struct timespec nap = {.tv_sec = (time_t)seconds,

@@ -14,13 +14,13 @@ static const char workload[] =
     "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 8\n"
     "[[model]]\nname = \"speech\"\npath = \"models/silero_vad_op18_ifless.onnx\"\n"
     "inputs = { input = [1, 576], state = [2, 1, 128], sr = [] }\nstate = { state = \"stateN\" }\n"
-    "source = { input = \"random\", sr = 16000 }\nperiod = \"100ms\"\nmargin = 2.0\n"
+    "source = { input = \"random\", sr = 16000 }\nperiod = \"250ms\"\nmargin = 2.0\n"
     "overrun = \"report\"\nconfidence = 0.9\nlane = 0\n"
     "[[model]]\nname = \"neighbour\"\npath = \"models/ch_ppocr_mobile_v2.0_cls_infer.onnx\"\n"
-    "inputs = { x = [1, 3, 48, 192] }\nperiod = \"100ms\"\nmargin = 2.0\nconfidence = 0.9\n"
+    "inputs = { x = [1, 3, 48, 192] }\nperiod = \"250ms\"\nmargin = 2.0\nconfidence = 0.9\n"
     "overrun = \"report\"\nlane = 0\n"
     "[[model]]\nname = \"other-lane\"\npath = \"models/light_squeezenet.onnx\"\n"
-    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"200ms\"\nmargin = 2.0\n"
+    "inputs = { data_0 = [1, 3, 224, 224] }\nperiod = \"500ms\"\nmargin = 2.0\n"
     "confidence = 0.9\noverrun = \"report\"\nlane = 1\n";
 
 enum {
@@ -41,6 +41,22 @@ static void set_sample_rate(const running *r, int64_t rate)
     memcpy(data, &rate, sizeof rate);
 }
 
+static uint64_t completed(const running *r, uint32_t model)
+{
+    return metrics_of(r, model).counters.completed;
+}
+
+/* Until so many jobs more are done, however long a busy machine takes; what never comes fails after
+ * a minute. */
+static void run_jobs(const running *r, uint32_t model, uint64_t more)
+{
+    uint64_t wanted = completed(r, model) + more;
+    for (int i = 0; i < 6000 && completed(r, model) < wanted; i++) {
+        let_run(0.01);
+    }
+    assert_true(completed(r, model) >= wanted);
+}
+
 /* At another sample rate the speech model takes another path and asks for other bytes. */
 static void departure_fails_alone_and_can_be_cleared(void **state)
 {
@@ -48,32 +64,32 @@ static void departure_fails_alone_and_can_be_cleared(void **state)
     running r;
     aegis_error err = {0}, fault = {0};
     prepare(&r, workload, (aegis_system_options){0});
+    all_are_admitted(&r);
     aegis_context *context = aegis_system_context(r.system, SPEECH);
     check(aegis_system_start(r.system, &err), &err);
-    let_run(0.8);
+    run_jobs(&r, SPEECH, 3);
     assert_false(aegis_context_has_error(context));
-    uint64_t before = metrics_of(&r, SPEECH).counters.completed;
-    assert_true(before >= 3);
 
     set_sample_rate(&r, 8000);
-    for (int i = 0; i < 400 && !aegis_context_has_error(context); i++) {
-        let_run(0.005);
+    for (int i = 0; i < 6000 && !aegis_context_has_error(context); i++) {
+        let_run(0.01);
     }
     assert_true(aegis_context_last_error(context, &fault));
     print_message("the fault: %s\n", fault.message);
     assert_int_equal(fault.status, AEGIS_ERROR_DEPARTURE);
     assert_int_equal(fault.category, AEGIS_CATEGORY_PERMANENT);
-    let_run(0.5);
-    aegis_model_metrics speech = metrics_of(&r, SPEECH);
-    assert_int_equal(speech.counters.aborted, 1);
-    assert_true(speech.counters.refused > 0);
+    for (int i = 0; i < 6000 && metrics_of(&r, SPEECH).counters.refused == 0; i++) {
+        let_run(0.01);
+    }
+    assert_true(metrics_of(&r, SPEECH).counters.refused > 0);
+    assert_int_equal(metrics_of(&r, SPEECH).counters.aborted, 1);
 
     set_sample_rate(&r, 16000);
     check(aegis_scheduler_clear_fault(aegis_system_scheduler(r.system), SPEECH, &err), &err);
-    uint64_t then = metrics_of(&r, SPEECH).counters.completed;
-    let_run(0.8);
+    for (uint32_t i = SPEECH; i <= OTHER_LANE; i++) {
+        run_jobs(&r, i, 3);
+    }
     check(aegis_system_stop(r.system, &err), &err);
-    assert_true(metrics_of(&r, SPEECH).counters.completed >= then + 3);
     assert_int_equal(metrics_of(&r, SPEECH).counters.aborted, 1);
 
     for (uint32_t i = NEIGHBOUR; i <= OTHER_LANE; i++) {
@@ -81,7 +97,6 @@ static void departure_fails_alone_and_can_be_cleared(void **state)
         numbers_add_up(&m.counters);
         assert_int_equal(m.counters.unexcused, 0);
         assert_int_equal(m.counters.aborted, 0);
-        assert_true(m.counters.completed >= 3);
     }
     aegis_replay_result result = replay(&r);
     assert_int_equal(result.identical, result.decisions);
@@ -96,16 +111,16 @@ static void dispatch_path_allocates_nothing(void **state)
     aegis_error err = {0};
     uint64_t before = 0, after = 0, lanes_before = 0, lanes_after = 0;
     prepare(&r, workload, (aegis_system_options){0});
+    all_are_admitted(&r);
     check(aegis_system_start(r.system, &err), &err);
-    let_run(0.5);
+    run_jobs(&r, SPEECH, 2);
     assert_true(test_thread_allocations("aegis-sched", &before));
     assert_true(test_thread_allocations("aegis-lane-0", &lanes_before));
-    uint64_t jobs = metrics_of(&r, SPEECH).counters.completed;
-    let_run(2.5);
+    uint64_t jobs = completed(&r, SPEECH);
+    run_jobs(&r, SPEECH, 20);
     assert_true(test_thread_allocations("aegis-sched", &after));
     assert_true(test_thread_allocations("aegis-lane-0", &lanes_after));
-    jobs = metrics_of(&r, SPEECH).counters.completed - jobs;
-    assert_true(jobs >= 20);
+    jobs = completed(&r, SPEECH) - jobs;
     assert_int_equal(after - before, 0);
     print_message("orchestration thread: 0 allocations in %llu jobs; lane 0, inside the runtime: "
                   "%llu calls of malloc, none of them a tensor\n",
@@ -125,5 +140,14 @@ int main(void)
         cmocka_unit_test(departure_fails_alone_and_can_be_cleared),
         cmocka_unit_test(dispatch_path_allocates_nothing),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    /* Of its own: a profile that another run kept from a busy moment would refuse models for good.
+     */
+    char cache[] = "/tmp/aegis-isolation-XXXXXX", command[64];
+    if (mkdtemp(cache) == NULL || setenv("AEGISRT_CACHE_DIR", cache, 1) != 0) {
+        perror(cache);
+        return 1;
+    }
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    snprintf(command, sizeof command, "rm -r '%s'", cache);
+    return system(command) != 0 && failures == 0 ? 1 : failures;
 }
