@@ -253,7 +253,9 @@ static void run_shape(bed *b, const char *what)
     snprintf(shape, sizeof shape, "%.*s", (int)(colon - what), what);
     snprintf(name, sizeof name, "%s %s", shape, colon + 1);
     gpu_check(aegis_transformer_synthesize(folder, shape, colon + 1, 7, &err), &err);
-    gpu_check(aegis_program_open(folder, CONTEXT, 0, AEGIS_PROGRAM_ANY_FORM, &allocator, &program, &err), &err);
+    gpu_check(
+        aegis_program_open(folder, CONTEXT, 0, AEGIS_PROGRAM_ANY_FORM, &allocator, &program, &err),
+        &err);
     const uint32_t layers = aegis_program_about(program)->layers;
     b->layer_bytes = aegis_program_about(program)->layer_bytes;
     b->name = name;

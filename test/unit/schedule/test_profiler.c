@@ -69,9 +69,8 @@ static void set_up(bench *b, const char *text, size_t other_count)
     must(aegis_model_open(b->backend, &model, &b->model, &err), &err);
     unlink(path);
     must(aegis_model_record(b->model, NULL, &err), &err);
-    aegis_profiler_config profiler = {.lanes = b->lanes,
-                                      .lane_count = 1 + other_count,
-                                      .clock = aegis_clock_monotonic()};
+    aegis_profiler_config profiler = {
+        .lanes = b->lanes, .lane_count = 1 + other_count, .clock = aegis_clock_monotonic()};
     must(aegis_profiler_create(&profiler, &b->allocator, &b->profiler, &err), &err);
 }
 

@@ -156,9 +156,8 @@ open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err
 {
     const uint32_t form =
         config->prompt_block >= 2 ? AEGIS_PROGRAM_UNIT_FORM : AEGIS_PROGRAM_ANY_FORM;
-    aegis_status status =
-        aegis_program_open(config->path, config->context_tokens, model->index, form,
-                           &model->base.allocator, &model->program, err);
+    aegis_status status = aegis_program_open(config->path, config->context_tokens, model->index,
+                                             form, &model->base.allocator, &model->program, err);
     if (status != AEGIS_OK) {
         return status;
     }

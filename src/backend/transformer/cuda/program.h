@@ -34,13 +34,14 @@ typedef struct aegis_program_facts {
     uint64_t heap_bytes;
 } aegis_program_facts;
 
-/* For `form`: the first that fits; the first that packs matrices in units (aegis_decode_where), which
- * blocks of a prompt read and the form in clusters has not. */
+/* For `form`: the first that fits; the first that packs matrices in units (aegis_decode_where),
+ * which blocks of a prompt read and the form in clusters has not. */
 #define AEGIS_PROGRAM_ANY_FORM UINT32_MAX
 #define AEGIS_PROGRAM_UNIT_FORM (UINT32_MAX - 1)
 
-/* `device` is the CUDA device's index. `form`: of aegis_decode_form_at, or one of the above. As aegis_runner_open, and UNSUPPORTED (matrices of several dtypes or int8, too wide, a
- * device without cooperative launches), DEVICE and the like. */
+/* `device` is the CUDA device's index. `form`: of aegis_decode_form_at, or one of the above. As
+ * aegis_runner_open, and UNSUPPORTED (matrices of several dtypes or int8, too wide, a device
+ * without cooperative launches), DEVICE and the like. */
 aegis_status aegis_program_open(const char *folder,
                                 uint32_t context,
                                 int device,
