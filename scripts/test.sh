@@ -10,7 +10,7 @@ Usage: scripts/test.sh RUN...
 A RUN is a preset with tests (dev, minimal, dev-asan, dev-tsan, dev-clang, coverage), or
   fast        preset dev, unit and property tests only
   asan-slice  preset dev-asan, unit and property tests, and integration tests with the label sanitized
-  tsan-slice  preset dev-tsan, tests of the layers that have threads
+  tsan-slice  preset dev-tsan, unit tests of the layers that have threads, and integration.scheduler
   aarch64     unit tests cross-built for aarch64 under qemu-user (scripts/test-aarch64.sh), after
               scripts/setup-aarch64.sh
 Variables: JOBS, CTEST_FLAGS (more flags for ctest).
@@ -38,7 +38,7 @@ for run in "$@"; do
     case $run in
         fast) preset=dev select=(-L '^(unit|property)$') ;;
         asan-slice) preset=dev-asan select=(-L '^(unit|property|sanitized)$') ;;
-        tsan-slice) preset=dev-tsan select=(-L '^unit$' -R 'unit\.(base|device|trace|resource|backend|schedule|system)\.') ;;
+        tsan-slice) preset=dev-tsan select=(-L '^(unit|sanitized)$' -R 'unit\.(base|device|trace|resource|backend|schedule|system)\.|integration\.scheduler$') ;;
     esac
     say "== $run"
     if [ "$run" = aarch64 ]; then

@@ -198,8 +198,9 @@ typedef struct aegis_core_counters {
     uint64_t overruns; /**< segments past their bound */
     uint64_t excused, unexcused; /**< of `missed` */
 } aegis_core_counters;
-/** INVALID_ARGUMENT when `model` is not below max_models. They stay after a removal and start anew
- * when the number is admitted again. */
+/** Also while another thread applies events: then each counter is a moment's view, and they need
+ * not add up. INVALID_ARGUMENT when `model` is not below max_models. They stay after a removal and
+ * start anew when the number is admitted again. */
 aegis_status aegis_core_model_counters(const aegis_core *core,
                                        uint32_t model,
                                        aegis_core_counters *ret_counters,

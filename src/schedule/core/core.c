@@ -301,8 +301,12 @@ aegis_status aegis_core_model_counters(const aegis_core *core,
                                "model %" PRIu32 " is not below max_models %" PRIu32, model,
                                core->config.max_models);
     }
-    *ret_counters = core->models[model].counters;
-    ret_counters->pending = core->models[model].job_count;
+    const void *counters = &core->models[model].counters;
+    const uint64_t *from = counters;
+    uint64_t *to = (uint64_t *)(void *)ret_counters;
+    for (size_t i = 0; i < sizeof *ret_counters / sizeof *to; i++) {
+        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    }
     return AEGIS_OK;
 }
 

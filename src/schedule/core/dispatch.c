@@ -8,7 +8,7 @@ static void skip(aegis_core *core, uint32_t job)
 {
     core_model *model = &core->models[core->jobs[job].model];
     model->skip_next = false;
-    model->counters.skipped++;
+    aegis_core_count(&model->counters.skipped, 1);
     aegis_core_emit(core, AEGIS_TRACE_SKIP, AEGIS_WHY_AFTER_OVERRUN, job)->a =
         (int64_t)core->jobs[job].release_ns;
     aegis_core_job_give(core, job);

@@ -23,7 +23,7 @@ void aegis_core_overrun(aegis_core *core, uint16_t lane_number, uint64_t elapsed
     const core_job *job = &core->jobs[lane->running];
     core_model *model = &core->models[job->model];
     lane->overrun_at_ns = NEVER;
-    model->counters.overruns++;
+    aegis_core_count(&model->counters.overruns, 1);
     if (model->limits.overrun == AEGIS_OVERRUN_SKIP) {
         model->skip_next = true;
     }

@@ -9,7 +9,7 @@
 static void abort_job(aegis_core *core, uint32_t index, aegis_rationale why, aegis_status status)
 {
     const core_job *job = &core->jobs[index];
-    core->models[job->model].counters.aborted++;
+    aegis_core_count(&core->models[job->model].counters.aborted, 1);
     aegis_core_action *action = aegis_core_emit(core, AEGIS_TRACE_ABORT, why, index);
     action->a = (int64_t)job->release_ns;
     action->b = (int64_t)job->deadline_ns;
@@ -25,14 +25,14 @@ static void complete(aegis_core *core, const core_lane *lane, uint32_t index, ui
     bool late = !model->limits.background && end_ns > job->deadline_ns;
     aegis_rationale why = AEGIS_WHY_IN_TIME;
     if (!late) {
-        model->counters.completed++;
+        aegis_core_count(&model->counters.completed, 1);
     } else {
         why = lane->whole ? AEGIS_WHY_UNEXCUSED : lane->broken_why;
-        model->counters.missed++;
+        aegis_core_count(&model->counters.missed, 1);
         if (lane->whole) {
-            model->counters.unexcused++;
+            aegis_core_count(&model->counters.unexcused, 1);
         } else {
-            model->counters.excused++;
+            aegis_core_count(&model->counters.excused, 1);
         }
     }
     aegis_core_action *action =
@@ -119,10 +119,10 @@ static void reject(aegis_core *core,
 {
     core_model *model = &core->models[event->model];
     if (why == AEGIS_WHY_QUEUE_FULL) {
-        model->counters.jobs++;
-        model->counters.dropped++;
+        aegis_core_count(&model->counters.jobs, 1);
+        aegis_core_count(&model->counters.dropped, 1);
     } else {
-        model->counters.refused++;
+        aegis_core_count(&model->counters.refused, 1);
     }
     aegis_core_action *action = aegis_core_emit(core, AEGIS_TRACE_REJECT, why, NO_JOB);
     action->model = event->model;
@@ -143,7 +143,7 @@ accept(aegis_core *core, const aegis_core_event *event, uint64_t release_ns, uin
     job->priority = event->job_priority;
     job->state = JOB_PENDING;
     aegis_core_heap_push(aegis_core_releases_of(core, model), index);
-    model->counters.jobs++;
+    aegis_core_count(&model->counters.jobs, 1);
     model->has_released = true;
     model->last_release_ns = release_ns;
 }
@@ -183,7 +183,7 @@ static void submit(aegis_core *core, const aegis_core_event *event)
         deadline = core_add_ns(deadline, earliest - release);
         release = earliest;
     }
-    if (model->job_count >= limits->queue_depth || core->free_job == NO_JOB) {
+    if (model->counters.pending >= limits->queue_depth || core->free_job == NO_JOB) {
         reject(core, event, AEGIS_WHY_QUEUE_FULL, release, limits->queue_depth);
         return;
     }

@@ -80,7 +80,7 @@ uint32_t aegis_core_job_take(aegis_core *core, uint32_t number, uint64_t id)
         core->jobs[model->last_job].next = index;
     }
     model->last_job = index;
-    model->job_count++;
+    aegis_core_count(&model->counters.pending, 1);
     table_insert(core, index);
     return index;
 }
@@ -101,7 +101,7 @@ void aegis_core_job_give(aegis_core *core, uint32_t index)
     } else {
         core->jobs[job->next].previous = job->previous;
     }
-    model->job_count--;
+    aegis_core_count(&model->counters.pending, -1);
     job->state = JOB_FREE;
     job->next = core->free_job;
     core->free_job = index;

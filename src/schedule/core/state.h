@@ -62,12 +62,18 @@ typedef struct core_model {
     aegis_status fault;
     uint64_t last_release_ns;
     uint32_t ready_root, ready_count;
-    uint32_t first_job, last_job, job_count;
+    uint32_t first_job, last_job;
     uint64_t virtual_ns, virtual_rest; /* execution over weight, exactly */
     uint64_t rests_until_ns;           /* of a model with a share */
     uint64_t slots[SLOT_WORDS];        /* bit set: taken */
-    aegis_core_counters counters;      /* all but `pending` */
+    aegis_core_counters counters;      /* by aegis_core_count alone */
 } core_model;
+
+/* Who has the turn alone counts; others read at any time, each counter a moment's view. */
+static inline void aegis_core_count(uint64_t *counter, int by)
+{
+    __atomic_store_n(counter, *counter + (uint64_t)(int64_t)by, __ATOMIC_RELAXED);
+}
 
 typedef struct core_lane {
     aegis_core_heap foreground, background;        /* of models with ready jobs */

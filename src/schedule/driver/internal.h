@@ -51,7 +51,7 @@ typedef struct aegis_entry {
     aegis_admission_answer answer;
     aegis_core_model core;
     _Atomic bool active; /* takes submissions */
-    bool in_core;
+    atomic_bool in_core;
     uint64_t next_release_ns; /* of a periodic model */
     uint32_t continuous_jobs; /* of a continuous model: that exist now */
     bool continuous_waits;    /* it stands in the release heap */
