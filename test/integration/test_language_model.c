@@ -46,7 +46,7 @@ static void a_writer_uses_the_slack(void **state)
         assert_true(models[0].admitted && models[1].admitted);
         assert_true(c == 0 ? models[1].segments == 1 : models[1].segments > 1);
         check(aegis_system_start(r.system, &err), &err);
-        for (int turn = 0; turn < 60 && metrics_of(&r, 1).counters.completed < 200; turn++) {
+        for (int turn = 0; turn < 240 && metrics_of(&r, 1).counters.completed < 200; turn++) {
             let_run(0.25);
         }
         check(aegis_system_stop(r.system, &err), &err);
@@ -77,7 +77,7 @@ static void a_streamed_writer_uses_the_slack(void **state)
     assert_true(models[0].admitted && models[1].admitted);
     assert_true(models[1].segments > 2); /* of its own making */
     check(aegis_system_start(r.system, &err), &err);
-    for (int turn = 0; turn < 60 && metrics_of(&r, 1).counters.completed < 200; turn++) {
+    for (int turn = 0; turn < 240 && metrics_of(&r, 1).counters.completed < 200; turn++) {
         let_run(0.25);
     }
     check(aegis_system_stop(r.system, &err), &err);
