@@ -83,6 +83,78 @@ static inline int64_t run_prompt(aegis_model *model, const made *m)
     return job(model);
 }
 
+/* What the job before has left, for the caller to free. */
+static inline float *logits_of(aegis_model *model, const made *m)
+{
+    float *logits = malloc(m->vocabulary * sizeof *logits);
+    assert_non_null(logits);
+    memcpy(logits, output(model, "logits"), m->vocabulary * sizeof *logits);
+    return logits;
+}
+
+/* The largest difference of any two. */
+static inline double distance(const float *a, const float *b, uint32_t count)
+{
+    double most = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const double one = fabs((double)a[i] - b[i]);
+        most = one > most || isnan(one) ? one : most;
+    }
+    return most;
+}
+
+/* Where a recorded model can be cut, as many as there is room for. */
+static inline size_t cuts_of(aegis_model *model, uint32_t *ret_cuts, size_t room)
+{
+    aegis_error err;
+    const aegis_cut_candidate *candidates = NULL;
+    size_t count = 0;
+    must(aegis_model_cut_candidates(model, conformance_stream, &candidates, &count, &err), &err);
+    assert_in_range(count, 1, room);
+    for (size_t i = 0; i < count; i++) {
+        ret_cuts[i] = candidates[i].position;
+        assert_true(candidates[i].elapsed_ns > 0 && candidates[i].live_bytes > 0);
+    }
+    return count;
+}
+
+/* Keys and values. */
+static inline uint64_t kept_bytes(const aegis_model_config *config)
+{
+    aegis_error err;
+    const aegis_tensor_lifetime *lifetimes = NULL;
+    size_t count = 0;
+    uint64_t sum = 0;
+    aegis_model *model = NULL;
+    must(aegis_model_open(backend, config, &model, &err), &err);
+    must(aegis_model_record(model, NULL, &err), &err);
+    must(aegis_model_estimate_lifetimes(model, &lifetimes, &count, &err), &err);
+    for (size_t i = 0; i < count; i++) {
+        sum += lifetimes[i].memory_class == AEGIS_MEMORY_STATE ? lifetimes[i].size_bytes : 0;
+    }
+    aegis_model_close(model);
+    return sum - 2 * 16; /* both halves of the cursor */
+}
+
+/* The conformance suite for all small models, whole and cut. */
+static inline void check_conformance_of_small(uint32_t prompt_block)
+{
+    static const uint32_t cuts[] = {1, 2};
+    static const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {7}};
+    for (size_t k = 0; k < LENGTH(tiny); k++) {
+        char path[256];
+        path_of(path, tiny[k].shape, "f16");
+        aegis_model_config config = language_config(path, &shape, 24);
+        config.prompt_block = prompt_block;
+        const uint64_t kept = kept_bytes(&config);
+        for (size_t used = 0; used <= LENGTH(cuts); used++) {
+            config.cuts = used > 0 ? cuts : NULL;
+            config.cut_count = used;
+            conformance_check_keeping(backend, &config, kept);
+        }
+    }
+}
+
 static inline int set_up(void **state)
 {
     (void)state;

@@ -68,16 +68,6 @@ static uint32_t largest(const float *logits, uint32_t count)
     return best;
 }
 
-static double distance(const float *a, const float *b, uint32_t count)
-{
-    double most = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const double one = fabs((double)a[i] - b[i]);
-        most = one > most || isnan(one) ? one : most;
-    }
-    return most;
-}
-
 static void check_logits(const char *what, const float *got, const float *wanted, const made *m)
 {
     const double most = distance(got, wanted, m->vocabulary);
@@ -100,9 +90,7 @@ static void check_shape(const made *m, const char *dtype)
     const int64_t chosen = run_prompt(model, m); /* before it is placed */
     check_logits(what, output(model, "logits"), wanted, m);
     assert_int_equal(chosen, largest(output(model, "logits"), m->vocabulary));
-    float *first = malloc(m->vocabulary * sizeof *first);
-    assert_non_null(first);
-    memcpy(first, output(model, "logits"), m->vocabulary * sizeof *first);
+    float *first = logits_of(model, m);
     must(aegis_model_record(model, NULL, &err), &err);
     placed_make_on(model, 4096, device, &memory);
     for (int again = 0; again < 2; again++) {
@@ -150,21 +138,11 @@ static void a_cut_changes_no_bit(void **state)
         const aegis_input_shape shape = prompt_shape(&m);
         path_of(path, m.shape, dtype);
         aegis_model *whole = open_model(path, &m, NULL, 0, &shape);
-        const aegis_cut_candidate *candidates = NULL;
         uint32_t cuts[12];
-        size_t count = 0;
         run_prompt(whole, &m);
-        float *wanted = malloc(m.vocabulary * sizeof *wanted);
-        assert_non_null(wanted);
-        memcpy(wanted, output(whole, "logits"), m.vocabulary * sizeof *wanted);
+        float *wanted = logits_of(whole, &m);
         must(aegis_model_record(whole, NULL, &err), &err);
-        must(aegis_model_cut_candidates(whole, conformance_stream, &candidates, &count, &err),
-             &err);
-        assert_in_range(count, 1, LENGTH(cuts));
-        for (size_t i = 0; i < count; i++) {
-            cuts[i] = candidates[i].position;
-            assert_true(candidates[i].elapsed_ns > 0 && candidates[i].live_bytes > 0);
-        }
+        const size_t count = cuts_of(whole, cuts, LENGTH(cuts));
         aegis_model_close(whole);
         const size_t more = k < LENGTH(tiny) ? 1 : count - 1;
         for (size_t used = 1; used <= count; used += more) {
@@ -193,39 +171,10 @@ static void a_cut_changes_no_bit(void **state)
     }
 }
 
-static uint64_t kept_bytes(const aegis_model_config *config)
-{
-    aegis_error err;
-    const aegis_tensor_lifetime *lifetimes = NULL;
-    size_t count = 0;
-    uint64_t sum = 0;
-    aegis_model *model = NULL;
-    must(aegis_model_open(backend, config, &model, &err), &err);
-    must(aegis_model_record(model, NULL, &err), &err);
-    must(aegis_model_estimate_lifetimes(model, &lifetimes, &count, &err), &err);
-    for (size_t i = 0; i < count; i++) {
-        sum += lifetimes[i].memory_class == AEGIS_MEMORY_STATE ? lifetimes[i].size_bytes : 0;
-    }
-    aegis_model_close(model);
-    return sum - 2 * 16; /* both halves of the cursor */
-}
-
 static void conforms_however_it_is_cut(void **state)
 {
     (void)state;
-    static const uint32_t cuts[] = {1, 2};
-    for (size_t k = 0; k < LENGTH(tiny); k++) {
-        char path[256];
-        const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {7}};
-        path_of(path, tiny[k].shape, "f16");
-        aegis_model_config config = language_config(path, &shape, 24);
-        const uint64_t kept = kept_bytes(&config);
-        for (size_t used = 0; used <= LENGTH(cuts); used++) {
-            config.cuts = used > 0 ? cuts : NULL;
-            config.cut_count = used;
-            conformance_check_keeping(backend, &config, kept);
-        }
-    }
+    check_conformance_of_small(0);
 }
 
 /* A recorded model that is not placed computes at its last position, and starts no sequence. */

@@ -44,14 +44,6 @@ typedef struct answer {
     float *behind_prompt, *behind_all;
 } answer;
 
-static float *logits_of(aegis_model *model, const made *m)
-{
-    float *logits = malloc(m->vocabulary * sizeof *logits);
-    assert_non_null(logits);
-    memcpy(logits, output(model, "logits"), m->vocabulary * sizeof *logits);
-    return logits;
-}
-
 static void follow(aegis_model *model, const made *m, int64_t chosen, answer *ret_answer)
 {
     ret_answer->tokens[0] = chosen;
@@ -75,16 +67,6 @@ static answer steps_of(const char *path, const made *m, const aegis_input_shape 
     follow(model, m, run_prompt(model, m), &wanted);
     aegis_model_close(model);
     return wanted;
-}
-
-static double distance(const float *a, const float *b, uint32_t count)
-{
-    double most = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const double one = fabs((double)a[i] - b[i]);
-        most = one > most || isnan(one) ? one : most;
-    }
-    return most;
 }
 
 static void check_near(const char *what, const answer *got, const answer *wanted, const made *m)
@@ -185,19 +167,11 @@ static void a_cut_changes_no_bit(void **state)
         const aegis_input_shape shape = prompt_shape(&m);
         path_of(path, m.shape, "f16");
         aegis_model *whole = open_with(path, &m, 8, NULL, 0, &shape);
-        const aegis_cut_candidate *candidates = NULL;
         uint32_t cuts[8];
-        size_t count = 0;
         run_twice(whole, &m, 1);
         float *wanted = logits_of(whole, &m);
         must(aegis_model_record(whole, NULL, &err), &err);
-        must(aegis_model_cut_candidates(whole, conformance_stream, &candidates, &count, &err),
-             &err);
-        assert_in_range(count, 1, LENGTH(cuts));
-        for (size_t i = 0; i < count; i++) {
-            cuts[i] = candidates[i].position;
-            assert_true(candidates[i].elapsed_ns > 0 && candidates[i].live_bytes > 0);
-        }
+        const size_t count = cuts_of(whole, cuts, LENGTH(cuts));
         aegis_model_close(whole);
         for (size_t used = 1; used <= count; used++) {
             placed_memory memory;
@@ -214,40 +188,10 @@ static void a_cut_changes_no_bit(void **state)
     }
 }
 
-static uint64_t kept_bytes(const aegis_model_config *config)
-{
-    aegis_error err;
-    const aegis_tensor_lifetime *lifetimes = NULL;
-    size_t count = 0;
-    uint64_t sum = 0;
-    aegis_model *model = NULL;
-    must(aegis_model_open(backend, config, &model, &err), &err);
-    must(aegis_model_record(model, NULL, &err), &err);
-    must(aegis_model_estimate_lifetimes(model, &lifetimes, &count, &err), &err);
-    for (size_t i = 0; i < count; i++) {
-        sum += lifetimes[i].memory_class == AEGIS_MEMORY_STATE ? lifetimes[i].size_bytes : 0;
-    }
-    aegis_model_close(model);
-    return sum - 2 * 16; /* both halves of the cursor */
-}
-
 static void conforms_however_it_is_cut(void **state)
 {
     (void)state;
-    static const uint32_t cuts[] = {1, 2};
-    for (size_t k = 0; k < LENGTH(tiny); k++) {
-        char path[256];
-        const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {7}};
-        path_of(path, tiny[k].shape, "f16");
-        aegis_model_config config = language_config(path, &shape, 24);
-        config.prompt_block = 3;
-        const uint64_t kept = kept_bytes(&config);
-        for (size_t used = 0; used <= LENGTH(cuts); used++) {
-            config.cuts = used > 0 ? cuts : NULL;
-            config.cut_count = used;
-            conformance_check_keeping(backend, &config, kept);
-        }
-    }
+    check_conformance_of_small(3);
 }
 
 static void graphs_change_no_bit(void **state)
