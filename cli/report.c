@@ -91,7 +91,7 @@ static double executed_ns(const cli_report *report, const aegis_system_model *mo
     aegis_model_metrics metrics = {0};
     aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), model->model, &metrics,
                                   NULL);
-    return metrics.execution_ns.mean * (double)metrics.execution_ns.count;
+    return (double)metrics.busy_ns;
 }
 
 cli_background cli_report_background(const cli_report *report, const aegis_system_model *model)

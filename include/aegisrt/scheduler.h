@@ -264,6 +264,7 @@ typedef struct aegis_model_metrics {
     aegis_distribution response_ns;  /**< nominal release to finish, of jobs that finished */
     aegis_distribution execution_ns; /**< of executions that ended by themselves */
     aegis_distribution start_ns;     /**< dispatch decision to start of execution */
+    uint64_t busy_ns;                /**< in which it executed, runs that were ended included */
     aegis_drift drift;               /**< whether executions keep to the profile */
     uint64_t page_ins;               /**< executions that read weights in first */
     uint64_t paged_in_bytes;         /**< read by them */

@@ -112,6 +112,24 @@ static bool has_failed(const running *r)
     return aegis_context_has_error(aegis_system_context(r->system, 0));
 }
 
+/* Time on lanes belongs to some model, that of a run which was ended too. */
+static void lanes_were_busy_for_models(const running *r)
+{
+    aegis_error err;
+    aegis_scheduler_metrics all;
+    size_t count;
+    uint64_t lanes = 0, models = 0;
+    aegis_system_models(r->system, &count);
+    check(aegis_scheduler_get_metrics(aegis_system_scheduler(r->system), &all, &err), &err);
+    for (uint16_t i = 0; i < all.lane_count; i++) {
+        lanes += all.lane_busy_ns[i];
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        models += metrics_of(r, i).busy_ns;
+    }
+    assert_int_equal(models, lanes);
+}
+
 static void hanging_run_is_ended_and_the_next_one_runs(void **state)
 {
     (void)state;
@@ -125,6 +143,7 @@ static void hanging_run_is_ended_and_the_next_one_runs(void **state)
     assert_true(m.counters.overruns >= 1);
     assert_true(m.counters.aborted >= 1);
     assert_true(m.counters.completed >= 6);
+    lanes_were_busy_for_models(&r);
     assert_false(aegis_context_has_error(aegis_system_context(r.system, 0)));
     others_are_untouched(&r);
     finish(&r, &f);

@@ -68,6 +68,7 @@ typedef struct aegis_entry {
     /* What the profile says that few executions of each segment pass. */
     uint64_t claimed_ns[AEGIS_MAX_SEGMENTS];
     uint64_t least_ns[AEGIS_MAX_SEGMENTS]; /* the shortest that the profile saw of each; 0: none */
+    _Atomic uint64_t busy_ns;              /* in which it executed */
     _Atomic uint64_t past_claim;           /* executions that did */
     _Atomic uint64_t page_ins, paged_in_bytes; /* written by the lane */
 } aegis_entry;

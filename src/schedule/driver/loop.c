@@ -27,8 +27,9 @@ static bool collect_lanes(aegis_scheduler *scheduler)
         aegis_entry *entry = lane->entry;
         aegis_context_release_stream(entry->context);
         aegis_histogram_add(&entry->start, lane->start_ns - lane->dispatched_ns);
+        uint64_t execution = lane->end_ns - lane->start_ns;
+        atomic_fetch_add_explicit(&entry->busy_ns, execution, memory_order_relaxed);
         if (lane->status == AEGIS_OK) {
-            uint64_t execution = lane->end_ns - lane->start_ns;
             aegis_histogram_add(&entry->execution, execution);
             if (execution > entry->claimed_ns[lane->segment]) {
                 atomic_fetch_add_explicit(&entry->past_claim, 1, memory_order_relaxed);
