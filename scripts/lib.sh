@@ -85,13 +85,50 @@ fetch_wheel() {
     printf '%s\n' "$path"
 }
 
+# fetch_archive NAME: the same for a source archive. pip would run the archive's build script only to learn its
+# version, so the file is taken from the index that pip is set to, with pip's certificates.
+fetch_archive() {
+    local name=$1 version file sha path
+    read -r version file sha <<< "$(lock_row "$name")"
+    path=$DEPS/downloads/$file
+    if [ ! -f "$path" ] || [ "$(sha256_of "$path")" != "$sha" ]; then
+        local pip=$DEPS/pip/bin/python index cert
+        [ -x "$pip" ] || make_venv "$DEPS/pip" >&2
+        index=${PIP_INDEX_URL:-$("$pip" -m pip config get global.index-url 2> /dev/null || echo https://pypi.org/simple)}
+        cert=${PIP_CERT:-$("$pip" -m pip config get global.cert 2> /dev/null || true)}
+        mkdir -p "$DEPS/downloads"
+        say "downloading $file" >&2
+        "$pip" - "${index%/}/$name/" "$file" "$path.part" "$cert" << 'EOF' \
+            || die "cannot download $name $version from $index" \
+                "check the network and pip's index settings, or put $file into $DEPS/downloads yourself"
+import html, re, ssl, sys, urllib.parse, urllib.request
+page, name, target, cert = sys.argv[1:]
+try:
+    trust = ssl.create_default_context(cafile=cert or None)
+    with urllib.request.urlopen(page, timeout=60, context=trust) as answer:
+        links = re.findall(r'href="([^"]+)"', answer.read(16 << 20).decode())
+    links = [urllib.parse.urljoin(page, html.unescape(link)).split("#")[0] for link in links]
+    link = next((link for link in links if link.endswith("/" + name)), None)
+    if link is None:
+        sys.exit("%s does not list %s" % (page, name))
+    with urllib.request.urlopen(link, timeout=180, context=trust) as answer, open(target, "wb") as out:
+        out.write(answer.read(64 << 20))
+except OSError as problem:
+    sys.exit("%s: %s" % (page, problem))
+EOF
+        mv "$path.part" "$path"
+    fi
+    [ "$(sha256_of "$path")" = "$sha" ] || die "$path is not the pinned file (SHA-256 $sha)" \
+        "remove it and run this again; if it persists, do not trust the download"
+    printf '%s\n' "$path"
+}
+
 # proof_holds KIND:NAME: whether this machine has what a package of packages.txt is listed for.
 proof_holds() {
     local name=${1#*:}
     case $1 in
         command:*) command -v "$name" > /dev/null ;;
         module:*) pkg-config --exists "$name" 2> /dev/null ;;
-        header:*) printf '#include <%s>\n' "$name" | g++ -std=c++17 -fsyntax-only -x c++ - 2> /dev/null ;;
         python:*) find_python > /dev/null ;;
         file:*) [ -e "$name" ] ;;
         library:*) PATH=$PATH:/sbin ldconfig -p | grep -qwF "$name" ;;

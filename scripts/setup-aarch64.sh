@@ -26,7 +26,7 @@ esac
 
 SYSROOT=$DEPS/aarch64-sysroot
 WORK=$DEPS/aarch64.work
-LIBRARIES="libjansson-dev libjansson4 libcmocka-dev libcmocka0 libssl-dev libssl3 libpcre2-dev libpcre2-8-0 libtomlplusplus-dev"
+LIBRARIES="libjansson-dev libjansson4 libcmocka-dev libcmocka0 libssl-dev libssl3 libpcre2-dev libpcre2-8-0"
 
 missing_tools() {
     awk '/^[^#]/ && NF && $2 == "cross" { print $1, $3 }' "$ROOT/scripts/packages.txt" | while read -r package proof; do

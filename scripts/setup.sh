@@ -7,11 +7,12 @@ usage() {
     cat <<'EOF'
 Usage: scripts/setup.sh [--check] [--dev] [--no-system] [--help]
 
-Installs the packages named in scripts/packages.txt and puts three things into .deps/ (or
+Installs the packages named in scripts/packages.txt and puts four things into .deps/ (or
 AEGISRT_DEPS_DIR), each pinned and checked by SHA-256 and none installed system-wide:
   onnxruntime/  the ONNX Runtime library from its Python wheel, and its C header from the
                 distribution's archive
   onnx/         the description of the ONNX graph format
+  tomlplusplus/ the headers of toml++, from the source archive of the Python package around it
   venv/         a Python environment with the reference implementations that tests compare with
 Running it again does nothing, and needs no network.
 
@@ -255,6 +256,40 @@ EOF
     say "the ONNX graph format $version is in $DEPS/onnx"
 }
 
+# --- TOML --------------------------------------------------------------------------------------
+
+tomlplusplus_present() {
+    [ "$(cat "$DEPS/tomlplusplus/.sha256" 2> /dev/null)" = "$(lock_row pytomlpp | cut -d' ' -f3)" ]
+}
+
+# Ubuntu 22.04 has no package of toml++, and what later releases have differs in ways that matter (see
+# src/base/toml.cpp); so every machine gets the same one.
+install_tomlplusplus() {
+    tomlplusplus_present && return
+    local archive version file sha new=$DEPS/tomlplusplus.new
+    archive=$(fetch_archive pytomlpp)
+    read -r version file sha <<< "$(lock_row pytomlpp)"
+    rm -rf "$new" && mkdir -p "$new"
+    "$(find_python)" - "$archive" "$new" <<'EOF'
+import os, sys, tarfile
+archive, folder = sys.argv[1:]
+with tarfile.open(archive) as files:
+    for member in files:
+        inside = member.name.partition("/third_party/tomlplusplus/")[2]
+        wanted = inside == "LICENSE" or inside.startswith("include/toml++/")
+        if wanted and member.isfile() and ".." not in inside.split("/"):
+            path = os.path.join(folder, inside[len("include/"):] if inside != "LICENSE" else inside)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as out:
+                out.write(files.extractfile(member).read())
+EOF
+    [ -f "$new/toml++/toml.hpp" ] || die "$file holds no toml++" "the archive's layout changed; correct scripts/setup.sh"
+    echo "$sha" > "$new/.sha256"
+    rm -rf "$DEPS/tomlplusplus"
+    mv "$new" "$DEPS/tomlplusplus"
+    say "toml++ (in pytomlpp $version) is in $DEPS/tomlplusplus"
+}
+
 # --- Python environment ------------------------------------------------------------------------
 
 venv_key() { sha256_of "$ROOT/scripts/requirements.txt"; }
@@ -286,6 +321,7 @@ report() {
         headers_present || { say "missing: the ONNX Runtime header"; status=1; }
     fi
     onnx_present || { say "missing: the ONNX graph format"; status=1; }
+    tomlplusplus_present || { say "missing: the headers of toml++"; status=1; }
     venv_present || { say "missing: the Python environment of the tests"; status=1; }
     if [ $status = 0 ]; then say "nothing is missing"; else say "cure: make setup"; fi
     return $status
@@ -305,5 +341,6 @@ else
     install_headers
 fi
 install_onnx
+install_tomlplusplus
 install_venv
 say "ready"
