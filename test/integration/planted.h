@@ -4,12 +4,14 @@
 
 /*
  * Systems whose profiles are not measured but written into the cache under the keys that the
- * system will look for. A verdict then hangs on what the test says and not on how busy the machine
- * is. For tests that are about something else than profiles.
+ * system will look for, and that are told what their driver takes. A verdict then hangs on what the
+ * test says and not on how busy the machine is. For tests that are about something else than
+ * profiles.
  */
 #include "system_test.h"
 
 #define PLANTED_STRETCH_NS UINT64_C(4000000)
+#define PLANTED_DRIVER_NS UINT64_C(1000000)
 #define PLANTED_BACKENDS 4
 #define PLANTED_PLACES 8 /* to cut a model, of all whose cuts are planted */
 
@@ -208,7 +210,19 @@ static inline void nothing_was_measured(const running *r)
     }
 }
 
-/* prepare() with this bound for every model, all of them whole. */
+/* prepare() after everything was planted; the bounds of the driver are given too. */
+static inline void prepare_unmeasured(running *r, const char *toml, aegis_system_options options)
+{
+    options.wake_bound_ns = PLANTED_DRIVER_NS;
+    options.overhead_bound_ns = PLANTED_DRIVER_NS;
+    prepare(r, toml, options);
+    const aegis_scheduler *scheduler = aegis_system_scheduler(r->system);
+    assert_int_equal(aegis_scheduler_wake_bound_ns(scheduler), PLANTED_DRIVER_NS);
+    assert_int_equal(aegis_scheduler_overhead_bound_ns(scheduler), PLANTED_DRIVER_NS);
+    nothing_was_measured(r);
+}
+
+/* The same with this bound for every model, all of them whole. */
 static inline void
 prepare_planted(running *r, const char *toml, aegis_system_options options, uint64_t bound_ns)
 {
@@ -218,8 +232,7 @@ prepare_planted(running *r, const char *toml, aegis_system_options options, uint
         plant_whole(&p, i, bound_ns);
     }
     planter_finish(&p);
-    prepare(r, toml, options);
-    nothing_was_measured(r);
+    prepare_unmeasured(r, toml, options);
 }
 
 /* ---- a cache for one program, as the fixtures of its group ---- */

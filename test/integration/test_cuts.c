@@ -99,7 +99,8 @@ static void whole_models_are_refused(void **state)
     use_long_model(NULL);
     for (size_t i = 0; i < 2; i++) {
         running r;
-        prepare(&r, workload_text(policies[i], "", "", "report"), (aegis_system_options){0});
+        prepare_unmeasured(&r, workload_text(policies[i], "", "", "report"),
+                           (aegis_system_options){0});
         const aegis_system_model *models = models_of(&r);
         assert_true(models[URGENT].admitted);
         assert_false(models[LONG].admitted);
@@ -160,8 +161,7 @@ static void check_run(const running *r)
 
 static void prepare_admitted(running *r, const char *toml)
 {
-    prepare(r, toml, (aegis_system_options){0});
-    nothing_was_measured(r);
+    prepare_unmeasured(r, toml, (aegis_system_options){0});
     all_are_admitted(r);
 }
 
@@ -221,7 +221,7 @@ static void background_models_are_cut_too(void **state)
     for (size_t i = 0; i < 2; i++) {
         running r;
         aegis_error err = {0};
-        prepare(&r, background_text(policies[i], "none"), (aegis_system_options){0});
+        prepare_unmeasured(&r, background_text(policies[i], "none"), (aegis_system_options){0});
         assert_true(models_of(&r)[URGENT].admitted);
         assert_false(models_of(&r)[LONG].admitted);
         assert_non_null(strstr(models_of(&r)[LONG].reason, "it would block for"));
@@ -297,8 +297,8 @@ static void positions_as_told(void **state)
     running r;
     aegis_error err = {0};
     use_long_model(NULL);
-    prepare(&r, workload_text("np-edf", "", "cuts = [3, 6]\n", "report"),
-            (aegis_system_options){0});
+    prepare_unmeasured(&r, workload_text("np-edf", "", "cuts = [3, 6]\n", "report"),
+                       (aegis_system_options){0});
     const aegis_system_cuts *cuts = &models_of(&r)[LONG].cuts;
     assert_int_equal(cuts->mode, AEGIS_CUTS_AT);
     assert_int_equal(cuts->count, 2);
@@ -327,8 +327,8 @@ static void even_cuts_and_options_that_override(void **state)
     running r;
     const aegis_workload_cuts three = {.mode = AEGIS_CUTS_EVEN, .segments = 3};
     use_long_model(NULL);
-    prepare(&r, workload_text("fifo", "cuts = \"none\"\n", "", "report"),
-            (aegis_system_options){.cuts = &three});
+    prepare_unmeasured(&r, workload_text("fifo", "cuts = \"none\"\n", "", "report"),
+                       (aegis_system_options){.cuts = &three});
     const aegis_system_model *models = models_of(&r);
     assert_int_equal(models[LONG].cuts.mode, AEGIS_CUTS_EVEN);
     assert_true(models[LONG].segments >= 2 && models[LONG].segments <= 3);

@@ -44,8 +44,7 @@ static void prepare_writer(running *r, const char *text)
     plant_whole(&p, 0, DETECTOR_NS);
     plant_every_cut(&p, 1, PIECES, PIECE_NS, 3);
     planter_finish(&p);
-    prepare(r, text, (aegis_system_options){0});
-    nothing_was_measured(r);
+    prepare_unmeasured(r, text, (aegis_system_options){0});
     all_are_admitted(r);
 }
 
