@@ -26,7 +26,7 @@ instead; include/ and lib/ below it).
 EOF
 }
 
-check=no dev=no system=yes
+check=no dev=no system=yes changed=no
 while [ $# -gt 0 ]; do
     case $1 in
         --check) check=yes ;;
@@ -92,6 +92,7 @@ install_packages() {
     fi
     command -v apt-get > /dev/null || die "there is no apt here, and these are missing (Debian's names): $missing" \
         "install what corresponds to them, then run this again"
+    changed=yes
     say "installing: $missing"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q \
         || die "the package lists cannot be read" "check the network and /etc/apt/sources.list*"
@@ -120,6 +121,7 @@ library_present() {
 
 install_library() {
     library_present && return
+    changed=yes
     local wheel version file sha new=$DEPS/onnxruntime/lib.new
     wheel=$(fetch_wheel onnxruntime)
     read -r version file sha <<< "$(lock_row onnxruntime)"
@@ -182,11 +184,15 @@ for option, uri, components in found:
 EOF
 }
 
+# apt goes on without the lists that it could not fetch, and then knows no package: the first says more.
+apt_trouble() { grep -m 1 -E 'Failed to fetch|Could not' "$1" 2> /dev/null || tail -n 1 "$1" 2> /dev/null || true; }
+
 # The Python wheel has no header. The distribution's package has it, from a suite that may be newer than
 # this machine's: apt, told of that suite in a configuration of its own, verifies and downloads it, and
 # it is unpacked here without being installed. The C API only grows, so an older header serves.
 install_headers() {
     headers_present && return
+    changed=yes
     command -v apt-get > /dev/null || die "the ONNX Runtime C header is missing and there is no apt" \
         "install ONNX Runtime's development files and set ONNXRUNTIME_ROOT"
     local codename suites suite work=$DEPS/onnxruntime/headers.work sha api
@@ -208,8 +214,8 @@ install_headers() {
             break
         fi
     done
-    ls "$work"/*.deb > /dev/null 2>&1 || die "no suite of ($suites) offers libonnxruntime-dev: $(tail -n 1 "$work/log" 2> /dev/null)" \
-        "install ONNX Runtime's development files and set ONNXRUNTIME_ROOT, or build with -DAEGISRT_BUILD_ONNXRUNTIME=OFF"
+    ls "$work"/*.deb > /dev/null 2>&1 || die "the ONNX Runtime C header is missing, and no suite of ($suites) gave libonnxruntime-dev: $(apt_trouble "$work/log")" \
+        "check the network and /etc/apt/sources.list*; or install ONNX Runtime's development files and set ONNXRUNTIME_ROOT, or build with -DAEGISRT_BUILD_ONNXRUNTIME=OFF"
     dpkg -x "$work"/*.deb "$work/tree"
     local header
     header=$(find "$work/tree" -name onnxruntime_c_api.h | head -n 1)
@@ -235,6 +241,7 @@ onnx_present() {
 
 install_onnx() {
     onnx_present && return
+    changed=yes
     local wheel version file sha new=$DEPS/onnx.new
     wheel=$(fetch_wheel onnx)
     read -r version file sha <<< "$(lock_row onnx)"
@@ -300,6 +307,7 @@ venv_present() {
 
 install_venv() {
     venv_present && return
+    changed=yes
     say "filling the Python environment $DEPS/venv"
     make_venv "$DEPS/venv"
     "$DEPS/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
@@ -343,4 +351,4 @@ fi
 install_onnx
 install_tomlplusplus
 install_venv
-say "ready"
+if [ "$changed" = yes ]; then say "ready"; else say "ready: nothing was to do"; fi

@@ -60,7 +60,7 @@ if(TARGET aegis_sim)
   add_test(NAME integration.example_policy COMMAND example_policy
     ${PROJECT_SOURCE_DIR}/examples/policy/policy.toml ${PROJECT_BINARY_DIR}/example_policy.trace)
   set_tests_properties(integration.example_policy PROPERTIES LABELS integration RUN_SERIAL TRUE
-    SKIP_RETURN_CODE 3 TIMEOUT 300
+    SKIP_RETURN_CODE 3 TIMEOUT ${AEGIS_TEST_SECONDS}
     ENVIRONMENT "AEGISRT_CACHE_DIR=${PROJECT_BINARY_DIR}/example_policy_cache")
 endif()
 
@@ -91,7 +91,8 @@ add_test(NAME integration.tokenizer COMMAND sh -c
   "python=\"$1/venv/bin/python\"; test -x \"$python\" || python=python3; exec \"$python\" \"$2\" \"$3\" \"$4\" \"$5\""
   sh "${AEGISRT_DEPS_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}/python/check_tokenizer.py" $<TARGET_FILE:tokenize_lines>
   "${PROJECT_SOURCE_DIR}/models" "${PROJECT_BINARY_DIR}/tokenizer_test")
-set_tests_properties(integration.tokenizer PROPERTIES LABELS integration SKIP_RETURN_CODE 77 TIMEOUT 600)
+set_tests_properties(integration.tokenizer PROPERTIES LABELS integration SKIP_RETURN_CODE 77
+  TIMEOUT ${AEGIS_TEST_SECONDS})
 
 # The converter from GGUF: a made file, through every form, read back where the graph says it lies.
 add_executable(describe_model ${CMAKE_CURRENT_SOURCE_DIR}/python/describe_model.c)
@@ -101,7 +102,8 @@ add_test(NAME integration.converter COMMAND sh -c
   sh "${AEGISRT_DEPS_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}/python/check_converter.py"
   "${PROJECT_SOURCE_DIR}/tools/gguf_to_safetensors.py" $<TARGET_FILE:describe_model>
   "${PROJECT_BINARY_DIR}/converter_test")
-set_tests_properties(integration.converter PROPERTIES LABELS integration SKIP_RETURN_CODE 77 TIMEOUT 300)
+set_tests_properties(integration.converter PROPERTIES LABELS integration SKIP_RETURN_CODE 77
+  TIMEOUT ${AEGIS_TEST_SECONDS})
 
 # Tokens and logits for scripts/test-aarch64.sh to compare.
 add_executable(print_logits ${CMAKE_CURRENT_SOURCE_DIR}/python/print_logits.c)

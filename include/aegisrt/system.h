@@ -34,6 +34,9 @@ typedef struct aegis_system_options {
         *cuts; /**< of every model, NONE, AUTO or EVEN; NULL: the workload's */
     aegis_system_progress progress;
     void *progress_self;
+    /** Of the driver, as in aegis_scheduler_config, where they are known from before; 0: measured
+     * when the system is created, which takes a second or two. */
+    uint64_t wake_bound_ns, overhead_bound_ns;
 } aegis_system_options;
 
 /** How and why a model was cut. */

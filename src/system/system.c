@@ -199,6 +199,8 @@ static aegis_status create_scheduler(aegis_system *system, aegis_error *err)
                        ? workload->hang_ns
                        : 0,
         .cpu = -1,
+        .wake_bound_ns = system->options.wake_bound_ns,
+        .overhead_bound_ns = system->options.overhead_bound_ns,
         .fifo_priority = workload->fifo_priority > 0 ? workload->fifo_priority + 1 : 0,
         .collector = system->collector};
     return aegis_scheduler_create(&config, &system->allocator, &system->scheduler, err);

@@ -109,6 +109,26 @@ static inline aegis_model_metrics metrics_of(const running *r, uint32_t model)
     return metrics;
 }
 
+static inline uint64_t completed(const running *r, uint32_t model)
+{
+    return metrics_of(r, model).counters.completed;
+}
+
+/* Until so many jobs have completed in all, however long a busy machine takes; what never comes
+ * fails after five minutes. */
+static inline void run_until_completed(const running *r, uint32_t model, uint64_t wanted)
+{
+    for (int i = 0; i < 30000 && completed(r, model) < wanted; i++) {
+        let_run(0.01);
+    }
+    assert_true(completed(r, model) >= wanted);
+}
+
+static inline void run_jobs(const running *r, uint32_t model, uint64_t more)
+{
+    run_until_completed(r, model, completed(r, model) + more);
+}
+
 static inline void numbers_add_up(const aegis_core_counters *c)
 {
     assert_int_equal(c->jobs,

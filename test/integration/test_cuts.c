@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whole systems of null models that are refused whole and admitted cut. Their profiles are not
- * measured here but written into the cache under the keys that the system will look for, with
- * bounds far above what the models take, so that verdicts do not hang on how busy the machine is.
+ * Whole systems of null models that are refused whole and admitted cut. Their bounds are planted,
+ * far above what the models take.
  */
-#include "system_test.h"
-
-#include <sys/stat.h>
+#include "planted.h"
 
 #define OPERATORS 8
 #define LONG_OPERATOR "2ms"
 /* Bounds: of one operator of the long model, and of the urgent one. */
 #define OPERATOR_NS (20 * UINT64_C(1000000))
 #define URGENT_NS (5 * UINT64_C(1000000))
-#define STRETCH_NS (4 * UINT64_C(1000000))
 
-static char folder[] = "/tmp/aegisrt-cuts-XXXXXX";
+static const char *const folder = planted_cache;
 
 static void write_file(const char *name, const char *text)
 {
@@ -52,124 +48,6 @@ static void write_urgent_model(void)
                               "\"operators\":[{\"spin\":\"300us\",\"bytes\":256}]}");
 }
 
-/* ---- profiles ---- */
-
-typedef struct planter {
-    aegis_allocator allocator;
-    aegis_device *device;
-    aegis_backend *backend;
-} planter;
-
-static void planter_init(planter *p)
-{
-    aegis_error err = {0};
-    const aegis_device_config device = {.kind = AEGIS_DEVICE_HOST, .arena_bytes = 1 << 16};
-    const aegis_backend_config backend = {
-        .runtime = "null", .cache_dir = folder, .consumer = "test"};
-    p->allocator = aegis_allocator_default();
-    check(aegis_device_create(&device, &p->allocator, &p->device, &err), &err);
-    check(aegis_backend_create(&backend, p->device, &p->allocator, &p->backend, &err), &err);
-}
-
-static void planter_finish(planter *p)
-{
-    aegis_backend_destroy(p->backend);
-    aegis_device_destroy(p->device);
-}
-
-/* The key under which the system will look for the profile of this file with these cuts. */
-static void
-key_of(const planter *p, const char *path, const uint32_t *cuts, size_t count, char key[65])
-{
-    const aegis_profile_options options = {.min_samples = 100, .quantile = 0.9};
-    aegis_model_config config = {.name = "m", .path = path, .cuts = cuts, .cut_count = count};
-    aegis_model *model = NULL;
-    aegis_error err = {0};
-    char whole[65];
-    check(aegis_model_open(p->backend, &config, &model, &err), &err);
-    check(aegis_profile_make_key(model, aegis_device_get_capabilities(p->device), 1, 1, &options,
-                                 whole, &err),
-          &err);
-    check(aegis_profile_cut_key(whole, cuts, count, key, &err), &err);
-    aegis_model_close(model);
-}
-
-static aegis_profile_series series_of(uint64_t time_ns)
-{
-    return (aegis_profile_series){.samples = 100,
-                                  .best_ns = time_ns,
-                                  .median_ns = time_ns,
-                                  .average_ns = time_ns,
-                                  .quantile_ns = time_ns,
-                                  .worst_ns = time_ns};
-}
-
-static void plant(const aegis_profile *profile)
-{
-    char file[300];
-    aegis_error err = {0};
-    snprintf(file, sizeof file, "%s/cache/profile-%.32s.json", folder, profile->key);
-    check(aegis_profile_save(file, profile, &err), &err);
-}
-
-static aegis_profile profile_of(uint64_t bound_ns)
-{
-    return (aegis_profile){.alone = series_of(bound_ns / 10),
-                           .loaded = series_of(bound_ns / 10),
-                           .contention_factor = 1,
-                           .quantile = 0.9,
-                           .assurance = 0.95,
-                           .margin = 10,
-                           .bound_ns = bound_ns,
-                           .stretch_ns = STRETCH_NS};
-}
-
-/* The long model with every set of cuts. */
-static void plant_long(const planter *p)
-{
-    char path[256];
-    snprintf(path, sizeof path, "%s/long.null", folder);
-    for (unsigned set = 0; set < 1u << (OPERATORS - 1); set++) {
-        aegis_profile profile = profile_of(OPERATORS * OPERATOR_NS);
-        uint32_t cuts[OPERATORS], last = 0;
-        size_t count = 0;
-        for (uint32_t i = 1; i <= OPERATORS; i++) {
-            if (i < OPERATORS && (set >> (i - 1) & 1) == 0) {
-                continue;
-            }
-            cuts[count] = i;
-            profile.segments[count++] =
-                (aegis_profile_segment){.series = series_of((i - last) * OPERATOR_NS / 10),
-                                        .bound_ns = (i - last) * OPERATOR_NS,
-                                        .stretch_ns = STRETCH_NS};
-            last = i;
-        }
-        profile.segment_count = count > 1 ? (uint32_t)count : 0;
-        key_of(p, path, cuts, count - 1, profile.key);
-        plant(&profile);
-    }
-}
-
-static void plant_urgent(const planter *p)
-{
-    char path[256];
-    aegis_profile profile = profile_of(URGENT_NS);
-    snprintf(path, sizeof path, "%s/urgent.null", folder);
-    key_of(p, path, NULL, 0, profile.key);
-    plant(&profile);
-}
-
-/* Faults do not change what a model takes, but they change its file, and with it every key. */
-static void use_long_model(const char *faults)
-{
-    planter p;
-    write_long_model(faults);
-    planter_init(&p);
-    plant_long(&p);
-    plant_urgent(&p);
-    planter_finish(&p);
-}
-
 /* ---- workloads ---- */
 
 static const char *
@@ -195,6 +73,17 @@ enum {
     LONG
 };
 
+/* Faults do not change what a model takes, but they change its file, and with it every key. */
+static void use_long_model(const char *faults)
+{
+    planter p;
+    write_long_model(faults);
+    planter_init(&p, workload_text("np-edf", "", "", "report"));
+    plant_whole(&p, URGENT, URGENT_NS);
+    plant_every_cut(&p, LONG, OPERATORS, OPERATOR_NS, OPERATORS - 1);
+    planter_finish(&p);
+}
+
 static const aegis_system_model *models_of(const running *r)
 {
     size_t count;
@@ -210,7 +99,8 @@ static void whole_models_are_refused(void **state)
     use_long_model(NULL);
     for (size_t i = 0; i < 2; i++) {
         running r;
-        prepare(&r, workload_text(policies[i], "", "", "report"), (aegis_system_options){0});
+        prepare_unmeasured(&r, workload_text(policies[i], "", "", "report"),
+                           (aegis_system_options){0});
         const aegis_system_model *models = models_of(&r);
         assert_true(models[URGENT].admitted);
         assert_false(models[LONG].admitted);
@@ -271,12 +161,8 @@ static void check_run(const running *r)
 
 static void prepare_admitted(running *r, const char *toml)
 {
-    prepare(r, toml, (aegis_system_options){0});
-    const aegis_system_model *models = models_of(r);
-    if (!models[URGENT].admitted || !models[LONG].admitted) {
-        fail_msg("refused: %s%s", models[URGENT].reason, models[LONG].reason);
-    }
-    assert_true(models[URGENT].profile_from_cache && models[LONG].profile_from_cache);
+    prepare_unmeasured(r, toml, (aegis_system_options){0});
+    all_are_admitted(r);
 }
 
 static void cuts_admit_and_decisions_come_at_segment_ends(void **state)
@@ -335,7 +221,7 @@ static void background_models_are_cut_too(void **state)
     for (size_t i = 0; i < 2; i++) {
         running r;
         aegis_error err = {0};
-        prepare(&r, background_text(policies[i], "none"), (aegis_system_options){0});
+        prepare_unmeasured(&r, background_text(policies[i], "none"), (aegis_system_options){0});
         assert_true(models_of(&r)[URGENT].admitted);
         assert_false(models_of(&r)[LONG].admitted);
         assert_non_null(strstr(models_of(&r)[LONG].reason, "it would block for"));
@@ -363,8 +249,8 @@ static void background_models_are_cut_too(void **state)
 static void damage_memory(const char *text)
 {
     char command[512];
-    snprintf(command, sizeof command,
-             "for f in %s/cache/cuts-*.json; do printf '%%s' '%s' > $f; done", folder, text);
+    snprintf(command, sizeof command, "for f in %s/cuts-*.json; do printf '%%s' '%s' > $f; done",
+             folder, text);
     assert_int_equal(system(command), 0);
 }
 
@@ -384,8 +270,8 @@ static void cuts_are_remembered(void **state)
     use_long_model(NULL);
     aegis_system_cuts found = find_cuts();
     assert_true(found.count >= 1);
-    char path[300], command[640];
-    snprintf(command, sizeof command, "ls %s/cache/cuts-*.json > /dev/null", folder);
+    char command[640];
+    snprintf(command, sizeof command, "ls %s/cuts-*.json > /dev/null", folder);
     assert_int_equal(system(command), 0);
     aegis_system_cuts again = find_cuts();
     assert_int_equal(again.count, found.count);
@@ -394,9 +280,8 @@ static void cuts_are_remembered(void **state)
         assert_int_equal(again.at[i].position, found.at[i].position);
     }
     /* All seven places, which are more than needed, show that the file is what was followed. */
-    snprintf(path, sizeof path, "%s/cache", folder);
     snprintf(command, sizeof command,
-             "sed -i 's/\"cuts\":\\[[0-9,]*\\]/\"cuts\":[1,2,3,4,5,6,7]/' %s/cuts-*.json", path);
+             "sed -i 's/\"cuts\":\\[[0-9,]*\\]/\"cuts\":[1,2,3,4,5,6,7]/' %s/cuts-*.json", folder);
     assert_int_equal(system(command), 0);
     assert_int_equal(find_cuts().count, OPERATORS - 1);
     const char *const bad[] = {"", "{", "[]", "{\"schema_version\":1,\"key\":\"x\",\"cuts\":[1]}"};
@@ -412,8 +297,8 @@ static void positions_as_told(void **state)
     running r;
     aegis_error err = {0};
     use_long_model(NULL);
-    prepare(&r, workload_text("np-edf", "", "cuts = [3, 6]\n", "report"),
-            (aegis_system_options){0});
+    prepare_unmeasured(&r, workload_text("np-edf", "", "cuts = [3, 6]\n", "report"),
+                       (aegis_system_options){0});
     const aegis_system_cuts *cuts = &models_of(&r)[LONG].cuts;
     assert_int_equal(cuts->mode, AEGIS_CUTS_AT);
     assert_int_equal(cuts->count, 2);
@@ -442,8 +327,8 @@ static void even_cuts_and_options_that_override(void **state)
     running r;
     const aegis_workload_cuts three = {.mode = AEGIS_CUTS_EVEN, .segments = 3};
     use_long_model(NULL);
-    prepare(&r, workload_text("fifo", "cuts = \"none\"\n", "", "report"),
-            (aegis_system_options){.cuts = &three});
+    prepare_unmeasured(&r, workload_text("fifo", "cuts = \"none\"\n", "", "report"),
+                       (aegis_system_options){.cuts = &three});
     const aegis_system_model *models = models_of(&r);
     assert_int_equal(models[LONG].cuts.mode, AEGIS_CUTS_EVEN);
     assert_true(models[LONG].segments >= 2 && models[LONG].segments <= 3);
@@ -473,23 +358,11 @@ static void job_ended_between_its_segments(void **state)
 
 static int set_up(void **state)
 {
-    (void)state;
-    assert_non_null(mkdtemp(folder));
-    write_urgent_model();
-    char cache[300];
-    snprintf(cache, sizeof cache, "%s/cache", folder);
-    if (mkdir(cache, 0700) != 0) {
+    if (make_planted_cache(state) != 0) {
         return -1;
     }
-    return setenv("AEGISRT_CACHE_DIR", cache, 1);
-}
-
-static int tear_all_down(void **state)
-{
-    (void)state;
-    char command[320];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
+    write_urgent_model();
+    return 0;
 }
 
 int main(void)
@@ -503,5 +376,5 @@ int main(void)
         cmocka_unit_test(even_cuts_and_options_that_override),
         cmocka_unit_test(job_ended_between_its_segments),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_all_down);
+    return cmocka_run_group_tests(tests, set_up, remove_planted_cache);
 }

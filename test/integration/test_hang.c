@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A segment that does not end, on the host: the run fails with a report and nothing waits for it.
  * What the lane may still touch is left behind, so the program ends without cleaning up. */
-#include "system_test.h"
+#include "planted.h"
 
 #include <unistd.h>
 
@@ -37,9 +37,9 @@ static void hang_is_found_reported_and_not_waited_for(void **state)
              "[device]\nkind = \"host\"\nmemory = \"8MiB\"\nspill = \"64KiB\"\n"
              "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 4\nhang = \"300ms\"\n"
              "[[model]]\nname = \"hanging\"\npath = \"%s\"\nbackend = \"null\"\n"
-             "period = \"100ms\"\nmargin = 3.0\nconfidence = 0.9\noverrun = \"report\"\n",
+             "period = \"100ms\"\nconfidence = 0.9\noverrun = \"report\"\n",
              path);
-    prepare(&r, toml, (aegis_system_options){0});
+    prepare_planted(&r, toml, (aegis_system_options){0}, 5 * UINT64_C(1000000));
     check(aegis_system_start(r.system, &err), &err);
     aegis_scheduler *scheduler = aegis_system_scheduler(r.system);
     uint64_t begin = now_ns();

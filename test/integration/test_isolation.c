@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A model that fails does so alone; the dispatch path allocates nothing. */
-#include "system_test.h"
+#include "planted.h"
 
 #include "support/thread_allocations.h"
 
@@ -8,6 +8,9 @@
 #include "support/thread_allocations.inc"
 #define COUNTS_ALLOCATIONS 1
 #endif
+
+/* Of every model, planted: far above what they take, and far below their periods. */
+#define BOUND_NS (10 * UINT64_C(1000000))
 
 static const char workload[] =
     "[device]\nkind = \"host\"\nmemory = \"96MiB\"\nlanes = 2\n"
@@ -41,29 +44,13 @@ static void set_sample_rate(const running *r, int64_t rate)
     memcpy(data, &rate, sizeof rate);
 }
 
-static uint64_t completed(const running *r, uint32_t model)
-{
-    return metrics_of(r, model).counters.completed;
-}
-
-/* Until so many jobs more are done, however long a busy machine takes; what never comes fails after
- * a minute. */
-static void run_jobs(const running *r, uint32_t model, uint64_t more)
-{
-    uint64_t wanted = completed(r, model) + more;
-    for (int i = 0; i < 6000 && completed(r, model) < wanted; i++) {
-        let_run(0.01);
-    }
-    assert_true(completed(r, model) >= wanted);
-}
-
 /* At another sample rate the speech model takes another path and asks for other bytes. */
 static void departure_fails_alone_and_can_be_cleared(void **state)
 {
     (void)state;
     running r;
     aegis_error err = {0}, fault = {0};
-    prepare(&r, workload, (aegis_system_options){0});
+    prepare_planted(&r, workload, (aegis_system_options){0}, BOUND_NS);
     all_are_admitted(&r);
     aegis_context *context = aegis_system_context(r.system, SPEECH);
     check(aegis_system_start(r.system, &err), &err);
@@ -110,7 +97,7 @@ static void dispatch_path_allocates_nothing(void **state)
     running r;
     aegis_error err = {0};
     uint64_t before = 0, after = 0, lanes_before = 0, lanes_after = 0;
-    prepare(&r, workload, (aegis_system_options){0});
+    prepare_planted(&r, workload, (aegis_system_options){0}, BOUND_NS);
     all_are_admitted(&r);
     check(aegis_system_start(r.system, &err), &err);
     run_jobs(&r, SPEECH, 2);
@@ -140,14 +127,5 @@ int main(void)
         cmocka_unit_test(departure_fails_alone_and_can_be_cleared),
         cmocka_unit_test(dispatch_path_allocates_nothing),
     };
-    /* Of its own: a profile that another run kept from a busy moment would refuse models for good.
-     */
-    char cache[] = "/tmp/aegis-isolation-XXXXXX", command[64];
-    if (mkdtemp(cache) == NULL || setenv("AEGISRT_CACHE_DIR", cache, 1) != 0) {
-        perror(cache);
-        return 1;
-    }
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -r '%s'", cache);
-    return system(command) != 0 && failures == 0 ? 1 : failures;
+    return cmocka_run_group_tests(tests, make_planted_cache, remove_planted_cache);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A made-up transformer that generates in the background beside a model with a deadline, admitted
  * and run; and SmolLM2, when it is there, against the tokens of the reference. */
-#include "system_test.h"
+#include "planted.h"
 
 #include <aegisrt/transformer.h>
 
@@ -30,6 +30,24 @@ static void workload_text(char *text, size_t size, const char *cuts, const char 
              cuts != NULL ? "\n" : "", more);
 }
 
+/* Bounds, planted: of the detector, and of a piece of the writer's step, which has fewer of them.
+ * Far above what they take, and a step far below the detector's period. */
+#define DETECTOR_NS (20 * UINT64_C(1000000))
+#define PIECE_NS (UINT64_C(500000))
+#define PIECES 80
+#define JOBS 100 /* past the end of the context, which has 64 */
+
+static void prepare_writer(running *r, const char *text)
+{
+    planter p;
+    planter_init(&p, text);
+    plant_whole(&p, 0, DETECTOR_NS);
+    plant_every_cut(&p, 1, PIECES, PIECE_NS, 3);
+    planter_finish(&p);
+    prepare_unmeasured(r, text, (aegis_system_options){0});
+    all_are_admitted(r);
+}
+
 static void a_writer_uses_the_slack(void **state)
 {
     (void)state;
@@ -40,21 +58,18 @@ static void a_writer_uses_the_slack(void **state)
         aegis_error err = {0};
         size_t count;
         workload_text(text, sizeof text, cuts[c], "at_end = \"restart\"\n");
-        prepare(&r, text, (aegis_system_options){0});
+        prepare_writer(&r, text);
         const aegis_system_model *models = aegis_system_models(r.system, &count);
         assert_int_equal(count, 2);
-        assert_true(models[0].admitted && models[1].admitted);
         assert_true(c == 0 ? models[1].segments == 1 : models[1].segments > 1);
         check(aegis_system_start(r.system, &err), &err);
-        for (int turn = 0; turn < 240 && metrics_of(&r, 1).counters.completed < 200; turn++) {
-            let_run(0.25);
-        }
+        run_until_completed(&r, 1, JOBS);
         check(aegis_system_stop(r.system, &err), &err);
         const aegis_model_metrics detector = metrics_of(&r, 0), writer = metrics_of(&r, 1);
         numbers_add_up(&detector.counters);
         numbers_add_up(&writer.counters);
         assert_int_equal(detector.counters.unexcused, 0);
-        assert_true(writer.counters.completed >= 200); /* past the end of its context */
+        assert_true(writer.counters.completed >= JOBS);
         const aegis_replay_result result = replay(&r);
         assert_int_equal(result.identical, result.decisions);
         tear_down(&r);
@@ -71,22 +86,20 @@ static void a_streamed_writer_uses_the_slack(void **state)
     size_t count;
     workload_text(text, sizeof text, NULL,
                   "at_end = \"restart\"\nresidency = \"streamed\"\nmemory = \"640KiB\"\n");
-    prepare(&r, text, (aegis_system_options){0});
+    prepare_planted(&r, text, (aegis_system_options){0}, PIECES * PIECE_NS);
+    all_are_admitted(&r);
     const aegis_system_model *models = aegis_system_models(r.system, &count);
     assert_int_equal(count, 2);
-    assert_true(models[0].admitted && models[1].admitted);
     assert_true(models[1].segments > 2); /* of its own making */
     check(aegis_system_start(r.system, &err), &err);
-    for (int turn = 0; turn < 240 && metrics_of(&r, 1).counters.completed < 200; turn++) {
-        let_run(0.25);
-    }
+    run_until_completed(&r, 1, JOBS);
     check(aegis_system_stop(r.system, &err), &err);
     const aegis_model_metrics detector = metrics_of(&r, 0), writer = metrics_of(&r, 1);
     numbers_add_up(&detector.counters);
     numbers_add_up(&writer.counters);
     assert_int_equal(detector.counters.unexcused, 0);
     assert_true(detector.counters.completed + detector.counters.missed > 0);
-    assert_true(writer.counters.completed >= 200);
+    assert_true(writer.counters.completed >= JOBS);
     assert_int_equal(writer.counters.aborted, 0);
     assert_true(records_of(&r, AEGIS_TRACE_EVENT_SEGMENT_READY) >=
                 writer.counters.completed * 3); /* blocks */
@@ -299,7 +312,7 @@ static void the_process_has_a_budget(void **state)
         snprintf(text, sizeof text,
                  "[device]\nkind = \"host\"\nmemory = \"160MiB\"\nprocess_memory = %" PRIu64
                  "\n[[model]]\nname = \"detector\"\npath = \"%s\"\nbackend = \"null\"\n"
-                 "period = \"200ms\"\nmargin = 2.0\nconfidence = 0.9\noverrun = \"report\"\n"
+                 "period = \"60s\"\nmargin = 2.0\nconfidence = 0.9\noverrun = \"report\"\n"
                  "[[model]]\nname = \"heavy\"\npath = \"%s\"\nbackend = \"transformer\"\n"
                  "inputs = { tokens = [5] }\nsource = \"random(0, 300)\"\ncontext = 64\n"
                  "class = \"background\"\nmargin = 2.0\nconfidence = 0.9\noverrun = \"report\"\n",
@@ -331,9 +344,8 @@ static void the_process_has_a_budget(void **state)
 
 static int make_models(void **state)
 {
-    (void)state;
     aegis_error err = {0};
-    if (mkdtemp(folder) == NULL) {
+    if (mkdtemp(folder) == NULL || make_planted_cache(state) != 0) {
         return -1;
     }
     snprintf(spinner, sizeof spinner, "%s/spinner.null", folder);
@@ -347,10 +359,9 @@ static int make_models(void **state)
 
 static int remove_models(void **state)
 {
-    (void)state;
     char command[128];
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return system(command) != 0 ? -1 : remove_planted_cache(state);
 }
 
 int main(void)

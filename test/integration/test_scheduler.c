@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The real driver over the null runtime: enforcement, faults and callbacks, in builds without any
  * other runtime too. */
-#include "system_test.h"
+#include "planted.h"
 
 #include <pthread.h>
 
@@ -40,13 +40,13 @@ static void prepare_faulty(running *r, folder *f, const char *faults, const char
              "[device]\nkind = \"host\"\nmemory = \"8MiB\"\nlanes = 2\nspill = \"64KiB\"\n"
              "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 4\n"
              "[[model]]\nname = \"faulty\"\npath = \"%s/faulty.null\"\nbackend = \"null\"\n"
-             "period = \"200ms\"\nlane = 0\nmargin = 3.0\nconfidence = 0.9\noverrun = \"%s\"\n"
+             "period = \"200ms\"\nlane = 0\nconfidence = 0.9\noverrun = \"%s\"\n"
              "[[model]]\nname = \"beside\"\npath = \"%s/sound.null\"\nbackend = \"null\"\n"
-             "period = \"200ms\"\nlane = 0\nmargin = 3.0\nconfidence = 0.9\noverrun = \"report\"\n"
+             "period = \"200ms\"\nlane = 0\nconfidence = 0.9\noverrun = \"report\"\n"
              "[[model]]\nname = \"apart\"\npath = \"%s/sound.null\"\nbackend = \"null\"\n"
-             "period = \"200ms\"\nlane = 1\nmargin = 3.0\nconfidence = 0.9\noverrun = \"report\"\n",
+             "period = \"200ms\"\nlane = 1\nconfidence = 0.9\noverrun = \"report\"\n",
              f->path, overrun, f->path, f->path);
-    prepare(r, toml, (aegis_system_options){0});
+    prepare_planted(r, toml, (aegis_system_options){0}, 5 * UINT64_C(1000000));
     all_are_admitted(r);
 }
 

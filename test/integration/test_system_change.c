@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Models come and go, with their bytes, while others run. */
-#include "system_test.h"
+#include "planted.h"
+
+/* Of every model, planted: far above what they take, and far below their periods. */
+#define BOUND_NS (20 * UINT64_C(1000000))
 
 #define HEAD(memory)                                                  \
     "[device]\nkind = \"host\"\nmemory = \"" memory "\"\nlanes = 1\n" \
@@ -39,11 +42,6 @@ static uint64_t places_of(const running *r, uint32_t model)
     return hash;
 }
 
-static uint64_t completed(const running *r, uint32_t model)
-{
-    return metrics_of(r, model).counters.completed;
-}
-
 static const aegis_system_model *row(const running *r, uint32_t model)
 {
     size_t count;
@@ -65,10 +63,11 @@ static void bytes_come_and_go_with_their_models(void **state)
     (void)state;
     running r;
     aegis_error err = {0};
-    prepare(&r, HEAD("64MiB") SMALL("a") MODEL("objects", "light_squeezenet", OBJECTS_KEYS) CONTENT,
-            (aegis_system_options){0});
+    prepare_planted(
+        &r, HEAD("64MiB") SMALL("a") MODEL("objects", "light_squeezenet", OBJECTS_KEYS) CONTENT,
+        (aegis_system_options){0}, BOUND_NS);
     check(aegis_system_start(r.system, &err), &err);
-    let_run(0.4);
+    run_jobs(&r, 1, 1);
     uint64_t all = planned(&r), first = places_of(&r, 0), third = places_of(&r, 2);
     assert_int_equal(aegis_system_add(r.system, 1, &err), AEGIS_ERROR_EXISTS);
     check(aegis_system_remove(r.system, 1, &err), &err);
@@ -77,17 +76,15 @@ static void bytes_come_and_go_with_their_models(void **state)
     assert_false(row(&r, 1)->admitted);
     assert_null(aegis_system_backend_model(r.system, 1));
     assert_true(planned(&r) < all);
-    let_run(0.4);
+    run_jobs(&r, 0, 1);
     check(aegis_system_add(r.system, 1, &err), &err);
     assert_true(row(&r, 1)->admitted);
     assert_int_equal(planned(&r), all);
     /* Who stayed was not moved. */
     assert_int_equal(places_of(&r, 0), first);
     assert_int_equal(places_of(&r, 2), third);
-    uint64_t before = completed(&r, 0);
-    let_run(1.2);
-    assert_true(completed(&r, 1) >= 1);
-    assert_true(completed(&r, 0) > before);
+    run_jobs(&r, 1, 1);
+    run_jobs(&r, 0, 1);
     finish_and_replay(&r);
 }
 
@@ -111,7 +108,7 @@ static void what_fits_only_after_moving_is_told_and_moved(void **state)
     static const char models[] = CONTENT SMALL("between") TINY SMALL("last") OBJECTS;
     char text[4096];
     snprintf(text, sizeof text, "%s%s", HEAD("64MiB"), models);
-    prepare(&r, text, (aegis_system_options){0});
+    prepare_planted(&r, text, (aegis_system_options){0}, BOUND_NS);
     uint64_t content = own_bytes(&r, 0), tiny = own_bytes(&r, 2), objects = own_bytes(&r, 4);
     uint64_t all = planned(&r);
     tear_down(&r);
@@ -120,12 +117,12 @@ static void what_fits_only_after_moving_is_told_and_moved(void **state)
              "[device]\nkind = \"host\"\nmemory = \"%llu\"\nlanes = 1\n"
              "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 8\n%s",
              (unsigned long long)((all - objects + (64 << 10)) & ~UINT64_C(4095)), models);
-    prepare(&r, text, (aegis_system_options){0});
+    prepare_planted(&r, text, (aegis_system_options){0}, BOUND_NS);
     assert_true(row(&r, 0)->admitted && row(&r, 1)->admitted && row(&r, 2)->admitted);
     assert_false(row(&r, 4)->admitted);
     assert_int_equal(row(&r, 4)->rationale, AEGIS_WHY_MEMORY);
     check(aegis_system_start(r.system, &err), &err);
-    let_run(0.3);
+    run_jobs(&r, 1, 1);
     check(aegis_system_remove(r.system, 0, &err), &err);
     check(aegis_system_remove(r.system, 2, &err), &err);
     aegis_status status = aegis_system_add(r.system, 4, &err);
@@ -136,18 +133,19 @@ static void what_fits_only_after_moving_is_told_and_moved(void **state)
     check(aegis_system_compact(r.system, 4, &err), &err);
     assert_int_not_equal(places_of(&r, 1), before);
     assert_true(row(&r, 1)->admitted && row(&r, 3)->admitted && row(&r, 4)->admitted);
-    let_run(1.2);
-    assert_true(completed(&r, 1) >= 1 && completed(&r, 3) >= 1 && completed(&r, 4) >= 1);
+    run_jobs(&r, 1, 1);
+    run_jobs(&r, 3, 1);
+    run_jobs(&r, 4, 1);
     /* What does not fit so either is refused, and nobody is missing afterwards. */
     status = aegis_system_compact(r.system, 0, &err);
     assert_int_equal(status, AEGIS_ERROR_NOT_ADMITTED);
     assert_true(row(&r, 1)->admitted && row(&r, 3)->admitted && row(&r, 4)->admitted);
     assert_false(row(&r, 0)->admitted);
-    let_run(0.7);
+    run_jobs(&r, 1, 1);
+    run_jobs(&r, 4, 1);
     finish_and_replay(&r);
 }
 
-/* Reading waits for a disk that others use too: the bounds are long on a busy machine. */
 #define PAGED_KEYS "period = \"2s\"\nlane = 0\nresidency = \"paged\"\n"
 
 static void a_paged_model_is_not_loaded_over_another(void **state)
@@ -155,28 +153,28 @@ static void a_paged_model_is_not_loaded_over_another(void **state)
     (void)state;
     running r;
     aegis_error err = {0};
-    prepare(&r,
-            HEAD("64MiB") MODEL("objects", "light_squeezenet",
-                                PAGED_KEYS "inputs = { data_0 = [1, 3, 224, 224] }\n")
-                MODEL("content", "magika",
-                      PAGED_KEYS "source = \"random(0, 255)\"\ninputs = { bytes = [1, 2048] }\n"),
-            (aegis_system_options){0});
+    prepare_planted(&r,
+                    HEAD("64MiB") MODEL("objects", "light_squeezenet",
+                                        PAGED_KEYS "inputs = { data_0 = [1, 3, 224, 224] }\n")
+                        MODEL("content", "magika",
+                              PAGED_KEYS
+                              "source = \"random(0, 255)\"\ninputs = { bytes = [1, 2048] }\n"),
+                    (aegis_system_options){0}, BOUND_NS);
     printf("%s%s\n", row(&r, 0)->reason, row(&r, 1)->reason);
     assert_true(row(&r, 0)->paged_bytes > 0 && row(&r, 1)->paged_bytes > 0);
     check(aegis_system_start(r.system, &err), &err);
-    let_run(0.4);
+    run_jobs(&r, 0, 1);
     check(aegis_system_remove(r.system, 0, &err), &err);
     assert_int_equal(aegis_system_add(r.system, 0, &err), AEGIS_ERROR_STATE);
     assert_non_null(strstr(err.message, "paged"));
     check(aegis_system_compact(r.system, 0, &err), &err);
-    let_run(0.7);
-    assert_true(completed(&r, 0) >= 1 && completed(&r, 1) >= 1);
+    run_jobs(&r, 0, 1);
+    run_jobs(&r, 1, 1);
     check(aegis_system_remove(r.system, 1, &err), &err);
     check(aegis_system_remove(r.system, 0, &err), &err);
     check(aegis_system_add(r.system, 0, &err), &err);
     check(aegis_system_compact(r.system, AEGIS_SYSTEM_NOBODY, &err), &err);
-    let_run(0.7);
-    assert_true(completed(&r, 0) >= 1);
+    run_jobs(&r, 0, 1);
     finish_and_replay(&r);
 }
 
@@ -194,21 +192,21 @@ static void packed_copies_are_given_up_when_memory_is_short(void **state)
     if (access("models/all-minilm-l6-v2.onnx", R_OK) != 0) {
         skip();
     }
-    prepare(&r,
-            HEAD("100MiB") READER("first", "16", "prepack = false\n")
-                READER("second", "8", "prepack = \"auto\"\n"),
-            (aegis_system_options){0});
+    prepare_planted(&r,
+                    HEAD("100MiB") READER("first", "16", "prepack = false\n")
+                        READER("second", "8", "prepack = \"auto\"\n"),
+                    (aegis_system_options){0}, BOUND_NS);
     printf("%s\n", row(&r, 1)->reason);
     assert_true(row(&r, 0)->admitted && row(&r, 1)->admitted);
     assert_false(row(&r, 0)->prepacked || row(&r, 0)->unpacked_for_memory);
     assert_true(row(&r, 1)->unpacked_for_memory && !row(&r, 1)->prepacked);
-    assert_true(row(&r, 1)->unpacking_price_ns != 0);
+    assert_int_equal(row(&r, 1)->unpacking_price_ns, BOUND_NS / 4); /* as it was planted */
     tear_down(&r);
     /* With room enough they stay. */
-    prepare(&r,
-            HEAD("300MiB") READER("first", "16", "prepack = false\n")
-                READER("second", "8", "prepack = \"auto\"\n"),
-            (aegis_system_options){0});
+    prepare_planted(&r,
+                    HEAD("300MiB") READER("first", "16", "prepack = false\n")
+                        READER("second", "8", "prepack = \"auto\"\n"),
+                    (aegis_system_options){0}, BOUND_NS);
     assert_true(row(&r, 1)->admitted && row(&r, 1)->prepacked);
     assert_false(row(&r, 1)->unpacked_for_memory);
     tear_down(&r);
@@ -223,5 +221,5 @@ int main(void)
         cmocka_unit_test(packed_copies_are_given_up_when_memory_is_short),
     };
     skip_without_models();
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_planted_cache, remove_planted_cache);
 }

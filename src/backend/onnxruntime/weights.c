@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/onnxruntime/weights.h"
 
+#include "backend/untouched.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -47,6 +49,7 @@ aegis_status aegis_ort_weights_map(const aegis_ort_compiled *compiled,
         const aegis_ort_chunk *chunk = &compiled->chunks[i];
         char hash[AEGIS_SHA256_HEX_BYTES];
         ret_chunks[i] = (unsigned char *)bytes + chunk->offset;
+        aegis_untouched_set_apart(ret_chunks[i], chunk->length);
         aegis_status status = aegis_sha256_bytes(ret_chunks[i], chunk->length, hash, err);
         if (status != AEGIS_OK || strcmp(hash, chunk->hash) != 0) {
             return status != AEGIS_OK ? status : differs(compiled, i, err);
@@ -63,47 +66,14 @@ void aegis_ort_weights_forget(const aegis_ort_compiled *compiled, void *map)
     }
 }
 
-/* A fault brings in its surroundings: 64 KiB, aligned, unless the machine is told otherwise. */
-#define FAULT_AROUND_BYTES (UINT64_C(64) << 10)
-#define PAGES_AT_ONCE 512u
-#define PAGE_PRESENT (UINT64_C(1) << 63)
-
-/* Whether a page of [from, to) is mapped to memory; true when it cannot be told. */
-static bool any_present(int pagemap, uintptr_t from, uintptr_t to, uintptr_t page)
-{
-    uint64_t entries[PAGES_AT_ONCE];
-    for (uintptr_t at = from / page; at < to / page;) {
-        size_t count = to / page - at < PAGES_AT_ONCE ? to / page - at : PAGES_AT_ONCE;
-        ssize_t got =
-            pread(pagemap, entries, count * sizeof entries[0], (off_t)(at * sizeof entries[0]));
-        if (got != (ssize_t)(count * sizeof entries[0])) {
-            return true;
-        }
-        for (size_t i = 0; i < count; i++) {
-            if ((entries[i] & PAGE_PRESENT) != 0) {
-                return true;
-            }
-        }
-        at += count;
-    }
-    return false;
-}
-
 void aegis_ort_weights_find_unread(const aegis_ort_compiled *compiled,
                                    const void *map,
                                    bool *ret_unread)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), around = FAULT_AROUND_BYTES;
-    int pagemap = map == NULL ? -1 : open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     for (size_t i = 0; i < compiled->chunk_count; i++) {
         const aegis_ort_chunk *chunk = &compiled->chunks[i];
-        uintptr_t from = (uintptr_t)map + chunk->offset, to = from + chunk->length;
         ret_unread[i] =
-            pagemap >= 0 && chunk->length >= 4 * around &&
-            !any_present(pagemap, aegis_align_up(from + around, page), to - around, page);
-    }
-    if (pagemap >= 0) {
-        close(pagemap);
+            map != NULL && aegis_untouched_since((const char *)map + chunk->offset, chunk->length);
     }
 }
 

@@ -44,8 +44,8 @@ aegis_status aegis_ort_weights_map(const aegis_ort_compiled *compiled,
 /* Drops what is resident of the mapping; a later read brings it back from the file. */
 void aegis_ort_weights_forget(const aegis_ort_compiled *compiled, void *map);
 /* Which chunks nothing has read since `forget`: the runtime has packed copies of them and needs
- * the originals no more. Sees pages, and a read brings some neighbours in: only chunks that are
- * much larger than that can be found unread. False throughout when the kernel does not tell. */
+ * the originals no more. False for small ones, and throughout when the kernel does not tell
+ * (backend/untouched.h). */
 void aegis_ort_weights_find_unread(const aegis_ort_compiled *compiled,
                                    const void *map,
                                    bool *ret_unread);
