@@ -26,7 +26,26 @@ typedef struct made {
 
 static const made tiny[] = {
     {"gpt2-tiny", 301, 96, 80}, {"llama-tiny", 301, 96, 80}, {"llama-tiny-untied", 301, 96, 80}};
+/* Three blocks, as wide as what they stand for: on compute capability 9.0 the first in clusters. */
+static const made shallow[] = {{"gpt2-shallow", 1003, 320, 300}, {"llama-shallow", 1003, 320, 300}};
 static const char *const dtypes[] = {"f32", "f16", "bf16"};
+
+/* Its prompt is shorter under a tool that makes each step slow. */
+static inline made of_length(const made *m, uint32_t few)
+{
+    made shorter = *m;
+    shorter.prompt = repeats(m->prompt, few);
+    return shorter;
+}
+
+/* For tests of models that differ from the shallow ones in size alone. */
+static inline void skip_what_is_only_large(void)
+{
+    if (under_sanitizer()) {
+        print_message("skipped: larger than what other tests run of the same kernels\n");
+        skip();
+    }
+}
 
 static inline void path_of(char path[256], const char *shape, const char *dtype)
 {
@@ -141,7 +160,7 @@ static inline void check_conformance_of_small(uint32_t prompt_block)
 {
     static const uint32_t cuts[] = {1, 2};
     static const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {7}};
-    for (size_t k = 0; k < LENGTH(tiny); k++) {
+    for (size_t k = 0; k < repeats(LENGTH(tiny), 2); k++) {
         char path[256];
         path_of(path, tiny[k].shape, "f16");
         aegis_model_config config = language_config(path, &shape, 24);
@@ -193,9 +212,16 @@ static inline bool open_device(void)
     return true;
 }
 
+/* A case for each type of matrices. */
+#define CASES_OF_TYPES(function) \
+    CASE_OF(function, "f32"), CASE_OF(function, "f16"), CASE_OF(function, "bf16")
+
 /* The exit status of a program of tests. */
-#define run_on_cuda(tests) \
-    (!open_device() ? SKIPPED : close_device(cmocka_run_group_tests(tests, set_up, tear_down)))
+#define run_on_cuda_after(tests, prepare)         \
+    (cases_listed(tests, LENGTH(tests)) ? 0       \
+     : !open_device()                   ? SKIPPED \
+                      : close_device(cmocka_run_group_tests(tests, prepare, tear_down)))
+#define run_on_cuda(tests) run_on_cuda_after(tests, set_up)
 
 static inline int close_device(int failed)
 {
