@@ -33,12 +33,14 @@ race) echo '========= Error: Race reported between Write access at ours(int *)+0
 failing) echo '========= Target application returned an error'; echo '========= ERROR SUMMARY: 0 errors'; exit 1 ;;
 skipping) echo '[  PASSED  ] 0 test(s).'; echo '[  SKIPPED ] 1 test(s), listed below:'
     echo '========= ERROR SUMMARY: 0 errors' ;;
+warned) echo '========= Warning: Detected overflow of tracked cuda::barrier structures. Results might be incorrect.'
+    echo '========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)' ;;
 silent) ;;
 endless) sleep 60 ;;
 esac
 """
 PROGRAM = """#!/bin/sh
-[ -n "$AEGISRT_TEST_LIST" ] && printf '%s\\n' clean known known_and_more too_many race failing skipping silent endless left
+[ -n "$AEGISRT_TEST_LIST" ] && printf '%s\\n' clean known known_and_more too_many race failing skipping warned silent endless left
 """
 PLAN = """# a comment
 seconds * * 20
@@ -49,7 +51,8 @@ leave * some:left -- why it is left
 foreign * some:* theirs -- not ours
 """
 WANTED = {"clean": "passed", "known": "passed", "known_and_more": "findings", "too_many": "findings", "race": "findings",
-          "failing": "failed", "skipping": "skipped", "silent": "unchecked", "endless": "unfinished"}
+          "failing": "failed", "skipping": "skipped", "warned": "findings", "silent": "unchecked",
+          "endless": "unfinished"}
 
 
 def write(path, text):
