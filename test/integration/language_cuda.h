@@ -122,6 +122,28 @@ static inline double distance(const float *a, const float *b, uint32_t count)
     return most;
 }
 
+/* What the device has found wrong the next job says, with `words`. */
+static inline void expect_fault(aegis_model *model, const char *words)
+{
+    aegis_error err;
+    assert_int_equal(conformance_execute(model, 0, 0, &err), AEGIS_ERROR_INFERENCE);
+    assert_non_null(strstr(err.message, words));
+}
+
+/* A cursor that is no position, until the model is reset. */
+static inline void expect_wrong_cursor(aegis_model *model)
+{
+    aegis_error err;
+    void *data = NULL;
+    uint64_t size = 0;
+    must(aegis_model_input(model, 0, "cursor", &data, &size, &err), &err);
+    *(int64_t *)data = -1;
+    must(conformance_execute(model, 0, 0, &err), &err);
+    expect_fault(model, "reset");
+    must(aegis_model_reset(model, &err), &err);
+    must(conformance_execute(model, 0, 0, &err), &err);
+}
+
 /* Where a recorded model can be cut, as many as there is room for. */
 static inline size_t cuts_of(aegis_model *model, uint32_t *ret_cuts, size_t room)
 {

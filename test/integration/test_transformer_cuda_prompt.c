@@ -316,26 +316,17 @@ static void wrong_values_fail_the_next_job(void **state)
     const made m = {"llama-tiny", 301, 96, 40};
     const aegis_input_shape shape = prompt_shape(&m);
     aegis_error err;
-    void *data = NULL;
-    uint64_t size = 0;
     path_of(path, m.shape, "f32");
     aegis_model *model = open_with(path, &m, 16, NULL, 0, &shape);
     give_prompt(model, &m);
     prompt_input(model, m.prompt)[11] = 301;
     must(conformance_execute(model, 0, 0, &err), &err);
     assert_int_equal(token(model), -1);
-    assert_int_equal(conformance_execute(model, 0, 0, &err), AEGIS_ERROR_INFERENCE);
-    assert_non_null(strstr(err.message, "token 301 at position 11"));
+    expect_fault(model, "token 301 at position 11");
     give_prompt(model, &m);
     must(conformance_execute(model, 0, 0, &err), &err);
     assert_int_equal(token(model), text_token(&m, 16));
-    must(aegis_model_input(model, 0, "cursor", &data, &size, &err), &err);
-    *(int64_t *)data = -1;
-    must(conformance_execute(model, 0, 0, &err), &err);
-    assert_int_equal(conformance_execute(model, 0, 0, &err), AEGIS_ERROR_INFERENCE);
-    assert_non_null(strstr(err.message, "reset"));
-    must(aegis_model_reset(model, &err), &err);
-    must(conformance_execute(model, 0, 0, &err), &err);
+    expect_wrong_cursor(model);
     aegis_model_close(model);
 }
 
