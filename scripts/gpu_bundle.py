@@ -27,7 +27,8 @@ import tarfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIST = os.path.join(ROOT, "scripts", "gpu-bundle.txt")
-SCRIPTS = ["scripts/gpu-run.sh", "scripts/gpu_sanitize.py", "scripts/gpu-sanitize.txt", "scripts/cuda-libraries.sh"]
+SCRIPTS = ["scripts/gpu-run.sh", "scripts/gpu_sanitize.py", "scripts/gpu-sanitize.txt",
+           "scripts/cuda-libraries.sh"]
 BENCH_SECONDS = 300
 # A program of a fault ends its context on purpose: a sanitizer would report just that.
 FAULT_LABEL = "gpu-fault"

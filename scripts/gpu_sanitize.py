@@ -146,7 +146,8 @@ class Report:
 
 
 def is_skipped(code, text):
-    return code == SKIPPED or ("[  SKIPPED ]" in text and re.search(r"\[  PASSED  \] (tests: )?0 test", text) is not None)
+    none_passed = re.search(r"\[  PASSED  \] (tests: )?0 test", text) is not None
+    return code == SKIPPED or ("[  SKIPPED ]" in text and none_passed)
 
 
 def judge(run, code, text):
@@ -225,7 +226,8 @@ class Runner:
                 row["findings"] = dict(found.most_common(20))
             if foreign:
                 row["foreign"] = foreign
-        lines = [f"{row['result']:<10} {run.tool:<10} {row['kernels']:<4} {run.row.name}:{run.case} ({row['seconds']} s)"]
+        name = f"{run.row.name}:{run.case}"
+        lines = [f"{row['result']:<10} {run.tool:<10} {row['kernels']:<4} {name} ({row['seconds']} s)"]
         lines += [f"           {count} x {what[:200]}" for what, count in row.get("findings", {}).items()]
         # In one piece: others write too.
         sys.stdout.write("\n".join(lines) + "\n")
@@ -262,7 +264,8 @@ def main():
     parser.add_argument("--results", required=True, help="folder of logs and sanitize-gpu.json")
     parser.add_argument("--root", required=True, help="the folder that programs run in")
     parser.add_argument("--gpu", default="", help="its name, for the result")
-    parser.add_argument("--jobs", type=int, default=min(8, max(1, (os.cpu_count() or 2) // 2)), help="processes at once")
+    parser.add_argument("--jobs", type=int, default=min(8, max(1, (os.cpu_count() or 2) // 2)),
+                        help="processes at once")
     parser.add_argument("--within", type=float, default=86400, help="seconds for all of it")
     parser.add_argument("--cases", default="*", help="pattern of the cases to run")
     parser.add_argument("--plan", default=PLAN)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/gpu_sanitize.py with a made-up compute-sanitizer: what each kind of end is called, and that all fail but two."""
+"""scripts/gpu_sanitize.py with a made-up compute-sanitizer: what each kind of end is called; all fail but two."""
 
 import json
 import os
@@ -40,7 +40,8 @@ endless) sleep 60 ;;
 esac
 """
 PROGRAM = """#!/bin/sh
-[ -n "$AEGISRT_TEST_LIST" ] && printf '%s\\n' clean known known_and_more too_many race failing skipping warned silent endless left
+[ -n "$AEGISRT_TEST_LIST" ] && printf '%s\\n' clean known known_and_more too_many race failing skipping warned \\
+    silent endless left
 """
 PLAN = """# a comment
 seconds * * 20
@@ -50,8 +51,8 @@ kernels memcheck some:race own -- a reason of its own
 leave * some:left -- why it is left
 foreign * some:* theirs -- not ours
 """
-WANTED = {"clean": "passed", "known": "passed", "known_and_more": "findings", "too_many": "findings", "race": "findings",
-          "failing": "failed", "skipping": "skipped", "warned": "findings", "silent": "unchecked",
+WANTED = {"clean": "passed", "known": "passed", "known_and_more": "findings", "too_many": "findings",
+          "race": "findings", "failing": "failed", "skipping": "skipped", "warned": "findings", "silent": "unchecked",
           "endless": "unfinished"}
 
 
@@ -95,7 +96,8 @@ def main():
         check(result["left_out"] == [{"test": "some", "case": "left", "tool": "memcheck", "reason": "why it is left"}],
               "what is left out is named with its reason")
         by_case = {row["case"]: row for row in result["cases"]}
-        check(by_case["known"]["foreign"] == [{"kernel": "theirs", "count": 2, "reason": "not ours"}], "theirs are counted")
+        check(by_case["known"]["foreign"] == [{"kernel": "theirs", "count": 2, "reason": "not ours"}],
+              "theirs are counted")
         check(list(by_case["known_and_more"]["findings"]) == [
             "Invalid __global__ read of size 8 bytes at ours(int *)+0x20 in ours.cu:7"], "ours are told")
         check(by_case["race"]["kernels"] == "own" and "regex=ours[a-z]*" in said(folder, "race"), "own kernels alone")
