@@ -10,32 +10,13 @@
  * the host knows that the last one is done, `a job` the longest of them. Skipped (77) without a GPU
  * or cuBLAS.
  */
-#include "gpu.h"
-
-#include <aegisrt/backend.h>
-#include <aegisrt/transformer.h>
-
-#include <stdatomic.h>
+#include "llm_gpu.h"
 
 #define CONTEXT 1024u
 #define PROMPTS 21u
 #define WARM_UP 3u
 #define ARENA_BYTES ((uint64_t)64 << 20)
 #define PINNED_BYTES ((uint64_t)64 << 20)
-#define SKIPPED 77
-
-typedef struct bed {
-    bench_report *report;
-    aegis_device *device;
-    aegis_stream *stream;
-    aegis_backend *backend;
-    const char *name; /* of the model */
-} bed;
-
-static void raise_flag(void *flag)
-{
-    atomic_store((atomic_bool *)flag, true);
-}
 
 typedef struct job {
     aegis_model *model;
@@ -50,23 +31,19 @@ static void execute(void *argument)
 }
 
 /* Nanoseconds from the call until the host knows that it is done. */
-static double run_job(const bed *b, aegis_model *model)
+static double run_job(llm_bed *b, aegis_model *model)
 {
-    atomic_bool done = false;
     job j = {.model = model, .lane = b->stream};
     aegis_error err;
     const uint64_t since = bench_now_ns();
     gpu_check(aegis_stream_call(b->stream, execute, &j, &err), &err);
-    gpu_check(aegis_stream_notify(b->stream, raise_flag, &done, &err), &err);
-    while (!atomic_load(&done)) {
-    }
+    llm_await(b);
     const double elapsed = (double)(bench_now_ns() - since);
-    gpu_check(aegis_stream_take_failure(b->stream, &err), &err);
     aegis_model_commit(model);
     return elapsed;
 }
 
-static void run_prompts(const bed *b, aegis_model *model, uint32_t prompt, uint32_t block)
+static void run_prompts(llm_bed *b, aegis_model *model, uint32_t prompt, uint32_t block)
 {
     static double first[PROMPTS], longest[PROMPTS];
     char text[160];
@@ -82,16 +59,16 @@ static void run_prompts(const bed *b, aegis_model *model, uint32_t prompt, uint3
         }
     }
     snprintf(text, sizeof text, "%s, %u tokens by %u: first token", b->name, prompt, block);
-    bench_report_samples(b->report, text, "ns", first, PROMPTS); /* sorts */
+    bench_report_samples(&b->report, text, "ns", first, PROMPTS); /* sorts */
     snprintf(text, sizeof text, "%s, %u tokens by %u: a job", b->name, prompt, block);
-    bench_report_samples(b->report, text, "ns", longest, PROMPTS);
+    bench_report_samples(&b->report, text, "ns", longest, PROMPTS);
     fprintf(stderr, "%-16s %3u tokens by %3u: first token %9.1f us, a job %8.1f us (max %8.1f)\n",
             b->name, prompt, block, bench_percentile(first, PROMPTS, 0.5) / 1e3,
             bench_percentile(longest, PROMPTS, 0.5) / 1e3, longest[PROMPTS - 1] / 1e3);
 }
 
 /* False without cuBLAS. */
-static bool run_block(const bed *b, const char *folder, uint32_t prompt, uint32_t block)
+static bool run_block(llm_bed *b, const char *folder, uint32_t prompt, uint32_t block)
 {
     static const aegis_source source = {.kind = AEGIS_SOURCE_CONSTANT, .constant = 42};
     const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {prompt}};
@@ -117,59 +94,34 @@ static bool run_block(const bed *b, const char *folder, uint32_t prompt, uint32_
     return true;
 }
 
-static bool run_shape(bed *b, const char *what)
+static bool run_shape(llm_bed *b, const char *what)
 {
     static const uint32_t prompts[] = {32, 128, 512}, blocks[] = {32, 128, 512, 1};
-    char folder[] = "/tmp/aegisrt-bench-XXXXXX", shape[64], name[80], command[300];
-    aegis_error err;
+    llm_made made;
     bool has = true;
-    const char *colon = strchr(what, ':');
-    if (colon == NULL || mkdtemp(folder) == NULL) {
-        fprintf(stderr, "bench: %s: write SHAPE:DTYPE\n", what);
-        exit(1);
-    }
-    snprintf(shape, sizeof shape, "%.*s", (int)(colon - what), what);
-    snprintf(name, sizeof name, "%s %s", shape, colon + 1);
-    gpu_check(aegis_transformer_synthesize(folder, shape, colon + 1, 7, &err), &err);
-    b->name = name;
+    llm_make(b, what, &made);
     for (size_t p = 0; p < sizeof prompts / sizeof *prompts && has; p++) {
         for (size_t k = 0; k < sizeof blocks / sizeof *blocks && has; k++) {
-            has = blocks[k] > prompts[p] || run_block(b, folder, prompts[p], blocks[k]);
+            has = blocks[k] > prompts[p] || run_block(b, made.folder, prompts[p], blocks[k]);
         }
     }
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command) == 0 && has;
+    llm_remove(&made);
+    return has;
 }
 
 int main(int argc, char **argv)
 {
     static char *standard[] = {"gpt2-small:f16", "gpt2-small:f32", "llama-135m:f16"};
-    const aegis_device_config config = {
-        .kind = AEGIS_DEVICE_CUDA, .arena_bytes = ARENA_BYTES, .pinned_bytes = PINNED_BYTES};
-    const aegis_backend_config runtime = {.runtime = "transformer", .consumer = "bench"};
-    const aegis_allocator allocator = aegis_allocator_default();
-    aegis_stream_config stream = aegis_stream_config_default("bench");
-    aegis_error err;
-    bed b = {.device = NULL};
+    llm_bed b;
     bool has = true;
-    if (aegis_device_create(&config, &allocator, &b.device, &err) != AEGIS_OK) {
-        fprintf(stderr, "skipped: %s\n", err.message);
-        return SKIPPED;
+    if (!llm_begin(&b, "llm_prompt_cuda", ARENA_BYTES, PINNED_BYTES)) {
+        return LLM_SKIPPED;
     }
-    stream.completion = AEGIS_COMPLETION_POLL;
-    bench_report report = bench_report_begin("llm_prompt_cuda");
-    b.report = &report;
-    gpu_check(aegis_stream_create(b.device, &stream, &b.stream, &err), &err);
-    gpu_check(aegis_backend_create(&runtime, b.device, &allocator, &b.backend, &err), &err);
     char **models = argc > 1 ? argv + 1 : standard;
     const int count = argc > 1 ? argc - 1 : (int)(sizeof standard / sizeof *standard);
     for (int i = 0; i < count && has; i++) {
         has = run_shape(&b, models[i]);
     }
-    gpu_report_device(&report);
-    bench_report_end(&report);
-    aegis_backend_destroy(b.backend);
-    aegis_stream_destroy(b.stream);
-    aegis_device_destroy(b.device);
-    return has ? 0 : SKIPPED;
+    llm_end(&b);
+    return has ? 0 : LLM_SKIPPED;
 }

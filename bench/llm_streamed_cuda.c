@@ -13,14 +13,9 @@
  * their call until the host knows that they are done: what a profile bounds. Skipped (77) without a
  * GPU.
  */
-#include "gpu.h"
+#include "llm_gpu.h"
 
 #include "backend/transformer/cuda/program.h"
-
-#include <aegisrt/backend.h>
-#include <aegisrt/transformer.h>
-
-#include <stdatomic.h>
 
 #define CONTEXT 256u
 #define JOBS 120u
@@ -32,35 +27,12 @@
 #define COPY_ROUNDS 9
 #define PINNED_BYTES ((uint64_t)1 << 30)
 #define ARENA_BYTES ((uint64_t)512 << 20)
-#define SKIPPED 77
 
 typedef struct bed {
-    bench_report *report;
-    aegis_device *device;
-    aegis_stream *stream;
-    aegis_backend *backend;
+    llm_bed on;
     double link_rate; /* bytes a second */
-    const char *name; /* of the model */
     uint64_t layer_bytes;
 } bed;
-
-/* ---- the stream ---- */
-
-static void raise_flag(void *flag)
-{
-    atomic_store((atomic_bool *)flag, true);
-}
-
-/* As a lane that polls and its driver do: until the host knows that the work is done. */
-static void await_stream(const bed *b)
-{
-    atomic_bool done = false;
-    aegis_error err;
-    gpu_check(aegis_stream_notify(b->stream, raise_flag, &done, &err), &err);
-    while (!atomic_load(&done)) {
-    }
-    gpu_check(aegis_stream_take_failure(b->stream, &err), &err);
-}
 
 /* ---- the link ---- */
 
@@ -68,7 +40,7 @@ static void copy_once(const bed *b, const aegis_buffer *from, const aegis_buffer
 {
     aegis_error err;
     for (uint64_t at = 0; at < BUFFER_BYTES; at += CHUNK_BYTES) {
-        gpu_check(aegis_stream_copy(b->stream, (uint8_t *)to->pointer + at,
+        gpu_check(aegis_stream_copy(b->on.stream, (uint8_t *)to->pointer + at,
                                     (const uint8_t *)from->pointer + at, CHUNK_BYTES, &err),
                   &err);
     }
@@ -79,8 +51,8 @@ static void measure_link(bed *b)
     aegis_buffer from, to;
     aegis_error err;
     double rates[COPY_ROUNDS];
-    gpu_check(aegis_device_pinned_alloc(b->device, BUFFER_BYTES, 4096, &from, &err), &err);
-    gpu_check(aegis_device_alloc(b->device, BUFFER_BYTES, 4096, &to, &err), &err);
+    gpu_check(aegis_device_pinned_alloc(b->on.device, BUFFER_BYTES, 4096, &from, &err), &err);
+    gpu_check(aegis_device_alloc(b->on.device, BUFFER_BYTES, 4096, &to, &err), &err);
     for (uint64_t i = 0; i < BUFFER_BYTES / 8; i++) {
         ((uint64_t *)from.pointer)[i] = i * 0x9e3779b97f4a7c15u;
     }
@@ -89,15 +61,15 @@ static void measure_link(bed *b)
         for (uint64_t copied = 0; copied < COPIED_BYTES; copied += BUFFER_BYTES) {
             copy_once(b, &from, &to);
         }
-        await_stream(b);
+        llm_await(&b->on);
         rates[round < 0 ? 0 : round] =
             (double)COPIED_BYTES / ((double)(bench_now_ns() - since) / 1e9);
     }
-    gpu_check(aegis_device_pinned_free(b->device, &from, &err), &err);
-    gpu_check(aegis_device_free(b->device, &to, &err), &err);
+    gpu_check(aegis_device_pinned_free(b->on.device, &from, &err), &err);
+    gpu_check(aegis_device_free(b->on.device, &to, &err), &err);
     bench_sort(rates, COPY_ROUNDS);
     b->link_rate = bench_percentile(rates, COPY_ROUNDS, 0.5);
-    bench_report_value(b->report, "pinned memory to device, median", "bytes/s", b->link_rate);
+    bench_report_value(&b->on.report, "pinned memory to device, median", "bytes/s", b->link_rate);
     fprintf(stderr, "link %.2f GB/s\n", b->link_rate / 1e9);
 }
 
@@ -121,33 +93,33 @@ static void run_part(void *argument)
 /* Nanoseconds from the call until the host knows that they are done. */
 static double run_segments(const bed *b, aegis_model *model, uint32_t first, uint32_t end)
 {
-    part p = {.model = model, .lane = b->stream, .first = first, .end = end};
+    part p = {.model = model, .lane = b->on.stream, .first = first, .end = end};
     aegis_error err;
     const uint64_t since = bench_now_ns();
-    gpu_check(aegis_stream_call(b->stream, run_part, &p, &err), &err);
-    await_stream(b);
+    gpu_check(aegis_stream_call(b->on.stream, run_part, &p, &err), &err);
+    llm_await(&b->on);
     return (double)(bench_now_ns() - since);
 }
 
-static void report_job(const bed *b, const char *what, const char *how, double *jobs, double bytes)
+static void report_job(bed *b, const char *what, const char *how, double *jobs, double bytes)
 {
     char text[200];
-    snprintf(text, sizeof text, "%s, %s, %s: a job", b->name, what, how);
-    bench_report_samples(b->report, text, "ns", jobs, JOBS); /* sorts */
+    snprintf(text, sizeof text, "%s, %s, %s: a job", b->on.name, what, how);
+    bench_report_samples(&b->on.report, text, "ns", jobs, JOBS); /* sorts */
     const double median = bench_percentile(jobs, JOBS, 0.5);
     const double ratio = bytes / (median / 1e9) / b->link_rate;
     if (bytes > 0) {
-        snprintf(text, sizeof text, "%s, %s, %s: streamed bytes over the link's rate", b->name,
+        snprintf(text, sizeof text, "%s, %s, %s: streamed bytes over the link's rate", b->on.name,
                  what, how);
-        bench_report_value(b->report, text, "ratio", ratio);
+        bench_report_value(&b->on.report, text, "ratio", ratio);
     }
-    fprintf(stderr, "%-16s %-28s %-9s %9.1f us (p99 %9.1f, max %9.1f)  ratio %.3f\n", b->name, what,
-            how, median / 1e3, bench_percentile(jobs, JOBS, 0.99) / 1e3, jobs[JOBS - 1] / 1e3,
+    fprintf(stderr, "%-16s %-28s %-9s %9.1f us (p99 %9.1f, max %9.1f)  ratio %.3f\n", b->on.name,
+            what, how, median / 1e3, bench_percentile(jobs, JOBS, 0.99) / 1e3, jobs[JOBS - 1] / 1e3,
             ratio);
 }
 
 /* The segment that varies most, and the longest. */
-static void report_segments(const bed *b, const char *what, double *samples, uint32_t segments)
+static void report_segments(bed *b, const char *what, double *samples, uint32_t segments)
 {
     char text[200];
     double longest = 0, spread = 0;
@@ -158,13 +130,14 @@ static void report_segments(const bed *b, const char *what, double *samples, uin
         longest = median > longest ? median : longest;
         spread = own[JOBS - 1] / median > spread ? own[JOBS - 1] / median : spread;
     }
-    snprintf(text, sizeof text, "%s, %s: segments", b->name, what);
-    bench_report_value(b->report, text, "segments", segments);
-    snprintf(text, sizeof text, "%s, %s: the longest segment, median", b->name, what);
-    bench_report_value(b->report, text, "ns", longest);
-    snprintf(text, sizeof text, "%s, %s: largest over median, of the worst segment", b->name, what);
-    bench_report_value(b->report, text, "ratio", spread);
-    fprintf(stderr, "%-16s %-28s %u segments, longest %.1f us, worst max/median %.2f\n", b->name,
+    snprintf(text, sizeof text, "%s, %s: segments", b->on.name, what);
+    bench_report_value(&b->on.report, text, "segments", segments);
+    snprintf(text, sizeof text, "%s, %s: the longest segment, median", b->on.name, what);
+    bench_report_value(&b->on.report, text, "ns", longest);
+    snprintf(text, sizeof text, "%s, %s: largest over median, of the worst segment", b->on.name,
+             what);
+    bench_report_value(&b->on.report, text, "ratio", spread);
+    fprintf(stderr, "%-16s %-28s %u segments, longest %.1f us, worst max/median %.2f\n", b->on.name,
             what, segments, longest / 1e3, spread);
 }
 
@@ -180,18 +153,18 @@ static aegis_status open_model(
     const bed *b, const char *folder, uint64_t memory, aegis_model **ret_model, aegis_error *err)
 {
     static const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {1}};
-    const aegis_model_config config = {.name = b->name,
+    const aegis_model_config config = {.name = b->on.name,
                                        .path = folder,
                                        .inputs = &shape,
                                        .input_count = 1,
-                                       .stream = b->stream,
+                                       .stream = b->on.stream,
                                        .residency = memory > 0 ? AEGIS_STREAMED : AEGIS_RESIDENT,
                                        .memory_limit_bytes = memory,
                                        .context_tokens = CONTEXT};
-    return aegis_model_open(b->backend, &config, ret_model, err);
+    return aegis_model_open(b->on.backend, &config, ret_model, err);
 }
 
-static void run_model(const bed *b, const char *folder, uint64_t memory)
+static void run_model(bed *b, const char *folder, uint64_t memory)
 {
     static double jobs[JOBS], samples[MOST_SEGMENTS * JOBS];
     char what[64] = "resident";
@@ -242,65 +215,38 @@ static uint64_t least_bytes(const bed *b, const char *folder)
 static void run_shape(bed *b, const char *what)
 {
     const aegis_allocator allocator = aegis_allocator_default();
-    char folder[] = "/tmp/aegisrt-bench-XXXXXX", shape[64], name[80], command[300];
+    llm_made made;
     aegis_program *program = NULL;
     aegis_error err;
-    const char *colon = strchr(what, ':');
-    if (colon == NULL || mkdtemp(folder) == NULL) {
-        fprintf(stderr, "bench: %s: write SHAPE:DTYPE\n", what);
-        exit(1);
-    }
-    snprintf(shape, sizeof shape, "%.*s", (int)(colon - what), what);
-    snprintf(name, sizeof name, "%s %s", shape, colon + 1);
-    gpu_check(aegis_transformer_synthesize(folder, shape, colon + 1, 7, &err), &err);
-    gpu_check(
-        aegis_program_open(folder, CONTEXT, 0, AEGIS_PROGRAM_ANY_FORM, &allocator, &program, &err),
-        &err);
+    llm_make(&b->on, what, &made);
+    gpu_check(aegis_program_open(made.folder, CONTEXT, 0, AEGIS_PROGRAM_ANY_FORM, &allocator,
+                                 &program, &err),
+              &err);
     const uint32_t layers = aegis_program_about(program)->layers;
     b->layer_bytes = aegis_program_about(program)->layer_bytes;
-    b->name = name;
     aegis_program_close(program);
-    const uint64_t least = least_bytes(b, folder);
-    run_model(b, folder, least);
-    run_model(b, folder, least + layers / 2 * b->layer_bytes);
-    run_model(b, folder, least + (layers - 3) * b->layer_bytes);
-    run_model(b, folder, 0);
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (system(command) != 0) {
-        exit(1);
-    }
+    const uint64_t least = least_bytes(b, made.folder);
+    run_model(b, made.folder, least);
+    run_model(b, made.folder, least + layers / 2 * b->layer_bytes);
+    run_model(b, made.folder, least + (layers - 3) * b->layer_bytes);
+    run_model(b, made.folder, 0);
+    llm_remove(&made);
 }
 
 int main(int argc, char **argv)
 {
     static char *standard[] = {"gpt2-small:f16", "gpt2-small:f32", "gpt2-medium:f16",
                                "llama-135m:f16"};
-    const aegis_device_config config = {
-        .kind = AEGIS_DEVICE_CUDA, .arena_bytes = ARENA_BYTES, .pinned_bytes = PINNED_BYTES};
-    const aegis_backend_config runtime = {.runtime = "transformer", .consumer = "bench"};
-    const aegis_allocator allocator = aegis_allocator_default();
-    aegis_stream_config stream = aegis_stream_config_default("bench");
-    aegis_error err;
-    bed b = {.device = NULL};
-    if (aegis_device_create(&config, &allocator, &b.device, &err) != AEGIS_OK) {
-        fprintf(stderr, "skipped: %s\n", err.message);
-        return SKIPPED;
+    bed b = {.link_rate = 0};
+    if (!llm_begin(&b.on, "llm_streamed_cuda", ARENA_BYTES, PINNED_BYTES)) {
+        return LLM_SKIPPED;
     }
-    stream.completion = AEGIS_COMPLETION_POLL;
-    bench_report report = bench_report_begin("llm_streamed_cuda");
-    b.report = &report;
-    gpu_check(aegis_stream_create(b.device, &stream, &b.stream, &err), &err);
-    gpu_check(aegis_backend_create(&runtime, b.device, &allocator, &b.backend, &err), &err);
     measure_link(&b);
     char **models = argc > 1 ? argv + 1 : standard;
     const int count = argc > 1 ? argc - 1 : (int)(sizeof standard / sizeof *standard);
     for (int i = 0; i < count; i++) {
         run_shape(&b, models[i]);
     }
-    gpu_report_device(&report);
-    bench_report_end(&report);
-    aegis_backend_destroy(b.backend);
-    aegis_stream_destroy(b.stream);
-    aegis_device_destroy(b.device);
+    llm_end(&b.on);
     return 0;
 }

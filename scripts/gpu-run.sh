@@ -10,8 +10,13 @@ Usage: gpu-run.sh test|bench [OPTION...] [NAME...]
 Runs all programs of that kind, or those whose names begin with a NAME, and writes logs and JSON into
 the folder of results. Exit codes: 0 all passed, 1 one failed, 77 there is no GPU (the reason is said).
 
-  --sanitize TOOL[,TOOL]  test: again under compute-sanitizer (memcheck, racecheck, initcheck, synccheck)
+  --sanitize TOOL[,TOOL]  test: again under compute-sanitizer (memcheck, racecheck, initcheck, synccheck), each case
+                          in a process of its own; results in sanitize-gpu.json, settings in gpu-sanitize.txt
   --sanitize-only         with --sanitize: without the plain run before
+  --sanitizer PROGRAM     another compute-sanitizer than the toolkit's
+  --cases PATTERN         with --sanitize: of programs with cases those of that name
+  --jobs N                with --sanitize: so many cases at once (half the cores, 8 at most)
+  --within SECONDS        with --sanitize: what has not ended by then has failed
   --results FOLDER        default: results/gpu below the root of the bundle, build/gpu-results of a checkout
   --list                  name the programs and run nothing
 
@@ -26,11 +31,13 @@ case $kind in
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
 esac
-sanitize='' plain=yes list=no results='' names=''
+sanitize='' plain=yes list=no results='' names='' sanitizer='' settings=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --sanitize) sanitize=$(printf '%s' "${2:?--sanitize needs a tool}" | tr ',' ' '); shift ;;
+        --sanitize) sanitize=${2:?--sanitize needs a tool}; shift ;;
         --sanitize-only) plain=no ;;
+        --sanitizer) sanitizer=${2:?--sanitizer needs a program}; shift ;;
+        --cases | --jobs | --within) settings="$settings $1=${2:?$1 needs a value}"; shift ;;
         --results) results=${2:?--results needs a folder}; shift ;;
         --list) list=yes ;;
         -h | --help) usage; exit 0 ;;
@@ -81,14 +88,15 @@ if ! grep -q '"kind": *"cuda"' "$devices"; then
     "$(awk -F '\t' '$6 ~ /test_gpu_streams$/ { print $6; exit }' "$table")" > "$log" 2>&1 || true
     skip "no usable CUDA device on this machine: $(head -n 1 "$log" | sed 's/^skipped: //')"
 fi
-sanitizer=''
 if [ -n "$sanitize" ]; then
     for candidate in "$(command -v compute-sanitizer || true)" "${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer" \
         "${CUDA_HOME:-/usr/local/cuda}/compute-sanitizer/compute-sanitizer"; do
         if [ -z "$sanitizer" ] && [ -x "$candidate" ]; then sanitizer=$candidate; fi
     done
-    [ -n "$sanitizer" ] || { echo "gpu-run.sh: error: compute-sanitizer is not on this machine" >&2
+    [ -x "$sanitizer" ] || { echo "gpu-run.sh: error: compute-sanitizer is not on this machine" >&2
         echo "gpu-run.sh: cure: install the CUDA toolkit's sanitizer, set CUDA_HOME, or run without --sanitize" >&2; exit 1; }
+    command -v python3 > /dev/null || { echo "gpu-run.sh: error: --sanitize needs python3" >&2
+        echo "gpu-run.sh: cure: install it, or run without --sanitize" >&2; exit 1; }
 fi
 
 wanted() {
@@ -123,7 +131,7 @@ run_one() {
 }
 
 tab=$(printf '\t')
-while IFS=$tab read -r what name limit may environment command; do
+while IFS=$tab read -r what name limit _ environment command; do
     [ "$what" = "$kind" ] && wanted "$name" || continue
     # Fields of the command are apart by tabs and hold no blanks.
     command=$(printf '%s' "$command" | tr '\t' ' ')
@@ -141,23 +149,22 @@ while IFS=$tab read -r what name limit may environment command; do
         case $rc in 0 | 77) ;; *) cat "$results/$name.log" ;; esac
         note "$name" plain "$rc" "$seconds"
     fi
-    [ "$may" = sanitize ] || continue
-    for tool in $sanitize; do
-        # shellcheck disable=SC2086
-        run_one "$name" $((limit * 10)) "$environment AEGISRT_UNDER_SANITIZER=1" "$results/$name.$tool.log" "$results/$name.err" \
-            "$sanitizer" --tool "$tool" --error-exitcode 99 --target-processes all $command
-        cat "$results/$name.err" >> "$results/$name.$tool.log"; rm -f "$results/$name.err"
-        case $rc in 0 | 77) ;; *) tail -n 60 "$results/$name.$tool.log" ;; esac
-        note "$name" "$tool" "$rc" "$seconds"
-    done
 done < "$table"
 
+gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null | head -n 1)
 {
     printf '{\n  "schema_version": 1,\n  "kind": "%s",\n  "date": "%s",\n' "$kind" "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    printf '  "gpu": "%s",\n' "$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null | head -n 1)"
+    printf '  "gpu": "%s",\n' "$gpu"
     printf '  "passed": %s, "failed": %s, "skipped": %s,\n  "programs": [\n%s\n  ]\n}\n' "$passed" "$failed" "$skipped" "$rows"
 } > "$results/$kind-gpu.json"
 echo "$passed passed, $failed failed, $skipped skipped; results in $results"
-[ $((passed + failed + skipped)) -gt 0 ] || { echo "gpu-run.sh: error: nothing is called$names" >&2
+sanitized=0
+if [ -n "$sanitize" ]; then
+    set -f # patterns are for the script
+    # shellcheck disable=SC2086 # several settings, several names
+    python3 "$root/scripts/gpu_sanitize.py" --table "$table" --tools "$sanitize" --sanitizer "$sanitizer" \
+        --results "$results" --root "$root" --gpu "$gpu" $settings $names || sanitized=$?
+fi
+[ $((passed + failed + skipped)) -gt 0 ] || [ -n "$sanitize" ] || { echo "gpu-run.sh: error: nothing is called$names" >&2
     echo "gpu-run.sh: cure: --list names what there is" >&2; exit 2; }
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$sanitized" -eq 0 ]

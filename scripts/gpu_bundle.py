@@ -9,8 +9,8 @@
 Tests are what CTest lists in BUILD with the label "gpu" (environment, arguments and time limit included); the rest
 stands in scripts/gpu-bundle.txt. A line of the table has fields apart by tabs:
 
-    test  NAME  SECONDS  sanitize|-  VAR=VALUE...  PROGRAM  ARGUMENT...
-    bench NAME  SECONDS  -           -             PROGRAM  ARGUMENT...
+    test  NAME  SECONDS  whole|cases|-  VAR=VALUE...  PROGRAM  ARGUMENT...
+    bench NAME  SECONDS  -              -             PROGRAM  ARGUMENT...
 """
 
 import argparse
@@ -27,10 +27,13 @@ import tarfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIST = os.path.join(ROOT, "scripts", "gpu-bundle.txt")
-SCRIPTS = ["scripts/gpu-run.sh", "scripts/cuda-libraries.sh"]
+SCRIPTS = ["scripts/gpu-run.sh", "scripts/gpu_sanitize.py", "scripts/gpu-sanitize.txt",
+           "scripts/cuda-libraries.sh"]
 BENCH_SECONDS = 300
 # A program of a fault ends its context on purpose: a sanitizer would report just that.
 FAULT_LABEL = "gpu-fault"
+# A program of cases names them and runs one alone: each in a process of its own under a sanitizer.
+CASES_LABEL = "gpu-cases"
 # Of every system that has a driver; a program that brought its own would stumble on the system's.
 OF_THE_SYSTEM = ("linux-vdso", "ld-linux", "libc.so", "libm.so", "libdl.so", "librt.so", "libpthread.so",
                  "libgcc_s.so", "libstdc++.so", "libresolv.so")
@@ -94,7 +97,7 @@ def table(build):
         if not command:
             die(f"CTest knows no program of '{test['name']}'", "see test/extra.cmake")
         labels = property_of(test, "LABELS", [])
-        sanitize = "-" if FAULT_LABEL in labels else "sanitize"
+        sanitize = "-" if FAULT_LABEL in labels else "cases" if CASES_LABEL in labels else "whole"
         seconds = int(property_of(test, "TIMEOUT", 300))
         environment = property_of(test, "ENVIRONMENT", [])
         rows.append(["test", test["name"], str(seconds), sanitize, " ".join(environment) or "-", *command])

@@ -30,13 +30,14 @@ if(AEGISRT_BUILD_CUDA)
     set_tests_properties(gpu.fault.${case} PROPERTIES LABELS "gpu;gpu-fault" SKIP_RETURN_CODE 77 TIMEOUT 15)
   endforeach()
 endif()
+# Label gpu-cases: the program names its cases, and runs one of them alone (test/support/gpu_cases.h).
 if(TARGET test_integration_onnx_cuda)
-  set_tests_properties(integration.onnx_cuda PROPERTIES LABELS "integration;gpu")
+  set_tests_properties(integration.onnx_cuda PROPERTIES LABELS "integration;gpu;gpu-cases")
 endif()
 foreach(name transformer_cuda transformer_cuda_streamed transformer_cuda_prompt language_cuda)
   if(TARGET test_integration_${name})
     target_link_libraries(test_integration_${name} PRIVATE m)
-    set_tests_properties(integration.${name} PROPERTIES LABELS "integration;gpu")
+    set_tests_properties(integration.${name} PROPERTIES LABELS "integration;gpu;gpu-cases")
   endif()
 endforeach()
 
@@ -81,6 +82,13 @@ if(AEGISRT_PYTHON3)
   add_test(NAME unit.bench.determinism COMMAND ${AEGISRT_PYTHON3} -B
     "${CMAKE_CURRENT_SOURCE_DIR}/python/check_determinism.py")
   set_tests_properties(unit.bench.determinism PROPERTIES LABELS unit TIMEOUT 300)
+endif()
+
+# The runner of GPU tests under compute-sanitizer, with a made-up one.
+if(AEGISRT_PYTHON3)
+  add_test(NAME unit.scripts.gpu_sanitize COMMAND ${AEGISRT_PYTHON3} -B
+    "${CMAKE_CURRENT_SOURCE_DIR}/python/check_gpu_sanitize.py" "${PROJECT_SOURCE_DIR}/scripts/gpu_sanitize.py")
+  set_tests_properties(unit.scripts.gpu_sanitize PROPERTIES LABELS unit TIMEOUT 120)
 endif()
 
 # The tokenizer against the Python package `tokenizers`, on 10,000 made texts and all of Unicode.

@@ -291,7 +291,8 @@ aegis_status aegis_transformer_preset_load(const char *path,
 void aegis_transformer_preset_finish(aegis_transformer_preset *preset);
 
 /** Name number `index` of the shapes for made-up models ("gpt2-small", ...); NULL behind the last.
- */
+ * "tiny" ones are small in everything, "shallow" ones have three blocks as wide as a real model's
+ * and a small vocabulary. */
 const char *aegis_transformer_shape_at(uint32_t index);
 /**
  * Writes a model of random weights into `folder`, which is created: config.json and

@@ -26,7 +26,26 @@ typedef struct made {
 
 static const made tiny[] = {
     {"gpt2-tiny", 301, 96, 80}, {"llama-tiny", 301, 96, 80}, {"llama-tiny-untied", 301, 96, 80}};
+/* Three blocks, as wide as what they stand for: on compute capability 9.0 the first in clusters. */
+static const made shallow[] = {{"gpt2-shallow", 1003, 320, 300}, {"llama-shallow", 1003, 320, 300}};
 static const char *const dtypes[] = {"f32", "f16", "bf16"};
+
+/* Its prompt is shorter under a tool that makes each step slow. */
+static inline made of_length(const made *m, uint32_t few)
+{
+    made shorter = *m;
+    shorter.prompt = repeats(m->prompt, few);
+    return shorter;
+}
+
+/* For tests of models that differ from the shallow ones in size alone. */
+static inline void skip_what_is_only_large(void)
+{
+    if (under_sanitizer()) {
+        print_message("skipped: larger than what other tests run of the same kernels\n");
+        skip();
+    }
+}
 
 static inline void path_of(char path[256], const char *shape, const char *dtype)
 {
@@ -103,6 +122,28 @@ static inline double distance(const float *a, const float *b, uint32_t count)
     return most;
 }
 
+/* What the device has found wrong the next job says, with `words`. */
+static inline void expect_fault(aegis_model *model, const char *words)
+{
+    aegis_error err;
+    assert_int_equal(conformance_execute(model, 0, 0, &err), AEGIS_ERROR_INFERENCE);
+    assert_non_null(strstr(err.message, words));
+}
+
+/* A cursor that is no position, until the model is reset. */
+static inline void expect_wrong_cursor(aegis_model *model)
+{
+    aegis_error err;
+    void *data = NULL;
+    uint64_t size = 0;
+    must(aegis_model_input(model, 0, "cursor", &data, &size, &err), &err);
+    *(int64_t *)data = -1;
+    must(conformance_execute(model, 0, 0, &err), &err);
+    expect_fault(model, "reset");
+    must(aegis_model_reset(model, &err), &err);
+    must(conformance_execute(model, 0, 0, &err), &err);
+}
+
 /* Where a recorded model can be cut, as many as there is room for. */
 static inline size_t cuts_of(aegis_model *model, uint32_t *ret_cuts, size_t room)
 {
@@ -141,7 +182,7 @@ static inline void check_conformance_of_small(uint32_t prompt_block)
 {
     static const uint32_t cuts[] = {1, 2};
     static const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {7}};
-    for (size_t k = 0; k < LENGTH(tiny); k++) {
+    for (size_t k = 0; k < repeats(LENGTH(tiny), 2); k++) {
         char path[256];
         path_of(path, tiny[k].shape, "f16");
         aegis_model_config config = language_config(path, &shape, 24);
@@ -193,9 +234,16 @@ static inline bool open_device(void)
     return true;
 }
 
+/* A case for each type of matrices. */
+#define CASES_OF_TYPES(function) \
+    CASE_OF(function, "f32"), CASE_OF(function, "f16"), CASE_OF(function, "bf16")
+
 /* The exit status of a program of tests. */
-#define run_on_cuda(tests) \
-    (!open_device() ? SKIPPED : close_device(cmocka_run_group_tests(tests, set_up, tear_down)))
+#define run_on_cuda_after(tests, prepare)         \
+    (cases_listed(tests, LENGTH(tests)) ? 0       \
+     : !open_device()                   ? SKIPPED \
+                      : close_device(cmocka_run_group_tests(tests, prepare, tear_down)))
+#define run_on_cuda(tests) run_on_cuda_after(tests, set_up)
 
 static inline int close_device(int failed)
 {

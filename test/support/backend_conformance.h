@@ -7,6 +7,8 @@
 #include "base/cache.h"
 #include "support/placed_model.h"
 
+#include "support/gpu_cases.h"
+
 #include <math.h>
 
 /* Where models run; NULL: on the calling thread, on the host. On a GPU outputs of the same run are
@@ -285,7 +287,8 @@ static inline void conformance_check_keeping(aegis_backend *backend,
     conformance_tells_touched(model, &memory);
     conformance_state_moves_on_commit(model, config->state_count > 0, &first);
     aegis_model_terminate(model); /* idle: no effect on what comes */
-    for (int i = 0; i < 20; i++) {
+    const int jobs = (int)repeats(20, 4);
+    for (int i = 0; i < jobs; i++) {
         must(aegis_model_reset(model, &err), &err);
         conformance_run(model, (uint32_t)i % 2);
         assert_true(conformance_equal(model, (uint32_t)i % 2, &first));

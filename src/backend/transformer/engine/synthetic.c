@@ -27,7 +27,9 @@ static const shape shapes[] = {
     {"gpt2-medium", false, true, 24, 1024, 16, 16, 4096, 50257, 1024},
     {"gpt2-large", false, true, 36, 1280, 20, 20, 5120, 50257, 1024},
     {"gpt2-tiny", false, true, 3, 48, 4, 4, 192, 301, 96},
+    {"gpt2-shallow", false, true, 3, 768, 12, 12, 3072, 1003, 320},
     {"llama-135m", true, true, 30, 576, 9, 3, 1536, 49152, 2048},
+    {"llama-shallow", true, true, 3, 576, 9, 3, 1536, 1003, 320},
     {"llama-tiny", true, true, 3, 72, 6, 2, 152, 301, 96},
     {"llama-tiny-untied", true, false, 2, 64, 4, 2, 96, 301, 96},
 };
@@ -320,7 +322,8 @@ aegis_status aegis_transformer_synthesize(
     if (model == NULL) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_NOT_FOUND,
                                "no shape \"%s\"; there are gpt2-small, gpt2-medium, gpt2-large, "
-                               "gpt2-tiny, llama-135m, llama-tiny and llama-tiny-untied",
+                               "gpt2-tiny, gpt2-shallow, llama-135m, llama-shallow, llama-tiny "
+                               "and llama-tiny-untied",
                                name);
     }
     if (out.matrices == AEGIS_DTYPE_OTHER) {
