@@ -7,7 +7,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* What the reader promises of every configuration that it lets through. */
-static void check(const aegis_model_config *c)
+static void check(const aegis_decoder_config *c)
 {
     if (c->layers == 0 || c->layers > 4096 || c->width == 0 || c->heads == 0 || c->kv_heads == 0 ||
         c->heads % c->kv_heads != 0 || c->head_width == 0 || c->feed_forward == 0 ||
@@ -25,7 +25,7 @@ static void check(const aegis_model_config *c)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     aegis_allocator allocator = aegis_allocator_default();
-    aegis_model_config config;
+    aegis_decoder_config config;
     aegis_error error = {0};
     aegis_status status = aegis_model_config_parse((const char *)data, size, "fuzz.json",
                                                    &allocator, &config, &error);

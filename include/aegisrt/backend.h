@@ -178,8 +178,10 @@ typedef struct aegis_model_config {
                                else they are UNSUPPORTED, and the message names them */
     bool stop_at_end;     /**< of a language model: behind the end of its text or context jobs do
                                nothing until reset; else the sequence begins anew */
-    /** Asked by backends that know what loading takes before they read weights (language models on
-     * the host, `null`), during open. NULL: anything may be taken. */
+    /** Asked during open, before the memory is taken. Language models on the host and `null` know
+     * it exactly; ONNX Runtime asks for what reading the file takes, then for an estimate of what
+     * compiling takes, when the model is not in the cache, and on the host for what its sessions
+     * took when it was opened before (the first time: its weights). NULL: anything may be taken. */
     aegis_model_reserve reserve;
     void *reserve_self;
 } aegis_model_config;

@@ -41,7 +41,7 @@ typedef struct aegis_doctor_check {
  * finding (UNKNOWN), not a failure of the call.
  * @param root folder that holds `proc` and `sys`; NULL means "/".
  * @param ret_checks owned by the caller, freed by aegis_doctor_free with the same allocator.
- * @return NO_MEMORY, INVALID_ARGUMENT. Any thread.
+ * @return NO_MEMORY; INVALID_ARGUMENT (an output or the allocator is NULL). Any thread.
  */
 aegis_status aegis_doctor_run(const char *root,
                               const aegis_allocator *allocator,
@@ -59,7 +59,8 @@ const char *aegis_doctor_state_name(aegis_doctor_state state);
  * Resident memory of this process now and at its peak, in bytes (VmRSS and VmHWM of
  * /proc/self/status).
  * @param root as for aegis_doctor_run.
- * @return TELEMETRY_UNAVAILABLE when it cannot be read. Any thread.
+ * @return TELEMETRY_UNAVAILABLE when it cannot be read; INVALID_ARGUMENT (an output is NULL). Any
+ * thread.
  */
 aegis_status aegis_process_memory(const char *root,
                                   uint64_t *ret_resident_bytes,

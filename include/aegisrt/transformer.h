@@ -156,8 +156,8 @@ const aegis_partition_unit *aegis_transformer_planned_units(const aegis_transfor
                                                             uint32_t *ret_count);
 /**
  * Plans the same model with another strategy and budget of the whole process, without changing the
- * engine. Free with aegis_partition_free. What aegis_partition_plan returns; NOT_FOUND for an
- * unknown strategy.
+ * engine. Free with aegis_partition_free. NOT_FOUND (no built-in strategy of this name),
+ * BUDGET_EXCEEDED (says how much is needed), NO_MEMORY.
  */
 aegis_status aegis_transformer_planned_try(const aegis_transformer_planned *engine,
                                            const char *strategy,

@@ -78,6 +78,7 @@ struct aegis_system {
     aegis_system_entry *entries;
     const char *progress_model;
     uint64_t process_missing; /* bytes, when the last open failed for want of them */
+    bool placing;             /* the open that is going on is a model's second */
     bool started, stopped;
 };
 

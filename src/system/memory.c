@@ -132,7 +132,9 @@ aegis_status aegis_system_place_model(aegis_system *system, size_t index, aegis_
                                                         &spill_offset, &spill_size, err);
     }
     if (status == AEGIS_OK) {
+        system->placing = true;
         status = aegis_system_open_model(system, index, err);
+        system->placing = false;
     }
     if (status != AEGIS_OK) {
         return status;

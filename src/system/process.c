@@ -43,34 +43,55 @@ aegis_status aegis_system_check_held(aegis_system *system, const char *when, aeg
                            held, when, budget);
 }
 
-aegis_status aegis_system_reserve(void *self, uint64_t bytes, aegis_error *err)
+/* What the process may still take, and who says so. */
+typedef struct room {
+    uint64_t held, bytes;
+    const char *whose;
+} room;
+
+static aegis_status find_room(const aegis_system *system, room *ret_room, aegis_error *err)
 {
-    aegis_system *system = self;
-    const uint64_t budget = system->workload->process_bytes, need = bytes + owed_bytes(system);
-    const char *whose = "[device] process_memory";
+    const uint64_t budget = system->workload->process_bytes;
     aegis_host_facts facts;
-    uint64_t held, peak, room;
+    uint64_t peak;
+    room found = {.whose = "[device] process_memory"};
     aegis_status status = aegis_host_facts_read("/", &facts, err);
     if (status == AEGIS_OK) {
-        status = aegis_process_memory(NULL, &held, &peak, err);
+        status = aegis_process_memory(NULL, &found.held, &peak, err);
     }
     if (status != AEGIS_OK) {
         return status;
     }
-    room = less(budget, held);
-    if (budget == 0 || facts.available_bytes < room) {
-        room = facts.available_bytes;
-        whose = facts.limited_by_cgroup ? "the control group (memory.max)" : "this machine";
+    found.bytes = less(budget, found.held);
+    if (budget == 0 || facts.available_bytes < found.bytes) {
+        found.bytes = facts.available_bytes;
+        found.whose = facts.limited_by_cgroup ? "the control group (memory.max)" : "this machine";
     }
-    if (need <= room) {
+    *ret_room = found;
+    return AEGIS_OK;
+}
+
+aegis_status aegis_system_reserve(void *self, uint64_t bytes, aegis_error *err)
+{
+    aegis_system *system = self;
+    const uint64_t need = bytes + owed_bytes(system);
+    room left = {0};
+    if (!system->started) {
+        aegis_heap_trim(); /* what was freed is held until the system has it back */
+    }
+    if (system->placing) { /* its trial took as much, and those loaded since were owed then */
         return AEGIS_OK;
     }
-    system->process_missing = need - room;
+    aegis_status status = find_room(system, &left, err);
+    if (status != AEGIS_OK || need <= left.bytes) {
+        return status;
+    }
+    system->process_missing = need - left.bytes;
     return aegis_error_set(
         err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_BUDGET_EXCEEDED,
-        "loading it takes %" PRIu64 " bytes beside the arena, and %s leaves %" PRIu64
+        "it takes %" PRIu64 " bytes beside the arena, and %s leaves %" PRIu64
         ": the process needs %" PRIu64 " with the %" PRIu64
         " that it holds; raise that, lower [device] memory, or let the model need less (a shorter "
         "context, a smaller dtype, residency = \"streamed\")",
-        need, whose, room, held + need, held);
+        need, left.whose, left.bytes, left.held + need, left.held);
 }

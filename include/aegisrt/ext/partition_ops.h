@@ -95,15 +95,18 @@ typedef struct aegis_partition {
 /** What a strategy calls while it plans; it sees the partition grow. */
 typedef struct aegis_partition_builder aegis_partition_builder;
 
-/** How many buffers: once, before the first group; 1 to 64. */
+/** How many buffers: once, before the first group; 1 to 64. INVALID_ARGUMENT. */
 aegis_status
 aegis_partition_set_buffers(aegis_partition_builder *builder, uint32_t buffers, aegis_error *err);
-/** The next rows of the next unit stay in memory. NO_MEMORY, INVALID_ARGUMENT. */
+/** The next rows of the next unit stay in memory. INVALID_ARGUMENT (no rows, or more than the unit
+ * has left), NO_MEMORY. */
 aegis_status aegis_partition_pin(aegis_partition_builder *builder, uint32_t rows, aegis_error *err);
-/** The next rows of the next unit join the open group. */
+/** The next rows of the next unit join the open group. INVALID_ARGUMENT (as above; no buffers were
+ * set; a lookup table), NO_MEMORY. */
 aegis_status
 aegis_partition_stream(aegis_partition_builder *builder, uint32_t rows, aegis_error *err);
-/** Leaves the rest of a lookup table on disk. */
+/** Leaves the rest of a lookup table on disk. INVALID_ARGUMENT (the next unit is none), NO_MEMORY.
+ */
 aegis_status aegis_partition_leave(aegis_partition_builder *builder, aegis_error *err);
 /** The rows that follow begin another group. A pinned piece ends the open group as well. */
 void aegis_partition_end_group(aegis_partition_builder *builder);

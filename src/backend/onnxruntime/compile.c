@@ -3,6 +3,7 @@
 
 #include "backend/onnxruntime/cache.h"
 #include "backend/onnxruntime/cut.h"
+#include "backend/onnxruntime/loading.h"
 #include "backend/onnxruntime/variants.h"
 
 #include <inttypes.h>
@@ -21,6 +22,7 @@ typedef struct prepared {
     aegis_allocator allocator;
     char *bytes;
     size_t size;
+    uint64_t external_bytes; /* of files beside it; known with the hash */
     aegis_onnx_graph *graph;
     aegis_surface_declaration *declared;
     size_t declared_count;
@@ -45,8 +47,11 @@ static aegis_status prepare(const aegis_model_config *config,
 {
     prepared *model = ret_model;
     *model = (prepared){.allocator = *allocator};
-    aegis_status status =
-        aegis_file_read(config->path, LARGEST_MODEL, allocator, &model->bytes, &model->size, err);
+    aegis_status status = aegis_ort_ask_reading(config, err);
+    if (status == AEGIS_OK) {
+        status = aegis_file_read(config->path, LARGEST_MODEL, allocator, &model->bytes,
+                                 &model->size, err);
+    }
     if (status == AEGIS_OK) {
         status = aegis_onnx_graph_parse(model->bytes, model->size, config->path, allocator,
                                         &model->graph, err);
@@ -81,12 +86,13 @@ static void folder_of(const char *path, char *folder, size_t size)
 }
 
 /* The model file's hash; with external data the hash of all files' hashes. */
-static aegis_status hash_model(const prepared *model,
+static aegis_status hash_model(prepared *model,
                                const char *folder,
                                char ret_hash[AEGIS_SHA256_HEX_BYTES],
                                aegis_error *err)
 {
     aegis_onnx_external *externals = NULL;
+    struct stat info;
     size_t count = 0;
     bool ambiguous;
     aegis_status status = aegis_sha256_bytes(model->bytes, model->size, ret_hash, err);
@@ -103,6 +109,7 @@ static aegis_status hash_model(const prepared *model,
             snprintf(path, sizeof path, "%s/%s", folder, externals[i].location);
             memcpy(both, ret_hash, AEGIS_SHA256_HEX_BYTES - 1);
             status = aegis_sha256_file(path, both + AEGIS_SHA256_HEX_BYTES - 1, err);
+            model->external_bytes += stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
             if (status == AEGIS_OK) {
                 status = aegis_sha256_bytes(both, strlen(both), ret_hash, err);
             }
@@ -410,7 +417,10 @@ static aegis_status compile_into(const aegis_ort *ort,
                                  aegis_error *err)
 {
     char temporary[1200];
-    aegis_status status = aegis_folder_create(cache_dir, err);
+    aegis_status status = aegis_ort_ask_compiling(config, model->size, model->external_bytes, err);
+    if (status == AEGIS_OK) {
+        status = aegis_folder_create(cache_dir, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }

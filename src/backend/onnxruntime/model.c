@@ -321,6 +321,29 @@ make_parts(aegis_ort_model *model, const aegis_model_config *config, aegis_error
     return AEGIS_OK;
 }
 
+/* On a device sessions take its memory, which is planned. */
+static aegis_status
+ask_sessions(aegis_ort_model *model, const aegis_model_config *config, aegis_error *err)
+{
+    const aegis_ort_compiled *compiled = &model->compiled;
+    if (model->cuda != NULL) {
+        return AEGIS_OK;
+    }
+    model->loading =
+        (aegis_ort_loading){.prepack = model->prepack,
+                            .paged = model->paging.wanted,
+                            .segments = config->cuts != NULL ? config->cut_count + 1 : 1,
+                            .slots = config->slots == 0 ? 1 : config->slots};
+    for (size_t i = 0; i < compiled->input_count; i++) {
+        uint64_t elements = 0;
+        (void)aegis_shape_elements(compiled->inputs[i].shape, compiled->inputs[i].rank, &elements);
+        model->loading.input_elements += elements;
+    }
+    aegis_status status = aegis_ort_ask_sessions(config, compiled, &model->loading, err);
+    model->held_before = aegis_ort_hold();
+    return status;
+}
+
 static aegis_status
 open_steps(aegis_ort_model *model, const aegis_model_config *config, aegis_error *err)
 {
@@ -343,6 +366,9 @@ open_steps(aegis_ort_model *model, const aegis_model_config *config, aegis_error
     if (status == AEGIS_OK) {
         /* Before a byte of the weights is read. */
         status = aegis_ort_model_check_limit(model, 0, err);
+    }
+    if (status == AEGIS_OK) {
+        status = ask_sessions(model, config, err);
     }
     if (status == AEGIS_OK) {
         OrtStatus *native = aegis_ort_gate_init(&model->gate, backend->ort->api);

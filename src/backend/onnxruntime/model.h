@@ -5,6 +5,7 @@
 #include "backend/onnxruntime/cuda.h"
 #include "backend/onnxruntime/cut.h"
 #include "backend/onnxruntime/gate.h"
+#include "backend/onnxruntime/loading.h"
 #include "backend/onnxruntime/packed.h"
 #include "backend/onnxruntime/paging.h"
 #include "backend/onnxruntime/weights.h"
@@ -51,6 +52,8 @@ typedef struct aegis_ort_model {
     bool prepack, recorded, placed, lost;
     uint64_t memory_limit;
     uint64_t overhead_bytes, loading_peak_bytes;
+    aegis_ort_loading loading;  /* on the host: which measurement this open is */
+    aegis_ort_held held_before; /* before its sessions were made */
 
     aegis_ort_segment *segments; /* one a part; they do not move */
     size_t segment_count;

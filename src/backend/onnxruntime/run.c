@@ -352,6 +352,18 @@ static aegis_status record_twice(aegis_ort_model *model, uint32_t index, aegis_e
     return status;
 }
 
+/* Its own counts: weights, which are mapped and touched, and the most that it asked for. */
+static void keep_held(const aegis_ort_model *model)
+{
+    uint64_t activations = 0;
+    for (size_t i = 0; i < model->segment_count; i++) {
+        const uint64_t peak = model->segments[i].run.peak_bytes;
+        activations = peak > activations ? peak : activations;
+    }
+    aegis_ort_keep_held(&model->compiled, &model->loading, &model->held_before,
+                        model->compiled.weights_bytes + model->loading_peak_bytes + activations);
+}
+
 aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
@@ -394,6 +406,9 @@ aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err)
         status = aegis_ort_cuda_capture(model, 1, err);
     }
     model->recorded = status == AEGIS_OK;
+    if (model->recorded && model->cuda == NULL) {
+        keep_held(model);
+    }
     return status;
 }
 

@@ -21,7 +21,7 @@
     "\"num_attention_heads\":4,\"intermediate_size\":96,\"max_position_embeddings\":64," \
     "\"vocab_size\":100"
 
-static aegis_status parse(const char *text, aegis_model_config *config, aegis_error *error)
+static aegis_status parse(const char *text, aegis_decoder_config *config, aegis_error *error)
 {
     aegis_allocator allocator = aegis_allocator_default();
     return aegis_model_config_parse(text, strlen(text), "config.json", &allocator, config, error);
@@ -30,7 +30,7 @@ static aegis_status parse(const char *text, aegis_model_config *config, aegis_er
 static void gpt2_has_its_defaults(void **state)
 {
     (void)state;
-    aegis_model_config c;
+    aegis_decoder_config c;
     assert_int_equal(parse("{" GPT2 "}", &c, NULL), AEGIS_OK);
     assert_int_equal(c.architecture, AEGIS_ARCHITECTURE_GPT2);
     assert_int_equal(c.activation, AEGIS_ACTIVATION_GELU_TANH);
@@ -47,7 +47,7 @@ static void gpt2_has_its_defaults(void **state)
 static void gpt2_says_more(void **state)
 {
     (void)state;
-    aegis_model_config c;
+    aegis_decoder_config c;
     assert_int_equal(
         parse("{" GPT2 ",\"n_inner\":64,\"activation_function\":\"gelu\",\"layer_norm_epsilon\":"
               "1e-6,\"tie_word_embeddings\":false,\"torch_dtype\":\"float16\",\"bos_token_id\":99,"
@@ -66,7 +66,7 @@ static void gpt2_says_more(void **state)
 static void llama_is_read(void **state)
 {
     (void)state;
-    aegis_model_config c;
+    aegis_decoder_config c;
     assert_int_equal(
         parse("{" LLAMA ",\"num_key_value_heads\":2,\"rms_norm_eps\":1e-5,\"rope_theta\":1e5,"
               "\"rope_scaling\":null,\"tie_word_embeddings\":true,\"hidden_act\":\"silu\","
@@ -94,7 +94,7 @@ static void smollm2_is_read(void **state)
 {
     (void)state;
     char path[512];
-    aegis_model_config c;
+    aegis_decoder_config c;
     aegis_error error = {0};
     aegis_allocator allocator = aegis_allocator_default();
     const char *source = getenv("AEGISRT_SOURCE_DIR");
@@ -178,7 +178,7 @@ static void bad_texts_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        aegis_model_config c = {.layers = 77};
+        aegis_decoder_config c = {.layers = 77};
         aegis_error error = {0};
         aegis_status status = parse(bad[i].text, &c, &error);
         if (status != bad[i].status || strstr(error.message, bad[i].words) == NULL ||
@@ -192,7 +192,7 @@ static void bad_texts_are_refused(void **state)
 static void files_that_cannot_be_read(void **state)
 {
     (void)state;
-    aegis_model_config c;
+    aegis_decoder_config c;
     aegis_error error = {0};
     aegis_allocator allocator = aegis_allocator_default();
     assert_int_equal(aegis_model_config_read("/nonexistent/config.json", &allocator, &c, &error),
@@ -208,7 +208,7 @@ static void every_failed_allocation_is_survived(void **state)
     for (size_t n = 1; !done && n < 1000; n++) {
         test_allocator memory = {.fail_at = n};
         aegis_allocator allocator = test_allocator_make(&memory);
-        aegis_model_config c;
+        aegis_decoder_config c;
         aegis_status status =
             aegis_model_config_parse(text, strlen(text), "c", &allocator, &c, NULL);
         done = status == AEGIS_OK;

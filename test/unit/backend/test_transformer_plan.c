@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Partitions: what every strategy promises at every budget, and what is refused. */
 #include "base/base.h"
+#include "support/test_allocator.h"
 
 #include <aegisrt/ext/partition_ops.h>
 
@@ -303,6 +304,60 @@ static void own_strategies_are_verified(void **state)
     aegis_partition_free(NULL);
 }
 
+typedef enum way {
+    PIN,
+    STREAM,
+    LEAVE
+} way;
+
+/* Leaving a table needs memory only where the array of pieces is full. */
+static aegis_status plan_one(void *self,
+                             const aegis_partition_request *request,
+                             aegis_partition_builder *builder,
+                             aegis_error *err)
+{
+    const way *how = self;
+    const uint32_t rows = request->units[0].rows;
+    aegis_status status = aegis_partition_set_buffers(builder, 2, err);
+    for (uint32_t at = 0; *how != STREAM && at < rows && status == AEGIS_OK; at++) {
+        status = aegis_partition_pin(builder, 1, err); /* they fill the first array of pieces */
+    }
+    if (*how == STREAM && status == AEGIS_OK) {
+        status = aegis_partition_stream(builder, rows, err);
+    }
+    if (status == AEGIS_OK) {
+        status = *how == LEAVE ? aegis_partition_leave(builder, err)
+                               : aegis_partition_pin(builder, request->units[1].rows, err);
+    }
+    return status;
+}
+
+static void plans_without_memory_leak_nothing(void **state)
+{
+    (void)state;
+    for (way how = PIN; how <= LEAVE; how++) {
+        static const aegis_partition_unit two[] = {{.rows = 64, .row_bytes = 64},
+                                                   {.rows = 8, .row_bytes = 64, .lookup = true}};
+        const aegis_partition_request request = {
+            .units = two, .unit_count = 2, .tile_bytes = 4096, .available_bytes = 1 << 20};
+        const aegis_partition_strategy strategy = {1, "one", plan_one, &how};
+        bool passed = false;
+        for (uint64_t fail_at = 1; !passed; fail_at++) {
+            test_allocator counter = {.fail_at = fail_at};
+            const aegis_allocator allocator = test_allocator_make(&counter);
+            aegis_partition *plan = NULL;
+            const aegis_status status =
+                aegis_partition_plan(&strategy, &request, &allocator, &plan, NULL);
+            passed = counter.calls < fail_at;
+            assert_int_equal(status, passed ? AEGIS_OK : AEGIS_ERROR_NO_MEMORY);
+            assert_true((plan != NULL) == passed);
+            aegis_partition_free(plan);
+            assert_int_equal(counter.blocks, 0);
+            assert_int_equal(counter.wrong_sizes, 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +366,7 @@ int main(void)
         cmocka_unit_test(strategies_are_what_they_are_called),
         cmocka_unit_test(the_cost_model_chooses),
         cmocka_unit_test(own_strategies_are_verified),
+        cmocka_unit_test(plans_without_memory_leak_nothing),
     };
     return cmocka_run_group_tests_name("transformer plan", tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include <aegisrt/doctor.h>
 
 #include "support/device/tree_fixture.h"
+#include "support/test_allocator.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -228,6 +229,12 @@ static void this_machine_is_probed(void **state)
     aegis_doctor_free(&allocator, checks, count);
     assert_int_equal(aegis_doctor_run(NULL, NULL, &checks, &count, NULL),
                      AEGIS_ERROR_INVALID_ARGUMENT);
+    test_allocator none = {.fail_at = 1};
+    const aegis_allocator failing = test_allocator_make(&none);
+    aegis_doctor_check *untouched = NULL;
+    assert_int_equal(aegis_doctor_run(NULL, &failing, &untouched, &count, NULL),
+                     AEGIS_ERROR_NO_MEMORY);
+    assert_null(untouched);
 }
 
 static void process_memory_is_read(void **state)
@@ -246,6 +253,7 @@ static void process_memory_is_read(void **state)
     tree_remove(&tree);
     assert_int_equal(aegis_process_memory("/nonexistent", &resident, &peak, NULL),
                      AEGIS_ERROR_TELEMETRY_UNAVAILABLE);
+    assert_int_equal(aegis_process_memory(NULL, NULL, &peak, NULL), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(aegis_process_memory(NULL, &resident, &peak, NULL), AEGIS_OK);
     assert_true(resident > 0 && peak >= resident);
 }

@@ -271,6 +271,9 @@ static void guards_release_what_they_hold(void **state)
     aegis_pool_guard guard = {0};
     assert_int_equal(aegis_pool_guard_take(&guard, pool, 1, 0, NULL), AEGIS_OK);
     assert_int_equal(aegis_pool_guard_take(&guard, pool, 1, 0, NULL), AEGIS_ERROR_STATE);
+    aegis_pool_guard empty = {0};
+    assert_int_equal(aegis_pool_guard_take(&empty, pool, 0, 0, NULL), AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_null(empty.pool);
     aegis_pool_guard_release(&guard);
     aegis_pool_guard_release(&guard);
     assert_null(aegis_pool_guard_keep(&guard));

@@ -15,7 +15,7 @@
 
 static void set_facts(aegis_runner *runner)
 {
-    const aegis_model_config *config = runner->weights.config;
+    const aegis_decoder_config *config = runner->weights.config;
     const aegis_partition *partition = runner->partition;
     runner->facts.architecture = aegis_architecture_name(config->architecture);
     runner->facts.dtype = aegis_dtype_name(runner->weights.head.tensor->source->dtype);
@@ -154,7 +154,7 @@ const aegis_runner_facts *aegis_runner_about(const aegis_runner *runner)
 
 bool aegis_runner_is_end(const aegis_runner *runner, uint32_t token)
 {
-    const aegis_model_config *config = runner->weights.config;
+    const aegis_decoder_config *config = runner->weights.config;
     for (uint32_t e = 0; e < config->eos_count; e++) {
         if (config->eos_tokens[e] == token) {
             return true;

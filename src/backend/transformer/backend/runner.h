@@ -12,9 +12,6 @@
  * of the head): a segment whose bytes are there runs without waiting.
  *
  * The bits are those of the engine: sums do not depend on the pieces.
- *
- * Beside aegisrt/backend.h there is a second aegis_model_config (model/config.h); only runner*.c
- * and language_files.c see that one.
  */
 
 #include <aegisrt/allocator.h>

@@ -37,7 +37,7 @@ static void lay_out(const aegis_runner *runner,
                     carver *crossing,
                     carver *working)
 {
-    const aegis_model_config *config = runner->weights.config;
+    const aegis_decoder_config *config = runner->weights.config;
     const uint64_t half = config->head_width / 2 + 1;
     const uint64_t query = (uint64_t)config->heads * config->head_width;
     const uint64_t kv = (uint64_t)config->kv_heads * config->head_width;
@@ -147,7 +147,7 @@ bool aegis_runner_can_cut(const aegis_runner *runner,
                           uint32_t *ret_tensors,
                           uint64_t *ret_bytes)
 {
-    const aegis_model_config *config = runner->weights.config;
+    const aegis_decoder_config *config = runner->weights.config;
     if (piece == 0 || piece >= runner->facts.pieces) {
         return false;
     }

@@ -54,7 +54,7 @@ static aegis_status check_dtypes(aegis_program *program, aegis_error *err)
 
 static aegis_status check_shape(const aegis_program *program, aegis_error *err)
 {
-    const aegis_model_config *config = program->weights.config;
+    const aegis_decoder_config *config = program->weights.config;
     if (config->width > AEGIS_DECODE_MAX_WIDTH ||
         config->head_width > AEGIS_DECODE_MAX_HEAD_WIDTH || config->width % 2 != 0 ||
         config->head_width % 4 != 0 || config->feed_forward % 2 != 0) {
@@ -78,7 +78,7 @@ static uint32_t even(uint32_t count)
 
 static void set_model(aegis_program *program)
 {
-    const aegis_model_config *config = program->weights.config;
+    const aegis_decoder_config *config = program->weights.config;
     program->step = (aegis_decode_step){
         .layers = config->layers,
         .width = config->width,
@@ -115,7 +115,7 @@ static void set_model(aegis_program *program)
 
 static void set_packets(aegis_program *program)
 {
-    const aegis_model_config *config = program->weights.config;
+    const aegis_decoder_config *config = program->weights.config;
     aegis_decode_step *step = &program->step;
     uint32_t at = 0;
     if (step->clusters.clusters != 0) { /* terms of the heads, and of hidden units in turns */
@@ -174,7 +174,7 @@ static aegis_status choose_form(aegis_program *program, uint32_t form, aegis_err
 
 static aegis_status make_layout(aegis_program *program, aegis_error *err)
 {
-    const aegis_model_config *config = program->weights.config;
+    const aegis_decoder_config *config = program->weights.config;
     const uint32_t query = config->heads * config->head_width;
     const uint32_t *of = program->step.rows;
     const uint32_t rows[AEGIS_DECODE_PRODUCTS] = {of[0], of[1], of[2], of[3], config->vocabulary};

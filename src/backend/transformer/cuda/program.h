@@ -6,9 +6,6 @@
  * A model made ready for one CUDA device: its weights in the order in which the kernel reads them,
  * and the kernel's arguments. Owns host memory only; where everything lies on the device its user
  * says.
- *
- * Beside aegisrt/backend.h there is a second aegis_model_config (model/config.h); only program*.c
- * and language_files.c see that one.
  */
 
 #include "backend/transformer/cuda/prompt.h"

@@ -39,7 +39,7 @@ static uint32_t take_floats(uint32_t *used, uint32_t count)
 
 static void place_vectors(aegis_program *program)
 {
-    const aegis_model_config *config = program->weights.config;
+    const aegis_decoder_config *config = program->weights.config;
     aegis_decode_vectors *at = &program->step.at;
     at->attention_norm = take_floats(&at->stride, 2 * config->width);
     at->feed_forward_norm = take_floats(&at->stride, 2 * config->width);
@@ -54,7 +54,7 @@ static void place_fixed(aegis_program *program)
 {
     const aegis_decode_layout *layout = &program->layout;
     const aegis_weights *weights = &program->weights;
-    const aegis_model_config *config = weights->config;
+    const aegis_decoder_config *config = weights->config;
     program_places *at = &program->places;
     uint64_t used = 0;
     at->head = take(&used, (uint64_t)layout->head_units * AEGIS_DECODE_UNIT_BYTES);
@@ -90,7 +90,7 @@ static void place_work(aegis_program *program)
 
 void aegis_program_place(aegis_program *program)
 {
-    const aegis_model_config *config = program->weights.config;
+    const aegis_decoder_config *config = program->weights.config;
     const aegis_decode_layout *layout = &program->layout;
     const aegis_decode_form form = aegis_decode_form_at(program->form);
     aegis_program_facts *facts = &program->facts;
@@ -361,7 +361,7 @@ put_layer_vectors(aegis_program *program, uint32_t block, float *to, aegis_error
 
 static aegis_status put_vectors(aegis_program *program, uint8_t *to, aegis_error *err)
 {
-    const aegis_model_config *config = program->weights.config;
+    const aegis_decoder_config *config = program->weights.config;
     float *vectors = (float *)(void *)(to + program->places.vectors);
     float *norm = (float *)(void *)(to + program->places.final_norm);
     float *frequencies = (float *)(void *)(to + program->places.frequencies);

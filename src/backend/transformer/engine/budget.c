@@ -92,7 +92,7 @@ bool aegis_engine_divide(const aegis_engine *engine,
                          aegis_transformer_memory *ret_memory,
                          uint64_t *ret_available)
 {
-    const aegis_model_config *config = engine->weights.config;
+    const aegis_decoder_config *config = engine->weights.config;
     aegis_transformer_memory memory = engine->memory;
     memory.budget = budget;
     memory.vectors = engine->weights.vector_bytes + aegis_weights_row_bytes(&engine->weights);

@@ -488,7 +488,7 @@ bool aegis_transformer_ready_direct(const aegis_transformer_ready *engine)
 
 void aegis_engine_info(const aegis_engine *engine, aegis_transformer_info *ret_info)
 {
-    const aegis_model_config *config = engine->weights.config;
+    const aegis_decoder_config *config = engine->weights.config;
     const aegis_partition *partition = engine->partition;
     aegis_transformer_info info = {.architecture = aegis_architecture_name(config->architecture),
                                    .strategy = partition->strategy,

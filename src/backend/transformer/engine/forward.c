@@ -8,7 +8,7 @@
 
 #define HERE AEGIS_HERE("transformer.forward")
 
-uint64_t aegis_forward_cache_bytes(const aegis_model_config *config,
+uint64_t aegis_forward_cache_bytes(const aegis_decoder_config *config,
                                    const aegis_forward_limits *limits)
 {
     return (uint64_t)config->layers * 2 * limits->sequences * config->kv_heads * limits->positions *
@@ -29,7 +29,7 @@ static void *carve(carver *all, uint64_t count, size_t size)
 }
 
 static void lay_out(aegis_forward *forward,
-                    const aegis_model_config *config,
+                    const aegis_decoder_config *config,
                     const aegis_forward_limits *limits,
                     uint32_t threads,
                     carver *all)
@@ -56,7 +56,7 @@ static void lay_out(aegis_forward *forward,
     forward->logits_row = carve(all, limits->logits, sizeof *forward->logits_row);
 }
 
-uint64_t aegis_forward_work_bytes(const aegis_model_config *config,
+uint64_t aegis_forward_work_bytes(const aegis_decoder_config *config,
                                   const aegis_forward_limits *limits,
                                   uint32_t threads)
 {
@@ -84,7 +84,7 @@ aegis_status aegis_forward_create(aegis_weights *weights,
                                   aegis_forward **ret_forward,
                                   aegis_error *err)
 {
-    const aegis_model_config *config = weights->config;
+    const aegis_decoder_config *config = weights->config;
     const uint32_t threads = aegis_compute_pool_threads(pool);
     aegis_forward *forward = aegis_allocate_zeroed(allocator, 1, sizeof *forward);
     if (forward == NULL) {
@@ -258,7 +258,7 @@ float *aegis_forward_logits(const aegis_forward *forward, uint32_t index)
 static void normalise(
     const aegis_forward *forward, const float *x, const float *weight, const float *bias, float *y)
 {
-    const aegis_model_config *config = forward->config;
+    const aegis_decoder_config *config = forward->config;
     if (config->architecture == AEGIS_ARCHITECTURE_GPT2) {
         forward->kernels->layer_norm(x, weight, bias, config->norm_epsilon, config->width, y);
     } else {
@@ -271,7 +271,7 @@ static void run_row(void *argument, uint32_t r, uint32_t thread)
 {
     (void)thread;
     aegis_forward *forward = argument;
-    const aegis_model_config *config = forward->config;
+    const aegis_decoder_config *config = forward->config;
     const aegis_kernels *kernels = forward->kernels;
     const aegis_block_weights *block = &forward->weights->blocks[forward->block];
     const size_t width = config->width, wide = config->feed_forward;

@@ -31,9 +31,9 @@ typedef struct aegis_forward_limits {
 typedef struct aegis_forward aegis_forward;
 
 /* Bytes of caches, and of everything else that create takes with `threads` threads. */
-uint64_t aegis_forward_cache_bytes(const aegis_model_config *config,
+uint64_t aegis_forward_cache_bytes(const aegis_decoder_config *config,
                                    const aegis_forward_limits *limits);
-uint64_t aegis_forward_work_bytes(const aegis_model_config *config,
+uint64_t aegis_forward_work_bytes(const aegis_decoder_config *config,
                                   const aegis_forward_limits *limits,
                                   uint32_t threads);
 

@@ -16,7 +16,7 @@ static size_t element_bytes(const aegis_forward *forward)
 static uint8_t *cache_at(
     const aegis_forward *forward, uint32_t block, uint32_t value, uint32_t sequence, uint32_t head)
 {
-    const aegis_model_config *config = forward->config;
+    const aegis_decoder_config *config = forward->config;
     const uint64_t line =
         (uint64_t)forward->limits.positions * config->head_width * element_bytes(forward);
     const uint64_t index =
@@ -27,7 +27,7 @@ static uint8_t *cache_at(
 
 void aegis_forward_rotate(aegis_forward *forward)
 {
-    const aegis_model_config *config = forward->config;
+    const aegis_decoder_config *config = forward->config;
     const uint32_t half = config->head_width / 2;
     const uint32_t heads = config->heads + config->kv_heads; /* queries, then keys */
     const size_t stride = forward->query_width + 2 * (size_t)forward->kv_width;
@@ -43,7 +43,7 @@ void aegis_forward_rotate(aegis_forward *forward)
 
 void aegis_forward_store(aegis_forward *forward, uint32_t block)
 {
-    const aegis_model_config *config = forward->config;
+    const aegis_decoder_config *config = forward->config;
     const uint32_t width = config->head_width;
     const size_t stride = forward->query_width + 2 * (size_t)forward->kv_width;
     for (uint32_t r = 0; r < forward->count; r++) {
@@ -73,7 +73,7 @@ static void attend_head(void *argument, uint32_t chunk, uint32_t thread)
 {
     const attention *all = argument;
     const aegis_forward *forward = all->forward;
-    const aegis_model_config *config = forward->config;
+    const aegis_decoder_config *config = forward->config;
     const aegis_kernels *kernels = forward->kernels;
     const uint32_t r = chunk / config->heads, h = chunk % config->heads;
     const uint32_t kv = h / (config->heads / config->kv_heads), width = config->head_width;

@@ -22,7 +22,7 @@ typedef enum forward_stage {
 struct aegis_forward {
     aegis_allocator allocator;
     aegis_weights *weights;
-    const aegis_model_config *config;
+    const aegis_decoder_config *config;
     const aegis_kernels *kernels;
     aegis_compute_pool *pool;
     aegis_forward_limits limits;

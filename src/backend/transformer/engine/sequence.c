@@ -157,7 +157,7 @@ static aegis_status append_text(const aegis_engine *engine,
 
 static bool ends_text(const aegis_engine *engine, uint32_t token)
 {
-    const aegis_model_config *config = engine->weights.config;
+    const aegis_decoder_config *config = engine->weights.config;
     for (uint32_t i = 0; i < config->eos_count; i++) {
         if (config->eos_tokens[i] == token) {
             return true;

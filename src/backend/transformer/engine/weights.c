@@ -92,7 +92,7 @@ aegis_status aegis_weights_init(aegis_weights *weights,
                                 const aegis_allocator *allocator,
                                 aegis_error *err)
 {
-    const aegis_model_config *config = aegis_graph_config(graph);
+    const aegis_decoder_config *config = aegis_graph_config(graph);
     aegis_weights made = {.allocator = *allocator, .graph = graph, .config = config};
     made.blocks = aegis_allocate_zeroed(allocator, config->layers, sizeof *made.blocks);
     made.units =

@@ -33,7 +33,7 @@ typedef struct aegis_block_weights {
 typedef struct aegis_weights {
     aegis_allocator allocator;
     const aegis_graph_validated *graph; /* borrowed */
-    const aegis_model_config *config;
+    const aegis_decoder_config *config;
     aegis_block_weights *blocks;
     aegis_matrix head;
     aegis_matrix tokens;    /* the table; the head's unit when tied */

@@ -22,7 +22,7 @@ const char *aegis_architecture_name(aegis_architecture architecture)
 }
 
 static aegis_status
-read_architecture(aegis_config_fields *fields, aegis_model_config *config, aegis_error *err)
+read_architecture(aegis_config_fields *fields, aegis_decoder_config *config, aegis_error *err)
 {
     static const struct {
         const char *name;
@@ -44,7 +44,7 @@ read_architecture(aegis_config_fields *fields, aegis_model_config *config, aegis
 }
 
 static aegis_status
-read_activation(aegis_config_fields *fields, aegis_model_config *config, aegis_error *err)
+read_activation(aegis_config_fields *fields, aegis_decoder_config *config, aegis_error *err)
 {
     static const struct {
         const char *name;
@@ -78,7 +78,7 @@ read_activation(aegis_config_fields *fields, aegis_model_config *config, aegis_e
 
 /* torch_dtype, or dtype as later versions write it. What the tensors say counts. */
 static aegis_status
-read_dtype(aegis_config_fields *fields, aegis_model_config *config, aegis_error *err)
+read_dtype(aegis_config_fields *fields, aegis_decoder_config *config, aegis_error *err)
 {
     static const struct {
         const char *name;
@@ -127,7 +127,8 @@ read_sizes(aegis_config_fields *fields, const size_key *keys, size_t count, aegi
     return status;
 }
 
-static aegis_status read_gpt2(aegis_config_fields *fields, aegis_model_config *c, aegis_error *err)
+static aegis_status
+read_gpt2(aegis_config_fields *fields, aegis_decoder_config *c, aegis_error *err)
 {
     static const aegis_config_fixed fixed[] = {
         {"scale_attn_weights", AEGIS_CONFIG_TRUE},
@@ -174,7 +175,8 @@ static aegis_status read_gpt2(aegis_config_fields *fields, aegis_model_config *c
     return AEGIS_OK;
 }
 
-static aegis_status read_heads(aegis_config_fields *fields, aegis_model_config *c, aegis_error *err)
+static aegis_status
+read_heads(aegis_config_fields *fields, aegis_decoder_config *c, aegis_error *err)
 {
     double kv_heads = 0, head_width = 0;
     const uint32_t even_share = c->width / c->heads;
@@ -212,7 +214,8 @@ static aegis_status read_heads(aegis_config_fields *fields, aegis_model_config *
     return AEGIS_OK;
 }
 
-static aegis_status read_llama(aegis_config_fields *fields, aegis_model_config *c, aegis_error *err)
+static aegis_status
+read_llama(aegis_config_fields *fields, aegis_decoder_config *c, aegis_error *err)
 {
     static const aegis_config_fixed fixed[] = {
         {"rope_scaling", AEGIS_CONFIG_NULL},    {"rope_interleaved", AEGIS_CONFIG_FALSE},
@@ -247,7 +250,7 @@ static aegis_status read_llama(aegis_config_fields *fields, aegis_model_config *
 }
 
 static aegis_status
-read_tokens(aegis_config_fields *fields, aegis_model_config *config, aegis_error *err)
+read_tokens(aegis_config_fields *fields, aegis_decoder_config *config, aegis_error *err)
 {
     const double last = config->vocabulary - 1.0;
     double bos = -1;
@@ -270,9 +273,9 @@ read_tokens(aegis_config_fields *fields, aegis_model_config *config, aegis_error
 }
 
 static aegis_status
-interpret(aegis_config_fields *fields, aegis_model_config *ret_config, aegis_error *err)
+interpret(aegis_config_fields *fields, aegis_decoder_config *ret_config, aegis_error *err)
 {
-    aegis_model_config config = {0};
+    aegis_decoder_config config = {0};
     aegis_status status = read_architecture(fields, &config, err);
     if (status == AEGIS_OK) {
         status = config.architecture == AEGIS_ARCHITECTURE_GPT2 ? read_gpt2(fields, &config, err)
@@ -297,7 +300,7 @@ aegis_status aegis_model_config_parse(const char *text,
                                       size_t size,
                                       const char *origin,
                                       const aegis_allocator *allocator,
-                                      aegis_model_config *ret_config,
+                                      aegis_decoder_config *ret_config,
                                       aegis_error *err)
 {
     aegis_config_fields fields;
@@ -311,7 +314,7 @@ aegis_status aegis_model_config_parse(const char *text,
 
 aegis_status aegis_model_config_read(const char *path,
                                      const aegis_allocator *allocator,
-                                     aegis_model_config *ret_config,
+                                     aegis_decoder_config *ret_config,
                                      aegis_error *err)
 {
     char *text;

@@ -33,7 +33,7 @@ typedef enum aegis_activation {
 } aegis_activation;
 
 /* All sizes are at least 1 and at most 2^24, layers, heads at most 2^12. No pointers. */
-typedef struct aegis_model_config {
+typedef struct aegis_decoder_config {
     aegis_architecture architecture;
     aegis_activation activation;
     uint32_t layers;       /* n_layer, num_hidden_layers */
@@ -51,7 +51,7 @@ typedef struct aegis_model_config {
     int64_t bos_token;     /* -1 when there is none */
     uint32_t eos_count;
     uint32_t eos_tokens[AEGIS_CONFIG_MAX_EOS];
-} aegis_model_config;
+} aegis_decoder_config;
 
 /*
  * Reads the text of a config.json; `origin` stands for the file in messages, which begin with
@@ -63,12 +63,12 @@ aegis_status aegis_model_config_parse(const char *text,
                                       size_t size,
                                       const char *origin,
                                       const aegis_allocator *allocator,
-                                      aegis_model_config *ret_config,
+                                      aegis_decoder_config *ret_config,
                                       aegis_error *err);
 /* As above from a file; NOT_FOUND, PERMISSION, IO besides. */
 aegis_status aegis_model_config_read(const char *path,
                                      const aegis_allocator *allocator,
-                                     aegis_model_config *ret_config,
+                                     aegis_decoder_config *ret_config,
                                      aegis_error *err);
 
 /* "gpt2", "llama". Static. */

@@ -87,7 +87,7 @@ void aegis_graph_free(aegis_graph_validated *graph)
     }
 }
 
-const aegis_model_config *aegis_graph_config(const aegis_graph_validated *graph)
+const aegis_decoder_config *aegis_graph_config(const aegis_graph_validated *graph)
 {
     return &graph->config;
 }

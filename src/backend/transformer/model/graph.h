@@ -96,7 +96,7 @@ aegis_status aegis_graph_validate(aegis_graph_loaded **graph,
 /* NULL is fine. Closes the files. */
 void aegis_graph_free(aegis_graph_validated *graph);
 
-const aegis_model_config *aegis_graph_config(const aegis_graph_validated *graph);
+const aegis_decoder_config *aegis_graph_config(const aegis_graph_validated *graph);
 /* The embedding, config.layers blocks, the final norm, the head: config.layers + 3. */
 uint32_t aegis_graph_layer_count(const aegis_graph_validated *graph);
 const aegis_graph_layer *aegis_graph_layer_at(const aegis_graph_validated *graph, uint32_t index);

@@ -7,13 +7,13 @@
 
 struct aegis_graph_loaded {
     aegis_allocator allocator;
-    aegis_model_config config;
+    aegis_decoder_config config;
     aegis_safetensors *files;
 };
 
 struct aegis_graph_validated {
     aegis_allocator allocator;
-    aegis_model_config config;
+    aegis_decoder_config config;
     aegis_safetensors *files;
     aegis_bump bump; /* layers and their tensors */
     aegis_graph_layer *layers;
@@ -54,6 +54,6 @@ typedef struct aegis_tensor_names {
 } aegis_tensor_names;
 
 const aegis_tensor_names *aegis_tensor_names_of(aegis_architecture architecture);
-uint64_t aegis_extent_of(const aegis_model_config *config, aegis_extent extent);
+uint64_t aegis_extent_of(const aegis_decoder_config *config, aegis_extent extent);
 
 #endif

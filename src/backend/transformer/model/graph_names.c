@@ -77,7 +77,7 @@ const aegis_tensor_names *aegis_tensor_names_of(aegis_architecture architecture)
     return architecture == AEGIS_ARCHITECTURE_GPT2 ? &gpt2 : &llama;
 }
 
-uint64_t aegis_extent_of(const aegis_model_config *config, aegis_extent extent)
+uint64_t aegis_extent_of(const aegis_decoder_config *config, aegis_extent extent)
 {
     switch (extent) {
     case AEGIS_EXTENT_ONE:

@@ -119,7 +119,7 @@ static aegis_status make_tensor(maker *m,
                                 aegis_graph_tensor *tensor,
                                 aegis_error *err)
 {
-    const aegis_model_config *config = &m->graph->config;
+    const aegis_decoder_config *config = &m->graph->config;
     const aegis_tensor_source *source = aegis_safetensors_find(m->graph->files, name);
     if (source == NULL) {
         return aegis_error_set(
