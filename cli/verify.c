@@ -63,7 +63,9 @@ static const char *statement(const aegis_certificate_report *report)
 
 static const char *verdict(const aegis_certificate_report *report)
 {
+    bool bound = strcmp(report->kind, "no-end") == 0 || strcmp(report->kind, "bound") == 0;
     return report->schedulable                    ? "schedulable"
+           : bound                                ? "refused, NOT proved to miss"
            : strcmp(report->kind, "reached") == 0 ? "none"
                                                   : "NOT schedulable";
 }

@@ -10,16 +10,16 @@
  * into the equations itself. What each kind of proof claims (sums over the tasks, ticks; every
  * right-hand side f is monotone, so that f(w) <= w bounds the least solution of f(w) = w):
  *
- *  - "responses" (np-fp, fpp, fp; accepts): per task the blocking B, an end L of the busy period
- *    and for each of its jobs q a w with f_q(w) <= w, and a response that none of them passes;
+ *  - "responses" (np-fp, fpp, fp; accepts): per task an end L of the busy period and for each of
+ *    its jobs q a w with f_q(w) <= w, and a response that none of them passes;
  *  - "demand" (np-edf, edf; accepts): a horizon behind which nothing is violated; the checker
  *    enumerates the instants kT + D - J up to it and finds demand + blocking <= t at each;
  *  - "queue" (fifo; accepts): an end of the busy period, and the longest wait at its arrivals;
  *  - "miss" (refuses): a job set that the task set permits; the checker simulates it under the
  *    policy and sees the miss;
- *  - "overload" (refuses): the first m tasks have U > 1, in exact arithmetic;
- *  - "no-end" (refuses): they have U = 1 exactly and jitter, so that no busy period ends and the
- *    test gives no bound. No miss is claimed;
+ *  - "overload" (refuses): U > 1, in exact arithmetic;
+ *  - "no-end" (refuses): the first m tasks have U = 1 exactly and jitter, so that no busy period
+ *    ends and the test gives no bound. No miss is claimed;
  *  - "bound" (fifo with jitter; refuses): the bound of the test passes the deadline at an instant.
  *    No miss is claimed;
  *  - "reached" (no verdict): job sets that have the responses which are said, simulated.
@@ -90,8 +90,9 @@ aegis_status aegis_certificate_save(const char *path,
  * @param text    `size` bytes of JSON; `origin` names them in messages
  * @param steps   at most so many looks at a task; 0: AEGIS_CERTIFICATE_STEPS
  * @return OK with the report whether it holds or not; PARSE and CONFIG for a malformed one, with
- * the task or key and the reason, for what is not JSON file:line:column; UNDECIDED when the steps
- * are used up; NO_MEMORY. Pure: any thread.
+ * the task or key, the reason and the cure (keys that are missing, unknown or of another proof,
+ * numbers that are negative or no integers, lists of another length); for what is not JSON
+ * file:line:column; UNDECIDED when the steps are used up; NO_MEMORY. Pure: any thread.
  */
 aegis_status aegis_certificate_verify(const char *text,
                                       size_t size,

@@ -43,7 +43,7 @@ class Certificates(support.CommandTest):
         with open(self.certify("np-fp", [{"C": 2, "T": 10}, {"C": 3, "T": 15}, {"C": 5, "T": 50}], 0),
                   encoding="utf-8") as file:
             certificate = json.load(file)
-        self.assertEqual(certificate["schema_version"], 3)
+        self.assertEqual(certificate["schema_version"], 4)
         self.assertEqual(certificate["verdict"], "schedulable")
         # The published responses of this set: 6, 9, 10.
         self.assertEqual(certificate["response"], [6, 9, 10])
@@ -57,8 +57,8 @@ class Certificates(support.CommandTest):
                 wanted = [t.get("response") for t in printed]
                 with open(path, encoding="utf-8") as file:
                     certificate = json.load(file)
-                said = certificate.get("response", [-1] * 3)
-                self.assertEqual(said, [-1 if r is None else r for r in wanted])
+                said = certificate.get("response", [0] * 3)
+                self.assertEqual(said, [0 if r is None else r for r in wanted])
                 row = self.expect_json(0, "verify", "--json", path)["certificates"][0]
                 count = sum(r is not None for r in wanted)
                 self.assertEqual(row["responses"], count)
@@ -80,11 +80,11 @@ class Certificates(support.CommandTest):
             c["response"][0] += 1
         path = self.change(self.certify("np-edf", EASY, 0), forget)  # an upper bound, and no more is said
         self.assertEqual(self.expect_json(0, "verify", "--json", path)["certificates"][0]["responses_reached"], 2)
-        path = self.change(self.certify("np-edf", EASY, 0), lambda c: c.update(busy=[1]))
+        path = self.change(self.certify("np-edf", EASY, 0), lambda c: c.update(end=1))
         self.expect(1, "verify", path)
         path = self.change(self.certify("np-edf", EASY, 0),
                            lambda c: c["reached"][0].pop())
-        self.expect(1, "verify", path)
+        self.refused(2, ['"reached" must be a list of one list of jobs a task'], "verify", path)
 
     def test_what_does_not_hold_says_where(self):
         def lower_response(c):
@@ -96,12 +96,14 @@ class Certificates(support.CommandTest):
         row = self.expect_json(1, "verify", "--json", path)["certificates"][0]
         self.assertIs(row["verified"], False)
 
-        path = self.change(self.certify("np-edf", EASY, 0), lambda c: c["demand"].pop(2))
+        def lower_demand(c):
+            c["demand"][3] -= 1
+        path = self.change(self.certify("np-edf", EASY, 0), lower_demand)
         self.expect(1, "verify", path)
         path = self.change(self.certify("np-edf", EASY, 0),
                            lambda c: c["T"].__setitem__(0, 3))
         self.expect(1, "verify", path)
-        path = self.change(self.certify("np-edf", HARD, 3), lambda c: c["miss"].pop())
+        path = self.change(self.certify("np-edf", HARD, 3), lambda c: c.update(miss=c["miss"][:3]))
         self.expect(1, "verify", path)
         path = self.change(self.certify("fp", HARD, 3),
                            lambda c: c["D"].__setitem__(1, 5))
@@ -111,19 +113,26 @@ class Certificates(support.CommandTest):
         path = self.certify("np-fp", EASY, 0)
         self.refused(2, [":1:1", "not JSON"], "verify", self.write("x", "{"))
         self.refused(2, ["nowhere"], "verify", "nowhere")
-        self.refused(2, ["no certificate", "object"], "verify", self.write("x", "[]"))
+        self.refused(2, ['"schema_version" must be 4', "let admit write it anew"], "verify", self.write("x", "[]"))
         changes = [
-            (lambda c: c.update(proofs=1), ["unpacked: proofs"]),
-            (lambda c: c.pop("proof"), ["not found: proof"]),
-            (lambda c: c.update(what="other"), ["no certificate"]),
-            (lambda c: c.update(schema_version=2), ['"schema_version" 3']),
+            (lambda c: c.update(proofs=1), ['no key "proofs"']),
+            (lambda c: c.pop("proof"), ['"proof" must be a text']),
+            (lambda c: c.pop("points"), ['"points" must be a list of numbers']),
+            (lambda c: c.update(horizon=5), ['"horizon" has no place in a proof of "responses"']),
+            (lambda c: c.update(what="other"), ['"what" "aegisrt-certificate"']),
+            (lambda c: c.update(schema_version=3), ['"schema_version" must be 4']),
             (lambda c: c.update(verdict="not-schedulable"), ['"responses" does not prove']),
-            (lambda c: c.update(proof="demand"), ["under np-fp"]),
-            (lambda c: c.update(policy="lifo"), ['"policy"']),
-            (lambda c: c["C"].__setitem__(1, 0), ["task 1: C, T and D", "1 at least"]),
+            (lambda c: c.update(policy="np-edf"), ['"responses" does not prove', 'under "np-edf"']),
+            (lambda c: c.update(policy="lifo"), ['under "lifo"']),
+            (lambda c: c["C"].__setitem__(1, [0]), ["task 1: C, T and D", "1 at least"]),
+            (lambda c: c["C"].__setitem__(1, [2.0]), ['"C" must be']),
+            (lambda c: c["T"].__setitem__(1, -35), ['"T" must be']),
+            (lambda c: c["T"].pop(), ['"T" must be']),
+            (lambda c: c["points"].pop(), ['"points" must list none or all of the "fixed_points"']),
+            (lambda c: c.update(fixed_points="3"), ['"fixed_points" must be a number']),
         ]
         for edit, parts in changes:
-            self.refused(2, [*parts, "changed.json: "], "verify", self.change(path, edit))
+            self.refused(2, [*parts, "changed.json: ", "let admit write it anew"], "verify", self.change(path, edit))
 
     def test_limits(self):
         path = self.certify("np-edf", EASY, 0)
@@ -139,7 +148,7 @@ class Certificates(support.CommandTest):
                                       {"C": 1, "T": 1000000007, "D": 2000000000}], 3)
         row = self.expect_json(0, "verify", "--json", path)["certificates"][0]
         self.assertEqual(row["proof"], "overload")
-        path = self.change(path, lambda c: c.update(tasks=2))
+        path = self.change(path, lambda c: c.update(multiple=1000))
         self.expect(1, "verify", path)
 
     def test_large_sets(self):

@@ -22,20 +22,19 @@ typedef struct aegis_certificate_job {
     int64_t nominal, ready;
 } aegis_certificate_job;
 
-/* Jobs to be simulated; by task, then in the order of their releases. */
+/* Jobs to be simulated; by task, then in the order of their releases. The last is the one that it
+ * is about; of no matter for a miss under EDF. */
 typedef struct aegis_certificate_witness {
     aegis_certificate_job *jobs;
     size_t count, room;
-    bool blocked;
-    size_t blocker, segment; /* started at 0, the jobs are ready at 1 or later */
-    size_t job;              /* which of them it is about; of no matter for a miss under EDF */
+    int64_t start; /* of the busy period, one tick after its blocker */
 } aegis_certificate_witness;
 
 /* What is said about the worst response of one task, and the proof of it. */
 typedef struct aegis_response_proof {
-    int64_t response; /* no job's is larger; -1: nothing is said */
-    int64_t busy;     /* fixed priorities; no busy period of fp */
-    int64_t *points;  /* w(q); the checker finds those behind the last one */
+    int64_t response; /* no job's is larger; 0: nothing is said */
+    int64_t busy;     /* fixed priorities */
+    int64_t *points;  /* w(q); none, or all */
     size_t point_count, room;
     aegis_certificate_witness reached; /* a job has it; no jobs: nothing is said */
 } aegis_response_proof;
@@ -50,16 +49,17 @@ typedef struct aegis_certificate {
      * period of all tasks with it. */
     aegis_response_proof *responses;
     int64_t busy;
+    int64_t fixed_points; /* of all tasks */
 
-    int64_t horizon;  /* demand and queue */
-    int64_t multiple; /* of the periods; demand: 0 if a busy period ends by the horizon */
-    int64_t instants; /* up to there, and as far as the responses need them */
+    int64_t horizon;  /* demand and queue: a busy period ends by it, or a multiple of the periods */
+    int64_t instants; /* as far as they must be looked at */
     int64_t *demand;  /* t, demand + blocking, t, ...; none, or every instant */
     size_t demand_count, demand_room; /* pairs; numbers */
 
     aegis_certificate_witness miss;
 
-    size_t task;       /* bound; overload and no-end: how many tasks */
+    int64_t multiple;  /* of the periods; overload and no-end */
+    size_t task;       /* bound; no-end: how many tasks */
     int64_t at, bound; /* bound */
 } aegis_certificate;
 

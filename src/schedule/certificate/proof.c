@@ -139,15 +139,12 @@ static uint64_t job_count(const aegis_task *task, int64_t busy)
     return x / period + (x % period != 0);
 }
 
-/* Up to `left` points; the checker finds those that are not listed. */
-static aegis_status list_points(prover *p, const level *l, uint64_t left, aegis_error *err)
+static aegis_status list_points(prover *p, const level *l, aegis_error *err)
 {
-    const aegis_task *task = &p->c->tasks[l->i];
     aegis_response_proof *proof = &p->c->responses[l->i];
-    uint64_t jobs = l->preemptive ? UINT64_MAX : job_count(task, proof->busy);
+    uint64_t jobs = job_count(&p->c->tasks[l->i], proof->busy);
     int64_t w = 0;
-    bool busy = true;
-    for (uint64_t q = 0; q < jobs && q < left && busy; q++) {
+    for (uint64_t q = 0; q < jobs; q++) {
         if (!aegis_prover_solve_job(p, l, q, &w)) {
             return give_up(err);
         }
@@ -155,34 +152,32 @@ static aegis_status list_points(prover *p, const level *l, uint64_t left, aegis_
             return aegis_prover_out_of_memory(err);
         }
         proof->points[proof->point_count++] = w;
-        busy = !l->preemptive || (aegis_i128)w + task->jitter > (aegis_i128)(q + 1) * task->period;
     }
     return AEGIS_OK;
 }
 
-static aegis_status prove_level(prover *p, size_t i, uint64_t *left, aegis_error *err)
-{
-    level l = aegis_prover_level(p, i);
-    aegis_response_proof *proof = &p->c->responses[i];
-    proof->response = p->result->tasks[i].response;
-    if (proof->response < 0) {
-        proof->response = -1;
-        return AEGIS_OK;
-    }
-    if (!l.preemptive && !solve_busy(p, i + 1, l.blocking, &proof->busy)) {
-        return give_up(err);
-    }
-    aegis_status status = list_points(p, &l, *left, err);
-    *left -= proof->point_count;
-    return status;
-}
-
+/* The ends of the busy periods; and the points unless they are many: the checker finds them too. */
 static aegis_status prove_levels(prover *p, aegis_error *err)
 {
-    uint64_t left = LISTED_POINTS;
+    aegis_certificate *c = p->c;
     aegis_status status = AEGIS_OK;
-    for (size_t i = 0; i < p->c->count && status == AEGIS_OK; i++) {
-        status = prove_level(p, i, &left, err);
+    uint64_t total = 0;
+    for (size_t i = 0; i < c->count; i++) {
+        aegis_response_proof *proof = &c->responses[i];
+        if (proof->response > 0) {
+            if (!solve_busy(p, i + 1, p->result->tasks[i].blocking, &proof->busy)) {
+                return give_up(err);
+            }
+            total += job_count(&c->tasks[i], proof->busy);
+        }
+    }
+    if (total > (uint64_t)INT64_MAX) {
+        return give_up(err);
+    }
+    c->fixed_points = (int64_t)total;
+    for (size_t i = 0; i < c->count && total <= LISTED_POINTS && status == AEGIS_OK; i++) {
+        level l = aegis_prover_level(p, i);
+        status = c->responses[i].response > 0 ? list_points(p, &l, err) : AEGIS_OK;
     }
     return status;
 }
@@ -202,15 +197,6 @@ static int64_t last_first_deadline(const prover *p)
         last = first > last ? first : last;
     }
     return last;
-}
-
-static int64_t latest_deadline(const prover *p)
-{
-    int64_t latest = 0;
-    for (size_t i = 0; i < p->c->count; i++) {
-        latest = p->c->tasks[i].deadline > latest ? p->c->tasks[i].deadline : latest;
-    }
-    return latest;
 }
 
 /* Who blocks work due by t the longest, and how long; SIZE_MAX: nobody. */
@@ -321,20 +307,30 @@ static bool common_multiple(const prover *p, size_t count, int64_t *ret_multiple
     return multiple <= TICKS_MAX;
 }
 
-/* F + lcm(T) when U = 1 exactly and there is jitter: then no busy period ends. */
-static bool periodic_horizon(prover *p)
+/* All periods divide the time, and U is no more than 1. */
+static bool is_period(const prover *p, int64_t time)
 {
-    aegis_certificate *c = p->c;
+    const aegis_certificate *c = p->c;
     aegis_u128 work = 0;
-    bool jitter = false, found = common_multiple(p, c->count, &c->multiple);
+    bool whole = true;
+    for (size_t i = 0; i < c->count; i++) {
+        whole = whole && time % c->tasks[i].period == 0;
+        work += (aegis_u128)(time / c->tasks[i].period) * (uint64_t)c->tasks[i].execution;
+    }
+    return whole && work <= (aegis_u128)time;
+}
+
+/* lcm(T) when U = 1 exactly and there is jitter: then no busy period ends. */
+static bool has_no_busy_end(const prover *p, int64_t *ret_multiple)
+{
+    const aegis_certificate *c = p->c;
+    aegis_u128 work = 0;
+    bool jitter = false, found = common_multiple(p, c->count, ret_multiple);
     for (size_t i = 0; i < c->count && found; i++) {
-        work += (aegis_u128)(c->multiple / c->tasks[i].period) * (uint64_t)c->tasks[i].execution;
+        work += (aegis_u128)(*ret_multiple / c->tasks[i].period) * (uint64_t)c->tasks[i].execution;
         jitter = jitter || c->tasks[i].jitter > 0;
     }
-    found = found && jitter && work == (aegis_u128)c->multiple &&
-            !__builtin_add_overflow(last_first_deadline(p), c->multiple, &c->horizon);
-    c->multiple = found ? c->multiple : 0;
-    return found;
+    return found && jitter && work == (aegis_u128)*ret_multiple;
 }
 
 static aegis_status prove_instants(prover *p, aegis_error *err)
@@ -342,16 +338,14 @@ static aegis_status prove_instants(prover *p, aegis_error *err)
     aegis_certificate *c = p->c;
     bool fifo = c->policy == AEGIS_ANALYSIS_FIFO;
     c->kind = fifo ? AEGIS_PROOF_QUEUE : AEGIS_PROOF_DEMAND;
-    if ((fifo || !periodic_horizon(p)) && !solve_busy(p, c->count, 0, &c->horizon)) {
+    if ((fifo || !has_no_busy_end(p, &c->horizon)) && !solve_busy(p, c->count, 0, &c->horizon)) {
         return give_up(err);
     }
     aegis_i128 end = c->horizon, last = last_first_deadline(p);
-    end = !fifo && last > end ? last : end;
-    if (c->responses != NULL && !fifo) {
-        last = (aegis_i128)c->busy + latest_deadline(p);
-        end = last > end ? last : end;
+    if (!fifo) {
+        end = is_period(p, c->horizon) ? last + end : last > end ? last : end;
     }
-    return list_instants(p, end, err);
+    return end > (aegis_i128)TICKS_MAX ? give_up(err) : list_instants(p, end, err);
 }
 
 /* ---- refusals ---- */
@@ -397,8 +391,7 @@ static aegis_status prove_refusal(prover *p, aegis_error *err)
             return AEGIS_OK;
         }
     }
-    c->task = c->count;
-    common_multiple(p, c->task, &c->multiple);
+    common_multiple(p, c->count, &c->multiple);
     if (is_proof(p, AEGIS_PROOF_OVERLOAD)) {
         return AEGIS_OK;
     }
@@ -420,17 +413,18 @@ static aegis_status claim_responses(prover *p, aegis_error *err)
 {
     aegis_certificate *c = p->c;
     bool any = false;
+    int64_t multiple;
     for (size_t i = 0; i < c->count; i++) {
         any = any || p->result->tasks[i].response >= 0;
     }
-    if (!any || (c->policy == AEGIS_ANALYSIS_NP_EDF && periodic_horizon(p)) ||
+    if (!any || (c->policy == AEGIS_ANALYSIS_NP_EDF && has_no_busy_end(p, &multiple)) ||
         (analyses_sets(c->policy) && !solve_busy(p, c->count, 0, &c->busy))) {
         return AEGIS_OK; /* no busy period ends, or not by the steps */
     }
     c->responses = aegis_allocate_zeroed(p->allocator, c->count, sizeof *c->responses);
     for (size_t i = 0; i < c->count && c->responses != NULL; i++) {
         int64_t response = p->result->tasks[i].response;
-        c->responses[i].response = response < 0 ? -1 : response;
+        c->responses[i].response = response < 0 ? 0 : response;
     }
     return c->responses == NULL       ? aegis_prover_out_of_memory(err)
            : analyses_sets(c->policy) ? AEGIS_OK

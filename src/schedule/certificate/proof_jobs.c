@@ -19,33 +19,46 @@ add_job(aegis_certificate_witness *set, size_t task, aegis_i128 nominal, aegis_i
     return true;
 }
 
-/* The worst pattern: nominally at kT - J, ready at max(0, kT - J), all a tick later when one
- * blocks; at most `most` jobs, ready by `until`. */
+/* The worst pattern: nominally at kT - J, ready at max(0, kT - J), from the start of the busy
+ * period on; at most `most` jobs, ready by `until`. */
 static bool
 add_pattern(prover *p, aegis_certificate_witness *set, size_t i, aegis_i128 until, uint64_t most)
 {
     const aegis_task *task = &p->c->tasks[i];
-    const int64_t start = set->blocked;
     for (uint64_t k = 0; k < most; k++) {
         aegis_i128 nominal = (aegis_i128)k * task->period - task->jitter;
         aegis_i128 ready = nominal > 0 ? nominal : 0;
         if (ready > until) {
             break;
         }
-        if (!aegis_prover_step(p) || !add_job(set, i, nominal + start, ready + start)) {
+        if (!aegis_prover_step(p) || !add_job(set, i, nominal + set->start, ready + set->start)) {
             return false;
         }
     }
     return true;
 }
 
-static void set_blocker(const prover *p, aegis_certificate_witness *set, size_t task)
+/* A job of the blocker, SIZE_MAX: none, runs alone until its longest segment; all others come one
+ * tick later. No nominal release is before 0. */
+static bool begin_set(const prover *p, aegis_certificate_witness *set, size_t blocker)
 {
-    set->blocked = task != SIZE_MAX;
-    if (set->blocked) {
-        set->blocker = task;
-        aegis_prover_longest(p, task, &set->segment);
+    size_t segment = 0;
+    aegis_i128 start = 0;
+    for (size_t i = 0; i < p->c->count; i++) {
+        start = p->c->tasks[i].jitter > start ? p->c->tasks[i].jitter : start;
     }
+    set->count = 0;
+    if (blocker == SIZE_MAX) {
+        set->start = (int64_t)start;
+        return true;
+    }
+    bool added = add_job(set, blocker, start, start);
+    aegis_prover_longest(p, blocker, &segment);
+    for (size_t s = 0; s < segment; s++) {
+        start += p->c->tasks[blocker].segments[s];
+    }
+    set->start = (int64_t)(start + 1);
+    return added && start < (aegis_i128)TICKS_MAX;
 }
 
 /* The lower task that blocks `i`, SIZE_MAX: none. */
@@ -76,25 +89,21 @@ static bool find_level_miss(prover *p, size_t i)
             break;
         }
     }
-    set_blocker(p, &c->miss, lower_blocker(p, &l));
-    bool added = true;
+    bool added = begin_set(p, &c->miss, lower_blocker(p, &l));
     for (size_t j = 0; j < i && added; j++) {
         added = add_pattern(p, &c->miss, j, l.preemptive ? (aegis_i128)w - 1 : w, UINT64_MAX);
     }
-    added = added && add_pattern(p, &c->miss, i, TICKS_MAX, q + 1);
-    c->miss.job = c->miss.count - 1;
-    return added;
+    return added && add_pattern(p, &c->miss, i, TICKS_MAX, q + 1);
 }
 
 /* EDF: all jobs due by the instant at which the demand is too much. */
 static bool find_demand_miss(prover *p)
 {
     aegis_certificate *c = p->c;
-    bool added = true;
     size_t blocker;
     const int64_t instant = p->result->violation_at;
     aegis_prover_blocking(p, instant, &blocker);
-    set_blocker(p, &c->miss, blocker);
+    bool added = begin_set(p, &c->miss, blocker);
     for (size_t i = 0; i < c->count && added; i++) {
         aegis_i128 after = (aegis_i128)instant - aegis_prover_first_deadline(&c->tasks[i]);
         uint64_t jobs = after < 0 ? 0 : (uint64_t)(after / c->tasks[i].period) + 1;
@@ -117,11 +126,9 @@ static bool add_until(prover *p,
         aegis_i128 nominal = release - (aegis_i128)m * p->c->tasks[i].period;
         aegis_i128 ready = m == 0 ? release + late : nominal;
         ready = ready > 0 ? ready : 0;
-        added =
-            aegis_prover_step(p) && add_job(set, i, nominal + set->blocked, ready + set->blocked);
+        added = aegis_prover_step(p) && add_job(set, i, nominal + set->start, ready + set->start);
     }
-    set->job = set->count - 1;
-    return added && set->count > 0;
+    return added;
 }
 
 /* FIFO: all in the worst pattern, but task `i` such that a job of it arrives at the worst instant,
@@ -129,14 +136,13 @@ static bool add_until(prover *p,
 static bool find_queue_miss(prover *p, size_t i)
 {
     aegis_certificate *c = p->c;
-    bool added = true;
+    const aegis_task *task = &c->tasks[i];
+    bool added = begin_set(p, &c->miss, SIZE_MAX);
     for (size_t j = 0; j < c->count && added; j++) {
-        const aegis_task *task = &c->tasks[j];
-        added = j != i ? add_pattern(p, &c->miss, j, c->at, UINT64_MAX)
-                       : add_until(p, &c->miss, j, (aegis_i128)c->at - task->jitter, task->jitter,
-                                   (uint64_t)(c->at / task->period) + 1);
+        added = j == i || add_pattern(p, &c->miss, j, c->at, UINT64_MAX);
     }
-    return added;
+    return added && add_until(p, &c->miss, i, (aegis_i128)c->at - task->jitter, task->jitter,
+                              (uint64_t)(c->at / task->period) + 1);
 }
 
 bool aegis_prover_find_miss(prover *p, size_t i)
@@ -162,14 +168,12 @@ bool aegis_prover_find_miss(prover *p, size_t i)
 static bool
 add_derived(prover *p, const aegis_derivation *d, size_t i, aegis_certificate_witness *set)
 {
-    bool fifo = p->c->policy == AEGIS_ANALYSIS_FIFO, added = true;
-    set_blocker(p, set, d->blocker);
+    int64_t late = p->c->policy == AEGIS_ANALYSIS_FIFO ? p->c->tasks[i].jitter : 0;
+    bool added = begin_set(p, set, d->blocker);
     for (size_t j = 0; j < p->c->count && added; j++) {
-        int64_t late = fifo ? p->c->tasks[j].jitter : 0;
-        added = j == i ? add_until(p, set, j, d->release, late, d->jobs[j])
-                       : add_pattern(p, set, j, TICKS_MAX, d->jobs[j]);
+        added = j == i || add_pattern(p, set, j, TICKS_MAX, d->jobs[j]);
     }
-    return added;
+    return added && add_until(p, set, i, d->release, late, d->jobs[i]);
 }
 
 /* A job set that has the response of task `i`, if it is found and small enough; takes its size off
@@ -190,7 +194,7 @@ static aegis_status reach(prover *p, size_t i, uint64_t *left, aegis_error *err)
         total += d.jobs[j] < LARGEST_WITNESS ? d.jobs[j] : LARGEST_WITNESS + 1;
     }
     if (d.found && total > 0 && total <= *left) {
-        set->room = (size_t)total;
+        set->room = (size_t)total + 1; /* and the blocker */
         set->jobs = aegis_allocate_zeroed(p->allocator, set->room, sizeof *set->jobs);
         status = set->jobs == NULL ? aegis_prover_out_of_memory(err) : AEGIS_OK;
     }

@@ -60,7 +60,6 @@ static json_t *numbers(const int64_t *values, size_t count)
 }
 
 typedef enum column {
-    COLUMN_C,
     COLUMN_T,
     COLUMN_D,
     COLUMN_J,
@@ -71,8 +70,6 @@ typedef enum column {
 static int64_t entry(const aegis_certificate *c, size_t i, column which)
 {
     switch (which) {
-    case COLUMN_C:
-        return c->tasks[i].execution;
     case COLUMN_T:
         return c->tasks[i].period;
     case COLUMN_D:
@@ -97,18 +94,16 @@ static json_t *encode_column(const aegis_certificate *c, column which)
     return array;
 }
 
-/* Of all tasks, each as it is cut. */
+/* Of each task the segments that its C consists of. */
 static json_t *encode_segments(const aegis_certificate *c)
 {
+    bool cuts = c->policy == AEGIS_ANALYSIS_FPP || c->policy == AEGIS_ANALYSIS_NP_EDF;
     json_t *array = json_array();
     for (size_t i = 0; i < c->count; i++) {
         const aegis_task *task = &c->tasks[i];
-        for (size_t s = 0; s < task->segment_count; s++) {
-            array = append(array, json_integer(task->segments[s]));
-        }
-        if (task->segments == NULL) {
-            array = append(array, json_integer(task->execution));
-        }
+        bool cut = cuts && task->segments != NULL;
+        array = append(
+            array, numbers(cut ? task->segments : &task->execution, cut ? task->segment_count : 1));
     }
     return array;
 }
@@ -121,20 +116,15 @@ static json_t *encode_tasks(const aegis_certificate *c, json_t *root)
     }
     root = put(root, "policy", json_string(aegis_analysis_name(c->policy)));
     root = put(root, "names", names);
-    root = put(root, "C", encode_column(c, COLUMN_C));
+    root = put(root, "C", encode_segments(c));
     root = put(root, "T", encode_column(c, COLUMN_T));
     root = put(root, "D", encode_column(c, COLUMN_D));
-    root = put(root, "J", encode_column(c, COLUMN_J));
-    bool cuts = c->policy == AEGIS_ANALYSIS_FPP || c->policy == AEGIS_ANALYSIS_NP_EDF;
-    return cuts ? put(root, "segments", encode_segments(c)) : root;
+    return put(root, "J", encode_column(c, COLUMN_J));
 }
 
-/* What blocks, where the job begins that it is about, and the jobs. */
 static json_t *encode_witness(const aegis_certificate_witness *set)
 {
-    const int64_t head[] = {set->blocked ? (int64_t)set->blocker : -1, (int64_t)set->segment,
-                            3 * ((int64_t)set->job + 1)}; /* all are three numbers, jobs as well */
-    json_t *array = numbers(head, set->count == 0 ? 0 : AEGIS_ARRAY_LENGTH(head));
+    json_t *array = json_array();
     for (const aegis_certificate_job *job = set->jobs; job < set->jobs + set->count; job++) {
         array = append(array, json_integer((json_int_t)job->task));
         array = append(array, json_integer(job->nominal));
@@ -163,8 +153,12 @@ static json_t *encode_responses(const aegis_certificate *c, json_t *root)
             points = append(points, json_integer(c->responses[i].points[n]));
         }
     }
-    bool levels = aegis_certificate_has_levels(c->policy);
-    root = put(root, "busy", levels ? encode_column(c, COLUMN_BUSY) : numbers(&c->busy, 1));
+    if (!aegis_certificate_has_levels(c->policy)) {
+        json_decref(points);
+        return put(root, "end", json_integer(c->busy));
+    }
+    root = put(root, "busy", encode_column(c, COLUMN_BUSY));
+    root = put(root, "fixed_points", json_integer(c->fixed_points));
     return put(root, "points", points);
 }
 
@@ -175,7 +169,6 @@ static json_t *encode_proof(const aegis_certificate *c, json_t *root)
     case AEGIS_PROOF_REACHED:
         return root;
     case AEGIS_PROOF_DEMAND:
-        root = put(root, "multiple", json_integer(c->multiple));
         root = put(root, "demand", numbers(c->demand, 2 * c->demand_count));
         /* fallthrough */
     case AEGIS_PROOF_QUEUE:
@@ -187,11 +180,12 @@ static json_t *encode_proof(const aegis_certificate *c, json_t *root)
         root = put(root, "task", json_integer((json_int_t)c->task));
         root = put(root, "at", json_integer(c->at));
         return put(root, "bound", json_integer(c->bound));
-    case AEGIS_PROOF_OVERLOAD:
     case AEGIS_PROOF_NO_END:
+        root = put(root, "tasks", json_integer((json_int_t)c->task));
+        break;
+    case AEGIS_PROOF_OVERLOAD:
         break;
     }
-    root = put(root, "tasks", json_integer((json_int_t)c->task));
     return put(root, "multiple", json_integer(c->multiple));
 }
 
@@ -209,13 +203,14 @@ static aegis_status encode(const aegis_certificate *c,
         [AEGIS_PROOF_OVERLOAD] = "overload",   [AEGIS_PROOF_NO_END] = "no-end",
         [AEGIS_PROOF_BOUND] = "bound",         [AEGIS_PROOF_REACHED] = "reached"};
     aegis_proof_kind kind = reached == SIZE_MAX ? c->kind : AEGIS_PROOF_REACHED;
-    json_t *root = put(json_object(), "schema_version", json_integer(3));
+    json_t *root = put(json_object(), "schema_version", json_integer(4));
     root = put(root, "what", json_string("aegisrt-certificate"));
     root = encode_tasks(c, root);
     root = put(root, "verdict",
-               json_string(kind == AEGIS_PROOF_REACHED ? "none"
-                           : kind <= AEGIS_PROOF_QUEUE ? "schedulable"
-                                                       : "not-schedulable"));
+               json_string(kind == AEGIS_PROOF_REACHED    ? "none"
+                           : kind <= AEGIS_PROOF_QUEUE    ? "schedulable"
+                           : kind <= AEGIS_PROOF_OVERLOAD ? "not-schedulable"
+                                                          : "refused"));
     root = put(root, "proof", json_string(kinds[kind]));
     if (reached == SIZE_MAX) {
         root = encode_proof(c, root);

@@ -32,10 +32,9 @@ typedef struct witness {
     aegis_task tasks[MAX_TASKS];
     int64_t segments[MAX_TASKS][LONGEST_EXECUTION];
     size_t count;
-    /* of the certificate, moved to positive times */
+    /* of the certificate */
     uint64_t nominal[MAX_TASKS][MAX_JOBS], delay[MAX_TASKS][MAX_JOBS];
     size_t jobs[MAX_TASKS];
-    size_t blocker, segment; /* SIZE_MAX: none */
 } witness;
 
 static int64_t pick(uint64_t *seed, int64_t low, int64_t high)
@@ -45,7 +44,7 @@ static int64_t pick(uint64_t *seed, int64_t low, int64_t high)
 
 static void draw(uint64_t *seed, bool jitter, bool cut, witness *w)
 {
-    *w = (witness){.count = (size_t)pick(seed, 2, MAX_TASKS), .blocker = SIZE_MAX};
+    *w = (witness){.count = (size_t)pick(seed, 2, MAX_TASKS)};
     for (size_t i = 0; i < w->count; i++) {
         aegis_task *task = &w->tasks[i];
         task->period = pick(seed, 4, 30);
@@ -72,27 +71,18 @@ static int64_t number(const json_t *list, size_t n)
     return json_integer_value(json_array_get(list, n));
 }
 
-/* Who blocks, its segment, the job that it is about; then three numbers a job. */
+/* Three numbers a job. */
 static bool read_jobs(const json_t *jobs, witness *w)
 {
-    /* The blocker's earlier segments, one tick each, and negative nominal releases come before 0.
-     */
-    const int64_t shift = LONGEST_EXECUTION + 10;
     if (json_array_size(jobs) > 3 * MAX_JOBS) {
         return false;
     }
-    for (size_t n = 3; n < json_array_size(jobs); n += 3) {
+    for (size_t n = 0; n < json_array_size(jobs); n += 3) {
         size_t i = (size_t)number(jobs, n);
         int64_t nominal = number(jobs, n + 1), ready = number(jobs, n + 2);
-        assert_true(i < w->count && nominal + shift >= 0);
-        w->nominal[i][w->jobs[i]] = (uint64_t)(nominal + shift);
+        assert_true(i < w->count && nominal >= 0);
+        w->nominal[i][w->jobs[i]] = (uint64_t)nominal;
         w->delay[i][w->jobs[i]++] = (uint64_t)(ready - nominal);
-    }
-    if (number(jobs, 0) >= 0) {
-        w->blocker = (size_t)number(jobs, 0);
-        w->segment = (size_t)number(jobs, 1);
-        assert_int_equal(w->jobs[w->blocker], 0);
-        w->nominal[w->blocker][0] = (uint64_t)(shift - (int64_t)w->segment);
     }
     return true;
 }
@@ -100,8 +90,7 @@ static bool read_jobs(const json_t *jobs, witness *w)
 static uint64_t release_of(void *self, uint32_t model, uint64_t index)
 {
     const witness *w = self;
-    size_t jobs = model == w->blocker ? 1 : w->jobs[model];
-    return index < jobs ? w->nominal[model][index] : NEVER + index * 100;
+    return index < w->jobs[model] ? w->nominal[model][index] : NEVER + index * 100;
 }
 
 static uint64_t delay_of(void *self, uint32_t model, uint64_t index)
@@ -115,9 +104,6 @@ static uint64_t execution_of(void *self, uint32_t model, uint64_t index, uint32_
     const witness *w = self;
     const aegis_task *task = &w->tasks[model];
     (void)index;
-    if (model == w->blocker && segment != w->segment) {
-        return 1;
-    }
     return (uint64_t)(task->segments == NULL ? task->execution : task->segments[segment]);
 }
 
@@ -143,7 +129,7 @@ static aegis_core_model core_model(const aegis_task *task, size_t i)
     return model;
 }
 
-/* Deadlines missed by the jobs listed: of task `target`, or of any but the blocker. */
+/* Deadlines missed by the jobs listed: of task `target`, or of any. */
 static uint64_t simulate(witness *w, const char *policy_name, size_t target)
 {
     const aegis_core_config config = {.lanes = 1, .max_models = MAX_TASKS, .max_jobs = 2048};
@@ -165,7 +151,7 @@ static uint64_t simulate(witness *w, const char *policy_name, size_t target)
     }
     for (size_t i = 0; i < w->count; i++) {
         assert_int_equal(results[i].counters.refused, 0);
-        if (i != w->blocker && (target == SIZE_MAX || i == target)) {
+        if (target == SIZE_MAX || i == target) {
             missed += results[i].counters.missed;
         }
     }
@@ -242,7 +228,7 @@ static void check_policy(aegis_analysis analysis, const char *policy, bool jitte
         json_t *root = refusal(analysis, &w);
         json_t *jobs = json_object_get(root, "miss");
         if (root != NULL && read_jobs(jobs, &w)) {
-            size_t target = edf ? SIZE_MAX : (size_t)number(jobs, (size_t)number(jobs, 2));
+            size_t target = edf ? SIZE_MAX : (size_t)number(jobs, json_array_size(jobs) - 3);
             if (preemptive) {
                 cut_to_ticks(&w);
             }
