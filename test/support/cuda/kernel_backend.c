@@ -141,6 +141,30 @@ kernel_execute(void *self, uint32_t segment, uint32_t slot, aegis_stream *stream
     return AEGIS_OK;
 }
 
+static aegis_status kernel_enqueue_ahead(
+    void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    struct CUstream_st *handle = NULL;
+    (void)segment;
+    (void)slot;
+    aegis_status status = aegis_cuda_stream_handle(stream, &handle, err);
+    return status == AEGIS_OK && launch(self, handle) != 0
+               ? aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INFERENCE, "not launched")
+               : status;
+}
+
+static aegis_status kernel_take_ahead(void *self, uint32_t segment, uint32_t slot, aegis_error *err)
+{
+    kernel_model *model = self;
+    (void)slot;
+    if (segment != model->due) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
+                               "segment %" PRIu32 " is due, not %" PRIu32, model->due, segment);
+    }
+    model->due = (segment + 1) % model->segments;
+    return AEGIS_OK;
+}
+
 /* ---- the rest of the table says that there is nothing ---- */
 
 static void kernel_destroy(void *self)
@@ -299,6 +323,8 @@ static const aegis_backend_ops kernel_ops = {
     .execute = kernel_execute,
     .commit = kernel_commit,
     .last_spill = kernel_last_spill,
+    .enqueue_ahead = kernel_enqueue_ahead,
+    .take_ahead = kernel_take_ahead,
 };
 
 aegis_status kernel_backend_create(aegis_device *device,
