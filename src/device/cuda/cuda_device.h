@@ -7,6 +7,7 @@
 #include "device/cuda/cuda_partition.h"
 
 #include <cuda_runtime_api.h>
+#include <stdatomic.h>
 
 typedef struct aegis_cuda_device {
     aegis_allocator allocator;
@@ -19,6 +20,7 @@ typedef struct aegis_cuda_device {
     uint64_t pinned_size;
     aegis_cuda_partitions *partitions; /* NULL: the device cannot be divided */
     cudaStream_t copies; /* of set-up: blocking copies and the clearing of the arena */
+    _Atomic int gates;   /* of its streams */
 } aegis_cuda_device;
 
 /* Makes a device current and remembers which was, so that the caller's thread keeps its own. */
