@@ -28,13 +28,16 @@ typedef struct mode {
     const char *name;
     aegis_wait_mode wait;
     aegis_completion completion;
+    bool ahead, measure_bounds;
 } mode;
 
 static const mode modes[] = {
-    {"poll", AEGIS_WAIT_POLL, AEGIS_COMPLETION_POLL},
-    {"poll_driver_adaptive_lane", AEGIS_WAIT_POLL, AEGIS_COMPLETION_ADAPTIVE},
-    {"sleep_adaptive", AEGIS_WAIT_SLEEP, AEGIS_COMPLETION_ADAPTIVE},
-    {"sleep_block", AEGIS_WAIT_SLEEP, AEGIS_COMPLETION_BLOCK},
+    {"poll", AEGIS_WAIT_POLL, AEGIS_COMPLETION_POLL, true, true},
+    {"poll_not_ahead", AEGIS_WAIT_POLL, AEGIS_COMPLETION_POLL, false, true},
+    {"poll_driver_adaptive_lane", AEGIS_WAIT_POLL, AEGIS_COMPLETION_ADAPTIVE, true, true},
+    {"sleep_poll", AEGIS_WAIT_SLEEP, AEGIS_COMPLETION_POLL, true, false},
+    {"sleep_adaptive", AEGIS_WAIT_SLEEP, AEGIS_COMPLETION_ADAPTIVE, true, true},
+    {"sleep_block", AEGIS_WAIT_SLEEP, AEGIS_COMPLETION_BLOCK, false, false},
 };
 
 static const uint64_t lengths_ns[] = {20000, 200000, 1000000};
@@ -236,13 +239,16 @@ static void time_launches(void *argument)
     self->code = bare_launch(handle, &self->launch_ns, &self->round_trip_ns);
 }
 
-static void measure_mode(bench_report *report, const mode *how, bool measure_bounds, size_t rounds)
+static void measure_mode(bench_report *report, const mode *how, size_t rounds)
 {
+    bool measure_bounds = how->measure_bounds;
+    aegis_scheduler_metrics metrics;
     gpu_bed bed;
     aegis_error error;
     char text[96];
     gpu_bed_open(&bed, &(gpu_bed_config){.wait = how->wait,
                                          .completion = how->completion,
+                                         .ahead = how->ahead,
                                          .wake_bound_ns = measure_bounds ? 0 : 100000,
                                          .overhead_bound_ns = measure_bounds ? 0 : 100000});
     if (measure_bounds) {
@@ -272,6 +278,10 @@ static void measure_mode(bench_report *report, const mode *how, bool measure_bou
     for (int i = 0; i < 3; i++) {
         measure_length(report, how, &bed, models[i], lengths_ns[i], rounds, times.launch_ns);
     }
+    gpu_check(aegis_scheduler_get_metrics(bed.scheduler, &metrics, &error), &error);
+    snprintf(text, sizeof text, "%s_opened", how->name);
+    bench_report_value(report, text, "of all segments",
+                       (double)metrics.opened / (double)(3 * rounds * SEGMENTS));
     gpu_bed_close(&bed);
 }
 
@@ -285,7 +295,7 @@ int main(int argc, char **argv)
     aegis_device_destroy(gpu_device(4096, 0)); /* no GPU: exit 77 before anything is said */
     bench_report report = bench_report_begin("gpu_dispatch");
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
-        measure_mode(&report, &modes[i], i < 3, (size_t)rounds);
+        measure_mode(&report, &modes[i], (size_t)rounds);
     }
     gpu_report_device(&report);
     bench_report_end(&report);

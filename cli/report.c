@@ -340,6 +340,7 @@ static void add_run(json_t *root, const cli_report *report)
     cli_json_set(root, "trace", trace);
     cli_json_unsigned(scheduler, "decisions", report->metrics.decisions);
     cli_json_unsigned(scheduler, "lane_turns", report->metrics.lane_turns);
+    cli_json_unsigned(scheduler, "opened", report->metrics.opened);
     cli_json_unsigned(scheduler, "elapsed_ns", report->metrics.elapsed_ns);
     cli_json_set(scheduler, "wake_ns", cli_json_distribution(&report->metrics.wake_ns));
     cli_json_set(scheduler, "decision_ns", cli_json_distribution(&report->metrics.decision_ns));

@@ -315,6 +315,20 @@ aegis_status aegis_model_output(aegis_model *model,
  */
 aegis_status aegis_model_execute(
     aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
+/** True when the backend can do the next two. */
+bool aegis_model_can_go_ahead(const aegis_model *model);
+/**
+ * Between aegis_stream_ahead_begin and _end: enqueues what aegis_model_execute would for this
+ * segment, all of it or nothing, and changes nothing else. What is enqueued depends on the segment,
+ * the slot and whether the number of commits so far is even: as long as these are what they were it
+ * may run, in place of an execution, once. UNSUPPORTED when this model's work cannot be put ahead.
+ */
+aegis_status aegis_model_enqueue_ahead(
+    aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
+/** In place of aegis_model_execute, with its rules and its statuses, for a segment that was put
+ * ahead and now runs (aegis_stream_ahead_take): notes that it does. Same thread. */
+aegis_status
+aegis_model_take_ahead(aegis_model *model, uint32_t segment, uint32_t slot, aegis_error *err);
 /** Called by a model whose bytes come from elsewhere; from a thread of its own, shortly, at any
  * time. */
 typedef void (*aegis_model_wake)(void *self);

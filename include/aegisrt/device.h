@@ -202,6 +202,9 @@ typedef struct aegis_stream_config {
                               kernels; rounded up to partition_granularity. 0: all, shared */
     uint64_t spin_ns;    /**< after a command the thread looks so long for the next one before it
                               sleeps, so that it need not be woken; 0: some microseconds (host) */
+    bool ahead;          /**< work may be put behind a gate (aegis_stream_ahead_begin), where the
+                              device can; takes a second stream of the device. Never with
+                              AEGIS_COMPLETION_BLOCK */
 } aegis_stream_config;
 
 /** Lowest priority, not pinned, ordinary scheduling, one core, default depth, adaptive completion,
@@ -275,6 +278,37 @@ aegis_status aegis_stream_take_failure(aegis_stream *stream, aegis_error *err);
  * polls: most of a core is saved and the end is seen as early as by polling. It counts for the next
  * notification, is no promise, and means nothing where work completes before its call returns. */
 void aegis_stream_expect(aegis_stream *stream, uint64_t least_ns);
+
+/* Launching ahead: while work of the stream runs, what may come next is enqueued behind a gate, and
+ * whoever decides that it does come opens the gate with one store, where a launch would take some
+ * microseconds. What stands behind the gate does not run, and holds up nothing else of the stream:
+ * whatever is put into the stream goes past it. One piece of work at a time.
+ *
+ * It cannot be taken back: only run, once, by _take or by _discard. So the memory that it touches
+ * has to stay until then, and calls that wait for the whole device (cudaFree, say) wait for it. */
+
+/**
+ * From within a function on the stream's own thread: what it enqueues from here to _end stands
+ * behind the gate. The notification that comes next waits for what was enqueued before, no more.
+ * @return UNSUPPORTED when the device cannot or the stream's configuration does not say `ahead`;
+ * BUSY when something stands there already; STATE on another thread. No allocation, no lock.
+ */
+aegis_status aegis_stream_ahead_begin(aegis_stream *stream, aegis_error *err);
+/** After each successful _begin, on the same thread. A failure is the device's. */
+aegis_status aegis_stream_ahead_end(aegis_stream *stream, aegis_error *err);
+/** Opens the gate: the work behind it begins. Work of the stream that ran before must have been
+ * seen to end. One store, any thread, one at a time; between _end and _take, which still has to
+ * follow. */
+void aegis_stream_ahead_open(aegis_stream *stream);
+/** From within a function on the stream's own thread, in place of enqueueing what stands behind the
+ * gate: opens it, unless that was done, and the notification that comes next waits for that work.
+ */
+void aegis_stream_ahead_take(aegis_stream *stream);
+/** From within a function on the stream's own thread, when nothing else of the stream runs: lets
+ * what stands behind the gate run and waits for its end, however long that takes; a failure is
+ * taken by aegis_stream_take_failure. Fine when nothing does, and where the device cannot. Before
+ * its memory goes. */
+void aegis_stream_ahead_discard(aegis_stream *stream);
 
 /* From within a function that runs on the stream's own thread (aegis_stream_call), the following
  * three put work behind what that function has enqueued so far, at once and past the commands that

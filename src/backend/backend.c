@@ -578,6 +578,23 @@ aegis_status aegis_model_execute(
     return model->ops->execute(model->self, segment, slot, stream, err);
 }
 
+bool aegis_model_can_go_ahead(const aegis_model *model)
+{
+    return model->ops->enqueue_ahead != NULL && model->ops->take_ahead != NULL;
+}
+
+aegis_status aegis_model_enqueue_ahead(
+    aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    return model->ops->enqueue_ahead(model->self, segment, slot, stream, err);
+}
+
+aegis_status
+aegis_model_take_ahead(aegis_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
+{
+    return model->ops->take_ahead(model->self, segment, slot, err);
+}
+
 uint64_t aegis_model_awaited_segments(const aegis_model *model)
 {
     return model->ops->awaited_segments != NULL ? model->ops->awaited_segments(model->self) : 0;

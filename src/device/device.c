@@ -34,6 +34,15 @@ static bool newer_is_complete(const aegis_device_ops *newer)
     return !enqueues || newer->stream_is_own_thread != NULL;
 }
 
+/* All of them or none. */
+static bool ahead_is_complete(const aegis_device_ops *ahead)
+{
+    int there = (ahead->ahead_begin != NULL) + (ahead->ahead_end != NULL) +
+                (ahead->ahead_open != NULL) + (ahead->ahead_take != NULL) +
+                (ahead->ahead_discard != NULL);
+    return there == 0 || (there == 5 && ahead->stream_is_own_thread != NULL);
+}
+
 static aegis_status
 list_arena(aegis_device *device, const aegis_allocator *allocator, aegis_error *err)
 {
@@ -66,7 +75,8 @@ aegis_status aegis_device_wrap(const aegis_device_ops *ops,
     aegis_status status;
     aegis_device *device = NULL;
     if (ops == NULL || allocator == NULL || ret_device == NULL || !is_complete(ops) ||
-        (ops->version >= 2 && !newer_is_complete(ops))) {
+        (ops->version >= 2 && !newer_is_complete(ops)) ||
+        (ops->version >= 3 && !ahead_is_complete(ops))) {
         status = aegis_error_set(err, AEGIS_HERE("device"), AEGIS_ERROR_INVALID_ARGUMENT,
                                  "a device needs ops of version 1 to %u with every required entry",
                                  AEGIS_DEVICE_OPS_VERSION);
@@ -80,6 +90,7 @@ aegis_status aegis_device_wrap(const aegis_device_ops *ops,
     }
     device->ops = ops;
     device->newer = ops->version >= 2 ? ops : &nothing_newer;
+    device->ahead = ops->version >= 3 ? ops : &nothing_newer;
     device->self = self;
     device->allocator = *allocator;
     status = list_arena(device, allocator, err);

@@ -13,6 +13,7 @@
 struct aegis_device {
     const aegis_device_ops *ops;
     const aegis_device_ops *newer; /* entries since version 2; all NULL for an older table */
+    const aegis_device_ops *ahead; /* those since version 3, likewise */
     void *self;
     aegis_allocator allocator;
     aegis_arena_list *list;

@@ -294,6 +294,38 @@ aegis_status aegis_stream_enqueue_copy(aegis_stream *stream,
     return newer->enqueue_copy(stream->self, destination, source, size_bytes, err);
 }
 
+aegis_status aegis_stream_ahead_begin(aegis_stream *stream, aegis_error *err)
+{
+    const aegis_device_ops *ops = stream->device->ahead;
+    if (ops->ahead_begin == NULL) {
+        return cannot(stream, "put work behind a gate", err);
+    }
+    aegis_status status = check_own_thread(stream, err);
+    return status != AEGIS_OK ? status : ops->ahead_begin(stream->self, err);
+}
+
+aegis_status aegis_stream_ahead_end(aegis_stream *stream, aegis_error *err)
+{
+    return stream->device->ahead->ahead_end(stream->self, err);
+}
+
+void aegis_stream_ahead_open(aegis_stream *stream)
+{
+    stream->device->ahead->ahead_open(stream->self);
+}
+
+void aegis_stream_ahead_take(aegis_stream *stream)
+{
+    stream->device->ahead->ahead_take(stream->self);
+}
+
+void aegis_stream_ahead_discard(aegis_stream *stream)
+{
+    if (stream->device->ahead->ahead_discard != NULL) {
+        stream->device->ahead->ahead_discard(stream->self);
+    }
+}
+
 int aegis_stream_width(const aegis_stream *stream)
 {
     return stream->width;

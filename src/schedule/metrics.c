@@ -11,6 +11,7 @@ aegis_status aegis_scheduler_get_metrics(const aegis_scheduler *scheduler,
     (void)err;
     aegis_scheduler_metrics metrics = {.decisions = atomic_load(&scheduler->decisions),
                                        .lane_turns = atomic_load(&scheduler->lane_turns),
+                                       .opened = atomic_load(&scheduler->opened),
                                        .lane_count = scheduler->config.lane_count};
     uint64_t now =
         scheduler->stop_ns > 0 ? scheduler->stop_ns : aegis_clock_now_ns(&scheduler->config.clock);

@@ -331,7 +331,7 @@ static void synchronize_lanes(aegis_scheduler *scheduler)
 {
     for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
         if (!scheduler->lanes[i].hung) {
-            aegis_stream_synchronize(scheduler->lanes[i].stream, NULL);
+            aegis_ahead_clear(&scheduler->lanes[i]);
         }
     }
 }

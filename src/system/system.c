@@ -156,7 +156,8 @@ static aegis_status create_lanes(aegis_system *system, aegis_error *err)
                                       .completion = workload->completion,
                                       .width = (int)workload->lane_width,
                                       .multiprocessors = workload->lane_multiprocessors[i],
-                                      .spin_ns = lane_spin_ns(system)};
+                                      .spin_ns = lane_spin_ns(system),
+                                      .ahead = workload->ahead};
         aegis_status status = aegis_stream_create(system->device, &config, &system->lanes[i], err);
         if (status != AEGIS_OK) {
             aegis_error_prefix(err, "%s: [device]: lane %u", workload->path, i);

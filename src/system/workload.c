@@ -129,9 +129,9 @@ static void read_lane_spin(const aegis_workload_section *section, aegis_workload
 static void read_device(const aegis_workload_section *section, aegis_workload *workload)
 {
     static const char *const keys[] = {
-        "kind",       "memory",     "lanes",     "spill",           "lock_memory",
-        "huge_pages", "lane_width", "lane_cpu",  "fifo_priority",   "pinned",
-        "completion", "graphs",     "lane_spin", "multiprocessors", "process_memory"};
+        "kind",       "memory",          "lanes",          "spill",  "lock_memory", "huge_pages",
+        "lane_width", "lane_cpu",        "fifo_priority",  "pinned", "completion",  "graphs",
+        "lane_spin",  "multiprocessors", "process_memory", "ahead"};
     static const char *const kinds[] = {"auto", "host", "cuda"};
     static const char *const completions[] = {"adaptive", "poll", "block"};
     int kind = AEGIS_DEVICE_AUTO, completion = AEGIS_COMPLETION_ADAPTIVE;
@@ -145,6 +145,8 @@ static void read_device(const aegis_workload_section *section, aegis_workload *w
     /* 98: the orchestration thread runs one above the lanes, and 99 is the highest. */
     aegis_workload_integer(section, "fifo_priority", 0, 98, &fifo);
     aegis_workload_boolean(section, "lock_memory", &workload->lock_memory);
+    workload->ahead = completion != AEGIS_COMPLETION_BLOCK;
+    aegis_workload_boolean(section, "ahead", &workload->ahead);
     workload->graphs = true;
     aegis_workload_boolean(section, "graphs", &workload->graphs);
     workload->huge_pages = true;

@@ -76,6 +76,10 @@ typedef struct aegis_backend_ops {
     const char *(*note)(void *model);
     /** Optional (NULL): not told. Host memory only. */
     void (*visit_touched)(void *model, aegis_model_visit visit, void *self);
+    /** Optional (NULL, both): nothing of these models is put ahead. */
+    aegis_status (*enqueue_ahead)(
+        void *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
+    aegis_status (*take_ahead)(void *model, uint32_t segment, uint32_t slot, aegis_error *err);
 } aegis_backend_ops;
 
 /** Wraps an implementation. Takes `self`. INVALID_ARGUMENT when version or entries are missing. */

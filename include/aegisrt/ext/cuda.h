@@ -16,7 +16,8 @@ struct CUstream_st;
 /**
  * The cudaStream_t of a stream of a CUDA device. Borrowed: valid until the stream is destroyed, not
  * to be destroyed by the caller. Enqueue into it only from a function that runs on the stream's own
- * thread (aegis_stream_call), which has made the right device current.
+ * thread (aegis_stream_call), which has made the right device current. Between
+ * aegis_stream_ahead_begin and _end it is another one, for that long: ask again there.
  * @return UNSUPPORTED when the stream's device is not a CUDA device. Any thread.
  */
 aegis_status

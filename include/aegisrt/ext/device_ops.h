@@ -10,8 +10,9 @@
 extern "C" {
 #endif
 
-/** Version 1 ended with event_elapsed_ns. Tables of any version up to this one are taken. */
-#define AEGIS_DEVICE_OPS_VERSION 2u
+/** Version 1 ended with event_elapsed_ns, version 2 with stream_expect. Tables of any version up to
+ * this one are taken. */
+#define AEGIS_DEVICE_OPS_VERSION 3u
 
 /** All entries are required unless said otherwise. `self`, `stream` and `event` are the
  * implementation's own objects. Threads and statuses: as the public call of the same name, which
@@ -74,6 +75,13 @@ typedef struct aegis_device_ops {
     aegis_status (*enqueue_wait)(void *stream, void *event, aegis_error *err);
     /** NULL: the hint is not needed. */
     void (*stream_expect)(void *stream, uint64_t least_ns);
+
+    /* Since version 3; all five or none: work that stands behind a gate. */
+    aegis_status (*ahead_begin)(void *stream, aegis_error *err);
+    aegis_status (*ahead_end)(void *stream, aegis_error *err);
+    void (*ahead_open)(void *stream);
+    void (*ahead_take)(void *stream);
+    void (*ahead_discard)(void *stream);
 } aegis_device_ops;
 
 /** Wraps an implementation. Takes `self` (destroyed with the device, also when this fails).

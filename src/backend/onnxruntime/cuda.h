@@ -96,6 +96,11 @@ aegis_status aegis_ort_cuda_run(struct aegis_ort_model *model,
                                 uint32_t segment,
                                 uint32_t slot,
                                 aegis_error *err);
+/* Launches the graph of a segment; UNSUPPORTED when it has none. */
+aegis_status aegis_ort_cuda_launch_ahead(const struct aegis_ort_model *model,
+                                         uint32_t segment,
+                                         uint32_t slot,
+                                         aegis_error *err);
 /* All segments in slot 0, to their end on the device. */
 aegis_status aegis_ort_cuda_run_job(struct aegis_ort_model *model, aegis_error *err);
 /* Captures every segment for the first `slots` slots, runs both ways and compares the results. What

@@ -131,6 +131,18 @@ cuda_execute(void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, 
     return aegis_ort_host_ops.execute(self, segment, slot, stream, err);
 }
 
+static aegis_status cuda_enqueue_ahead(
+    void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    (void)stream; /* the model's own */
+    return aegis_ort_cuda_launch_ahead(self, segment, slot, err);
+}
+
+static aegis_status cuda_take_ahead(void *self, uint32_t segment, uint32_t slot, aegis_error *err)
+{
+    return aegis_ort_model_take_ahead(self, segment, slot, err);
+}
+
 static const char *cuda_note(void *model)
 {
     return ((const aegis_ort_model *)model)->cuda->note;
@@ -146,6 +158,8 @@ aegis_backend_ops aegis_ort_cuda_ops(void)
     ops.reset = cuda_reset;
     ops.cut_candidates = cuda_candidates;
     ops.execute = cuda_execute;
+    ops.enqueue_ahead = cuda_enqueue_ahead;
+    ops.take_ahead = cuda_take_ahead;
     ops.terminate = NULL; /* what is on the device goes on to its end */
     ops.note = cuda_note;
     ops.visit_touched = NULL; /* most of it is not on the host */

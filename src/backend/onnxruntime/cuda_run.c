@@ -69,13 +69,28 @@ static aegis_cuda_graph **graph_at(const aegis_ort_model *model, uint32_t segmen
     return &cuda->graphs[((size_t)segment * cuda->graph_slots + slot) * parities(cuda) + parity];
 }
 
+static bool has_graph(const aegis_ort_model *model, uint32_t slot)
+{
+    return model->cuda->captured && slot < model->cuda->graph_slots;
+}
+
+aegis_status aegis_ort_cuda_launch_ahead(const aegis_ort_model *model,
+                                         uint32_t segment,
+                                         uint32_t slot,
+                                         aegis_error *err)
+{
+    if (!has_graph(model, slot)) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "only captured segments can be put ahead");
+    }
+    return aegis_cuda_graph_launch(*graph_at(model, segment, slot), err);
+}
+
 aegis_status
 aegis_ort_cuda_run(aegis_ort_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
 {
-    const aegis_ort_cuda *cuda = model->cuda;
-    return cuda->captured && slot < cuda->graph_slots
-               ? aegis_cuda_graph_launch(*graph_at(model, segment, slot), err)
-               : enqueue(model, segment, slot, err);
+    return has_graph(model, slot) ? aegis_cuda_graph_launch(*graph_at(model, segment, slot), err)
+                                  : enqueue(model, segment, slot, err);
 }
 
 void aegis_ort_cuda_drop_graphs(aegis_ort_model *model)

@@ -94,6 +94,11 @@ aegis_ort_segment_run(aegis_ort_model *model, uint32_t index, uint32_t slot, aeg
  * again: what it would read is not there. */
 aegis_status
 aegis_ort_model_run(aegis_ort_model *model, uint32_t segment, uint32_t slot, aegis_error *err);
+/* As run, of a segment that is on the device already. */
+aegis_status aegis_ort_model_take_ahead(aegis_ort_model *model,
+                                        uint32_t segment,
+                                        uint32_t slot,
+                                        aegis_error *err);
 aegis_status aegis_ort_model_record(aegis_ort_model *model, aegis_error *err);
 /* For outputs whose shape only a run tells: runs once over the inputs' sources and completes
  * compiled.outputs. Before the surface is made. */

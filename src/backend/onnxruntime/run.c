@@ -105,10 +105,11 @@ aegis_ort_segment_run(aegis_ort_model *model, uint32_t index, uint32_t slot, aeg
     return judge(model, context, native, terminated, err);
 }
 
-aegis_status
-aegis_ort_model_run(aegis_ort_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
+/* STATE when the segment is not due. */
+static aegis_status
+begin_segment(aegis_ort_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
 {
-    aegis_surface *surface = &model->surface;
+    const aegis_surface *surface = &model->surface;
     bool next = segment == 0 || (slot == model->reached_slot &&
                                  (segment == model->reached || segment + 1 == model->reached));
     if (!next) {
@@ -119,22 +120,49 @@ aegis_ort_model_run(aegis_ort_model *model, uint32_t segment, uint32_t slot, aeg
                                surface->model_name, segment, slot, model->reached_slot,
                                model->reached);
     }
-    if (model->paging.wanted && model->recorded && model->paging.region == NULL) {
-        aegis_status paged = aegis_ort_model_page_trial(model, err);
-        if (paged != AEGIS_OK) {
-            return paged;
-        }
-    }
     model->reached = segment;
     model->reached_slot = slot;
     model->last_segment = segment;
-    aegis_status status = model->cuda != NULL ? aegis_ort_cuda_run(model, segment, slot, err)
-                                              : aegis_ort_segment_run(model, segment, slot, err);
-    if (status == AEGIS_OK) {
-        model->reached = segment + 1;
-        if (model->reached == model->segment_count) {
-            surface->written = surface->parity ^ 1u;
+    return AEGIS_OK;
+}
+
+static void end_segment(aegis_ort_model *model, uint32_t segment)
+{
+    model->reached = segment + 1;
+    if (model->reached == model->segment_count) {
+        model->surface.written = model->surface.parity ^ 1u;
+    }
+}
+
+aegis_status
+aegis_ort_model_run(aegis_ort_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
+{
+    aegis_status status = begin_segment(model, segment, slot, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    if (model->paging.wanted && model->recorded && model->paging.region == NULL) {
+        status = aegis_ort_model_page_trial(model, err);
+        if (status != AEGIS_OK) {
+            return status;
         }
+    }
+    status = model->cuda != NULL ? aegis_ort_cuda_run(model, segment, slot, err)
+                                 : aegis_ort_segment_run(model, segment, slot, err);
+    if (status == AEGIS_OK) {
+        end_segment(model, segment);
+    }
+    return status;
+}
+
+aegis_status aegis_ort_model_take_ahead(aegis_ort_model *model,
+                                        uint32_t segment,
+                                        uint32_t slot,
+                                        aegis_error *err)
+{
+    aegis_status status = begin_segment(model, segment, slot, err);
+    if (status == AEGIS_OK) {
+        end_segment(model, segment);
     }
     return status;
 }

@@ -101,6 +101,11 @@ static const aegis_device_ops cuda_ops = {
     .enqueue_record = aegis_cuda_enqueue_record,
     .enqueue_wait = aegis_cuda_enqueue_wait,
     .stream_expect = aegis_cuda_stream_expect,
+    .ahead_begin = aegis_cuda_ahead_begin,
+    .ahead_end = aegis_cuda_ahead_end,
+    .ahead_open = aegis_cuda_ahead_open,
+    .ahead_take = aegis_cuda_ahead_take,
+    .ahead_discard = aegis_cuda_ahead_discard,
 };
 
 static aegis_status does_not_fit(const aegis_cuda_device *device, aegis_error *err)

@@ -7,6 +7,7 @@
 #include "device/cuda/cuda_partition.h"
 
 #include <cuda_runtime_api.h>
+#include <stdatomic.h>
 
 typedef struct aegis_cuda_device {
     aegis_allocator allocator;
@@ -19,6 +20,7 @@ typedef struct aegis_cuda_device {
     uint64_t pinned_size;
     aegis_cuda_partitions *partitions; /* NULL: the device cannot be divided */
     cudaStream_t copies; /* of set-up: blocking copies and the clearing of the arena */
+    _Atomic int gates;   /* of its streams */
 } aegis_cuda_device;
 
 /* Makes a device current and remembers which was, so that the caller's thread keeps its own. */
@@ -51,6 +53,11 @@ aegis_status aegis_cuda_stream_take_failure(void *self, aegis_error *err);
 bool aegis_cuda_stream_abandon(void *self);
 void aegis_cuda_stream_expect(void *self, uint64_t least_ns);
 bool aegis_cuda_stream_is_own_thread(void *stream);
+aegis_status aegis_cuda_ahead_begin(void *stream, aegis_error *err);
+aegis_status aegis_cuda_ahead_end(void *stream, aegis_error *err);
+void aegis_cuda_ahead_open(void *stream);
+void aegis_cuda_ahead_take(void *stream);
+void aegis_cuda_ahead_discard(void *stream);
 aegis_status aegis_cuda_enqueue_copy(
     void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
 aegis_status aegis_cuda_enqueue_record(void *stream, void *self, aegis_error *err);

@@ -167,8 +167,9 @@ aegis_status aegis_cuda_graph_launch(const aegis_cuda_graph *graph, aegis_error 
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
                                "a graph is launched from the thread of its stream");
     }
-    return aegis_cuda_check(cudaGraphLaunch(graph->exec, graph->handle), "cudaGraphLaunch",
-                            AEGIS_HERE(COMPONENT), err);
+    return aegis_cuda_check(
+        cudaGraphLaunch(graph->exec, aegis_cuda_stream_native(aegis_stream_self(graph->stream))),
+        "cudaGraphLaunch", AEGIS_HERE(COMPONENT), err);
 }
 
 void aegis_cuda_graph_destroy(aegis_cuda_graph *graph)

@@ -32,7 +32,7 @@ struct aegis_cuda_partitions {
     CUdevResource groups[MAXIMUM_GROUPS];
 };
 
-static void *find(const char *name, unsigned version)
+void *aegis_cuda_driver_function(const char *name, unsigned version)
 {
     void *function = NULL;
     enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
@@ -48,12 +48,12 @@ static void *find(const char *name, unsigned version)
 static bool find_driver(driver_calls *driver)
 {
     /* POSIX lets a pointer to an object hold one to a function. */
-    *(void **)&driver->get_resource = find("cuDeviceGetDevResource", 12040);
-    *(void **)&driver->split = find("cuDevSmResourceSplitByCount", 12040);
-    *(void **)&driver->describe = find("cuDevResourceGenerateDesc", 12040);
-    *(void **)&driver->create = find("cuGreenCtxCreate", 12040);
-    *(void **)&driver->destroy = find("cuGreenCtxDestroy", 12040);
-    *(void **)&driver->create_stream = find("cuGreenCtxStreamCreate", 12050);
+    *(void **)&driver->get_resource = aegis_cuda_driver_function("cuDeviceGetDevResource", 12040);
+    *(void **)&driver->split = aegis_cuda_driver_function("cuDevSmResourceSplitByCount", 12040);
+    *(void **)&driver->describe = aegis_cuda_driver_function("cuDevResourceGenerateDesc", 12040);
+    *(void **)&driver->create = aegis_cuda_driver_function("cuGreenCtxCreate", 12040);
+    *(void **)&driver->destroy = aegis_cuda_driver_function("cuGreenCtxDestroy", 12040);
+    *(void **)&driver->create_stream = aegis_cuda_driver_function("cuGreenCtxStreamCreate", 12050);
     return driver->get_resource != NULL && driver->split != NULL && driver->describe != NULL &&
            driver->create != NULL && driver->destroy != NULL && driver->create_stream != NULL;
 }
@@ -207,6 +207,15 @@ aegis_status aegis_cuda_partition_take(aegis_cuda_partitions *partitions,
     *ret_part = (aegis_cuda_part){.context = context, .groups = groups};
     *ret_stream = stream;
     return AEGIS_OK;
+}
+
+cudaError_t aegis_cuda_partition_stream(const aegis_cuda_partitions *partitions,
+                                        const aegis_cuda_part *part,
+                                        int priority,
+                                        cudaStream_t *ret_stream)
+{
+    return (cudaError_t)partitions->driver.create_stream(ret_stream, part->context,
+                                                         CU_STREAM_NON_BLOCKING, priority);
 }
 
 void aegis_cuda_partition_give(aegis_cuda_partitions *partitions, const aegis_cuda_part *part)

@@ -13,6 +13,10 @@
 
 typedef struct aegis_cuda_partitions aegis_cuda_partitions;
 
+/* A function of the driver as it was in this version of CUDA (12040 for 12.4); NULL: it has none.
+ */
+void *aegis_cuda_driver_function(const char *name, unsigned version);
+
 /* Multiprocessors come in multiples of this; 0 when device or driver cannot divide them. The device
  * is current. */
 int aegis_cuda_partition_granularity(int index);
@@ -40,7 +44,12 @@ aegis_status aegis_cuda_partition_take(aegis_cuda_partitions *partitions,
                                        aegis_cuda_part *ret_part,
                                        cudaStream_t *ret_stream,
                                        aegis_error *err);
-/* Gives them back, after the stream was destroyed. */
+/* A further stream on what was taken; the caller's. */
+cudaError_t aegis_cuda_partition_stream(const aegis_cuda_partitions *partitions,
+                                        const aegis_cuda_part *part,
+                                        int priority,
+                                        cudaStream_t *ret_stream);
+/* Gives them back, after its streams were destroyed. */
 void aegis_cuda_partition_give(aegis_cuda_partitions *partitions, const aegis_cuda_part *part);
 
 #endif

@@ -9,32 +9,32 @@
 
 #include "device/counter.h"
 #include "device/cuda/cuda_error.h"
+#include "device/cuda/cuda_gate.h"
 #include "device/worker.h"
 
 #include <aegisrt/clock.h>
 
 #include <math.h>
-#include <time.h>
+#include <stdlib.h>
 
-/* Adaptive completion: the end is caught by polling where it is near; else the CPU sleeps. */
-#define POLL_NS UINT64_C(50000)
-/* A thread that sleeps to be back before an end goes so much earlier: timers come late, by 50 us
- * and more in virtual machines. */
-#define EARLY_NS UINT64_C(120000)
-/* Between two looks of a wait that may give up. */
-#define NAP_NS 100000
 /* How long the end of a stream is waited for that is about to be left behind. */
 #define ABANDON_NS UINT64_C(100000000)
+/* Of a device, unless CUDA_DEVICE_MAX_CONNECTIONS says otherwise. */
+#define CONNECTIONS 8
 
 typedef struct cuda_stream {
     aegis_allocator allocator;
-    const aegis_cuda_device *device;
+    aegis_cuda_device *device;
     aegis_worker *worker;
     int priority, multiprocessors;
     aegis_cuda_part part;
     aegis_completion completion;
     cudaStream_t handle;
-    cudaEvent_t fence;      /* notifications; worker only */
+    cudaEvent_t fence;    /* notifications; worker only */
+    aegis_cuda_gate gate; /* worker only, but for its opening */
+    aegis_cuda_end end;   /* of what the next notification waits for, when `marked` */
+    bool marked, ahead;   /* ahead: what is enqueued goes behind the gate */
+    bool wants_ahead, has_gate;
     uint64_t expected_ns;   /* not before this instant will the work complete; worker only */
     cudaEvent_t drain;      /* synchronize */
     _Atomic int first_code; /* first failure of the work since it was last reported */
@@ -54,64 +54,10 @@ static uint64_t now_ns(void)
     return aegis_clock_now_ns(&clock);
 }
 
-static cudaError_t poll_until(cudaEvent_t event, uint64_t until_ns)
+/* Where the stream's own thread enqueues. */
+static cudaStream_t current(const cuda_stream *stream)
 {
-    cudaError_t code;
-    do {
-        code = cudaEventQuery(event);
-    } while (code == cudaErrorNotReady && (until_ns == UINT64_MAX || now_ns() < until_ns));
-    if (code == cudaErrorNotReady) {
-        (void)cudaGetLastError(); /* other users of CUDA would stumble on it */
-    }
-    return code;
-}
-
-static void sleep_until(uint64_t instant_ns)
-{
-    struct timespec until = {.tv_sec = (time_t)(instant_ns / 1000000000u),
-                             .tv_nsec = (long)(instant_ns % 1000000000u)};
-    (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
-}
-
-/* Sleeps while the end is far, polls from shortly before `expected_ns` to a quarter past it, and
- * leaves the rest to the interrupt: the event was created to block, not to spin. */
-static cudaError_t wait_adaptively(cudaEvent_t event, uint64_t expected_ns)
-{
-    uint64_t now = now_ns(), poll_end = now + POLL_NS;
-    if (expected_ns > now) {
-        if (expected_ns - now > EARLY_NS) {
-            sleep_until(expected_ns - EARLY_NS);
-        }
-        poll_end = expected_ns + (expected_ns - now) / 4 + POLL_NS;
-    }
-    cudaError_t code = poll_until(event, poll_end);
-    return code == cudaErrorNotReady ? cudaEventSynchronize(event) : code;
-}
-
-static cudaError_t wait_for(cudaEvent_t event, aegis_completion completion, uint64_t expected_ns)
-{
-    switch (completion) {
-    case AEGIS_COMPLETION_POLL:
-        return poll_until(event, UINT64_MAX);
-    case AEGIS_COMPLETION_ADAPTIVE:
-        return wait_adaptively(event, expected_ns);
-    case AEGIS_COMPLETION_BLOCK:
-        break;
-    }
-    return cudaEventSynchronize(event);
-}
-
-/* cudaErrorNotReady at `until_ns`. cudaEventSynchronize could not be ended. */
-static cudaError_t wait_until(cudaEvent_t event, uint64_t until_ns)
-{
-    uint64_t start = now_ns();
-    cudaError_t code = poll_until(event, start + POLL_NS < until_ns ? start + POLL_NS : until_ns);
-    while (code == cudaErrorNotReady && now_ns() < until_ns) {
-        struct timespec nap = {.tv_nsec = NAP_NS};
-        nanosleep(&nap, NULL);
-        code = poll_until(event, 0);
-    }
-    return code;
+    return stream->ahead ? stream->gate.handle : stream->handle;
 }
 
 static void note(cuda_stream *stream, cudaError_t code)
@@ -134,6 +80,40 @@ static void release_event(cuda_event *event)
 }
 
 /* ---- on the worker thread ---- */
+
+/* Streams that wait at gates may take no more than half of the device's connections: with all of
+ * them nothing else runs. What comes too late does without. */
+static bool take_gate(aegis_cuda_device *device)
+{
+    const char *given = getenv("CUDA_DEVICE_MAX_CONNECTIONS");
+    int connections = given != NULL ? atoi(given) : CONNECTIONS;
+    if (atomic_fetch_add(&device->gates, 1) < connections / 2) {
+        return true;
+    }
+    atomic_fetch_sub(&device->gates, 1);
+    return false;
+}
+
+/* A second stream on the same multiprocessors, for what waits for a decision. */
+static aegis_status make_gate(cuda_stream *stream, aegis_error *err)
+{
+    cudaStream_t beside = NULL;
+    int priority = stream->device->lowest_priority - stream->priority;
+    aegis_cuda_gate_init(&stream->gate, stream->handle);
+    if (!stream->wants_ahead || stream->gate.words == NULL || !take_gate(stream->device)) {
+        return AEGIS_OK;
+    }
+    stream->has_gate = true;
+    cudaError_t code = stream->part.context == NULL
+                           ? cudaStreamCreateWithPriority(&beside, cudaStreamNonBlocking, priority)
+                           : aegis_cuda_partition_stream(stream->device->partitions, &stream->part,
+                                                         priority, &beside);
+    if (code == cudaSuccess) {
+        code = aegis_cuda_gate_take_stream(&stream->gate, beside);
+    }
+    return aegis_cuda_check(code, "a stream for what waits for a decision",
+                            AEGIS_HERE("device.cuda"), err);
+}
 
 static aegis_status make_handle(cuda_stream *stream, aegis_error *err)
 {
@@ -164,22 +144,41 @@ static aegis_status begin(void *self, aegis_error *err)
         status = aegis_cuda_check(cudaEventCreateWithFlags(&stream->drain, flags),
                                   "cudaEventCreateWithFlags", AEGIS_HERE("device.cuda"), err);
     }
+    if (status == AEGIS_OK && stream->completion != AEGIS_COMPLETION_BLOCK) {
+        status = make_gate(stream, err);
+    }
     return status;
+}
+
+/* The notification that comes next waits for what the stream holds now. */
+static cudaError_t mark(cuda_stream *stream)
+{
+    bool has_word = stream->gate.words != NULL && stream->completion != AEGIS_COMPLETION_BLOCK;
+    stream->marked = true;
+    stream->end = (aegis_cuda_end){.handle = stream->handle};
+    cudaError_t code =
+        has_word ? aegis_cuda_gate_tell(&stream->gate, stream->handle, &stream->end) : cudaSuccess;
+    if (code == cudaSuccess && (!has_word || stream->completion != AEGIS_COMPLETION_POLL)) {
+        stream->end.event = stream->fence;
+        code = cudaEventRecord(stream->fence, stream->handle);
+    }
+    return code;
 }
 
 static void notify(cuda_stream *stream, const aegis_command *command)
 {
-    cudaError_t code = cudaEventRecord(stream->fence, stream->handle);
+    cudaError_t code = stream->marked ? cudaSuccess : mark(stream);
     note(stream, code == cudaSuccess
-                     ? wait_for(stream->fence, stream->completion, stream->expected_ns)
+                     ? aegis_cuda_end_wait(&stream->end, stream->completion, stream->expected_ns)
                      : code);
     stream->expected_ns = 0;
+    stream->marked = false;
     command->of.call.function(command->of.call.argument);
 }
 
 static cudaError_t put_record(cuda_stream *stream, cuda_event *event, uint32_t generation)
 {
-    cudaError_t code = cudaEventRecord(event->handle, stream->handle);
+    cudaError_t code = cudaEventRecord(event->handle, current(stream));
     aegis_counter_set(&event->enqueued, generation);
     return code;
 }
@@ -187,7 +186,7 @@ static cudaError_t put_record(cuda_stream *stream, cuda_event *event, uint32_t g
 static cudaError_t put_wait(cuda_stream *stream, cuda_event *event, uint32_t generation)
 {
     aegis_counter_wait(&event->enqueued, generation);
-    return cudaStreamWaitEvent(stream->handle, event->handle, 0);
+    return cudaStreamWaitEvent(current(stream), event->handle, 0);
 }
 
 static void execute(void *self, const aegis_command *command)
@@ -217,7 +216,8 @@ static void execute(void *self, const aegis_command *command)
 }
 
 /* What comes behind a notification is decided upon in its function: worth waiting for. */
-static const aegis_worker_ops worker_ops = {.begin = begin, .execute = execute, .spin_ns = POLL_NS};
+static const aegis_worker_ops worker_ops = {
+    .begin = begin, .execute = execute, .spin_ns = AEGIS_CUDA_POLL_NS};
 
 /* ---- streams ---- */
 
@@ -227,6 +227,10 @@ static void release_stream(cuda_stream *stream)
     if (stream->handle != NULL) {
         (void)cudaStreamSynchronize(stream->handle);
         (void)cudaStreamDestroy(stream->handle);
+    }
+    aegis_cuda_gate_finish(&stream->gate);
+    if (stream->has_gate) {
+        atomic_fetch_sub(&stream->device->gates, 1);
     }
     if (stream->fence != NULL) {
         (void)cudaEventDestroy(stream->fence);
@@ -245,7 +249,7 @@ aegis_status aegis_cuda_stream_create(void *self,
                                       void **ret_stream,
                                       aegis_error *err)
 {
-    const aegis_cuda_device *device = self;
+    aegis_cuda_device *device = self;
     cuda_stream *stream = aegis_allocate_zeroed(&device->allocator, 1, sizeof *stream);
     if (stream == NULL) {
         return aegis_error_set(err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_NO_MEMORY,
@@ -255,6 +259,7 @@ aegis_status aegis_cuda_stream_create(void *self,
     stream->device = device;
     stream->priority = config->priority;
     stream->completion = config->completion;
+    stream->wants_ahead = config->ahead;
     stream->multiprocessors = config->multiprocessors;
     aegis_status status =
         aegis_worker_create(config, &worker_ops, stream, &device->allocator, &stream->worker, err);
@@ -320,8 +325,9 @@ aegis_status aegis_cuda_stream_synchronize(void *self, aegis_error *err)
         return status;
     }
     cudaError_t code = cudaEventRecord(stream->drain, stream->handle);
+    const aegis_cuda_end end = {.event = stream->drain};
     note(stream,
-         code == cudaSuccess ? wait_for(stream->drain, AEGIS_COMPLETION_ADAPTIVE, 0) : code);
+         code == cudaSuccess ? aegis_cuda_end_wait(&end, AEGIS_COMPLETION_ADAPTIVE, 0) : code);
     return aegis_cuda_stream_take_failure(stream, err);
 }
 
@@ -333,7 +339,9 @@ aegis_status aegis_cuda_stream_synchronize_until(void *self, uint64_t until_ns, 
         return status;
     }
     cudaError_t code = cudaEventRecord(stream->drain, stream->handle);
-    code = code == cudaSuccess ? wait_until(stream->drain, until_ns) : code;
+    code = code == cudaSuccess
+               ? aegis_cuda_end_wait_until(&(aegis_cuda_end){.event = stream->drain}, until_ns)
+               : code;
     if (code == cudaErrorNotReady) {
         return aegis_error_set(
             err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_TIMEOUT,
@@ -363,7 +371,8 @@ bool aegis_cuda_stream_abandon(void *self)
         return false;
     }
     if (cudaEventRecord(stream->drain, stream->handle) == cudaSuccess &&
-        wait_until(stream->drain, until) == cudaErrorNotReady) {
+        aegis_cuda_end_wait_until(&(aegis_cuda_end){.event = stream->drain}, until) ==
+            cudaErrorNotReady) {
         return false;
     }
     release_stream(stream);
@@ -405,14 +414,67 @@ void aegis_cuda_stream_expect(void *self, uint64_t least_ns)
     stream->expected_ns = now_ns() + least_ns;
 }
 
+/* ---- on the stream's own thread: work that waits for a decision ---- */
+
+aegis_status aegis_cuda_ahead_begin(void *self, aegis_error *err)
+{
+    cuda_stream *stream = self;
+    if (stream->gate.handle == NULL) {
+        return aegis_error_set(err, AEGIS_HERE("device.cuda"), AEGIS_ERROR_UNSUPPORTED,
+                               "nothing of this stream can stand behind a gate: ahead is off, or "
+                               "device or driver cannot wait for a word in memory");
+    }
+    if (aegis_cuda_gate_is_taken(&stream->gate)) {
+        return still_busy("something stands behind the gate of the stream", err);
+    }
+    cudaError_t code = stream->marked ? cudaSuccess : mark(stream);
+    if (code == cudaSuccess) {
+        code = aegis_cuda_gate_begin(&stream->gate);
+    }
+    stream->ahead = code == cudaSuccess;
+    return aegis_cuda_check(code, "cuStreamWaitValue32", AEGIS_HERE("device.cuda"), err);
+}
+
+aegis_status aegis_cuda_ahead_end(void *self, aegis_error *err)
+{
+    cuda_stream *stream = self;
+    stream->ahead = false;
+    return aegis_cuda_check(
+        aegis_cuda_gate_end(&stream->gate, stream->completion != AEGIS_COMPLETION_POLL),
+        "cuStreamWriteValue32", AEGIS_HERE("device.cuda"), err);
+}
+
+void aegis_cuda_ahead_open(void *self)
+{
+    aegis_cuda_gate_open(&((cuda_stream *)self)->gate);
+}
+
+void aegis_cuda_ahead_take(void *self)
+{
+    cuda_stream *stream = self;
+    aegis_cuda_gate_open(&stream->gate);
+    stream->end = aegis_cuda_gate_last(&stream->gate, stream->completion != AEGIS_COMPLETION_POLL);
+    stream->marked = true;
+}
+
+void aegis_cuda_ahead_discard(void *self)
+{
+    cuda_stream *stream = self;
+    if (stream->gate.handle != NULL && aegis_cuda_gate_is_taken(&stream->gate)) {
+        aegis_cuda_gate_open(&stream->gate);
+        const aegis_cuda_end end = aegis_cuda_gate_last(&stream->gate, false);
+        note(stream, aegis_cuda_end_wait(&end, AEGIS_COMPLETION_POLL, 0));
+    }
+}
+
 /* ---- on the stream's own thread: past the commands that wait in its ring ---- */
 
 aegis_status aegis_cuda_enqueue_copy(
     void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err)
 {
-    return aegis_cuda_check(cudaMemcpyAsync(destination, source, size_bytes, cudaMemcpyDefault,
-                                            ((cuda_stream *)stream)->handle),
-                            "cudaMemcpyAsync", AEGIS_HERE("device.cuda"), err);
+    return aegis_cuda_check(
+        cudaMemcpyAsync(destination, source, size_bytes, cudaMemcpyDefault, current(stream)),
+        "cudaMemcpyAsync", AEGIS_HERE("device.cuda"), err);
 }
 
 aegis_status aegis_cuda_enqueue_record(void *stream, void *self, aegis_error *err)
@@ -436,7 +498,7 @@ aegis_status aegis_cuda_enqueue_wait(void *stream, void *self, aegis_error *err)
 
 void *aegis_cuda_stream_native(void *stream)
 {
-    return ((cuda_stream *)stream)->handle;
+    return current(stream);
 }
 
 /* ---- events ---- */
@@ -523,7 +585,8 @@ aegis_status aegis_cuda_event_synchronize(void *self, aegis_error *err)
 {
     cuda_event *event = self;
     aegis_counter_wait(&event->enqueued, atomic_load(&event->issued));
-    return aegis_cuda_check(wait_for(event->handle, AEGIS_COMPLETION_ADAPTIVE, 0),
+    const aegis_cuda_end end = {.event = event->handle};
+    return aegis_cuda_check(aegis_cuda_end_wait(&end, AEGIS_COMPLETION_ADAPTIVE, 0),
                             "cudaEventSynchronize", AEGIS_HERE("device.cuda"), err);
 }
 

@@ -73,10 +73,13 @@ static void dispatch(aegis_scheduler *scheduler,
     lane->segment = action->segment;
     lane->data_slot = data_slot(scheduler, entry, action->job);
     lane->dispatched_ns = now;
+    aegis_status status = aegis_context_acquire_stream(entry->context, &error);
+    if (status == AEGIS_OK) {
+        aegis_ahead_open(lane); /* first: all else may wait, and this is waited for */
+    }
     lane->running = true;
     aegis_driver_watch(lane, now);
     atomic_store_explicit(&lane->done, false, memory_order_relaxed);
-    aegis_status status = aegis_context_acquire_stream(entry->context, &error);
     if (status == AEGIS_OK) {
         status = aegis_lane_dispatch(lane, &error);
     } else {
@@ -103,6 +106,7 @@ finish_job(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_acti
         return;
     }
     aegis_model_commit(entry->model);
+    entry->odd = !entry->odd;
     aegis_histogram_add(&entry->response, (uint64_t)action->d);
     end_job(scheduler, entry, action,
             action->kind == AEGIS_TRACE_MISS ? AEGIS_JOB_MISSED : AEGIS_JOB_COMPLETED, &times);

@@ -52,6 +52,8 @@ typedef struct aegis_entry {
     aegis_core_model core;
     _Atomic bool active; /* takes submissions */
     atomic_bool in_core;
+    _Atomic bool never_ahead; /* its segments cannot be put behind a gate */
+    bool odd;                 /* so many commits; the turn's */
     uint64_t next_release_ns; /* of a periodic model */
     uint32_t continuous_jobs; /* of a continuous model: that exist now */
     bool continuous_waits;    /* it stands in the release heap */
@@ -83,6 +85,14 @@ static inline bool aegis_request_is_continuous(const aegis_admission_request *re
     return request->background && request->periodic && request->period_ns == 0;
 }
 
+/* What stands behind the gate of a lane: a segment of a model as it is enqueued for a slot and one
+ * half of the state, whichever job it was put there for. */
+typedef struct aegis_ahead {
+    aegis_entry *entry; /* NULL: nothing does */
+    uint32_t segment, data_slot;
+    bool odd; /* the model's number of commits */
+} aegis_ahead;
+
 typedef struct aegis_lane {
     aegis_scheduler *scheduler;
     aegis_stream *stream;
@@ -92,13 +102,18 @@ typedef struct aegis_lane {
     aegis_entry *entry;
     uint64_t job, dispatched_ns;
     uint32_t segment, data_slot;
+    bool opened, may_put; /* the segment stood behind the gate; the next one may be put there */
+    bool odd;
     bool running, hung;  /* the turn's */
+    aegis_ahead stands;  /* the turn's; while `may_put` holds of what runs it is nothing */
     uint64_t hung_at_ns; /* still running then, it does not end */
     /* written by the stream's thread, published by `done` */
     uint64_t start_ns, end_ns;
     aegis_status status;
     aegis_error error;
+    aegis_ahead puts; /* what it put behind the gate meanwhile */
     _Atomic bool done;
+    _Atomic bool discards; /* it lets run what nobody wants any more */
     _Atomic uint64_t busy_ns;
 } aegis_lane;
 
@@ -172,7 +187,7 @@ struct aegis_scheduler {
     _Atomic bool failed; /* fatal */
     _Atomic bool hung;   /* a lane does not end: what it may touch is never given back */
 
-    _Atomic uint64_t decisions, lane_turns;
+    _Atomic uint64_t decisions, lane_turns, opened;
     aegis_histogram wakes, decision_times;
 };
 
@@ -186,6 +201,21 @@ static inline aegis_entry *aegis_scheduler_entry(const aegis_scheduler *schedule
 
 /* lane.c */
 aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err);
+
+/* ahead.c: the segment that follows the one that runs, behind the gate of its lane. */
+
+/* At dispatch, the turn's; lane->entry, segment and data_slot say what. Opens the gate if that is
+ * what stands behind it, and says whether its successor may be put there. */
+void aegis_ahead_open(aegis_lane *lane);
+/* When the segment has ended, the turn's. */
+void aegis_ahead_collect(aegis_lane *lane);
+/* On the lane's thread: puts the successor of the segment that was just launched there. */
+void aegis_ahead_put(aegis_lane *lane);
+/* The turn's. Whether nothing of `entry`, which goes and does not run, stands behind a gate; else
+ * sees to it, and rings the orchestration thread when it has been done. */
+bool aegis_ahead_is_clear(aegis_lane *lane, const aegis_entry *entry);
+/* When no thread of the driver runs any more; waits. */
+void aegis_ahead_clear(aegis_lane *lane);
 
 /* faults.c: what ends a run for good; the turn's. */
 void aegis_driver_keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane);

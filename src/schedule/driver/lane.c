@@ -58,10 +58,21 @@ static void record_fault(const aegis_lane *lane)
 static void execute(void *argument)
 {
     aegis_lane *lane = argument;
-    lane->start_ns = aegis_clock_now_ns(&lane->scheduler->config.clock);
-    aegis_stream_expect(lane->stream, lane->entry->least_ns[lane->segment]);
-    lane->status = aegis_model_execute(lane->entry->model, lane->segment, lane->data_slot,
-                                       lane->stream, &lane->error);
+    aegis_model *model = lane->entry->model;
+    if (lane->opened) { /* it has been running since the decision */
+        lane->start_ns = lane->dispatched_ns;
+        aegis_stream_expect(lane->stream, lane->entry->least_ns[lane->segment]);
+        aegis_stream_ahead_take(lane->stream);
+        lane->status = aegis_model_take_ahead(model, lane->segment, lane->data_slot, &lane->error);
+    } else {
+        lane->start_ns = aegis_clock_now_ns(&lane->scheduler->config.clock);
+        aegis_stream_expect(lane->stream, lane->entry->least_ns[lane->segment]);
+        lane->status =
+            aegis_model_execute(model, lane->segment, lane->data_slot, lane->stream, &lane->error);
+    }
+    if (lane->status == AEGIS_OK) {
+        aegis_ahead_put(lane);
+    }
 }
 
 /* What the backend enqueued may have failed after its call returned. */
@@ -76,16 +87,16 @@ static void take_failure(aegis_lane *lane)
     }
 }
 
-/* After the device has finished the segment. */
+/* After the device has finished the segment. What only tells about it comes after the decision that
+ * waits for it: by then the lane may be another segment's. */
 static void finish(void *argument)
 {
     aegis_lane *lane = argument;
     aegis_trace_record record;
     lane->end_ns = aegis_clock_now_ns(&lane->scheduler->config.clock);
     take_failure(lane);
-    atomic_fetch_add_explicit(&lane->busy_ns, lane->end_ns - lane->start_ns, memory_order_relaxed);
+    uint64_t took_ns = lane->end_ns - lane->start_ns;
     fill_execute_record(lane, &record);
-    aegis_trace_record_write(lane->ring, &record);
     record_page_in(lane);
     if (lane->status != AEGIS_OK && lane->error.category != AEGIS_CATEGORY_TRANSIENT) {
         aegis_context_set_error(lane->entry->context, &lane->error);
@@ -93,6 +104,8 @@ static void finish(void *argument)
     }
     atomic_store_explicit(&lane->done, true, memory_order_release);
     aegis_driver_segment_ended(lane->scheduler);
+    atomic_fetch_add_explicit(&lane->busy_ns, took_ns, memory_order_relaxed);
+    aegis_trace_record_write(lane->ring, &record);
 }
 
 aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err)

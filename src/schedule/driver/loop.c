@@ -13,6 +13,20 @@ static uint64_t now_ns(const aegis_scheduler *scheduler)
     return aegis_clock_now_ns(&scheduler->config.clock);
 }
 
+/* What is known of an execution, when the decision that follows it has been made. */
+static void count_execution(aegis_entry *entry, const aegis_core_event *event, uint64_t waited_ns)
+{
+    uint64_t execution = event->end_ns - event->start_ns;
+    aegis_histogram_add(&entry->start, waited_ns);
+    atomic_fetch_add_explicit(&entry->busy_ns, execution, memory_order_relaxed);
+    if (event->status == AEGIS_OK) {
+        aegis_histogram_add(&entry->execution, execution);
+        if (execution > entry->claimed_ns[event->segment]) {
+            atomic_fetch_add_explicit(&entry->past_claim, 1, memory_order_relaxed);
+        }
+    }
+}
+
 static bool collect_lanes(aegis_scheduler *scheduler)
 {
     bool any = false;
@@ -23,27 +37,22 @@ static bool collect_lanes(aegis_scheduler *scheduler)
         }
         any = true;
         lane->running = false;
+        aegis_ahead_collect(lane);
         aegis_driver_keep_fatal(scheduler, lane);
         aegis_entry *entry = lane->entry;
         aegis_context_release_stream(entry->context);
-        aegis_histogram_add(&entry->start, lane->start_ns - lane->dispatched_ns);
-        uint64_t execution = lane->end_ns - lane->start_ns;
-        atomic_fetch_add_explicit(&entry->busy_ns, execution, memory_order_relaxed);
-        if (lane->status == AEGIS_OK) {
-            aegis_histogram_add(&entry->execution, execution);
-            if (execution > entry->claimed_ns[lane->segment]) {
-                atomic_fetch_add_explicit(&entry->past_claim, 1, memory_order_relaxed);
-            }
-        }
+        uint64_t waited = lane->start_ns - lane->dispatched_ns;
+        const aegis_core_event event = {.kind = AEGIS_CORE_SEGMENT_DONE,
+                                        .model = entry->id,
+                                        .lane = lane->index,
+                                        .segment = lane->segment,
+                                        .job = lane->job,
+                                        .start_ns = lane->start_ns,
+                                        .end_ns = lane->end_ns,
+                                        .status = lane->status};
         aegis_streaming_expect(entry, lane->segment + 1); /* unless the job ends now */
-        aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_DONE,
-                                                         .model = entry->id,
-                                                         .lane = lane->index,
-                                                         .segment = lane->segment,
-                                                         .job = lane->job,
-                                                         .start_ns = lane->start_ns,
-                                                         .end_ns = lane->end_ns,
-                                                         .status = lane->status});
+        aegis_driver_step(scheduler, &event);
+        count_execution(entry, &event, waited);
     }
     return any;
 }
@@ -91,6 +100,7 @@ static aegis_status add_to_core(aegis_scheduler *scheduler, aegis_entry *entry)
         &(aegis_core_event){.kind = AEGIS_CORE_MODEL_ADD, .model = entry->id, .add = &entry->core});
     if (status == AEGIS_OK) {
         entry->in_core = true;
+        atomic_store(&entry->never_ahead, !aegis_model_can_go_ahead(entry->model));
         aegis_streaming_add(scheduler, entry);
     }
     return status;
@@ -117,7 +127,8 @@ static void begin_removal(aegis_scheduler *scheduler, aegis_driver_command *comm
 static void finish_removal(aegis_scheduler *scheduler)
 {
     aegis_driver_command *command = scheduler->removing;
-    if (command != NULL && !lane_runs(scheduler, command->entry)) {
+    if (command != NULL && !lane_runs(scheduler, command->entry) &&
+        aegis_ahead_is_clear(&scheduler->lanes[command->entry->core.lane], command->entry)) {
         scheduler->removing = NULL;
         command->entry->in_core = false;
         reply(command, AEGIS_OK, NULL);

@@ -23,6 +23,7 @@
 typedef struct gpu_bed_config {
     aegis_completion completion;
     aegis_wait_mode wait;
+    bool ahead;
     const char *policy;
     uint64_t wake_bound_ns, overhead_bound_ns; /* 0: measured */
     uint64_t hang_ns;                          /* aegis_scheduler_config */
@@ -86,6 +87,7 @@ static inline void gpu_bed_open(gpu_bed *bed, const gpu_bed_config *config)
     *bed = (gpu_bed){.allocator = aegis_allocator_default(), .clock = aegis_clock_monotonic()};
     bed->device = gpu_device(UINT64_C(64) << 20, UINT64_C(16) << 20);
     lane.completion = config->completion;
+    lane.ahead = config->ahead;
     gpu_check(aegis_stream_create(bed->device, &lane, &bed->lane, &error), &error);
     gpu_check(kernel_backend_create(bed->device, &bed->allocator, &bed->backend, &error), &error);
     scheduler.clock = bed->clock;

@@ -42,6 +42,7 @@ static void defaults(void **state)
     assert_int_equal(workload->lane_cpu[0], -1);
     assert_int_equal(workload->lane_cpu[63], -1);
     assert_int_equal(workload->lane_multiprocessors[0], 0);
+    assert_true(workload->ahead);
     assert_true(workload->lanes_alike);
     assert_string_equal(workload->policy, "np-edf");
     assert_int_equal(workload->queue_depth, 64);
@@ -77,7 +78,7 @@ static const char everything[] =
     "lock_memory = true\nhuge_pages = false\nlane_width = 2\nlane_cpu = [1, -1]\nlane_spin = "
     "\"30us\"\nprocess_memory = \"1GiB\"\nfifo_priority = 40\npinned = \"8MiB\"\ncompletion = "
     "\"poll\"\n"
-    "graphs = false\nmultiprocessors = [16, 16]\n"
+    "ahead = false\ngraphs = false\nmultiprocessors = [16, 16]\n"
     "[schedule]\npolicy = \"np-fp\"\nqueue_depth = 8\nwait = \"poll\"\nearly = \"delay\"\n"
     "hang = \"3s\"\n"
     "[[model]]\nname = \"vad\"\npath = \"vad.onnx\"\nbackend = \"onnxruntime\"\n"
@@ -104,6 +105,7 @@ static void every_key(void **state)
     assert_int_equal(workload->pinned_bytes, 8 << 20);
     assert_int_equal(workload->process_bytes, 1 << 30);
     assert_int_equal(workload->completion, AEGIS_COMPLETION_POLL);
+    assert_false(workload->ahead);
     assert_false(workload->graphs);
     assert_true(workload->models[0].config.eager);
     assert_true(workload->models[0].config.allow_cpu_nodes);
@@ -140,7 +142,7 @@ static void every_key(void **state)
     assert_true(vad->margin > 1.99 && vad->margin < 2.01);
     assert_int_equal(vad->samples, 300);
     assert_true(vad->expect_refuse);
-    assert_int_equal(vad->inputs_place.line, 27);
+    assert_int_equal(vad->inputs_place.line, 28);
     assert_int_equal(vad->inputs_place.column, 10);
     const aegis_model_config *config = &vad->config;
     assert_int_equal(config->threads, 2);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_DEVICE_CUDA_END_H
+#define AEGIS_DEVICE_CUDA_END_H
+
+/* How the end of work on the device is seen, and waited for. */
+
+#include <aegisrt/device.h>
+
+#include <cuda_runtime_api.h>
+#include <stdatomic.h>
+
+/* Adaptive completion: the end is caught by polling where it is near; else the CPU sleeps. */
+#define AEGIS_CUDA_POLL_NS UINT64_C(50000)
+
+typedef struct aegis_cuda_end {
+    cudaStream_t handle;          /* where the work is */
+    cudaEvent_t event;            /* recorded behind it; NULL: it can only be polled for */
+    const _Atomic uint32_t *word; /* which the device writes behind it; NULL: none */
+    uint32_t value;               /* what the word has then */
+} aegis_cuda_end;
+
+/* Waits as the mode says; `expected_ns`: it will not come before this instant. Returns the failure
+ * of the work. Without an event only AEGIS_COMPLETION_POLL. */
+cudaError_t
+aegis_cuda_end_wait(const aegis_cuda_end *end, aegis_completion completion, uint64_t expected_ns);
+/* cudaErrorNotReady at `until_ns`. cudaEventSynchronize could not be ended. */
+cudaError_t aegis_cuda_end_wait_until(const aegis_cuda_end *end, uint64_t until_ns);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "device/cuda/cuda_gate.h"
+
+#include "device/cuda/cuda_partition.h"
+
+/* The words of one stream, each in a line of its own: 0, opened: what of the gate may begin; the
+ * others are written by the device. */
+#define LINE_WORDS 32u
+#define GATE_ENDED LINE_WORDS
+#define MAIN_ENDED (2 * LINE_WORDS)
+#define WORDS (3 * LINE_WORDS)
+
+static CUdeviceptr address_of(const aegis_cuda_gate *gate, unsigned word)
+{
+    return (CUdeviceptr)(uintptr_t)&gate->words[word];
+}
+
+static cudaError_t
+write_word(const aegis_cuda_gate *gate, cudaStream_t stream, unsigned word, uint32_t value)
+{
+    return (cudaError_t)gate->write(stream, address_of(gate, word), value,
+                                    CU_STREAM_WRITE_VALUE_DEFAULT);
+}
+
+static bool works(aegis_cuda_gate *gate, cudaStream_t stream)
+{
+    return write_word(gate, stream, MAIN_ENDED, 1) == cudaSuccess &&
+           cudaStreamSynchronize(stream) == cudaSuccess &&
+           atomic_load(&gate->words[MAIN_ENDED]) == 1;
+}
+
+void aegis_cuda_gate_init(aegis_cuda_gate *gate, cudaStream_t main_stream)
+{
+    void *words = NULL;
+    *gate = (aegis_cuda_gate){0};
+    /* POSIX lets a pointer to an object hold one to a function. */
+    *(void **)&gate->wait = aegis_cuda_driver_function("cuStreamWaitValue32", 11070);
+    *(void **)&gate->write = aegis_cuda_driver_function("cuStreamWriteValue32", 11070);
+    if (gate->wait == NULL || gate->write == NULL ||
+        cudaHostAlloc(&words, WORDS * sizeof(uint32_t), cudaHostAllocPortable) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return;
+    }
+    gate->words = words;
+    for (unsigned i = 0; i < WORDS; i++) {
+        atomic_init(&gate->words[i], 0);
+    }
+    if (!works(gate, main_stream)) {
+        (void)cudaGetLastError();
+        (void)cudaFreeHost(words);
+        gate->words = NULL;
+        return;
+    }
+    gate->told = 1;
+}
+
+cudaError_t aegis_cuda_gate_take_stream(aegis_cuda_gate *gate, cudaStream_t beside)
+{
+    gate->handle = beside;
+    unsigned flags = cudaEventBlockingSync | cudaEventDisableTiming;
+    cudaError_t code = cudaEventCreateWithFlags(&gate->ends[0], flags);
+    return code == cudaSuccess ? cudaEventCreateWithFlags(&gate->ends[1], flags) : code;
+}
+
+void aegis_cuda_gate_finish(aegis_cuda_gate *gate)
+{
+    if (gate->handle != NULL) {
+        aegis_cuda_gate_open(gate);
+        (void)cudaStreamSynchronize(gate->handle);
+        (void)cudaStreamDestroy(gate->handle);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (gate->ends[i] != NULL) {
+            (void)cudaEventDestroy(gate->ends[i]);
+        }
+    }
+    if (gate->words != NULL) {
+        (void)cudaFreeHost(gate->words);
+    }
+}
+
+cudaError_t
+aegis_cuda_gate_tell(aegis_cuda_gate *gate, cudaStream_t main_stream, aegis_cuda_end *ret_end)
+{
+    cudaError_t code = write_word(gate, main_stream, MAIN_ENDED, gate->told + 1);
+    if (code == cudaSuccess) {
+        gate->told++;
+        *ret_end = (aegis_cuda_end){
+            .handle = main_stream, .word = &gate->words[MAIN_ENDED], .value = gate->told};
+    }
+    return code;
+}
+
+cudaError_t aegis_cuda_gate_begin(aegis_cuda_gate *gate)
+{
+    return (cudaError_t)gate->wait(gate->handle, address_of(gate, 0), gate->put + 1,
+                                   CU_STREAM_WAIT_VALUE_GEQ);
+}
+
+cudaError_t aegis_cuda_gate_end(aegis_cuda_gate *gate, bool event)
+{
+    uint32_t number = gate->put + 1;
+    cudaError_t code = write_word(gate, gate->handle, GATE_ENDED, number);
+    if (code == cudaSuccess && event) {
+        code = cudaEventRecord(gate->ends[number & 1], gate->handle);
+    }
+    gate->put = number; /* also when that failed: something waits */
+    return code;
+}
+
+aegis_cuda_end aegis_cuda_gate_last(const aegis_cuda_gate *gate, bool event)
+{
+    return (aegis_cuda_end){.handle = gate->handle,
+                            .event = event ? gate->ends[gate->put & 1] : NULL,
+                            .word = &gate->words[GATE_ENDED],
+                            .value = gate->put};
+}
