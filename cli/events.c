@@ -49,7 +49,8 @@ note_leaving(cli_change *change, const aegis_workload_event *event, aegis_system
         if (leaves && models[i].admitted &&
             aegis_scheduler_model_metrics(aegis_system_scheduler(system), models[i].model, &metrics,
                                           NULL) == AEGIS_OK) {
-            change->left[change->left_count++] = (cli_left){(uint32_t)i, metrics.counters};
+            change->left[change->left_count++] =
+                (cli_left){(uint32_t)i, metrics.counters, metrics.past_proof.unexplained};
         }
     }
 }
@@ -118,12 +119,13 @@ size_t cli_events_surprises(const cli_events *events)
     return surprises;
 }
 
-uint64_t cli_events_unexcused(const cli_events *events)
+uint64_t cli_events_broken(const cli_events *events)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < events->next; i++) {
         for (size_t k = 0; k < events->changes[i].left_count; k++) {
-            sum += events->changes[i].left[k].counters.unexcused;
+            sum += events->changes[i].left[k].counters.unexcused +
+                   events->changes[i].left[k].unexplained;
         }
     }
     return sum;
@@ -165,6 +167,11 @@ static void print_left(const cli_events *events, const cli_change *change)
                " late (%" PRIu64 " although every bound held), %" PRIu64 " aborted.\n",
                events->workload->models[change->left[i].model].name, counters->jobs,
                counters->completed, counters->missed, counters->unexcused, counters->aborted);
+        if (change->left[i].unexplained > 0) {
+            printf("  %" PRIu64 " OF THEM RESPONDED LATER THAN WAS PROVED, AND NO PREMISE BROKE: "
+                   "THIS IS A DEFECT OF AEGISRT.\n",
+                   change->left[i].unexplained);
+        }
     }
 }
 
@@ -218,6 +225,7 @@ static json_t *left_json(const cli_events *events, const cli_change *change)
         json_t *one = json_object();
         cli_json_text(one, "model", model_name(events, change->left[i].model));
         cli_json_counters(one, &change->left[i].counters);
+        cli_json_unsigned(one, "unexplained", change->left[i].unexplained);
         json_array_append_new(array, one);
     }
     return array;

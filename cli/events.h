@@ -12,6 +12,7 @@
 typedef struct cli_left {
     uint32_t model;
     aegis_core_counters counters;
+    uint64_t unexplained; /* responses beyond what was proved, while every premise held */
 } cli_left;
 
 /* What became of one event. */
@@ -47,7 +48,7 @@ void cli_events_make(cli_events *events,
 /* Refused though not expected, or the other way round. */
 size_t cli_events_surprises(const cli_events *events);
 /* Late although every bound held, of models that have left since. */
-uint64_t cli_events_unexcused(const cli_events *events);
+uint64_t cli_events_broken(const cli_events *events);
 
 /* Nothing without events. */
 int cli_events_print(const cli_events *events);

@@ -46,8 +46,8 @@ typedef struct question {
 static const cli_option list[] = {
     [EXPLAIN_JOB] = {"job", "N", "the story of one job, and what its lane ran meanwhile"},
     [EXPLAIN_AT] = {"at", "TIME",
-                    "what happened around a time: seconds as in the sentences, or "
-                    "+seconds since the run began"},
+                    "what happened around a time: as in the sentences (seconds, or with a unit), "
+                    "or +TIME since the run began"},
     [EXPLAIN_MODEL] = {"model", "NAME", "what happened to one model"},
     [EXPLAIN_WINDOW] = {"window", "TIME", "with --at: how far around; default 10ms"},
     [EXPLAIN_LIMIT] = {"limit", "N", "at most N sentences; default 200"},
@@ -337,11 +337,7 @@ static void print_summary(const question *q)
 {
     char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES];
     uint64_t length = q->count > 0 ? q->records[q->count - 1].time_ns - q->begin_ns : 0;
-    const char *begin = cli_duration((int64_t)q->begin_ns, b);
-    if (q->begin_ns >= UINT64_C(1000000000)) { /* an instant of the clock, not three digits of it */
-        snprintf(b, sizeof b, "%.6f s", (double)q->begin_ns / 1e9);
-        begin = b;
-    }
+    const char *begin = aegis_trace_format_instant(q->begin_ns, b, sizeof b);
     printf("%zu records, %" PRIu64 " dropped%s; the run began at %s and went on for %s.\n",
            q->count, aegis_trace_file_dropped(q->file),
            aegis_trace_file_complete(q->file) ? "" : " at least, the writer did not finish", begin,

@@ -185,36 +185,89 @@ static void tell_run(const story *s, const tale *t)
     }
 }
 
-/* What made the lane's proof void before a late job ended. */
-static void tell_excuse(const story *s, const tale *t)
+/* What had voided the lane's proofs when the job ended; NULL: they held. `ret_ran_long`: that
+ * segment had passed its execution bound too. Records stand in the order of the decisions. */
+static const aegis_trace_record *find_cause(const story *s, const tale *t, bool *ret_ran_long)
 {
-    char name[32], at[CLI_TEXT_BYTES], was[CLI_TEXT_BYTES], allowed[CLI_TEXT_BYTES];
-    const aegis_trace_record *cause = NULL;
-    for (size_t i = 0; i < s->count && s->records[i].time_ns <= t->end->time_ns; i++) {
-        const aegis_trace_record *record = &s->records[i];
-        if (record->kind == AEGIS_TRACE_OVERRUN && record->lane == t->end->lane &&
-            record->rationale == t->end->rationale) {
+    const aegis_trace_record *cause = NULL, *overrun = NULL;
+    *ret_ran_long = false;
+    for (const aegis_trace_record *record = s->records; record < t->end; record++) {
+        if (record->lane != t->end->lane) {
+            continue;
+        }
+        if (record->kind == AEGIS_TRACE_LANE_WHOLE) {
+            cause = NULL;
+        } else if (record->kind == AEGIS_TRACE_OVERRUN && record->rationale == AEGIS_WHY_OVERRUN) {
+            overrun = record;
+        } else if (record->kind == AEGIS_TRACE_OVERRUN) {
             cause = record;
+            *ret_ran_long =
+                overrun != NULL && overrun->job == record->job && overrun->c == record->c;
         }
     }
+    return cause;
+}
+
+static void tell_cause(const story *s, const aegis_trace_record *cause, bool ran_long)
+{
+    char name[32], at[CLI_TEXT_BYTES], was[CLI_TEXT_BYTES], allowed[CLI_TEXT_BYTES];
+    bool wake = cause->rationale == AEGIS_WHY_EXCUSED_WAKE;
+    story_tell(s,
+               "What voided the proofs of lane %u: %s job %" PRIu64 " at %s, %s where %s was "
+               "allowed (%s).",
+               cause->lane, story_name(s, cause->model, name), cause->job,
+               story_instant(s, cause->time_ns, at), story_length(s, (uint64_t)cause->b, was),
+               story_length(s, (uint64_t)cause->a, allowed),
+               wake       ? "its release was seen later than the wake bound and its jitter"
+               : ran_long ? "its execution bound"
+                          : "it kept its execution bound; the overhead did not keep to what is "
+                            "counted of it");
+}
+
+/* Other models that come may raise what was proved; the header knows the begin alone. */
+static bool proof_may_have_changed(const story *s, const tale *t)
+{
+    bool ran = false, changed = false;
+    for (const aegis_trace_record *record = s->records; record < t->end; record++) {
+        ran = ran || record->kind == AEGIS_TRACE_DISPATCH;
+        changed = changed || (ran && record->kind == AEGIS_TRACE_ADMITTED);
+    }
+    return changed;
+}
+
+static void tell_broken(const story *s, const tale *t, bool beyond)
+{
+    bool ran_long;
+    const aegis_trace_record *cause = find_cause(s, t, &ran_long);
+    if (!beyond && t->end->kind != AEGIS_TRACE_MISS) {
+        return;
+    }
     if (cause != NULL) {
-        story_tell(s, "What voided the proof: %s job %" PRIu64 " at %s, %s where %s was allowed.",
-                   story_name(s, cause->model, name), cause->job,
-                   story_instant(s, cause->time_ns, at), story_length(s, (uint64_t)cause->b, was),
-                   story_length(s, (uint64_t)cause->a, allowed));
+        tell_cause(s, cause, ran_long);
+    } else if (!beyond) {
+        return; /* late, and nothing was proved of it */
+    } else if (proof_may_have_changed(s, t)) {
+        story_tell(s, "That was proved when the run began; models came since, and no bound was "
+                      "broken.");
+    } else {
+        story_tell(s, "NO PREMISE BROKE THAT THE TRACE SHOWS. UNLESS SUBMISSIONS GAVE PRIORITIES, "
+                      "THIS IS A DEFECT OF AEGISRT: PLEASE REPORT IT WITH THIS TRACE.");
     }
 }
 
 static void tell_bound(const story *s, const tale *t, uint64_t response)
 {
     char bound[CLI_TEXT_BYTES];
+    bool beyond = false;
     const json_t *proved = json_object_get(story_header(s, t->model), "response_ns");
     if (json_is_integer(proved) && json_integer_value(proved) > 0) {
         uint64_t worst = (uint64_t)json_integer_value(proved);
         story_tell(s, "The proved worst response is %s: this was %.0f %% of it%s.",
                    story_length(s, worst, bound), 100.0 * (double)response / (double)worst,
                    response > worst ? ", beyond what was proved" : "");
+        beyond = response > worst;
     }
+    tell_broken(s, t, beyond);
 }
 
 static void tell_end(const story *s, const tale *t)
@@ -248,7 +301,6 @@ static void tell_end(const story *s, const tale *t)
     if (late) {
         story_tell(s, "Late because %s.",
                    aegis_rationale_sentence((aegis_rationale)end->rationale));
-        tell_excuse(s, t);
     }
     tell_bound(s, t, (uint64_t)end->d);
 }

@@ -27,8 +27,7 @@ const char *story_instant(const story *s, uint64_t ns, char buffer[CLI_TEXT_BYTE
     if (s->ticks) {
         snprintf(buffer, CLI_TEXT_BYTES, "%" PRIu64, ns);
     } else {
-        snprintf(buffer, CLI_TEXT_BYTES, "%" PRIu64 ".%06" PRIu64 " s", ns / 1000000000,
-                 ns % 1000000000 / 1000);
+        aegis_trace_format_instant(ns, buffer, CLI_TEXT_BYTES);
     }
     return buffer;
 }

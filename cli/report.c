@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report.h"
 #include "byte_story.h"
+#include "past_proof.h"
 
 #include <aegisrt/doctor.h>
 
@@ -54,7 +55,15 @@ static json_t *lanes_busy_json(const cli_report *report)
     return list;
 }
 
-uint64_t cli_report_unexcused(const cli_report *report)
+const char *cli_report_name_of(const void *self, uint32_t model)
+{
+    const cli_report *report = self;
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    return model < count ? models[model].name : "?";
+}
+
+uint64_t cli_report_broken(const cli_report *report)
 {
     size_t count;
     uint64_t sum = 0;
@@ -64,10 +73,10 @@ uint64_t cli_report_unexcused(const cli_report *report)
         if (models[i].admitted &&
             aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), models[i].model,
                                           &metrics, NULL) == AEGIS_OK) {
-            sum += metrics.counters.unexcused;
+            sum += metrics.counters.unexcused + metrics.past_proof.unexplained;
         }
     }
-    return sum + cli_events_unexcused(&report->events);
+    return sum + cli_events_broken(&report->events);
 }
 
 size_t cli_report_surprises(const cli_report *report)
@@ -262,6 +271,8 @@ static void add_metrics(json_t *object,
     cli_json_set(object, "execution_ns", execution);
     cli_json_set(object, "start_ns", cli_json_distribution(&metrics.start_ns));
     cli_json_set(object, "drift", cli_json_drift(&metrics.drift));
+    cli_json_set(object, "past_proof",
+                 cli_past_proof_json(&metrics.past_proof, cli_report_name_of, report));
     cli_json_unsigned(object, "page_ins", metrics.page_ins);
     cli_json_unsigned(object, "paged_in_bytes", metrics.paged_in_bytes);
 }

@@ -29,8 +29,11 @@ aegis_admission_answer cli_report_answer(const cli_report *report, const aegis_s
 double cli_report_utilisation(const cli_report *report);
 double cli_report_lane_busy(const cli_report *report, size_t lane);
 double cli_report_busy(const cli_report *report);
-/* Jobs that were late although every bound held. */
-uint64_t cli_report_unexcused(const cli_report *report);
+/* Promises that did not hold: jobs that were late although every bound held, and those that
+ * responded later than was proved while every premise did. */
+uint64_t cli_report_broken(const cli_report *report);
+/* The name of a model by its number; `self` is a cli_report. */
+const char *cli_report_name_of(const void *self, uint32_t model);
 /* Refused though not expected, or the other way round, at the start or by an event. */
 size_t cli_report_surprises(const cli_report *report);
 size_t cli_report_admitted(const cli_report *report);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "byte_story.h"
+#include "past_proof.h"
 #include "report.h"
 
 #include <aegisrt/doctor.h>
@@ -184,7 +185,7 @@ static int print_jobs(const cli_report *report)
     size_t count;
     const aegis_system_model *models = aegis_system_models(report->system, &count);
     cli_table *table = cli_table_create("model|>lane|>jobs|>completed|>missed|>aborted|>dropped|>"
-                                        "skipped|>pending|>overruns|>past profile");
+                                        "skipped|>pending|>overruns|>past profile|>past proof");
     for (size_t i = 0; i < count; i++) {
         aegis_model_metrics metrics = {0};
         if (!models[i].admitted) {
@@ -209,6 +210,8 @@ static int print_jobs(const cli_report *report)
             cli_table_cell(table, metrics.drift.stale ? CLI_RED : CLI_PLAIN, "%" PRIu64 "%s",
                            metrics.drift.past, metrics.drift.stale ? " (stale)" : "");
         }
+        add_counter(table, metrics.past_proof.jobs,
+                    metrics.past_proof.unexplained > 0 ? CLI_RED : CLI_YELLOW);
     }
     return cli_table_finish(table);
 }
@@ -286,6 +289,20 @@ static void print_stale(const cli_report *report)
                cut ? "what the profile says of their segment"
                    : cli_duration((int64_t)metrics.drift.level_ns, text),
                100 * metrics.drift.share);
+    }
+}
+
+static void print_past_proof(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        aegis_model_metrics metrics = {0};
+        if (models[i].admitted &&
+            aegis_scheduler_model_metrics(aegis_system_scheduler(report->system), models[i].model,
+                                          &metrics, NULL) == AEGIS_OK) {
+            cli_past_proof_print(&metrics.past_proof, models[i].name, cli_report_name_of, report);
+        }
     }
 }
 
@@ -372,6 +389,7 @@ int cli_report_run(const cli_report *report)
     code = code == CLI_EXIT_OK ? print_times(report) : code;
     putchar('\n');
     print_sums(report);
+    print_past_proof(report);
     print_background(report);
     print_stale(report);
     print_paging(report);

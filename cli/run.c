@@ -374,7 +374,7 @@ static bool held_too_much(const cli_report *report, const run_options *options)
 
 static int verdict(const cli_report *report, const run_options *options)
 {
-    if (cli_report_unexcused(report) > 0 || held_too_much(report, options)) {
+    if (cli_report_broken(report) > 0 || held_too_much(report, options)) {
         return CLI_EXIT_BROKEN;
     }
     return cli_report_surprises(report) > 0 && !options->allow_refused ? CLI_EXIT_REFUSED

@@ -259,6 +259,38 @@ typedef struct aegis_distribution {
     double mean, cv;
 } aegis_distribution;
 
+/** What a proof of responses rests on and what a run can break. Arrivals are no such thing:
+ * submissions that come earlier than was admitted are refused or delayed. */
+typedef enum aegis_premise {
+    AEGIS_PREMISE_NONE = 0,  /**< no premise broke: the proof, or what it rests on, is wrong */
+    AEGIS_PREMISE_EXECUTION, /**< a segment passed its execution bound, and what is allowed to end
+                                it after that */
+    AEGIS_PREMISE_OVERHEAD,  /**< a segment kept to its bound, but held the lane longer than the
+                                bound and what is counted to launch, detect and decide */
+    AEGIS_PREMISE_WAKE,      /**< a release was seen later than the wake bound and its jitter */
+    AEGIS_PREMISE_ORDER      /**< submissions gave priorities, so that jobs of the model overtake
+                                each other */
+} aegis_premise;
+/** "none", "execution", "overhead", "wake", "order"; "unknown" for another value. Static. */
+const char *aegis_premise_name(aegis_premise premise);
+
+/** Jobs of a model that finished later after their release than any response that was proved of the
+ * model since it was admitted. What broke voids the proofs of its lane until the lane is idle. */
+typedef struct aegis_past_proof {
+    uint64_t jobs;
+    uint64_t unexplained; /**< of them, while every premise held: a defect of AegisRT */
+    /** Of the last such job, or of the first unexplained one: */
+    uint64_t job, response_ns, proved_ns;
+    aegis_premise premise;
+    uint16_t lane;
+    uint32_t cause_model; /**< whose job broke the premise; the model itself for ORDER and NONE */
+    uint64_t cause_job;
+    /** EXECUTION and OVERHEAD: how long the lane may be held by the segment, and was until then;
+     * WAKE: how late a release may be seen, and was; else 0. */
+    uint64_t allowed_ns, measured_ns;
+    uint64_t since_ns; /**< when it broke; ORDER and NONE: 0 */
+} aegis_past_proof;
+
 typedef struct aegis_model_metrics {
     aegis_core_counters counters;
     aegis_distribution response_ns;  /**< nominal release to finish, of jobs that finished */
@@ -268,6 +300,7 @@ typedef struct aegis_model_metrics {
     aegis_drift drift;               /**< whether executions keep to the profile */
     uint64_t page_ins;               /**< executions that read weights in first */
     uint64_t paged_in_bytes;         /**< read by them */
+    aegis_past_proof past_proof;     /**< responses beyond what was proved */
 } aegis_model_metrics;
 
 typedef struct aegis_scheduler_metrics {

@@ -291,6 +291,10 @@ const char *aegis_trace_file_model_name(const aegis_trace_file *file,
                                         char *buffer,
                                         size_t size);
 
+/** An instant in the largest unit that it reaches, exact to the nanosecond: "1.234567890 s",
+ * "20 ms", "1.500 us", "7 ns". `size` of 32 is enough. Returns `buffer`. */
+const char *aegis_trace_format_instant(uint64_t ns, char *buffer, size_t size);
+
 #define AEGIS_TRACE_SENTENCE_BYTES 512 /**< a buffer that holds every usual sentence */
 
 /**

@@ -324,6 +324,7 @@ static void take_over(aegis_scheduler *scheduler,
         aegis_entry *entry = scheduler->entries[candidates[i].id];
         if (entry != NULL) {
             entry->answer = answer_of(&candidates[i], &entry->request);
+            aegis_promise_raise(&entry->promise, candidates[i].response_ns);
             entry->core.lane = candidates[i].policy.lane;
         }
     }

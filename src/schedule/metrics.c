@@ -51,6 +51,7 @@ aegis_status aegis_scheduler_model_metrics(const aegis_scheduler *scheduler,
     metrics.drift = aegis_profile_drift(&entry->profile, metrics.execution_ns.count,
                                         atomic_load(&entry->past_claim));
     metrics.busy_ns = atomic_load(&entry->busy_ns);
+    aegis_promise_read(&entry->promise, &metrics.past_proof);
     metrics.page_ins = atomic_load(&entry->page_ins);
     metrics.paged_in_bytes = atomic_load(&entry->paged_in_bytes);
     *ret_metrics = metrics;

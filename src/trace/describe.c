@@ -123,10 +123,33 @@ static void add(writing *out, const char *format, ...)
     }
 }
 
+const char *aegis_trace_format_instant(uint64_t ns, char *buffer, size_t size)
+{
+    uint64_t unit = ns >= AEGIS_NS_PER_S    ? AEGIS_NS_PER_S
+                    : ns >= AEGIS_NS_PER_MS ? AEGIS_NS_PER_MS
+                    : ns >= AEGIS_NS_PER_US ? AEGIS_NS_PER_US
+                                            : 1;
+    const char *name = unit == AEGIS_NS_PER_S    ? "s"
+                       : unit == AEGIS_NS_PER_MS ? "ms"
+                       : unit == AEGIS_NS_PER_US ? "us"
+                                                 : "ns";
+    uint64_t rest = ns % unit;
+    int digits = unit == AEGIS_NS_PER_S ? 9 : unit == AEGIS_NS_PER_MS ? 6 : 3;
+    for (; digits > 0 && rest % 1000 == 0; digits -= 3) {
+        rest /= 1000;
+    }
+    if (rest == 0) {
+        snprintf(buffer, size, "%" PRIu64 " %s", ns / unit, name);
+    } else {
+        snprintf(buffer, size, "%" PRIu64 ".%0*" PRIu64 " %s", ns / unit, digits, rest, name);
+    }
+    return buffer;
+}
+
 static void add_instant(writing *out, uint64_t ns)
 {
-    add(out, "%" PRIu64 ".%06" PRIu64 " s", ns / AEGIS_NS_PER_S,
-        ns % AEGIS_NS_PER_S / AEGIS_NS_PER_US);
+    char text[48];
+    add(out, "%s", aegis_trace_format_instant(ns, text, sizeof text));
 }
 
 static void add_model(writing *out, int64_t model)

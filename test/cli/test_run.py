@@ -189,8 +189,8 @@ class Run(support.CommandTest):
                                   "np-dm")
         self.assertEqual(result["policy"], "np-dm")
 
-    def test_an_interrupted_run_is_reported(self):
-        trace = self.path("t")
+    def start_run(self, trace):
+        """A run without end, past its first dispatch."""
         process = subprocess.Popen(
             [support.PROGRAM, "run", self.null_workload(), "--json", "-q", "--trace", trace],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder, env=self.environment)
@@ -201,10 +201,37 @@ class Run(support.CommandTest):
             if done.returncode == 0 and "dispatch" in json.loads(done.stdout)["summary"]:
                 break
             time.sleep(0.05)
+        return process
+
+    def end_run(self, process):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=support.LONGEST_SECONDS)
         self.assertEqual(process.returncode, 0, err)
-        result = json.loads(out)
+        return json.loads(out)
+
+    def test_responses_beyond_their_proof_name_the_premise(self):
+        trace = self.path("t")
+        process = self.start_run(trace)
+        process.send_signal(signal.SIGSTOP)  # whatever it does then takes longer than is proved
+        time.sleep(3)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(2)
+        past = self.end_run(process)["models"][0]["past_proof"]
+        self.assertGreaterEqual(past["jobs"], 1)
+        self.assertEqual(past["unexplained"], 0)
+        self.assertGreater(past["response_ns"], past["proved_ns"])
+        self.assertIn(past["premise"], ("execution", "overhead", "wake"))
+        cause = past["cause"]
+        self.assertEqual((cause["model"], cause["lane"]), ("a", 0))
+        self.assertGreater(cause["measured_ns"], cause["allowed_ns"])
+        self.assertGreater(cause["void_since_ns"], 0)
+        told = self.expect_json(0, "explain", trace, "--job", str(past["job"]), "--json")["told"]
+        self.assertIn("beyond what was proved", "\n".join(told))
+        self.assertIn("What voided the proofs of lane 0: a job", "\n".join(told))
+
+    def test_an_interrupted_run_is_reported(self):
+        trace = self.path("t")
+        result = self.end_run(self.start_run(trace))
         self.assertGreaterEqual(result["models"][0]["jobs"], 1)
         self.expect_json(0, "replay", trace, "--json")
 

@@ -108,6 +108,7 @@ finish_job(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_acti
     aegis_model_commit(entry->model);
     entry->odd = !entry->odd;
     aegis_histogram_add(&entry->response, (uint64_t)action->d);
+    aegis_promise_judge(&entry->promise, &scheduler->lanes[action->lane].promise, action);
     end_job(scheduler, entry, action,
             action->kind == AEGIS_TRACE_MISS ? AEGIS_JOB_MISSED : AEGIS_JOB_COMPLETED, &times);
 }
@@ -148,6 +149,9 @@ static void apply(aegis_scheduler *scheduler, const aegis_core_action *action, u
     aegis_entry *entry =
         action->model < scheduler->config.max_models ? scheduler->entries[action->model] : NULL;
     aegis_job_result none = {.release_ns = (uint64_t)action->a};
+    if (action->lane < scheduler->config.lane_count) {
+        aegis_promise_see(&scheduler->lanes[action->lane].promise, action, now);
+    }
     if (entry == NULL) {
         return; /* timers and lanes concern no model */
     }

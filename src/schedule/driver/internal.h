@@ -20,6 +20,7 @@
 #include "base/base.h"
 #include "device/worker.h"
 #include "schedule/driver/histogram.h"
+#include "schedule/driver/promise.h"
 #include "schedule/driver/submit_queue.h"
 #include "schedule/driver/turn.h"
 #include "schedule/driver/visitors.h"
@@ -67,6 +68,7 @@ typedef struct aegis_entry {
     uint32_t record_count;
 
     aegis_histogram response, execution, start;
+    aegis_promise promise;
     /* What the profile says that few executions of each segment pass. */
     uint64_t claimed_ns[AEGIS_MAX_SEGMENTS];
     uint64_t least_ns[AEGIS_MAX_SEGMENTS]; /* the shortest that the profile saw of each; 0: none */
@@ -104,9 +106,10 @@ typedef struct aegis_lane {
     uint32_t segment, data_slot;
     bool opened, may_put; /* the segment stood behind the gate; the next one may be put there */
     bool odd;
-    bool running, hung;  /* the turn's */
-    aegis_ahead stands;  /* the turn's; while `may_put` holds of what runs it is nothing */
-    uint64_t hung_at_ns; /* still running then, it does not end */
+    bool running, hung;         /* the turn's */
+    aegis_ahead stands;         /* the turn's; while `may_put` holds of what runs it is nothing */
+    aegis_promise_lane promise; /* the turn's */
+    uint64_t hung_at_ns;        /* still running then, it does not end */
     /* written by the stream's thread, published by `done` */
     uint64_t start_ns, end_ns;
     aegis_status status;

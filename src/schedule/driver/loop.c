@@ -176,6 +176,7 @@ submit_item(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_submit_i
     if (item->record != AEGIS_NO_RECORD) {
         aegis_job_table_put(&scheduler->jobs, item->job, item->record);
     }
+    entry->promise.reordered = entry->promise.reordered || item->priority != 0;
     aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
                                                      .model = entry->id,
                                                      .job = item->job,

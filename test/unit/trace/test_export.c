@@ -63,9 +63,9 @@ static void sentences_say_what_was_compared(void **state)
           .b = MS(20),
           .c = MS(21),
           .d = MS(11)},
-         "model-7 job 3 missed its deadline 0.020000 s on lane 1: it finished at 0.021000 s, 11.0 "
+         "model-7 job 3 missed its deadline 20 ms on lane 1: it finished at 21 ms, 11.0 "
          "ms "
-         "after its release at 0.010000 s; every bound held and yet it was late"},
+         "after its release at 10 ms; every bound held and yet it was late"},
         {{.time_ns = 1,
           .kind = AEGIS_TRACE_REFUSED,
           .rationale = AEGIS_WHY_RESPONSE,
@@ -74,35 +74,35 @@ static void sentences_say_what_was_compared(void **state)
           .a = MS(30),
           .b = MS(20),
           .c = 1},
-         "text-detector refused at 0.000000 s because vad would respond in 30.0 ms and its "
+         "text-detector refused at 1 ns because vad would respond in 30.0 ms and its "
          "deadline is "
          "20.0 ms"},
         {{.kind = AEGIS_TRACE_REFUSED, .rationale = AEGIS_WHY_NO_PROOF, .model = 1, NO_LANE},
-         "vad refused at 0.000000 s because no proof exists for this combination"},
+         "vad refused at 0 ns because no proof exists for this combination"},
         {{.kind = AEGIS_TRACE_ADMISSION_STEP,
           .model = 1,
           NO_LANE,
           .a = 3,
           .b = AEGIS_OK,
           .c = MS(2)},
-         "admission of vad, step 3 (profile), ended at 0.000000 s after 2.00 ms, status ok"},
+         "admission of vad, step 3 (profile), ended at 0 ns after 2.00 ms, status ok"},
         {{.kind = AEGIS_TRACE_ADMITTED, .model = 1, .lane = 0, .a = MS(2), .b = MS(4), .c = 123400},
-         "vad admitted on lane 0 at 0.000000 s: bound 2.00 ms, worst response 4.00 ms, utilisation "
+         "vad admitted on lane 0 at 0 ns: bound 2.00 ms, worst response 4.00 ms, utilisation "
          "12.34 %"},
         {{.kind = AEGIS_TRACE_COUNTER,
           NO_MODEL,
           NO_LANE,
           .a = AEGIS_COUNTER_TEMPERATURE_MILLIDEGREES,
           .b = 45125},
-         "temperature was 45.1 degrees Celsius at 0.000000 s"},
+         "temperature was 45.1 degrees Celsius at 0 ns"},
         {{.kind = AEGIS_TRACE_COUNTER,
           .model = 1,
           NO_LANE,
           .a = AEGIS_COUNTER_MEMORY_BYTES,
           .b = 2048},
-         "memory of vad was 2.00 KiB at 0.000000 s"},
+         "memory of vad was 2.00 KiB at 0 ns"},
         {{.kind = AEGIS_TRACE_SPILL, .model = 1, .job = 4, NO_LANE, .a = 9, .b = 1024, .c = -1},
-         "vad job 4 departed from its plan at 0.000000 s: allocation 9 of 1.00 KiB where none was "
+         "vad job 4 departed from its plan at 0 ns: allocation 9 of 1.00 KiB where none was "
          "recorded"},
         {{.kind = AEGIS_TRACE_FAULT,
           .model = 1,
@@ -110,17 +110,40 @@ static void sentences_say_what_was_compared(void **state)
           .a = AEGIS_ERROR_INFERENCE,
           .b = AEGIS_CATEGORY_PERMANENT,
           .c = -5},
-         "vad failed at 0.000000 s with status inference (permanent, native code -5)"},
+         "vad failed at 0 ns with status inference (permanent, native code -5)"},
         {{.kind = AEGIS_TRACE_ARM_TIMER, NO_MODEL, NO_LANE, .a = -1500000},
-         "a timer armed at 0.000000 s for -0.001500 s"},
-        {{.kind = AEGIS_TRACE_MARK, NO_MODEL, NO_LANE, .a = 1}, "the run stopped at 0.000000 s"},
-        {{.kind = 999, NO_MODEL, NO_LANE, .time_ns = 2000},
-         "a record of unknown kind 999 at 0.000002 s"},
+         "a timer armed at 0 ns for -1.500 ms"},
+        {{.kind = AEGIS_TRACE_MARK, NO_MODEL, NO_LANE, .a = 1}, "the run stopped at 0 ns"},
+        {{.kind = 999, NO_MODEL, NO_LANE, .time_ns = 2000}, "a record of unknown kind 999 at 2 us"},
     };
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(cases); i++) {
         assert_string_equal(describe(file, &cases[i].record), cases[i].text);
     }
     aegis_trace_file_close(file);
+}
+
+static void instants_lose_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t ns;
+        const char *text;
+    } cases[] = {{0, "0 ns"},
+                 {999, "999 ns"},
+                 {1000, "1 us"},
+                 {1001, "1.001 us"},
+                 {20000000, "20 ms"},
+                 {20500000, "20.500 ms"},
+                 {20000001, "20.000001 ms"},
+                 {UINT64_C(3000000000), "3 s"},
+                 {UINT64_C(1234567890), "1.234567890 s"},
+                 {UINT64_C(1234500000), "1.234500 s"},
+                 {UINT64_MAX, "18446744073.709551615 s"}};
+    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(cases); i++) {
+        char text[32];
+        assert_string_equal(aegis_trace_format_instant(cases[i].ns, text, sizeof text),
+                            cases[i].text);
+    }
 }
 
 static void short_buffers_cut_at_whole_characters(void **state)
@@ -462,6 +485,7 @@ static void perfetto_survives_each_failing_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(instants_lose_nothing),
         cmocka_unit_test(sentences_say_what_was_compared),
         cmocka_unit_test(short_buffers_cut_at_whole_characters),
         cmocka_unit_test(json_lines_name_everything),
