@@ -185,6 +185,15 @@ static bool parse_run(const char *text, run_result *ret)
     return good;
 }
 
+/* The first line that a failed run wrote, without what every error of the program begins with. */
+static void take_message(const char *err, row *one)
+{
+    static const char front[] = "edge-rt: error: ";
+    const char *text = err != NULL ? err : "";
+    text += strncmp(text, front, sizeof front - 1) == 0 ? sizeof front - 1 : 0;
+    snprintf(one->message, sizeof one->message, "%.*s", (int)strcspn(text, "\n"), text);
+}
+
 static void run_once(const edge_options *options, row *one)
 {
     arguments all;
@@ -195,8 +204,7 @@ static void run_once(const edge_options *options, row *one)
         one->count++;
     } else {
         one->code = one->code == 0 ? CLI_EXIT_INTERNAL : one->code;
-        snprintf(one->message, sizeof one->message, "%.*s",
-                 err != NULL ? (int)strcspn(err, "\n") : 0, err != NULL ? err : "");
+        take_message(err, one);
     }
     free(out);
     free(err);

@@ -87,12 +87,36 @@ static void pressure_row(cli_table *table, const char *name, const aegis_monitor
     }
 }
 
+static void clock_row(cli_table *table, const aegis_monitor_cpu *cpu)
+{
+    if (cpu->current_khz > 0 && cpu->hardware_khz > 0) {
+        cli_table_cell(table, CLI_PLAIN, "clock");
+        cli_table_cell(table, CLI_PLAIN, "%u MHz; %u allowed, %u possible", cpu->current_khz / 1000,
+                       cpu->allowed_khz / 1000, cpu->hardware_khz / 1000);
+    }
+}
+
+static void zone_row(cli_table *table, const aegis_monitor_zone *zone)
+{
+    const double celsius = (double)zone->millidegrees / 1000.0;
+    cli_table_cell(table, CLI_PLAIN, "%s", zone->type);
+    if (zone->has_limit) {
+        cli_table_cell(table, CLI_PLAIN, "%.1f C; slowed or stopped at %.1f C", celsius,
+                       (double)zone->limit_millidegrees / 1000.0);
+    } else {
+        cli_table_cell(table, CLI_PLAIN, "%.1f C", celsius);
+    }
+}
+
 static int print_status(const aegis_monitor_sample *now, double load)
 {
     char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES], words[256];
     cli_table *table = cli_table_create("what|now");
     cli_table_cell(table, CLI_PLAIN, "processors");
     cli_table_cell(table, CLI_PLAIN, "%u, busy %.0f %%", now->cpu_count, load * 100);
+    if (now->cpu_count > 0) {
+        clock_row(table, &now->cpus[0]);
+    }
     if (now->cpu_limited) {
         cli_table_cell(table, CLI_PLAIN, "control group");
         cli_table_cell(table, CLI_PLAIN, "%.2f processors", now->cpu_limit);
@@ -109,13 +133,15 @@ static int print_status(const aegis_monitor_sample *now, double load)
     pressure_row(table, "memory", &now->memory_pressure);
     pressure_row(table, "disk", &now->io_pressure);
     for (uint32_t z = 0; z < now->zone_count; z++) {
-        cli_table_cell(table, CLI_PLAIN, "%s", now->zones[z].type);
-        cli_table_cell(table, CLI_PLAIN, "%.1f C", (double)now->zones[z].millidegrees / 1000.0);
+        zone_row(table, &now->zones[z]);
     }
     if (now->has_throttle) {
         cli_table_cell(table, CLI_PLAIN, "throttled");
         cli_table_cell(table, now->throttle_now != 0 ? CLI_YELLOW : CLI_PLAIN, "%s",
                        aegis_monitor_throttle_text(now->throttle_now, words, sizeof words));
+        cli_table_cell(table, CLI_PLAIN, "since boot");
+        cli_table_cell(table, CLI_PLAIN, "%s",
+                       aegis_monitor_throttle_text(now->throttle_ever, words, sizeof words));
     }
     return cli_table_finish(table);
 }

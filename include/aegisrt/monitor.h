@@ -70,8 +70,8 @@ typedef struct aegis_monitor_sample {
     uint64_t memory_bytes;           /**< MemTotal */
     uint64_t memory_available_bytes; /**< MemAvailable */
     uint64_t swap_bytes, swap_free_bytes;
-    bool memory_limited;                   /**< by control groups, version 1 or 2 */
-    uint64_t memory_limit_bytes;           /**< the tightest limit */
+    bool memory_limited;         /**< by control groups, version 1 or 2 (memory.max, memory.high) */
+    uint64_t memory_limit_bytes; /**< the tightest limit */
     uint64_t memory_limit_available_bytes; /**< what is left below it */
     uint64_t memory_usable_bytes;          /**< the smaller of both availables */
 

@@ -16,7 +16,8 @@ static aegis_status beyond_host(const aegis_budget *budget, uint64_t arena_bytes
         arena_bytes + budget->pinned_bytes, MIB(arena_bytes), MIB(budget->pinned_bytes),
         budget->available_bytes, MIB(budget->available_bytes),
         budget->limited_by_cgroup ? "in this control group" : "on this machine (MemAvailable)",
-        budget->limited_by_cgroup ? "or raise memory.max of the group" : "or end other programs");
+        budget->limited_by_cgroup ? "or raise memory.max and memory.high of the group"
+                                  : "or end other programs");
 }
 
 aegis_status aegis_budget_check(const aegis_budget *budget,

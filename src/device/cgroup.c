@@ -84,10 +84,15 @@ static bool find_mount(char *table, const char *controller, char **ret_root, cha
     return false;
 }
 
-/* In a container the mount shows only the part of the hierarchy below its root. */
+/* In a container the mount shows only the part of the hierarchy below its root. A group outside of
+ * it, or outside of the control group namespace ("/../name", cgroup_namespaces(7)), is not to be
+ * seen: what the root of the mount says is all that can be known. */
 static const char *below_root(const char *group, const char *mount_root)
 {
     size_t length = strlen(mount_root);
+    if (strncmp(group, "/..", 3) == 0) {
+        return "";
+    }
     if (strcmp(mount_root, "/") == 0) {
         return group;
     }
@@ -134,12 +139,25 @@ static bool read_number(const char *root, const place *at, const char *file, uin
     return true;
 }
 
+/* Past memory.max a group's processes are killed, past memory.high they are throttled and their
+ * pages taken away, which no bound of an execution survives (kernel: admin-guide/cgroup-v2.rst,
+ * "Memory Interface Files"). Either may be absent or "max". */
+static bool read_limit(const char *root, const place *at, uint64_t *ret_limit)
+{
+    uint64_t limit = UNLIMITED, high = UNLIMITED;
+    (void)read_number(root, at, at->unified ? "memory.max" : "memory.limit_in_bytes", &limit);
+    if (at->unified) {
+        (void)read_number(root, at, "memory.high", &high);
+    }
+    *ret_limit = limit < high ? limit : high;
+    return *ret_limit < UNLIMITED;
+}
+
 static void read_memory(const char *root, const place *at, aegis_cgroup_limits *limits)
 {
     char path[3 * AEGIS_TREE_PATH_BYTES];
     uint64_t limit, usage, cache = 0;
-    if (!read_number(root, at, at->unified ? "memory.max" : "memory.limit_in_bytes", &limit) ||
-        limit >= UNLIMITED) {
+    if (!read_limit(root, at, &limit)) {
         return;
     }
     if (!read_number(root, at, at->unified ? "memory.current" : "memory.usage_in_bytes", &usage)) {

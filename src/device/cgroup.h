@@ -4,7 +4,7 @@
 
 /* The limits that the control groups of this process put on it, of version 1 and 2. A limit holds
  * for all descendants, so every group from the process's own up to the visible root is asked and
- * the tightest answer counts. */
+ * the tightest answer counts. Of version 2 both memory.max and memory.high are limits. */
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -65,7 +65,8 @@ static aegis_status find_room(const aegis_system *system, room *ret_room, aegis_
     found.bytes = less(budget, found.held);
     if (budget == 0 || facts.available_bytes < found.bytes) {
         found.bytes = facts.available_bytes;
-        found.whose = facts.limited_by_cgroup ? "the control group (memory.max)" : "this machine";
+        found.whose = facts.limited_by_cgroup ? "the control group (memory.max, memory.high)"
+                                              : "this machine";
     }
     *ret_room = found;
     return AEGIS_OK;

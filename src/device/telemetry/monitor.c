@@ -16,9 +16,8 @@
 #define THERMAL "sys/class/thermal"
 #define MAX_COOLING 64
 #define MAX_TRIPS 16
-/* The firmware's word: bits 0 to 3 are now, 16 to 19 since boot
- * (drivers/firmware/raspberrypi.c, documentation of vcgencmd get_throttled). */
-#define FIRMWARE_THROTTLED "sys/devices/platform/soc/soc:firmware/get_throttled"
+#define HWMON "sys/class/hwmon"
+#define MAX_HWMON 32
 #define FIRMWARE_MASK UINT32_C(0xf)
 
 /* "user nice system idle iowait irq softirq steal guest guest_nice"; guest is in user already. */
@@ -224,11 +223,26 @@ static void read_cooling(const char *root, aegis_monitor_sample *sample)
     }
 }
 
-/* The Raspberry Pi's firmware, without vcgencmd. */
+/* The word of the Raspberry Pi's firmware, without vcgencmd: bits 0 to 3 are now, 16 to 19 since
+ * boot (documentation of vcgencmd get_throttled). Where it stands follows the name of the
+ * firmware's node in the device tree, which is another on the Raspberry Pi 5. */
+static bool read_firmware_word(const char *root, char *ret_text, size_t size)
+{
+    static const char *const nodes[] = {"soc/soc:firmware",
+                                        "soc@107c000000/soc@107c000000:firmware", "soc:firmware"};
+    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(nodes); i++) {
+        if (aegis_tree_read_at(root, ret_text, size, "sys/devices/platform/%s/get_throttled",
+                               nodes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void read_firmware(const char *root, aegis_monitor_sample *sample)
 {
     char text[32], *end;
-    if (!aegis_tree_read(root, FIRMWARE_THROTTLED, text, sizeof text)) {
+    if (!read_firmware_word(root, text, sizeof text)) {
         return;
     }
     errno = 0;
@@ -239,6 +253,24 @@ static void read_firmware(const char *root, aegis_monitor_sample *sample)
     sample->has_throttle = true;
     sample->throttle_now |= (uint32_t)bits & FIRMWARE_MASK;
     sample->throttle_ever |= (uint32_t)(bits >> 16) & FIRMWARE_MASK;
+}
+
+/* Kernels without the Raspberry Pi's own patches have no such word, and an alarm of the supply
+ * instead: its driver asks the firmware every two seconds (kernel: hwmon/raspberrypi-hwmon.rst). */
+static void read_supply(const char *root, aegis_monitor_sample *sample)
+{
+    for (int i = 0; i < MAX_HWMON; i++) {
+        char name[64], path[64];
+        int64_t alarm;
+        if (!aegis_tree_read_at(root, name, sizeof name, HWMON "/hwmon%d/name", i)) {
+            continue;
+        }
+        snprintf(path, sizeof path, HWMON "/hwmon%d/in0_lcrit_alarm", i);
+        if (strcmp(name, "rpi_volt") == 0 && aegis_tree_number(root, path, &alarm)) {
+            sample->has_throttle = true;
+            sample->throttle_now |= alarm > 0 ? AEGIS_THROTTLE_UNDER_VOLTAGE : 0;
+        }
+    }
 }
 
 /* x86 counts the events of each package; the cores of one package say the same number. */
@@ -291,6 +323,7 @@ aegis_monitor_read(const char *root, aegis_monitor_sample *ret_sample, aegis_err
     read_zones(root, &sample);
     read_cooling(root, &sample);
     read_firmware(root, &sample);
+    read_supply(root, &sample);
     read_throttle_counts(root, &sample);
     sample.throttle_ever |= sample.throttle_now;
     *ret_sample = sample;

@@ -122,8 +122,9 @@ static void probe_group_memory(const char *root, aegis_doctor_check *check)
         aegis_probe_set(check, AEGIS_DOCTOR_WARN,
                         "%" PRIu64 " bytes, of which %" PRIu64 " are left",
                         limits.memory_limit_bytes, limits.memory_available_bytes);
-        aegis_probe_cure(check, "raise memory.max of the group: a process that passes it is "
-                                "killed; [device] memory must fit what is left");
+        aegis_probe_cure(
+            check, "raise memory.max and memory.high of the group: a process that passes them is "
+                   "killed or throttled; [device] memory must fit what is left");
     } else {
         aegis_probe_set(check, AEGIS_DOCTOR_OK, "%" PRIu64 " bytes, of which %" PRIu64 " are left",
                         limits.memory_limit_bytes, limits.memory_available_bytes);

@@ -109,6 +109,38 @@ static void raspberry_pi_is_read(void **state)
     assert_string_equal(aegis_monitor_throttle_text(s.throttle_now, text, 5), "freq");
 }
 
+/* Another node of the device tree, a fan, and control groups without the memory controller. */
+static void raspberry_pi_5_is_read(void **state)
+{
+    (void)state;
+    aegis_monitor_sample s;
+    fixture("rpi5", &s);
+    assert_int_equal(s.cpu_count, 4);
+    assert_int_equal(s.cpus[2].hardware_khz, 2400000);
+    assert_false(s.memory_limited || s.cpu_limited);
+    assert_int_equal(s.memory_usable_bytes, UINT64_C(7200000) * 1024);
+    assert_int_equal(s.zones[0].millidegrees, 56150);
+    assert_int_equal(s.zones[0].limit_millidegrees, 110000); /* active trips turn fans on */
+    assert_true(s.has_throttle);
+    assert_int_equal(s.throttle_now, 0);
+    assert_int_equal(s.throttle_ever, 0);
+}
+
+/* No word of the firmware: the supply's alarm, the cooling device and the lowered clock say it. */
+static void raspberry_pi_with_a_mainline_kernel_is_read(void **state)
+{
+    (void)state;
+    aegis_monitor_sample s;
+    fixture("rpi4-mainline", &s);
+    assert_true(s.memory_limited && s.cpu_limited && near(s.cpu_limit, 2));
+    assert_int_equal(s.memory_limit_bytes, 536870912); /* memory.high */
+    assert_int_equal(s.memory_usable_bytes, 536870912 - 134217728 + 33554432);
+    assert_true(s.memory_pressure.known && near(s.memory_pressure.some_percent_10s, 0.5));
+    assert_int_equal(s.zones[0].limit_millidegrees, 80000);
+    assert_int_equal(s.throttle_now, AEGIS_THROTTLE_UNDER_VOLTAGE | AEGIS_THROTTLE_COOLING |
+                                         AEGIS_THROTTLE_LOWERED);
+}
+
 static void load_is_the_share_between_two_samples(void **state)
 {
     (void)state;
@@ -180,6 +212,8 @@ int main(void)
         cmocka_unit_test(x86_memory_is_that_of_the_control_group),
         cmocka_unit_test(x86_pressure_and_heat),
         cmocka_unit_test(raspberry_pi_is_read),
+        cmocka_unit_test(raspberry_pi_5_is_read),
+        cmocka_unit_test(raspberry_pi_with_a_mainline_kernel_is_read),
         cmocka_unit_test(load_is_the_share_between_two_samples),
         cmocka_unit_test(nonsense_is_left_out),
         cmocka_unit_test(an_empty_machine_is_an_error),

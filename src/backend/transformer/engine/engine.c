@@ -183,9 +183,9 @@ void aegis_transformer_idle_destroy(aegis_transformer_idle *engine)
 static aegis_status load_parts(aegis_engine *made, aegis_error *err)
 {
     char path[PATH_BYTES];
-    aegis_status status = AEGIS_OK;
+    aegis_status status = aegis_graph_check_folder(made->config.model, err);
     /* First the tokenizer: what reading it takes is given back before weights need the room. */
-    if (!made->config.no_tokenizer) {
+    if (status == AEGIS_OK && !made->config.no_tokenizer) {
         snprintf(path, sizeof path, "%s/tokenizer.json", made->config.model);
         status = aegis_tokenizer_open(path, &made->allocator, &made->tokenizer, err);
     }

@@ -10,7 +10,7 @@
 
 #define COMPONENT "transformer.graph"
 
-static aegis_status check_folder(const char *folder, aegis_error *err)
+aegis_status aegis_graph_check_folder(const char *folder, aegis_error *err)
 {
     struct stat info;
     if (stat(folder, &info) != 0) {
@@ -46,7 +46,7 @@ aegis_status aegis_graph_load(const char *folder,
                               aegis_graph_loaded **ret_graph,
                               aegis_error *err)
 {
-    aegis_status status = check_folder(folder, err);
+    aegis_status status = aegis_graph_check_folder(folder, err);
     if (status != AEGIS_OK) {
         return status;
     }

@@ -72,6 +72,9 @@ typedef struct aegis_graph_layer {
     uint64_t bytes;                    /* of its tensors; a tied head says those of the table too */
 } aegis_graph_layer;
 
+/* Whether there is such a folder at all. NOT_FOUND with the cure, PERMISSION, IO. */
+aegis_status aegis_graph_check_folder(const char *folder, aegis_error *err);
+
 /*
  * Reads config.json and the headers of the weights in `folder`. What aegis_model_config_read and
  * aegis_safetensors_open return. A folder without them is NOT_FOUND and says which file is missing.

@@ -4,9 +4,10 @@
 
 /*
  * JSON read piece by piece, without a tree: the headers and vocabularies of models have up to
- * millions of members, a tree of them takes twenty times the memory of what is kept (jansson needs
- * 40 MiB for a vocabulary of 49152), and jansson does not say where a key stands. Strict RFC 8259:
- * valid UTF-8, no lone surrogates, nothing behind the value, at most 64 levels.
+ * millions of members, and their trees would not fit into the budget that a model is loaded under
+ * (figures against jansson: docs/dependencies.md). Memory is a window of 64 KiB and the longest
+ * string. Strict RFC 8259: valid UTF-8, no lone surrogates, nothing behind the value, at most 64
+ * levels.
  *
  * The caller asks for what it expects, in the order of the text:
  *
@@ -14,7 +15,7 @@
  *     while (status == AEGIS_OK) {
  *         status = aegis_json_pull_key(pull, &more, err);       key in pull->text
  *         if (status != AEGIS_OK || !more) break;
- *         status = aegis_json_pull_integer(pull, &number, err);
+ *         status = aegis_json_pull_unsigned(pull, &number, err);
  *     }
  *
  * Every failure names "origin:line:column" (from 1, columns in bytes) and is final: PARSE for what

@@ -99,8 +99,10 @@ aegis_status aegis_tokenizer_open(const char *path,
         aegis_status status = code == ENOENT || code == ENOTDIR ? AEGIS_ERROR_NOT_FOUND
                               : code == EACCES || code == EPERM ? AEGIS_ERROR_PERMISSION
                                                                 : AEGIS_ERROR_IO;
-        return aegis_error_set_native(err, AEGIS_HERE(COMPONENT), status, code,
-                                      "cannot open the tokenizer %s: %s", path, strerror(code));
+        return aegis_error_set_native(
+            err, AEGIS_HERE(COMPONENT), status, code, "cannot open the tokenizer %s: %s%s", path,
+            strerror(code),
+            status == AEGIS_ERROR_NOT_FOUND ? "; a model in Hugging Face's layout has one" : "");
     }
     aegis_status status;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
