@@ -173,7 +173,7 @@ class Simulate(support.CommandTest):
             result = self.expect_json(0, "simulate", workload, "--execution", execution,
                                       "--duration", "60", "--json", "-q")
             task = result["tasks"][0]
-            self.assertEqual((result["unit"], task["jobs"], task["missed"]), ("ns", 120, 0))
+            self.assertEqual((result["unit"], task["jobs"], task["missed"]), ("ns", 12, 0))
             self.assertTrue(0 < task["max_response"] <= task["bound"] <= task["deadline"])
         window = self.expect_json(0, "simulate", workload, "--policy", "cw-edf", "--json", "-q")
         self.assertEqual(window["policy"], "cw-edf")
