@@ -93,7 +93,7 @@ class CommandTest(unittest.TestCase):
     def null_workload(self, extra="", **keywords):
         """One model of the null runtime, so easy to schedule that no noise refuses it."""
         self.write("a.null", null_model())
-        body = 'name = "a"\npath = "a.null"\nbackend = "null"\nperiod = "500ms"\n' + QUICK + extra
+        body = 'name = "a"\npath = "a.null"\nbackend = "null"\nperiod = "5s"\n' + QUICK + extra
         return self.workload([body], **keywords)
 
     def needs_onnxruntime(self):

@@ -3,7 +3,7 @@
 
 import support
 
-GOOD = 'path = "%s.null"\nbackend = "null"\nperiod = "900ms"\nmargin = 3.0\nlane = %d\n'
+GOOD = 'path = "%s.null"\nbackend = "null"\nperiod = "20s"\nlane = %d\n'
 
 
 class Bytes(support.CommandTest):

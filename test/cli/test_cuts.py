@@ -19,9 +19,10 @@ def operators(count, spin, size=4096):
 
 
 class Cuts(support.CommandTest):
-    def cut_workload(self, extra="", **keywords):
+    def cut_workload(self, extra="", period="20s", **keywords):
         self.write("c.null", operators(6, "200us"))
-        body = ('name = "c"\npath = "c.null"\nbackend = "null"\nperiod = "900ms"\n' + support.QUICK)
+        body = ('name = "c"\npath = "c.null"\nbackend = "null"\nperiod = "%s"\n' % period +
+                support.QUICK)
         return self.workload([body + extra], **keywords)
 
     def test_even_cuts_are_reported(self):
@@ -56,7 +57,7 @@ class Cuts(support.CommandTest):
 
     def test_a_cut_run_replays(self):
         trace = self.path("t")
-        workload = self.cut_workload("cuts = [3]\n")
+        workload = self.cut_workload("cuts = [3]\n", period="2s")
         result = self.expect_json(0, "run", workload, "--json", "-q", "--duration", "2.2", "--trace",
                                   trace)
         self.assertGreaterEqual(result["models"][0]["jobs"], 2)

@@ -11,14 +11,14 @@ EVENT = '[[event]]\nat = "%s"\n%s\n'
 
 
 def model(name, path, rest=""):
-    return ('[[model]]\nname = "%s"\npath = "%s"\nmargin = 3.0\noverrun = "report"\n%s%s\n'
+    return ('[[model]]\nname = "%s"\npath = "%s"\noverrun = "report"\n%s%s\n'
             % (name, path, support.QUICK, rest))
 
 
 class Events(support.CommandTest):
     def null(self, name, mebibytes, rest=""):
         self.write(name + ".null", support.null_model(weights=mebibytes * MIB))
-        return model(name, name + ".null", 'backend = "null"\nperiod = "900ms"\n' + rest)
+        return model(name, name + ".null", 'backend = "null"\nperiod = "20s"\n' + rest)
 
     def workload(self, events, memory=16 * MIB, rest=""):
         return self.write(
@@ -116,6 +116,7 @@ class Events(support.CommandTest):
             self.refused(2, [".toml:", *parts], "check", workload)
 
     def test_real_models(self):
+        self.needs_onnxruntime()
         stems = {"content": "magika", "between": "ch_ppocr_mobile_v2.0_cls_infer",
                  "tiny": "light_shufflenet", "objects": "light_squeezenet"}
         files = {name: os.path.join(support.MODELS, stem + ".onnx")
@@ -126,7 +127,7 @@ class Events(support.CommandTest):
                 "between": "inputs = { x = [1, 3, 48, 192] }\n",
                 "tiny": 'inputs = { "gpu_0/data_0" = [1, 3, 224, 224] }\n',
                 "objects": "inputs = { data_0 = [1, 3, 224, 224] }\n"}
-        models = {name: model(name, files[name], 'period = "500ms"\n' + rest[name])
+        models = {name: model(name, files[name], 'period = "20s"\n' + rest[name])
                   for name in stems}
         models["last"] = models["between"].replace('"between"', '"last"')
         order = ("content", "between", "tiny", "last", "objects")

@@ -79,6 +79,7 @@ class Drift(support.CommandTest):
         """Ten executions in two seconds."""
         self.write("a.null", support.null_model())
         return self.workload(['name = "a"\npath = "a.null"\nbackend = "null"\nperiod = "200ms"\n'
+                              'deadline = "5s"\n'
                               + support.QUICK])
 
     def run_once(self, *arguments):

@@ -47,7 +47,7 @@ class Run(support.CommandTest):
         self.check_accounts(model)
         self.assertLessEqual({"max", "p50", "p99", "p999"}, set(model["response_ns"]))
         self.assertLessEqual({"max", "mean", "cv", "bound"}, set(model["execution_ns"]))
-        self.assertEqual(model["deadline_ns"], 500000000)
+        self.assertEqual(model["deadline_ns"], 5000000000)
         self.assertTrue(0 < model["bound_ns"] <= model["deadline_ns"])
         self.assertGreater(result["trace"]["records"], 0)
         self.assertEqual(result["trace"]["dropped"], 0)
@@ -106,7 +106,7 @@ class Run(support.CommandTest):
         self.write("a.null", support.null_model())
         slow = 'name = "slow"\npath = "slow.null"\nbackend = "null"\nperiod = "10ms"\n'
         slow += support.QUICK
-        good = 'name = "a"\npath = "a.null"\nbackend = "null"\nperiod = "500ms"\n'
+        good = 'name = "a"\npath = "a.null"\nbackend = "null"\nperiod = "5s"\n'
         good += support.QUICK
         workload = self.workload([good, slow])
         result = self.expect_json(3, "run", workload, "--duration", "0.7", "--json", "-q")
@@ -171,7 +171,7 @@ class Run(support.CommandTest):
         out, _ = self.expect(0, "check", workload, "-q", "-o", "csv")
         rows = list(csv.DictReader(io.StringIO(out)))
         self.assertEqual(rows[0]["name"], "a")
-        self.assertEqual(int(rows[0]["period_ns"]), 500000000)
+        self.assertEqual(int(rows[0]["period_ns"]), 5000000000)
         out, _ = self.expect(0, "check", workload, "-q", "--output", "jsonl")
         self.assertEqual([json.loads(line)["name"] for line in out.splitlines()], ["a"])
 

@@ -173,7 +173,7 @@ class Simulate(support.CommandTest):
             result = self.expect_json(0, "simulate", workload, "--execution", execution,
                                       "--duration", "60", "--json", "-q")
             task = result["tasks"][0]
-            self.assertEqual((result["unit"], task["jobs"], task["missed"]), ("ns", 120, 0))
+            self.assertEqual((result["unit"], task["jobs"], task["missed"]), ("ns", 12, 0))
             self.assertTrue(0 < task["max_response"] <= task["bound"] <= task["deadline"])
         window = self.expect_json(0, "simulate", workload, "--policy", "cw-edf", "--json", "-q")
         self.assertEqual(window["policy"], "cw-edf")
@@ -194,7 +194,7 @@ class Background(support.CommandTest):
             return (f'name = "{name}"\npath = "{file}"\nbackend = "null"\n{more}\n' + support.QUICK)
         return self.workload([body("idle", "b.null", 'class = "background"\nweight = 3'),
                               body("rest", "b.null", 'class = "background"'),
-                              body("work", "a.null", 'period = "500ms"')], schedule=schedule)
+                              body("work", "a.null", 'period = "5s"')], schedule=schedule)
 
     def test_background_runs_in_the_slack(self):
         for policy in ("np-edf", "np-fp", "fifo"):
@@ -218,7 +218,7 @@ class Background(support.CommandTest):
             # Virtual times stay within a segment of each other, so shares follow the weights.
             self.assertGreater(models["idle"]["slack"]["share"], 0.6)
             work = models["work"]
-            self.assertEqual(work["deadline_ns"], 500000000)
+            self.assertEqual(work["deadline_ns"], 5000000000)
             self.assertGreater(work["bound_ns"], models["idle"]["enforceable_bound_ns"])
             self.assertNotIn("slack", work)
             replayed = self.expect_json(0, "replay", trace, "--json")
@@ -236,10 +236,10 @@ class Background(support.CommandTest):
         workload = self.workload([
             'name = "idle"\npath = "bad.null"\nbackend = "null"\nclass = "background"\n' +
             support.QUICK,
-            'name = "work"\npath = "a.null"\nbackend = "null"\nperiod = "500ms"\n' +
+            'name = "work"\npath = "a.null"\nbackend = "null"\nperiod = "1s"\n' +
             support.QUICK])
         trace = self.path("t")
-        result = self.expect_json(0, "run", workload, "--duration", "1.3", "--json", "-q",
+        result = self.expect_json(0, "run", workload, "--duration", "2.3", "--json", "-q",
                                   "--trace", trace)
         idle, work = result["models"]
         self.assertEqual(idle["completed"], 3)
@@ -253,13 +253,13 @@ class Background(support.CommandTest):
 
     def test_what_would_block_too_long_is_refused(self):
         self.write("a.null", support.null_model())
-        self.write("long.null", support.null_model(spin="45ms"))
+        self.write("long.null", support.null_model(spin="200ms"))
         workload = self.workload([
             'name = "idle"\npath = "long.null"\nbackend = "null"\nclass = "background"\n' +
             'expect = "refuse"\noverrun = "report"\n' + support.QUICK,
-            'name = "work"\npath = "a.null"\nbackend = "null"\nperiod = "500ms"\n' +
-            'deadline = "60ms"\n' + support.QUICK])
-        # Its bound is 45 ms and the margin, more than what 60 ms leave: the other keeps its place.
+            'name = "work"\npath = "a.null"\nbackend = "null"\nperiod = "5s"\n' +
+            'deadline = "280ms"\n' + support.QUICK])
+        # Its bound is 200 ms and the margin, more than what 280 ms leave: the other keeps its place.
         result = self.expect_json(0, "check", workload, "--json", "-q")
         self.assertEqual([m["name"] for m in result["models"]], ["work"])
         self.assertEqual([r["model"] for r in result["rejected"]], ["idle"])

@@ -35,7 +35,8 @@ static void workload_text(char *text, size_t size, const char *cuts, const char 
 #define DETECTOR_NS (20 * UINT64_C(1000000))
 #define PIECE_NS (UINT64_C(500000))
 #define PIECES 80
-#define JOBS 100 /* past the end of the context, which has 64 */
+#define JOBS 100         /* past the end of the context, which has 64 */
+#define STREAMED_JOBS 30 /* each waits for the disk several times */
 
 static void prepare_writer(running *r, const char *text)
 {
@@ -92,14 +93,14 @@ static void a_streamed_writer_uses_the_slack(void **state)
     assert_int_equal(count, 2);
     assert_true(models[1].segments > 2); /* of its own making */
     check(aegis_system_start(r.system, &err), &err);
-    run_until_completed(&r, 1, JOBS);
+    run_until_completed(&r, 1, STREAMED_JOBS);
     check(aegis_system_stop(r.system, &err), &err);
     const aegis_model_metrics detector = metrics_of(&r, 0), writer = metrics_of(&r, 1);
     numbers_add_up(&detector.counters);
     numbers_add_up(&writer.counters);
     assert_int_equal(detector.counters.unexcused, 0);
     assert_true(detector.counters.completed + detector.counters.missed > 0);
-    assert_true(writer.counters.completed >= JOBS);
+    assert_true(writer.counters.completed >= STREAMED_JOBS);
     assert_int_equal(writer.counters.aborted, 0);
     assert_true(records_of(&r, AEGIS_TRACE_EVENT_SEGMENT_READY) >=
                 writer.counters.completed * 3); /* blocks */
@@ -232,7 +233,9 @@ static void expect_reference(uint64_t memory_limit, const char *text)
     }
     memcpy(data, prompt, sizeof prompt);
     assert_true((aegis_model_awaited_segments(model) != 0) == (memory_limit > 0));
-    for (int i = 0; i < 6 + 15; i++) {
+    /* Streamed, a token takes as long as the disk needs for most of the weights. */
+    const int more = memory_limit > 0 ? 5 : 15;
+    for (int i = 0; i < 6 + more; i++) {
         for (uint32_t s = 0; s < aegis_model_segment_count(model); s++) {
             check(aegis_model_execute(model, s, 0, NULL, &err), &err);
         }
