@@ -17,7 +17,8 @@ struct CUstream_st;
  * The cudaStream_t of a stream of a CUDA device. Borrowed: valid until the stream is destroyed, not
  * to be destroyed by the caller. Enqueue into it only from a function that runs on the stream's own
  * thread (aegis_stream_call), which has made the right device current.
- * @return UNSUPPORTED when the stream's device is not a CUDA device. Any thread.
+ * @return UNSUPPORTED when the stream's device is not a CUDA device; INVALID_ARGUMENT (no stream or
+ * output). Any thread.
  */
 aegis_status
 aegis_cuda_stream_handle(aegis_stream *stream, struct CUstream_st **ret_handle, aegis_error *err);
