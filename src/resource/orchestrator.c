@@ -5,6 +5,7 @@
 
 #include "orchestrator_internal.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -296,6 +297,7 @@ save_layout(const aegis_memory_orchestrator *o, saved_layout *ret_saved, aegis_e
 /* Into an unsealed orchestrator. */
 static void restore_layout(aegis_memory_orchestrator *o, const saved_layout *saved)
 {
+    assert(saved->lanes != NULL && saved->offsets != NULL);
     memcpy(o->lanes, saved->lanes, o->config.lanes * sizeof *saved->lanes);
     o->permanent_base = saved->permanent_base;
     for (size_t i = 0; i < o->share_count; i++) {
