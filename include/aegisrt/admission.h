@@ -175,7 +175,7 @@ aegis_status aegis_admission_test(aegis_analysis analysis,
                                   aegis_admission_result *ret_result,
                                   aegis_error *err);
 /** The verdict of the same test alone: it stops at the first miss and computes no responses that
- * the verdict does not need. Statuses as above. */
+ * the verdict does not need. UNDECIDED, INVALID_ARGUMENT, OVERFLOW, NO_MEMORY, as above. */
 aegis_status aegis_admission_decide(aegis_analysis analysis,
                                     const aegis_task *tasks,
                                     size_t count,
@@ -358,13 +358,14 @@ typedef struct aegis_taskset aegis_taskset;
  * {"policy": NAME, "tasks": [{"name": TEXT, "C": N, "T": N, "D": N, "J": N, "segments": [N, ...]}]}
  * with integers, D defaulting to T, J to 0, the name to "task-<index>". @return OK with a task set
  * that the caller destroys; CONFIG or PARSE with file:line:column, key and cure (unknown keys with
- * a suggestion); NO_MEMORY; and what reading the file gives.
+ * a suggestion); NOT_FOUND (no such file); NO_MEMORY; and what reading the file returned.
  */
 aegis_status aegis_taskset_load(const char *path,
                                 const aegis_allocator *allocator,
                                 aegis_taskset **ret_taskset,
                                 aegis_error *err);
-/** The same from `size` bytes of text; `origin` names them in messages. */
+/** The same from `size` bytes of text; `origin` names them in messages. CONFIG, PARSE, NO_MEMORY.
+ */
 aegis_status aegis_taskset_parse(const char *text,
                                  size_t size,
                                  const char *origin,

@@ -42,8 +42,8 @@ typedef struct aegis_backend_config {
     const char *consumer;  /**< who wants it, for the message when it is not there */
 } aegis_backend_config;
 
-/** Loads a runtime once. RUNTIME_NOT_AVAILABLE names the key, the flag and the consumer. The device
- * is borrowed and outlives the backend. */
+/** Loads a runtime once. RUNTIME_NOT_AVAILABLE names the key, the flag and the consumer; NO_MEMORY.
+ * The device is borrowed and outlives the backend. */
 aegis_status aegis_backend_create(const aegis_backend_config *config,
                                   aegis_device *device,
                                   const aegis_allocator *allocator,

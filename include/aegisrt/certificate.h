@@ -60,7 +60,7 @@ typedef struct aegis_certificate_report {
  *                 aegis_certificate_free and the same allocator
  * @return UNDECIDED when the verdict is, when the limits ended the work, or when the proof is too
  * large to be listed or checked; INTERNAL when what was found does not prove the verdict;
- * NO_MEMORY.
+ * INVALID_ARGUMENT (no certificate of this analysis, or not of these tasks); NO_MEMORY.
  */
 aegis_status aegis_certificate_build(aegis_analysis analysis,
                                      const aegis_task *tasks,

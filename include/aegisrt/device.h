@@ -83,8 +83,8 @@ uint64_t aegis_device_theoretical_flops(const aegis_device_capabilities *capabil
 
 /** Capabilities without creating the device. `measure` also times bandwidth and FLOP rate (under a
  * second; a figure that cannot be measured, as when memory is too short to leave the caches, stays
- * 0). @return DEVICE_NOT_AVAILABLE when there is no such device. Any
- * thread. */
+ * 0). @return DEVICE_NOT_AVAILABLE when there is no such device; INVALID_ARGUMENT (no output, no
+ * such kind). Any thread. */
 aegis_status aegis_device_query(aegis_device_kind kind,
                                 int index,
                                 bool measure,
@@ -92,7 +92,7 @@ aegis_status aegis_device_query(aegis_device_kind kind,
                                 aegis_error *err);
 
 /** All devices of this machine, the host first. Writes at most `capacity` entries and the number
- * that exist to `ret_count`. Not measured. */
+ * that exist to `ret_count`. Not measured. @return INVALID_ARGUMENT (no output). */
 aegis_status aegis_device_query_all(aegis_device_capabilities *capabilities,
                                     size_t capacity,
                                     size_t *ret_count,
@@ -114,8 +114,8 @@ typedef struct aegis_device_config {
  * Before touching, both together are compared with what the machine and its control groups have
  * available where they come from one pool (host, integrated GPU), and pinned memory alone
  * elsewhere, so that the process is refused here and not killed later. @return owned by the caller,
- * destroy after its streams and events. NO_MEMORY, DEVICE_NOT_AVAILABLE, PERMISSION,
- * INVALID_ARGUMENT.
+ * destroy after its streams and events. NO_MEMORY; DEVICE_NOT_AVAILABLE (no such device);
+ * PERMISSION (lock_memory); INVALID_ARGUMENT (no arena, no such kind).
  */
 aegis_status aegis_device_create(const aegis_device_config *config,
                                  const aegis_allocator *allocator,
@@ -142,7 +142,8 @@ typedef struct aegis_buffer {
 } aegis_buffer;
 
 /** Takes a part of the arena (first fit). `alignment` is a power of two, at most 4096, 0 means 64.
- * @return NO_MEMORY (permanent) with need, largest hole and free in the message. Any thread. */
+ * @return NO_MEMORY (permanent) with need, largest hole and free in the message; INVALID_ARGUMENT
+ * (no bytes, a wrong alignment). Any thread. */
 aegis_status aegis_device_alloc(aegis_device *device,
                                 uint64_t size_bytes,
                                 uint64_t alignment,
@@ -216,8 +217,9 @@ typedef void (*aegis_stream_function)(void *argument);
 
 /** @return PERMISSION when pinning or SCHED_FIFO was asked for and is refused (no silent fallback,
  * message with the cure); UNSUPPORTED for multiprocessors where partition_granularity is 0,
- * NO_MEMORY when as many are not left; DEVICE_LOST after a stream was abandoned. The caller owns
- * the stream and destroys it before the device. */
+ * NO_MEMORY when as many are not left, or no host memory; DEVICE_LOST after a stream was abandoned;
+ * INVALID_ARGUMENT (a number out of range). The caller owns the stream and destroys it before the
+ * device. */
 aegis_status aegis_stream_create(aegis_device *device,
                                  const aegis_stream_config *config,
                                  aegis_stream **ret_stream,
@@ -226,21 +228,23 @@ aegis_status aegis_stream_create(aegis_device *device,
 void aegis_stream_destroy(aegis_stream *stream);
 
 /** Puts a call into the stream: `function(argument)` runs on the stream's thread after all before
- * it was issued. One producer thread at a time. No allocation, no lock. @return QUEUE_FULL. */
+ * it was issued. One producer thread at a time. No allocation, no lock. @return QUEUE_FULL;
+ * INVALID_ARGUMENT (no function); DEVICE (the device refuses the call). */
 aegis_status aegis_stream_call(aegis_stream *stream,
                                aegis_stream_function function,
                                void *argument,
                                aegis_error *err);
 
 /** As call, but runs after everything before it has COMPLETED on the device. It runs also when work
- * before it failed; aegis_stream_query tells it so. */
+ * before it failed; aegis_stream_query tells it so. @return QUEUE_FULL; INVALID_ARGUMENT (no
+ * function). */
 aegis_status aegis_stream_notify(aegis_stream *stream,
                                  aegis_stream_function function,
                                  void *argument,
                                  aegis_error *err);
 
 /** Copy in stream order. Pointers must stay valid until it completes. INVALID_ARGUMENT when a range
- * starts in the arena and ends outside. Zero bytes are fine. */
+ * starts in the arena and ends outside; QUEUE_FULL as call. Zero bytes are fine. */
 aegis_status aegis_stream_copy(aegis_stream *stream,
                                void *destination,
                                const void *source,
@@ -248,12 +252,14 @@ aegis_status aegis_stream_copy(aegis_stream *stream,
                                aegis_error *err);
 
 /** Waits until everything put into the stream has completed; reports the first failure of that work
- * and, unless it is fatal, forgets it. STATE from the stream's own thread. */
+ * and, unless it is fatal, forgets it: DEVICE, DEVICE_LOST. STATE from the stream's own thread;
+ * INVALID_ARGUMENT (no stream). */
 aegis_status aegis_stream_synchronize(aegis_stream *stream, aegis_error *err);
 
-/** As synchronize, and gives up at the CLOCK_MONOTONIC instant `until_ns`: TIMEOUT, with what was
- * waited for in the message and nothing changed, so that it can be called again. UNSUPPORTED when
- * the device cannot. This is how a hung kernel is found without hanging. */
+/** Waits likewise, and gives up at the CLOCK_MONOTONIC instant `until_ns`: TIMEOUT, with what was
+ * waited for in the message and nothing changed, so that it can be called again; else what the work
+ * returned. UNSUPPORTED when the device cannot; INVALID_ARGUMENT (no stream). This is how a hung
+ * kernel is found without hanging. */
 aegis_status
 aegis_stream_synchronize_until(aegis_stream *stream, uint64_t until_ns, aegis_error *err);
 
@@ -261,16 +267,18 @@ aegis_stream_synchronize_until(aegis_stream *stream, uint64_t until_ns, aegis_er
  * s and the stream is destroyed. Else DEVICE_LOST, fatal, which is the report: the thread and all
  * that the work may still touch (stream, arena, pinned memory) stay until the process ends, the
  * device takes no new stream and can be destroyed without waiting. UNSUPPORTED, with nothing
- * changed, when the device cannot. */
+ * changed, when the device cannot; INVALID_ARGUMENT (no stream). */
 aegis_status aegis_stream_abandon(aegis_stream *stream, aegis_error *err);
 
-/** The failure of the work, also while some is left; else BUSY when work is left; OK when idle.
- * Never blocks and forgets nothing. Any thread, from within a stream function too. */
+/** The failure of the work (DEVICE, DEVICE_LOST), also while some is left; else BUSY when work is
+ * left; OK when idle; INVALID_ARGUMENT (no stream). Never blocks and forgets nothing. Any thread,
+ * from within a stream function too. */
 aegis_status aegis_stream_query(aegis_stream *stream, aegis_error *err);
 
 /** The first failure of the work since one was last reported by this or by synchronize; forgets it
- * unless it is fatal. OK when there was none, also while work is left. Never blocks. Meant for
- * functions of aegis_stream_notify, which learn so how the work before them ended. Any thread. */
+ * unless it is fatal: what that work returned. OK when there was none, also while work is left;
+ * INVALID_ARGUMENT (no stream). Never blocks. Meant for functions of aegis_stream_notify, which
+ * learn so how the work before them ended. Any thread. */
 aegis_status aegis_stream_take_failure(aegis_stream *stream, aegis_error *err);
 
 /** From within a function of aegis_stream_call: what it enqueues is not expected to complete before
@@ -315,16 +323,19 @@ void aegis_stream_ahead_discard(aegis_stream *stream);
  * wait: with them a backend copies its inputs in and its outputs out in the order of its kernels.
  * STATE on another thread; UNSUPPORTED when the device cannot. They allocate nothing. */
 
-/** As aegis_stream_copy. From pageable memory it may wait for the copy, from pinned it does not. */
+/** A copy (aegis_stream_copy). From pageable memory it may wait for the copy, from pinned it does
+ * not. STATE, UNSUPPORTED; INVALID_ARGUMENT when a range starts in the arena and ends outside. */
 aegis_status aegis_stream_enqueue_copy(aegis_stream *stream,
                                        void *destination,
                                        const void *source,
                                        size_t size_bytes,
                                        aegis_error *err);
-/** As aegis_event_record. */
+/** A record (aegis_event_record). STATE, UNSUPPORTED; BUSY when the event's record still waits in
+ * another stream; INVALID_ARGUMENT (of different devices). */
 aegis_status
 aegis_stream_enqueue_record(aegis_stream *stream, aegis_event *event, aegis_error *err);
-/** As aegis_stream_wait_event. */
+/** A wait (aegis_stream_wait_event). STATE, UNSUPPORTED; INVALID_ARGUMENT (of different devices).
+ */
 aegis_status aegis_stream_enqueue_wait(aegis_stream *stream, aegis_event *event, aegis_error *err);
 
 int aegis_stream_width(const aegis_stream *stream);
@@ -332,22 +343,25 @@ aegis_device *aegis_stream_device(const aegis_stream *stream);
 
 /* ---- events ---- */
 
-/** An event that was not recorded yet counts as complete, as in CUDA. */
+/** An event that was not recorded yet counts as complete, as in CUDA. NO_MEMORY, INVALID_ARGUMENT.
+ */
 aegis_status aegis_event_create(aegis_device *device, aegis_event **ret_event, aegis_error *err);
 /** NULL is fine. Commands of streams that still use the event complete as if it lived. */
 void aegis_event_destroy(aegis_event *event);
 /** Puts a record into the stream; the event completes when all before it has. An event whose record
- * is still waiting in another stream is BUSY. QUEUE_FULL as call. */
+ * is still waiting in another stream is BUSY. QUEUE_FULL as call; INVALID_ARGUMENT (of different
+ * devices). */
 aegis_status aegis_event_record(aegis_event *event, aegis_stream *stream, aegis_error *err);
-/** OK when complete, BUSY when not. Never blocks. */
+/** OK when complete, BUSY when not; INVALID_ARGUMENT (no event). Never blocks. */
 aegis_status aegis_event_query(aegis_event *event, aegis_error *err);
-/** Blocks until complete. Not from the thread of a stream that must run first. */
+/** Blocks until complete. Not from the thread of a stream that must run first. INVALID_ARGUMENT (no
+ * event). */
 aegis_status aegis_event_synchronize(aegis_event *event, aegis_error *err);
 /** Makes later work of `stream` wait for the record of the event that was put into a stream last.
- * QUEUE_FULL as call. */
+ * QUEUE_FULL as call; INVALID_ARGUMENT (of different devices). */
 aegis_status aegis_stream_wait_event(aegis_stream *stream, aegis_event *event, aegis_error *err);
-/** Nanoseconds between two completed events. STATE when one is not complete or was never recorded.
- */
+/** Nanoseconds between two completed events. STATE when one is not complete or was never recorded;
+ * INVALID_ARGUMENT (of different devices). */
 aegis_status aegis_event_elapsed_ns(aegis_event *start,
                                     aegis_event *end,
                                     int64_t *ret_elapsed_ns,

@@ -81,7 +81,8 @@ aegis_planner aegis_planner_stacked(void);
  * Solves one instance; `ret_offsets[i]` belongs to `buffers[i]`. The plan is verified before this
  * returns. Deterministic: equal inputs and limits without a timeout give the same plan, byte for
  * byte, with any number of threads. @return OK whatever the verdict; INVALID_ARGUMENT for a
- * malformed instance or fixed buffers that overlap (naming the ids); OVERFLOW; NO_MEMORY.
+ * malformed instance or fixed buffers that overlap (naming the ids); OVERFLOW; NO_MEMORY;
+ * INTERNAL (it made something else than a plan); and what the planner returns.
  */
 aegis_status aegis_planner_solve(const aegis_planner *planner,
                                  const aegis_plan_buffer *buffers,
@@ -92,7 +93,8 @@ aegis_status aegis_planner_solve(const aegis_planner *planner,
                                  aegis_plan_result *ret_result,
                                  aegis_error *err);
 
-/** Largest sum of sizes live at one instant; no plan can be lower. The instant goes to `ret_at`. */
+/** Largest sum of sizes live at one instant; no plan can be lower. The instant goes to `ret_at`.
+ * INVALID_ARGUMENT (a malformed buffer), OVERFLOW, NO_MEMORY. */
 aegis_status aegis_plan_lower_bound(const aegis_plan_buffer *buffers,
                                     size_t count,
                                     const aegis_allocator *allocator,
@@ -102,7 +104,7 @@ aegis_status aegis_plan_lower_bound(const aegis_plan_buffer *buffers,
 
 /** The separate checker: every pair that overlaps in time must be apart in space, offsets aligned,
  * fixed ones where they are fixed, heights within `capacity_bytes`. INTERNAL with the two ids on a
- * violation. */
+ * violation; INVALID_ARGUMENT (a malformed buffer), NO_MEMORY. */
 aegis_status aegis_plan_verify(const aegis_plan_buffer *buffers,
                                const uint64_t *offsets,
                                size_t count,
@@ -348,7 +350,7 @@ aegis_status aegis_memory_orchestrator_release(aegis_memory_orchestrator *orches
                                                uint32_t model,
                                                aegis_error *err);
 
-/** The lane's spill region. STATE before seal. */
+/** The lane's spill region. STATE before seal; INVALID_ARGUMENT (no such lane). */
 aegis_status aegis_memory_orchestrator_spill_region(const aegis_memory_orchestrator *orchestrator,
                                                     uint16_t lane,
                                                     uint64_t *ret_offset,
@@ -368,7 +370,8 @@ typedef struct aegis_pressure_answer {
     uint64_t freed_bytes; /**< by its removal; REPORT: by removing all */
 } aegis_pressure_answer;
 
-/** Answers what could be freed; frees nothing itself: no hidden eviction. */
+/** Answers what could be freed; frees nothing itself: no hidden eviction. INVALID_ARGUMENT (no
+ * such policy). */
 aegis_status
 aegis_memory_orchestrator_handle_pressure(const aegis_memory_orchestrator *orchestrator,
                                           aegis_pressure_policy policy,
@@ -390,7 +393,7 @@ void aegis_memory_orchestrator_totals(const aegis_memory_orchestrator *orchestra
                                       aegis_memory_totals *ret_totals);
 
 /** Pairs of models that share activation bytes and how many. Writes at most `capacity` entries and
- * the number that exist to `ret_count`. Largest first. */
+ * the number that exist to `ret_count`. Largest first. INVALID_ARGUMENT (no output). */
 aegis_status aegis_memory_orchestrator_sharing(const aegis_memory_orchestrator *orchestrator,
                                                aegis_sharing_opportunity *opportunities,
                                                size_t capacity,

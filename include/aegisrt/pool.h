@@ -51,7 +51,7 @@ typedef struct aegis_pool_config {
 
 /**
  * Makes a pool over a region. Owns its records, from `allocator`. @return OK; INVALID_ARGUMENT;
- * NO_MEMORY (host memory).
+ * NO_MEMORY (host memory); UNSUPPORTED (the C library has no mutexes with priority inheritance).
  */
 aegis_status aegis_pool_create(const aegis_pool_config *config,
                                const aegis_allocator *allocator,

@@ -237,6 +237,7 @@ typedef struct aegis_profiler_config {
  * on a host. AUTO as aegis_device_create takes it. Any thread. */
 uint64_t aegis_profiler_scratch_bytes(aegis_device_kind kind);
 
+/** Statuses: INVALID_ARGUMENT (no lanes, too little scratch), NO_MEMORY. */
 aegis_status aegis_profiler_create(const aegis_profiler_config *config,
                                    const aegis_allocator *allocator,
                                    aegis_profiler **ret_profiler,
@@ -273,14 +274,15 @@ aegis_status aegis_profile_make_key(const aegis_model *model,
                                     char ret_key[65],
                                     aegis_error *err);
 
-/** The key of a cut model: of its key (make_key) and where it is cut. Without cuts a copy. */
+/** The key of a cut model: of its key (make_key) and where it is cut. Without cuts a copy.
+ * UNSUPPORTED for more cuts than a model can have. */
 aegis_status aegis_profile_cut_key(
     const char key[65], const uint32_t *cuts, size_t cut_count, char ret_key[65], aegis_error *err);
 
-/** Profile files: JSON with the version of their layout, written atomically; PARSE when it is
- * another. load gives NOT_FOUND when there is none and STATE when
- * the key differs (both keys in the message): such a profile is not used. */
+/** Writes a profile file, atomically: JSON with the version of its layout. IO, NO_MEMORY. */
 aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, aegis_error *err);
+/** Reads one. NOT_FOUND when there is none, PARSE when it is none or its layout has another
+ * version, STATE when its key is not `key` (both in the message): such a profile is not used. */
 aegis_status
 aegis_profile_load(const char *path, const char *key, aegis_profile *ret_profile, aegis_error *err);
 

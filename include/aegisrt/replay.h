@@ -45,7 +45,7 @@ aegis_status aegis_replay_verify(const aegis_trace_file *file,
 
 /** The same over the records of one orchestration ring in the order in which they were written;
  * those that are neither events nor decisions are passed over. `complete` is false when the last
- * event's decisions may be cut short. `policy` is required. */
+ * event's decisions may be cut short. `policy` is required. PARSE, NO_MEMORY. */
 aegis_status aegis_replay_verify_records(const aegis_trace_record *records,
                                          size_t count,
                                          bool complete,

@@ -127,14 +127,17 @@ typedef struct aegis_workload {
     size_t event_count;
 } aegis_workload;
 
-/** Reads and checks a workload. CONFIG, PARSE or NOT_FOUND with "file:line:column: key: what is
- * wrong; cure". Unknown keys are errors with a suggestion. Freed with aegis_workload_free. */
+/** Reads and checks a workload. CONFIG, PARSE, UNSUPPORTED (what this version cannot do yet) or
+ * NOT_FOUND (it, or a file that it names) with "file:line:column: key: what is wrong; cure".
+ * Unknown keys are errors with a suggestion. IO, NO_MEMORY, INVALID_ARGUMENT (no path, no output).
+ * Freed with aegis_workload_free. */
 aegis_status aegis_workload_load(const char *path,
                                  const aegis_allocator *allocator,
                                  aegis_workload **ret_workload,
                                  aegis_error *err);
 /** The same from memory; `origin` stands for the path in messages. File references are not
- * followed, so this is what the fuzzer calls. */
+ * followed, so this is what the fuzzer calls. CONFIG, PARSE, UNSUPPORTED, NO_MEMORY,
+ * INVALID_ARGUMENT. */
 aegis_status aegis_workload_parse(const char *text,
                                   size_t size,
                                   const char *origin,

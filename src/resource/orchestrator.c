@@ -5,6 +5,7 @@
 
 #include "orchestrator_internal.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -256,6 +257,78 @@ aegis_status aegis_memory_orchestrator_unseal(aegis_memory_orchestrator *o, aegi
     return AEGIS_OK;
 }
 
+/* Where everything lies: what compact goes back to. */
+typedef struct saved_layout {
+    aegis_lane_region *lanes;
+    uint64_t *offsets; /* of the models' blocks, then of what is shared */
+    uint64_t permanent_base;
+} saved_layout;
+
+static void forget_layout(const aegis_memory_orchestrator *o, saved_layout *saved)
+{
+    aegis_deallocate(&o->allocator, saved->lanes, o->config.lanes, sizeof *saved->lanes);
+    aegis_deallocate(&o->allocator, saved->offsets, o->count + o->share_count + 1,
+                     sizeof *saved->offsets);
+}
+
+static aegis_status
+save_layout(const aegis_memory_orchestrator *o, saved_layout *ret_saved, aegis_error *err)
+{
+    saved_layout saved = {.permanent_base = o->permanent_base};
+    saved.lanes = aegis_allocate_zeroed(&o->allocator, o->config.lanes, sizeof *saved.lanes);
+    saved.offsets =
+        aegis_allocate_zeroed(&o->allocator, o->count + o->share_count + 1, sizeof *saved.offsets);
+    if (saved.lanes == NULL || saved.offsets == NULL) {
+        forget_layout(o, &saved);
+        return aegis_error_set(err, AEGIS_HERE("resource.orchestrator"), AEGIS_ERROR_NO_MEMORY,
+                               "no host memory to lay %zu models out anew", o->count);
+    }
+    memcpy(saved.lanes, o->lanes, o->config.lanes * sizeof *saved.lanes);
+    for (size_t i = 0; i < o->count; i++) {
+        saved.offsets[i] = o->models[i]->block_offset;
+    }
+    for (size_t i = 0; i < o->share_count; i++) {
+        saved.offsets[o->count + i] = o->shares[i]->offset;
+    }
+    *ret_saved = saved;
+    return AEGIS_OK;
+}
+
+/* Into an unsealed orchestrator. */
+static void restore_layout(aegis_memory_orchestrator *o, const saved_layout *saved)
+{
+    assert(saved->lanes != NULL && saved->offsets != NULL);
+    memcpy(o->lanes, saved->lanes, o->config.lanes * sizeof *saved->lanes);
+    o->permanent_base = saved->permanent_base;
+    for (size_t i = 0; i < o->share_count; i++) {
+        o->shares[i]->offset = saved->offsets[o->count + i];
+    }
+    for (size_t i = 0; i < o->count; i++) {
+        aegis_model_plan *m = o->models[i];
+        m->block_offset = saved->offsets[i];
+        aegis_model_plan_locate(m, &o->lanes[m->binding.lane], m->block_offset);
+    }
+    o->sealed = true;
+}
+
+static aegis_status lay_out_anew(aegis_memory_orchestrator *o, aegis_error *err)
+{
+    saved_layout saved = {0};
+    aegis_status status = save_layout(o, &saved, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    status = aegis_memory_orchestrator_unseal(o, err);
+    if (status == AEGIS_OK) {
+        status = aegis_memory_orchestrator_seal(o, err);
+        if (status != AEGIS_OK) {
+            restore_layout(o, &saved);
+        }
+    }
+    forget_layout(o, &saved);
+    return status;
+}
+
 aegis_status aegis_memory_orchestrator_compact(aegis_memory_orchestrator *o, aegis_error *err)
 {
     if (o != NULL && o->sealed) {
@@ -268,8 +341,8 @@ aegis_status aegis_memory_orchestrator_compact(aegis_memory_orchestrator *o, aeg
                                    end, o->config.capacity_bytes);
         }
     }
-    aegis_status status = aegis_memory_orchestrator_unseal(o, err);
-    return status == AEGIS_OK ? aegis_memory_orchestrator_seal(o, err) : status;
+    return o != NULL && o->sealed ? lay_out_anew(o, err)
+                                  : aegis_memory_orchestrator_unseal(o, err); /* says why not */
 }
 
 aegis_status aegis_memory_orchestrator_bind(aegis_memory_orchestrator *o,

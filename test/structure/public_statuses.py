@@ -13,7 +13,7 @@ import re
 TOKEN = re.compile(r"/\*.*?\*/|//[^\n]*|\{|\}|;|[^;{}/]+|/", re.S)
 DECLARATION = re.compile(r"^(?:AEGIS_\w+\s+)?aegis_status\s+(aegis_\w+)\s*\(", re.S)
 REFERENCE = re.compile(r"\b(?:[Aa]s|[Ww]hat)\s+(aegis_\w+)")
-OPEN = re.compile(r"\b[Ww]hat\s+(?!aegis_)(?:\w+[ ']){1,6}?returns?\b")
+OPEN = re.compile(r"\b[Ww]hat\s+(?!aegis_)(?:\w+[ ']){1,6}?return(?:s|ed)?\b")
 EXTERN_C = re.compile(r'extern "C" \{|#ifdef __cplusplus.*?#endif', re.S)
 
 

@@ -12,4 +12,7 @@
 /* Returns `status`. Any thread; in a child process too. */
 aegis_status test_note_status(unsigned function, aegis_status status);
 
+/* What happens at exit, for a program that ends by _exit. */
+void test_keep_notes(void);
+
 #endif

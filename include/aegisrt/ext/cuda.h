@@ -18,7 +18,8 @@ struct CUstream_st;
  * to be destroyed by the caller. Enqueue into it only from a function that runs on the stream's own
  * thread (aegis_stream_call), which has made the right device current. Between
  * aegis_stream_ahead_begin and _end it is another one, for that long: ask again there.
- * @return UNSUPPORTED when the stream's device is not a CUDA device. Any thread.
+ * @return UNSUPPORTED when the stream's device is not a CUDA device; INVALID_ARGUMENT (no stream or
+ * output). Any thread.
  */
 aegis_status
 aegis_cuda_stream_handle(aegis_stream *stream, struct CUstream_st **ret_handle, aegis_error *err);

@@ -516,6 +516,41 @@ static void every_failed_allocation_changes_nothing(void **state)
     assert_in_range(failures, 50, 4000);
 }
 
+/* Compacting fails at every allocation in turn: each time all lies where it lay. */
+static void a_failed_compaction_moves_nothing(void **state)
+{
+    (void)state;
+    test_allocator counting = {0};
+    aegis_allocator allocator = test_allocator_make(&counting);
+    aegis_planner planner = aegis_planner_default();
+    const aegis_memory_config config = {
+        .capacity_bytes = 1 << 20, .lanes = 2, .spill_bytes_per_lane = 64};
+    aegis_memory_orchestrator *o;
+    assert_int_equal(aegis_memory_orchestrator_create(&config, &planner, &allocator, &o, NULL),
+                     AEGIS_OK);
+    assert_int_equal(plan_simple(o, 0, 0, 1000, 640, NULL), AEGIS_OK);
+    assert_int_equal(plan_contents(o, 1, 0, 7, 8, NULL), AEGIS_OK);
+    assert_int_equal(plan_simple(o, 2, 1, 3000, 64, NULL), AEGIS_OK);
+    assert_int_equal(aegis_memory_orchestrator_seal(o, NULL), AEGIS_OK);
+    assert_int_equal(aegis_memory_orchestrator_release(o, 0, NULL), AEGIS_OK);
+    const uint64_t own = bind(o, 2)->placements[0].offset_bytes;
+    const uint64_t shared = bind(o, 1)->placements[0].offset_bytes;
+    const uint64_t activation = bind(o, 2)->placements[1].offset_bytes;
+    bool passed = false;
+    for (uint64_t nth = 1; !passed; nth++) {
+        counting.fail_at = counting.calls + nth;
+        const aegis_status status = aegis_memory_orchestrator_compact(o, NULL);
+        passed = counting.calls < counting.fail_at;
+        assert_int_equal(status, passed ? AEGIS_OK : AEGIS_ERROR_NO_MEMORY);
+        assert_true((bind(o, 2)->placements[0].offset_bytes == own) == !passed);
+        assert_true((bind(o, 1)->placements[0].offset_bytes == shared) == !passed);
+        assert_true((bind(o, 2)->placements[1].offset_bytes == activation) == !passed);
+        totals(o);
+    }
+    aegis_memory_orchestrator_destroy(o);
+    assert_int_equal(counting.blocks, 0);
+}
+
 static void classes_have_names(void **state)
 {
     (void)state;
@@ -544,6 +579,7 @@ int main(void)
         cmocka_unit_test(alignment_of_a_sealed_lane_is_kept),
         cmocka_unit_test(pressure_names_but_frees_nothing),
         cmocka_unit_test(every_failed_allocation_changes_nothing),
+        cmocka_unit_test(a_failed_compaction_moves_nothing),
         cmocka_unit_test(classes_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

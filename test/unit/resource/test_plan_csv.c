@@ -155,7 +155,12 @@ static void failed_allocations_leak_nothing(void **state)
 {
     (void)state;
     const char *text = "id,lower,upper,size\n1,2,3,4\n";
-    for (uint64_t nth = 1; nth <= 3; nth++) {
+    char path[] = "/tmp/aegis-plan-XXXXXX";
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+    for (uint64_t nth = 1; nth <= 4; nth++) {
         test_allocator counting = {.fail_at = nth};
         aegis_allocator allocator = test_allocator_make(&counting);
         aegis_plan_buffer *b = NULL;
@@ -166,9 +171,15 @@ static void failed_allocations_leak_nothing(void **state)
         if (status == AEGIS_OK) {
             aegis_plan_buffers_free(&allocator, b, count);
         }
+        counting = (test_allocator){.fail_at = nth};
+        b = NULL;
+        assert_int_equal(aegis_plan_csv_load(path, &allocator, &b, &count, NULL),
+                         nth <= 3 ? AEGIS_ERROR_NO_MEMORY : AEGIS_OK);
+        aegis_plan_buffers_free(&allocator, b, count);
         assert_int_equal(counting.blocks, 0);
         assert_int_equal(counting.wrong_sizes, 0);
     }
+    unlink(path);
 }
 
 static void loads_a_file(void **state)
@@ -194,6 +205,7 @@ static void loads_a_file(void **state)
     unlink(path);
     assert_int_equal(aegis_plan_csv_load(path, &allocator, &b, &count, NULL),
                      AEGIS_ERROR_NOT_FOUND);
+    assert_int_equal(aegis_plan_csv_load("/", &allocator, &b, &count, NULL), AEGIS_ERROR_IO);
 }
 
 int main(void)

@@ -283,6 +283,10 @@ static void bound_is_half_open(void **state)
                                       {1, 0, 1, 1, 0, false, 0}};
     assert_int_equal(aegis_plan_lower_bound(huge, 2, &allocator, &bytes, &at, NULL),
                      AEGIS_ERROR_OVERFLOW);
+    test_allocator none = {.fail_at = 1};
+    const aegis_allocator failing = test_allocator_make(&none);
+    assert_int_equal(aegis_plan_lower_bound(b, 3, &failing, &bytes, &at, NULL),
+                     AEGIS_ERROR_NO_MEMORY);
     const aegis_plan_buffer bad = {0, 1, 0, 1, 0, false, 0};
     assert_int_equal(aegis_plan_lower_bound(&bad, 1, &allocator, &bytes, &at, NULL),
                      AEGIS_ERROR_INVALID_ARGUMENT);

@@ -521,6 +521,34 @@ static void files_are_found_beside_the_workload(void **state)
     rmdir(folder);
 }
 
+/* As the text of each would, with the file's own failures besides. */
+static void files_fail_as_their_texts_do(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        aegis_status status;
+    } cases[] = {{"[device\n", AEGIS_ERROR_PARSE},
+                 {DEVICE "process_memory = 1\n", AEGIS_ERROR_CONFIG},
+                 {DEVICE "[[mode]]\n", AEGIS_ERROR_UNSUPPORTED}};
+    char folder[] = "/tmp/aegis-workload-XXXXXX", path[128];
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_workload *workload = NULL;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/w.toml", folder);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_text(path, cases[i].text);
+        assert_int_equal(aegis_workload_load(path, &allocator, &workload, NULL), cases[i].status);
+    }
+    failing counts = {.left = 0};
+    const aegis_allocator none = {.alloc = failing_alloc, .free = failing_free, .self = &counts};
+    assert_int_equal(aegis_workload_load(path, &none, &workload, NULL), AEGIS_ERROR_NO_MEMORY);
+    assert_int_equal(aegis_workload_load(folder, &allocator, &workload, NULL), AEGIS_ERROR_IO);
+    assert_null(workload);
+    unlink(path);
+    rmdir(folder);
+}
+
 static void cache_folder_comes_from_the_environment(void **state)
 {
     (void)state;
@@ -633,6 +661,7 @@ int main(void)
         cmocka_unit_test(number_of_models_is_bounded),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(files_are_found_beside_the_workload),
+        cmocka_unit_test(files_fail_as_their_texts_do),
         cmocka_unit_test(cache_folder_comes_from_the_environment),
         cmocka_unit_test(null_arguments_are_refused),
         cmocka_unit_test(cuts_of_a_model_come_before_those_of_the_schedule),

@@ -90,7 +90,7 @@ static aegis_status read_hex(aegis_json_pull *pull, uint32_t *ret_code, aegis_er
 /* Behind "\u": one code point, of which surrogates are halves. */
 static aegis_status read_unicode(aegis_json_pull *pull, aegis_error *err)
 {
-    uint32_t code, low;
+    uint32_t code = 0, low = 0;
     aegis_status status = read_hex(pull, &code, err);
     if (status == AEGIS_OK && code >= 0xd800 && code <= 0xdfff) {
         int slash = 0, letter = 0;
