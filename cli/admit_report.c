@@ -217,13 +217,15 @@ static void print_assignment(const admit_report *r)
     printf("\n");
 }
 
-static void print_part(const char *key, const char *relation, int64_t value)
+/* Returns what stands before the next part. */
+static const char *
+print_part(const char *before, const char *key, const char *relation, int64_t value)
 {
-    if (value > 0) {
-        printf("%s %s %" PRId64, key, relation, value);
-    } else {
-        printf("%s: none", key);
+    if (value <= 0) {
+        return before;
     }
+    printf("%s %s %s %" PRId64, before, key, relation, value);
+    return " or";
 }
 
 static void print_fits(const admit_report *r)
@@ -235,10 +237,11 @@ static void print_fits(const admit_report *r)
             printf(" not found within the limits\n");
             continue;
         }
-        print_part(" T", ">=", r->fits[i].smallest_period);
-        print_part(", D", ">=", r->fits[i].smallest_deadline);
-        print_part(", C", "<=", r->fits[i].largest_execution);
-        printf("\n");
+        const aegis_fit *fit = &r->fits[i];
+        const char *before = print_part("", "T", ">=", fit->smallest_period);
+        before = print_part(before, "D", ">=", fit->smallest_deadline);
+        before = print_part(before, "C", "<=", fit->largest_execution);
+        puts(before[0] == '\0' ? " nothing of it alone" : "");
     }
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Coverage of the admission analysis by its unit and property tests: lines, branches and MC/DC, with clang 19.
+# Coverage of the admission analysis and of the checker of certificates by their unit and property tests: lines,
+# branches and MC/DC, with clang 19.
 # Fails below 100 % of lines and branches, less what the sources exclude with a reason (scripts/coverage.py).
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -10,7 +11,7 @@ for tool in clang-19 clang++-19 llvm-profdata-19 llvm-cov-19; do
 done
 
 tests=()
-for source in test/unit/schedule/test_admission*.c test/property/schedule/test_admission*.c; do
+for source in test/{unit,property}/schedule/test_{admission*,certificate}.c; do
     kind=${source#test/}
     name=$(basename "$source" .c)
     tests+=("test_${kind%%/*}_schedule_${name#test_}")
@@ -31,7 +32,9 @@ for test in "${tests[@]}"; do
 done
 llvm-profdata-19 merge -sparse "$profiles"/*.profraw -o "$profiles/all.profdata"
 # The first object is an operand; the sources follow --sources.
-of_analysis=("${objects[@]:1}" --instr-profile "$profiles/all.profdata" --sources src/schedule/admission)
+of_analysis=("${objects[@]:1}" --instr-profile "$profiles/all.profdata" --sources src/schedule/admission src/schedule/certificate/verify.c
+             src/schedule/certificate/verify_form.c src/schedule/certificate/verify_beside.c
+             src/schedule/certificate/checker.h)
 llvm-cov-19 export --format=text "${of_analysis[@]}" > build/mcdc/coverage.json
 llvm-cov-19 show --format=html --show-branches=count --show-mcdc --output-dir build/mcdc/html "${of_analysis[@]}"
 python3 scripts/coverage.py build/mcdc/coverage.json

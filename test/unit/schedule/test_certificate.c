@@ -241,12 +241,43 @@ static void preemptive_edf_has_no_responses(void **state)
            AEGIS_ERROR_CONFIG);
 }
 
-static void what_is_no_certificate_is_malformed(void **state)
+/* Whichever step is the last one allowed, the answer is that they are used up, and with enough of
+ * them what it is. */
+static void every_check_ends_with_its_steps(void **state)
 {
     (void)state;
     static const char *const texts[] = {
+        SET("np-fp", TWO) YES "\"responses\",\"busy\":[4,5],\"fixed_points\":2,\"points\":[],"
+                              "\"response\":[4,5],\"reached\":[[1,0,0,0,1,1],[]]}",
+        NP_EDF_ACCEPTS "\"end\":5,\"response\":[4,5],\"reached\":[[1,0,0,0,1,1],[]]}",
+        SET("fifo", TWO) YES "\"queue\",\"horizon\":5,\"instants\":1,\"end\":5,\"response\":[5,5]}",
+        SET("np-fp", ONE("3", "9", "2", "0")) NO "\"miss\",\"miss\":[0,0,0]}",
+        SET("np-edf", "\"names\":[\"a\",\"b\"],\"C\":[[9],[2]],\"T\":[100,10],\"D\":[100,10],"
+                      "\"J\":[0,0],") YES "\"demand\",\"horizon\":13,\"instants\":10,"
+                                          "\"demand\":[],\"end\":13,\"response\":[11,10]}",
+    };
+    const aegis_allocator allocator = aegis_allocator_default();
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        aegis_certificate_report report;
+        aegis_status status = AEGIS_ERROR_UNDECIDED;
+        uint64_t steps = 1;
+        for (; status == AEGIS_ERROR_UNDECIDED && steps < 1000; steps++) {
+            status = aegis_certificate_verify(texts[i], strlen(texts[i]), "file", steps, &allocator,
+                                              &report, NULL);
+        }
+        assert_int_equal(status, AEGIS_OK);
+        assert_true(report.holds && report.steps == steps - 2);
+    }
+}
+
+static void what_is_no_certificate_is_malformed(void **state)
+{
+    (void)state;
+    verify("{", AEGIS_ERROR_PARSE);
+    static const char *const texts[] = {
         "3",
         "[]",
+        HEAD "\"more\":1,\"policy\":\"edf\"}",
         "{}",
         HEAD "\"policy\":\"edf\"}",
         SET("edf", TWO) YES "\"demand\",\"horizon\":\"5\",\"instants\":2,\"demand\":[]}",
@@ -347,6 +378,19 @@ static void sums_past_63_bits_refuse(void **state)
                        "\"J\":[0,0],") NO "\"overload\",\"multiple\":%lld}",
              most - 2, most - 1, most);
     assert_false(verify(text, AEGIS_OK).holds);
+    /* work of the first of two tasks is too much already */
+    snprintf(text, sizeof text,
+             SET("fp", "\"names\":[\"a\",\"b\"],\"C\":[[%lld],[1]],\"T\":[1,1],\"D\":[9,9],"
+                       "\"J\":[0,0],") YES "\"responses\",\"busy\":[%lld,%lld],\"fixed_points\":2,"
+                                           "\"points\":[],\"response\":[0,9]}",
+             most, most, most);
+    assert_false(verify(text, AEGIS_OK).holds);
+    snprintf(text, sizeof text,
+             SET("edf", "\"names\":[\"a\",\"b\"],\"C\":[[%lld],[1]],\"T\":[1,1],\"D\":[9,9],"
+                        "\"J\":[0,0],") YES
+             "\"demand\",\"horizon\":%lld,\"instants\":2,\"demand\":[]}",
+             most, most);
+    assert_false(verify(text, AEGIS_OK).holds);
     /* under np-edf all jobs due */
     snprintf(text, sizeof text,
              SET("np-edf", "\"names\":[\"a\",\"b\"],\"C\":[[%lld],[%lld]],\"T\":[%lld,%lld],"
@@ -395,6 +439,7 @@ int main(void)
         cmocka_unit_test(what_has_no_proof_has_no_certificate),
         cmocka_unit_test(false_claims_are_refused),
         cmocka_unit_test(responses_are_proved_beside_a_verdict),
+        cmocka_unit_test(every_check_ends_with_its_steps),
         cmocka_unit_test(what_is_no_certificate_is_malformed),
         cmocka_unit_test(reached_responses_claim_no_verdict),
         cmocka_unit_test(preemptive_edf_has_no_responses),
