@@ -114,7 +114,7 @@ int main(int argc, char **argv)
     bench_report report = bench_report_begin("gpu_blocking");
     bench_report_value(&report, "largest_segment", "ns", (double)SEGMENT_NS);
     gpu_bed_config config = {
-        .policy = "np-fp", .wake_bound_ns = 100000, .overhead_bound_ns = 100000};
+        .policy = "np-fp", .ahead = true, .wake_bound_ns = 100000, .overhead_bound_ns = 100000};
     measure(&report, "sleep_adaptive", &config, (size_t)jobs);
     config.wait = AEGIS_WAIT_POLL;
     measure(&report, "poll_driver_adaptive_lane", &config, (size_t)jobs);

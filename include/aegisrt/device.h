@@ -224,7 +224,8 @@ aegis_status aegis_stream_create(aegis_device *device,
                                  const aegis_stream_config *config,
                                  aegis_stream **ret_stream,
                                  aegis_error *err);
-/** Waits for the stream's work, then ends its thread. NULL is fine. */
+/** Waits for the stream's work, then ends its thread. NULL is fine. May wait for the whole device,
+ * so for what stands behind gates of other streams. */
 void aegis_stream_destroy(aegis_stream *stream);
 
 /** Puts a call into the stream: `function(argument)` runs on the stream's thread after all before
@@ -293,7 +294,9 @@ void aegis_stream_expect(aegis_stream *stream, uint64_t least_ns);
  * whatever is put into the stream goes past it. One piece of work at a time.
  *
  * It cannot be taken back: only run, once, by _take or by _discard. So the memory that it touches
- * has to stay until then, and calls that wait for the whole device (cudaFree, say) wait for it. */
+ * has to stay until then, and calls that wait for the whole device (cudaFree, say) wait for it.
+ * Nothing may be enqueued there that makes its caller wait for it: no copy from or to pageable
+ * memory or from host to host, no kernel or graph that has yet to be loaded. */
 
 /**
  * From within a function on the stream's own thread: what it enqueues from here to _end stands

@@ -121,7 +121,8 @@ static void in_a_segment(const char *path)
     ends all = {0};
     aegis_error error = {0}, fault = {0};
     sem_init(&all.ended, 0, 0);
-    gpu_bed_open(&bed, &(gpu_bed_config){.wake_bound_ns = MS, .overhead_bound_ns = MS});
+    gpu_bed_open(&bed,
+                 &(gpu_bed_config){.ahead = true, .wake_bound_ns = MS, .overhead_bound_ns = MS});
     uint32_t sound = gpu_bed_add(&bed, "2x100000", GPU_BED_HOUR_NS, 0, 4);
     uint32_t faulty = gpu_bed_add(&bed, path, GPU_BED_HOUR_NS, 0, 4);
     gpu_bed_start(&bed);
@@ -143,12 +144,12 @@ static void in_a_segment(const char *path)
 
 static void trap_in_a_segment(void)
 {
-    in_a_segment("1x1000:trap");
+    in_a_segment("2x100000:trap");
 }
 
 static void illegal_address_in_a_segment(void)
 {
-    in_a_segment("1x1000:illegal");
+    in_a_segment("2x100000:illegal");
 }
 
 static void out_of_memory_at_create(void)
@@ -248,9 +249,11 @@ static void hung_kernel_in_a_segment(void)
 {
     static gpu_bed bed; /* a lane that is left behind goes on to use it */
     aegis_error error = {0};
-    gpu_bed_open(
-        &bed, &(gpu_bed_config){.wake_bound_ns = MS, .overhead_bound_ns = MS, .hang_ns = 300 * MS});
-    uint32_t model = gpu_bed_add(&bed, "1x1000:hang", GPU_BED_HOUR_NS, 0, 4);
+    gpu_bed_open(&bed, &(gpu_bed_config){.ahead = true,
+                                         .wake_bound_ns = MS,
+                                         .overhead_bound_ns = MS,
+                                         .hang_ns = 300 * MS});
+    uint32_t model = gpu_bed_add(&bed, "2x100000:hang", GPU_BED_HOUR_NS, 0, 4);
     gpu_bed_start(&bed);
     REQUIRE(aegis_scheduler_check(bed.scheduler, NULL) == AEGIS_OK);
     uint64_t begin = gpu_now_ns();

@@ -265,7 +265,8 @@ static void segments_of_a_job_do_not_overlap(void)
     sem_t ended;
     size_t count;
     sem_init(&ended, 0, 0);
-    gpu_bed_open(&bed, &(gpu_bed_config){.wake_bound_ns = MS, .overhead_bound_ns = MS});
+    gpu_bed_open(&bed,
+                 &(gpu_bed_config){.ahead = true, .wake_bound_ns = MS, .overhead_bound_ns = MS});
     uint32_t model = gpu_bed_add(&bed, "8x50000", GPU_BED_HOUR_NS, 0, 1);
     gpu_bed_start(&bed);
     for (int i = 0; i < 20; i++) {

@@ -3,16 +3,18 @@
 
 #include "device/cuda/cuda_partition.h"
 
+#include <sys/mman.h>
+
 /* The words of one stream, each in a line of its own: 0, opened: what of the gate may begin; the
  * others are written by the device. */
 #define LINE_WORDS 32u
 #define GATE_ENDED LINE_WORDS
 #define MAIN_ENDED (2 * LINE_WORDS)
-#define WORDS (3 * LINE_WORDS)
+#define BYTES 4096u
 
 static CUdeviceptr address_of(const aegis_cuda_gate *gate, unsigned word)
 {
-    return (CUdeviceptr)(uintptr_t)&gate->words[word];
+    return gate->address + word * sizeof *gate->words;
 }
 
 static cudaError_t
@@ -29,26 +31,50 @@ static bool works(aegis_cuda_gate *gate, cudaStream_t stream)
            atomic_load(&gate->words[MAIN_ENDED]) == 1;
 }
 
+/* Zeroes. Memory of the process that CUDA only maps: a thread that was left behind with work that
+ * never ends still reads it when CUDA has ended. */
+static bool map_words(aegis_cuda_gate *gate)
+{
+    void *device = NULL;
+    void *words = mmap(NULL, BYTES, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (words == MAP_FAILED) {
+        return false;
+    }
+    if (cudaHostRegister(words, BYTES, cudaHostRegisterMapped) == cudaSuccess) {
+        if (cudaHostGetDevicePointer(&device, words, 0) == cudaSuccess) {
+            gate->words = words;
+            gate->address = (CUdeviceptr)(uintptr_t)device;
+            return true;
+        }
+        (void)cudaHostUnregister(words);
+    }
+    (void)cudaGetLastError();
+    (void)munmap(words, BYTES);
+    return false;
+}
+
+static void unmap_words(aegis_cuda_gate *gate)
+{
+    if (gate->words != NULL) {
+        (void)cudaHostUnregister((void *)gate->words);
+        (void)munmap((void *)gate->words, BYTES);
+        gate->words = NULL;
+    }
+}
+
 void aegis_cuda_gate_init(aegis_cuda_gate *gate, cudaStream_t main_stream)
 {
-    void *words = NULL;
     *gate = (aegis_cuda_gate){0};
     /* POSIX lets a pointer to an object hold one to a function. */
     *(void **)&gate->wait = aegis_cuda_driver_function("cuStreamWaitValue32", 11070);
     *(void **)&gate->write = aegis_cuda_driver_function("cuStreamWriteValue32", 11070);
-    if (gate->wait == NULL || gate->write == NULL ||
-        cudaHostAlloc(&words, WORDS * sizeof(uint32_t), cudaHostAllocPortable) != cudaSuccess) {
-        (void)cudaGetLastError();
+    if (gate->wait == NULL || gate->write == NULL || !map_words(gate)) {
         return;
-    }
-    gate->words = words;
-    for (unsigned i = 0; i < WORDS; i++) {
-        atomic_init(&gate->words[i], 0);
     }
     if (!works(gate, main_stream)) {
         (void)cudaGetLastError();
-        (void)cudaFreeHost(words);
-        gate->words = NULL;
+        unmap_words(gate);
         return;
     }
     gate->told = 1;
@@ -74,9 +100,7 @@ void aegis_cuda_gate_finish(aegis_cuda_gate *gate)
             (void)cudaEventDestroy(gate->ends[i]);
         }
     }
-    if (gate->words != NULL) {
-        (void)cudaFreeHost(gate->words);
-    }
+    unmap_words(gate);
 }
 
 cudaError_t

@@ -23,6 +23,7 @@ typedef struct aegis_cuda_gate {
     PFN_cuStreamWaitValue32_v11070 wait;
     PFN_cuStreamWriteValue32_v11070 write;
     _Atomic uint32_t *words; /* NULL: device or driver cannot */
+    CUdeviceptr address;     /* of the words, for the device */
     cudaStream_t handle;     /* of what waits; NULL: nothing may */
     cudaEvent_t ends[2];     /* of what waits, by the parity of its number */
     uint32_t told;           /* ends of the main stream that were put into it */

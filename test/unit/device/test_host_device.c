@@ -273,6 +273,15 @@ static void count_destroy(void *self)
     ((counting *)self)->destroyed++;
 }
 
+static char small_arena[4096];
+
+static void give_small_arena(void *self, void **ret_base, uint64_t *ret_size_bytes)
+{
+    (void)self;
+    *ret_base = small_arena;
+    *ret_size_bytes = sizeof small_arena;
+}
+
 static void incomplete_ops_are_refused_and_self_is_taken(void **state)
 {
     (void)state;
@@ -298,13 +307,39 @@ static void incomplete_ops_are_refused_and_self_is_taken(void **state)
     aegis_device_destroy(NULL);
 }
 
-static char small_arena[4096];
-
-static void give_small_arena(void *self, void **ret_base, uint64_t *ret_size_bytes)
+static void never_opened(void *stream)
 {
-    (void)self;
-    *ret_base = small_arena;
-    *ret_size_bytes = sizeof small_arena;
+    (void)stream;
+    fail_msg("an entry that the table's version does not have was called");
+}
+
+/* Gates come whole, and only from version 3 on. */
+static void gates_are_all_there_or_none(void **state)
+{
+    (void)state;
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_stream_config config = aegis_stream_config_default("gates");
+    aegis_device *host, *device = NULL;
+    aegis_stream *stream = NULL;
+    counting self = {0};
+    assert_int_equal(make(4096, false, &host, NULL), AEGIS_OK);
+    aegis_device_ops ops = *aegis_device_get_ops(host);
+    ops.destroy = count_destroy;
+    ops.arena = give_small_arena;
+    ops.pinned = NULL;
+    ops.ahead_discard = never_opened;
+    assert_int_equal(aegis_device_wrap(&ops, &self, &allocator, &device, NULL),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    ops.version = 2;
+    assert_int_equal(aegis_device_wrap(&ops, &self, &allocator, &device, NULL), AEGIS_OK);
+    aegis_device_destroy(device);
+    /* The host has none: to take nothing back is fine. */
+    config.ahead = true;
+    assert_int_equal(aegis_stream_create(host, &config, &stream, NULL), AEGIS_OK);
+    assert_int_equal(aegis_stream_ahead_begin(stream, NULL), AEGIS_ERROR_UNSUPPORTED);
+    aegis_stream_ahead_discard(stream);
+    aegis_stream_destroy(stream);
+    aegis_device_destroy(host);
 }
 
 static void must_not_be_called(void *self, void **ret_base, uint64_t *ret_size_bytes)
@@ -376,6 +411,7 @@ int main(void)
         cmocka_unit_test(kinds_and_indices_are_resolved),
         cmocka_unit_test(absent_cuda_says_why),
         cmocka_unit_test(incomplete_ops_are_refused_and_self_is_taken),
+        cmocka_unit_test(gates_are_all_there_or_none),
         cmocka_unit_test(tables_of_version_one_are_taken),
         cmocka_unit_test(pinned_memory_counts_with_the_arena),
     };

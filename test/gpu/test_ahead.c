@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Gates on a real GPU: what stands behind one does not run and holds nothing up, begins when it is
+ * opened and sees what was written until then; jobs that go through them never overlap, whoever
+ * comes between, whatever is stopped or goes. Exit 77 without a GPU. */
+#include "support/cuda/gpu_bed.h"
+
+#define MS UINT64_C(1000000)
+#define STREAMS 10
+#define VALUES ((size_t)1024)
+
+static int failures;
+
+static void require(bool good, const char *text, int line)
+{
+    if (!good) {
+        printf("line %d: not true: %s\n", line, text);
+        failures++;
+    }
+}
+#define REQUIRE(condition) require((condition), #condition, __LINE__)
+
+typedef struct step {
+    aegis_stream *stream;
+    uint32_t *values;    /* device or pinned */
+    uint32_t *from, *to; /* pinned; copied to `values` first, and from there; NULL: not */
+    aegis_status status;
+    int code;
+    sem_t seen;
+} step;
+
+static void increment(step *self)
+{
+    struct CUstream_st *handle = NULL;
+    if (self->from != NULL) {
+        self->status =
+            aegis_stream_enqueue_copy(self->stream, self->values, self->from, VALUES * 4, NULL);
+    }
+    if (aegis_cuda_stream_handle(self->stream, &handle, NULL) == AEGIS_OK) {
+        self->code |= kernel_increment(handle, self->values, VALUES);
+    }
+    if (self->to != NULL && self->status == AEGIS_OK) {
+        self->status =
+            aegis_stream_enqueue_copy(self->stream, self->to, self->values, VALUES * 4, NULL);
+    }
+}
+
+static void put(void *argument)
+{
+    step *self = argument;
+    self->status = aegis_stream_ahead_begin(self->stream, NULL);
+    if (self->status == AEGIS_OK) {
+        increment(self);
+        self->code |= aegis_stream_ahead_end(self->stream, NULL) != AEGIS_OK;
+    }
+}
+
+static void run_now(void *argument)
+{
+    increment(argument);
+}
+
+static void take(void *argument)
+{
+    aegis_stream_ahead_take(((step *)argument)->stream);
+}
+
+static void discard(void *argument)
+{
+    aegis_stream_ahead_discard(((step *)argument)->stream);
+}
+
+static void see(void *argument)
+{
+    sem_post(&((step *)argument)->seen);
+}
+
+/* On the stream's thread, and to the end of what the next notification waits for. */
+static void call(step *self, aegis_stream_function function)
+{
+    REQUIRE(aegis_stream_call(self->stream, function, self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_notify(self->stream, see, self, NULL) == AEGIS_OK);
+    gpu_sem_wait(&self->seen);
+}
+
+static aegis_stream *new_stream(aegis_device *device, aegis_completion completion, int processors)
+{
+    aegis_stream_config config = aegis_stream_config_default("ahead");
+    aegis_stream *stream = NULL;
+    aegis_error error;
+    config.completion = completion;
+    config.multiprocessors = processors;
+    config.ahead = true;
+    gpu_check(aegis_stream_create(device, &config, &stream, &error), &error);
+    return stream;
+}
+
+static bool all_are(const uint32_t *values, uint32_t wanted)
+{
+    for (size_t i = 0; i < VALUES; i++) {
+        if (values[i] != wanted) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void fill(uint32_t *values, uint32_t value)
+{
+    for (size_t i = 0; i < VALUES; i++) {
+        values[i] = value;
+    }
+}
+
+static void
+waits_passes_and_begins(aegis_device *device, aegis_completion completion, int processors)
+{
+    aegis_buffer in, out, beside, values;
+    aegis_stream *stream = new_stream(device, completion, processors);
+    step ahead = {.stream = stream}, now = {.stream = stream};
+    sem_init(&ahead.seen, 0, 0);
+    sem_init(&now.seen, 0, 0);
+    REQUIRE(aegis_device_pinned_alloc(device, VALUES * 4, 0, &in, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_pinned_alloc(device, VALUES * 4, 0, &out, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_pinned_alloc(device, VALUES * 4, 0, &beside, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_alloc(device, VALUES * 4, 0, &values, NULL) == AEGIS_OK);
+    ahead.from = in.pointer;
+    ahead.values = values.pointer;
+    ahead.to = out.pointer;
+    now.values = beside.pointer;
+    fill(beside.pointer, 0);
+    call(&ahead, run_now);
+    call(&now, run_now); /* what is loaded when it is used first is there then */
+    fill(beside.pointer, 0);
+    for (uint32_t i = 0; i < 50; i++) {
+        fill(in.pointer, 7);
+        fill(out.pointer, 0);
+        call(&ahead, put); /* its notification does not wait for it */
+        REQUIRE(ahead.status == AEGIS_OK && ahead.code == 0);
+        call(&now, run_now); /* past it */
+        REQUIRE(all_are(beside.pointer, i + 1) && all_are(out.pointer, 0));
+        REQUIRE(aegis_stream_synchronize(stream, NULL) == AEGIS_OK);
+        REQUIRE(aegis_stream_call(stream, put, &now, NULL) == AEGIS_OK); /* a second one may not */
+        REQUIRE(aegis_stream_synchronize(stream, NULL) == AEGIS_OK);
+        REQUIRE(now.status == AEGIS_ERROR_BUSY);
+        fill(in.pointer, 100 + i); /* known only now */
+        if (i % 3 == 0) {
+            aegis_stream_ahead_open(stream);
+        }
+        call(&ahead, i % 3 == 2 ? discard : take);
+        REQUIRE(all_are(out.pointer, 101 + i));
+    }
+    /* What nobody takes ends with the stream. */
+    call(&ahead, put);
+    aegis_stream_destroy(stream);
+    REQUIRE(aegis_device_pinned_free(device, &in, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_pinned_free(device, &out, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_pinned_free(device, &beside, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_free(device, &values, NULL) == AEGIS_OK);
+}
+
+/* However many want gates, what stands at them leaves others their connections to the device. */
+static void gates_hold_nobody_up(aegis_device *device)
+{
+    aegis_buffer values;
+    step steps[STREAMS] = {0};
+    int gates = 0;
+    REQUIRE(aegis_device_pinned_alloc(device, VALUES * 4, 0, &values, NULL) == AEGIS_OK);
+    fill(values.pointer, 0);
+    for (int i = 0; i < STREAMS; i++) {
+        steps[i].stream = new_stream(device, AEGIS_COMPLETION_ADAPTIVE, 0);
+        steps[i].values = values.pointer;
+        sem_init(&steps[i].seen, 0, 0);
+    }
+    for (int i = 0; i < STREAMS; i++) { /* with all streams there: making one may wait for gates */
+        call(&steps[i], put);
+        REQUIRE(steps[i].status == AEGIS_OK || steps[i].status == AEGIS_ERROR_UNSUPPORTED);
+        gates += steps[i].status == AEGIS_OK;
+    }
+    printf("%d of %d streams have gates\n", gates, STREAMS);
+    REQUIRE(gates > 0 && gates < 8);
+    for (uint32_t i = 0; i < STREAMS; i++) {
+        REQUIRE(aegis_stream_call(steps[i].stream, run_now, &steps[i], NULL) == AEGIS_OK);
+        REQUIRE(aegis_stream_synchronize_until(steps[i].stream, gpu_now_ns() + 2000 * MS, NULL) ==
+                AEGIS_OK);
+        REQUIRE(all_are(values.pointer, i + 1));
+    }
+    for (int i = 0; i < STREAMS; i++) {
+        call(&steps[i], discard);
+    }
+    for (int i = 0; i < STREAMS; i++) {
+        aegis_stream_destroy(steps[i].stream);
+    }
+    REQUIRE(all_are(values.pointer, (uint32_t)(STREAMS + gates)));
+    REQUIRE(aegis_device_pinned_free(device, &values, NULL) == AEGIS_OK);
+}
+
+/* ---- below the scheduler ---- */
+
+static void note_end(void *self, const aegis_job_result *result)
+{
+    failures += result->end != AEGIS_JOB_COMPLETED;
+    sem_post(self);
+}
+
+static int by_start(const void *a, const void *b)
+{
+    uint64_t first = ((const kernel_stamp *)a)->start_ns;
+    uint64_t second = ((const kernel_stamp *)b)->start_ns;
+    return (first > second) - (first < second);
+}
+
+/* Kernels of both models, in the order of their starts. */
+static size_t none_overlap(gpu_bed *bed)
+{
+    kernel_stamp all[2048];
+    size_t used = 0;
+    for (uint32_t m = 0; m < bed->count; m++) {
+        size_t count;
+        const kernel_stamp *stamps = kernel_model_stamps(bed->models[m], &count);
+        memcpy(all + used, stamps, count * sizeof *stamps);
+        used += count;
+    }
+    qsort(all, used, sizeof *all, by_start);
+    for (size_t i = 0; i + 1 < used; i++) {
+        REQUIRE(all[i].end_ns > 0 && all[i].end_ns <= all[i + 1].start_ns);
+    }
+    return used;
+}
+
+static uint64_t opened(const gpu_bed *bed)
+{
+    aegis_scheduler_metrics metrics;
+    aegis_error error;
+    gpu_check(aegis_scheduler_get_metrics(bed->scheduler, &metrics, &error), &error);
+    return metrics.opened;
+}
+
+/* A long job of many segments, and short ones that come between them. */
+static void jobs_never_overlap(aegis_completion completion, aegis_wait_mode wait)
+{
+    gpu_bed bed;
+    sem_t ended;
+    sem_init(&ended, 0, 0);
+    gpu_bed_open(&bed, &(gpu_bed_config){.wait = wait,
+                                         .completion = completion,
+                                         .ahead = true,
+                                         .policy = "np-fp",
+                                         .wake_bound_ns = MS / 100,
+                                         .overhead_bound_ns = MS / 100});
+    uint32_t cut = gpu_bed_add(&bed, "32x50000", GPU_BED_HOUR_NS, 9, 2);
+    uint32_t urgent = gpu_bed_add(&bed, "2x30000", GPU_BED_HOUR_NS, 1, 3);
+    gpu_bed_start(&bed);
+    for (int i = 0; i < 10; i++) {
+        gpu_bed_submit(&bed, cut, note_end, &ended);
+        for (int k = 0; k < 3; k++) {
+            gpu_bed_submit(&bed, urgent, note_end, &ended);
+            gpu_sem_wait(&ended);
+        }
+        gpu_sem_wait(&ended);
+    }
+    uint64_t through = opened(&bed);
+    printf("%llu of 380 segments came through the gate\n", (unsigned long long)through);
+    REQUIRE(through >= 200 && through <= 340);
+    REQUIRE(aegis_scheduler_stop(bed.scheduler, NULL) == AEGIS_OK);
+    REQUIRE(none_overlap(&bed) == 380);
+    gpu_bed_close(&bed);
+}
+
+/* A stop, or the model going, in the middle of a job: nothing stands at the gate any more. */
+static void ends_in_the_middle(bool evict)
+{
+    for (int i = 0; i < 20; i++) {
+        gpu_bed bed;
+        aegis_error error;
+        gpu_bed_open(&bed, &(gpu_bed_config){.wait = AEGIS_WAIT_POLL,
+                                             .completion = AEGIS_COMPLETION_POLL,
+                                             .ahead = true,
+                                             .wake_bound_ns = MS,
+                                             .overhead_bound_ns = MS});
+        uint32_t model = gpu_bed_add(&bed, "32x30000", GPU_BED_HOUR_NS, 0, 1);
+        gpu_bed_start(&bed);
+        gpu_bed_submit(&bed, model, NULL, NULL);
+        while (opened(&bed) < (uint64_t)(1 + i % 7)) {
+            /* somewhere in the job */
+        }
+        if (evict) {
+            gpu_check(aegis_scheduler_evict(bed.scheduler, model, &error), &error);
+        }
+        gpu_check(aegis_scheduler_stop(bed.scheduler, &error), &error);
+        none_overlap(&bed);
+        gpu_bed_close(&bed);
+    }
+}
+
+int main(void)
+{
+    aegis_device *device = gpu_device(65536, 65536);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    REQUIRE(kernel_load() == 0);
+    waits_passes_and_begins(device, AEGIS_COMPLETION_POLL, 0);
+    printf("polling\n");
+    waits_passes_and_begins(device, AEGIS_COMPLETION_ADAPTIVE, 0);
+    printf("adaptive\n");
+    if (aegis_device_get_capabilities(device)->partition_granularity > 0) {
+        waits_passes_and_begins(device, AEGIS_COMPLETION_POLL, 16);
+        printf("on multiprocessors of its own\n");
+    }
+    gates_hold_nobody_up(device);
+    printf("nobody held up\n");
+    aegis_device_destroy(device);
+    jobs_never_overlap(AEGIS_COMPLETION_POLL, AEGIS_WAIT_POLL);
+    jobs_never_overlap(AEGIS_COMPLETION_ADAPTIVE, AEGIS_WAIT_SLEEP);
+    ends_in_the_middle(false);
+    printf("stopped\n");
+    ends_in_the_middle(true);
+    printf("gone\n");
+    printf("%s\n", failures == 0 ? "ok" : "FAIL");
+    return failures == 0 ? 0 : 1;
+}
