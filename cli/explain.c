@@ -206,11 +206,31 @@ static int find_model(question *q)
                            wanted);
 }
 
+/* A trace of a task set counts in ticks, which have no unit. */
+static bool has_ticks(const question *q)
+{
+    json_t *header = json_loads(aegis_trace_file_header(q->file), 0, NULL);
+    const char *unit = json_string_value(json_object_get(header, "unit"));
+    bool ticks = unit != NULL && strcmp(unit, "tick") == 0;
+    json_decref(header);
+    return ticks;
+}
+
+/* As the sentences write it: "20.500 ms", and where they count in ticks "20". */
 static int find_time(question *q)
 {
     const char *text = q->options->at_text;
     bool relative = text[0] == '+';
-    int code = cli_take_duration("at", text + relative, &q->at_ns);
+    char compact[64] = "";
+    size_t length = 0;
+    for (const char *c = text + relative; *c != '\0' && length + 1 < sizeof compact; c++) {
+        if (*c != ' ') {
+            compact[length++] = *c;
+        }
+    }
+    bool ticks = length > 0 && strspn(compact, "0123456789") == length && has_ticks(q);
+    int code = ticks ? cli_take_unsigned("at", compact, 0, INT64_MAX, &q->at_ns)
+                     : cli_take_duration("at", compact, &q->at_ns);
     q->at_ns += relative ? q->begin_ns : 0;
     q->timed = true;
     return code;

@@ -152,7 +152,7 @@ static void print_worst(const sim_set *set, const sim_options *options, const si
 
 static int print_table(const sim_set *set, const sim_options *options, const sim_outcome *outcome)
 {
-    char duration[CLI_TEXT_BYTES];
+    char duration[CLI_TEXT_BYTES], took[CLI_TEXT_BYTES];
     cli_table *table = cli_table_create(
         "task|>lane|>jobs|>missed|>lost|>worst response|>proved|>deadline|>in run");
     for (size_t i = 0; i < set->count; i++) {
@@ -161,13 +161,13 @@ static int print_table(const sim_set *set, const sim_options *options, const sim
     int code = cli_table_finish(table);
     uint64_t missed = total_missed(set, outcome);
     printf("\n%s on %u lane%s, %s executions, %s: %" PRIu64 " run%s of %s, %" PRIu64
-           " jobs in %.3f s (%.0f a second), %s%" PRIu64 " missed%s.\n",
+           " jobs in %s (%.0f a second), %s%" PRIu64 " missed%s.\n",
            set->policy_name, set->lanes, set->lanes == 1 ? "" : "s",
            execution_name(options->execution), options->sporadic ? "sporadic" : "periodic",
            outcome->runs, outcome->runs == 1 ? "" : "s",
            sim_time(set, (int64_t)outcome->duration, duration), sim_total_jobs(set, outcome),
-           outcome->seconds, rate(set, outcome), cli_begin(missed > 0 ? CLI_RED : CLI_GREEN),
-           missed, cli_end());
+           cli_duration((int64_t)(1e9 * outcome->seconds), took), rate(set, outcome),
+           cli_begin(missed > 0 ? CLI_RED : CLI_GREEN), missed, cli_end());
     print_worst(set, options, outcome);
     printf("%s\n", set->schedulable < 0   ? "There is no proof for this: what was not seen is not "
                                             "excluded."

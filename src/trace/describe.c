@@ -149,7 +149,11 @@ const char *aegis_trace_format_instant(uint64_t ns, char *buffer, size_t size)
 static void add_instant(writing *out, uint64_t ns)
 {
     char text[48];
-    add(out, "%s", aegis_trace_format_instant(ns, text, sizeof text));
+    if (ns == (uint64_t)INT64_MAX) { /* due: background; armed: for nothing */
+        add(out, "no instant");
+    } else {
+        add(out, "%s", aegis_trace_format_instant(ns, text, sizeof text));
+    }
 }
 
 static void add_model(writing *out, int64_t model)
