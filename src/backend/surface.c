@@ -446,8 +446,10 @@ static aegis_status find_tensor(aegis_surface *surface,
                                "model '%s' has %" PRIu32 " slots, there is no slot %" PRIu32,
                                surface->model_name, surface->slots, slot);
     }
-    /* An output's buffer is the half opposite to its parity. */
-    uint32_t parity = input ? surface->parity : surface->written ^ 1u;
+    /* An output's buffer is the half opposite to its parity. Runs change the parity; what has one
+     * half only may be asked for meanwhile. */
+    const int partner = (input ? surface->input_partner : surface->output_partner)[which];
+    uint32_t parity = partner < 0 ? 0 : input ? surface->parity : surface->written ^ 1u;
     *ret_data = surface->buffers[buffer_index(surface, input, (size_t)which, slot, parity)].pointer;
     *ret_size = tensors[which].size_bytes;
     return AEGIS_OK;

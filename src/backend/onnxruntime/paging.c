@@ -32,10 +32,26 @@ static void leave_trial(aegis_ort_paging *paging)
     }
 }
 
+/* The word is the lane's, which runs others of its models while this one is closed elsewhere. */
+static bool is_resident(const aegis_ort_paging *paging)
+{
+    return paging->resident != NULL &&
+           __atomic_load_n(paging->resident, __ATOMIC_ACQUIRE) == paging->owner;
+}
+
+static void set_resident(aegis_ort_paging *paging, const void *owner)
+{
+    if (paging->resident != NULL) {
+        __atomic_store_n(paging->resident, owner, __ATOMIC_RELEASE);
+    }
+}
+
 void aegis_ort_paging_finish(aegis_ort_paging *paging, const aegis_allocator *allocator)
 {
-    if (paging->resident != NULL && *paging->resident == paging->owner) {
-        *paging->resident = NULL; /* another model may get this address */
+    const void *owner = paging->owner;
+    if (paging->resident != NULL) { /* another model may get this address */
+        __atomic_compare_exchange_n(paging->resident, &owner, NULL, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE);
     }
     leave_trial(paging);
     free_layout(paging, allocator);
@@ -196,9 +212,7 @@ aegis_status aegis_ort_paging_keep(aegis_ort_paging *paging,
     paging->file = file;
     paging->region = region;
     paging->resident = resident;
-    if (resident != NULL) {
-        *resident = paging->owner;
-    }
+    set_resident(paging, paging->owner);
     return AEGIS_OK;
 }
 
@@ -208,16 +222,14 @@ aegis_status aegis_ort_paging_in(aegis_ort_paging *paging,
                                  aegis_error *err)
 {
     paging->last_bytes = 0;
-    if (paging->resident != NULL && *paging->resident == paging->owner) {
+    if (is_resident(paging)) {
         return AEGIS_OK;
     }
-    if (paging->resident != NULL) {
-        *paging->resident = NULL; /* until all of it is there */
-    }
+    set_resident(paging, NULL); /* until all of it is there */
     aegis_status status =
         aegis_page_file_read(&paging->file, ended, argument, &paging->last_bytes, err);
-    if (status == AEGIS_OK && paging->resident != NULL) {
-        *paging->resident = paging->owner;
+    if (status == AEGIS_OK) {
+        set_resident(paging, paging->owner);
     }
     return status;
 }
