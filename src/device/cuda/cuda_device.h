@@ -53,11 +53,11 @@ aegis_status aegis_cuda_stream_take_failure(void *self, aegis_error *err);
 bool aegis_cuda_stream_abandon(void *self);
 void aegis_cuda_stream_expect(void *self, uint64_t least_ns);
 bool aegis_cuda_stream_is_own_thread(void *stream);
-aegis_status aegis_cuda_ahead_begin(void *stream, aegis_error *err);
-aegis_status aegis_cuda_ahead_end(void *stream, aegis_error *err);
-void aegis_cuda_ahead_open(void *stream);
-void aegis_cuda_ahead_take(void *stream);
-void aegis_cuda_ahead_discard(void *stream);
+aegis_status aegis_cuda_ahead_begin(void *self, aegis_error *err);
+aegis_status aegis_cuda_ahead_end(void *self, aegis_error *err);
+void aegis_cuda_ahead_open(void *self);
+void aegis_cuda_ahead_take(void *self);
+void aegis_cuda_ahead_discard(void *self);
 aegis_status aegis_cuda_enqueue_copy(
     void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
 aegis_status aegis_cuda_enqueue_record(void *stream, void *self, aegis_error *err);

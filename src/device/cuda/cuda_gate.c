@@ -3,6 +3,7 @@
 
 #include "device/cuda/cuda_partition.h"
 
+#include <stdlib.h>
 #include <sys/mman.h>
 
 /* The words of one stream, each in a line of its own: 0, opened: what of the gate may begin; the
@@ -11,6 +12,8 @@
 #define GATE_ENDED LINE_WORDS
 #define MAIN_ENDED (2 * LINE_WORDS)
 #define BYTES 4096u
+/* Of a device, unless CUDA_DEVICE_MAX_CONNECTIONS says otherwise. */
+#define CONNECTIONS 8
 
 static CUdeviceptr address_of(const aegis_cuda_gate *gate, unsigned word)
 {
@@ -80,6 +83,21 @@ void aegis_cuda_gate_init(aegis_cuda_gate *gate, cudaStream_t main_stream)
     gate->told = 1;
 }
 
+bool aegis_cuda_gate_reserve(aegis_cuda_gate *gate, _Atomic int *gates)
+{
+    const char *given = getenv("CUDA_DEVICE_MAX_CONNECTIONS");
+    long connections = given != NULL ? strtol(given, NULL, 10) : CONNECTIONS;
+    if (gate->words == NULL) {
+        return false;
+    }
+    if (atomic_fetch_add(gates, 1) >= connections / 2) {
+        atomic_fetch_sub(gates, 1);
+        return false;
+    }
+    gate->reserved = gates;
+    return true;
+}
+
 cudaError_t aegis_cuda_gate_take_stream(aegis_cuda_gate *gate, cudaStream_t beside)
 {
     gate->handle = beside;
@@ -101,6 +119,9 @@ void aegis_cuda_gate_finish(aegis_cuda_gate *gate)
         }
     }
     unmap_words(gate);
+    if (gate->reserved != NULL) {
+        atomic_fetch_sub(gate->reserved, 1);
+    }
 }
 
 cudaError_t

@@ -26,6 +26,7 @@ typedef struct aegis_cuda_gate {
     CUdeviceptr address;     /* of the words, for the device */
     cudaStream_t handle;     /* of what waits; NULL: nothing may */
     cudaEvent_t ends[2];     /* of what waits, by the parity of its number */
+    _Atomic int *reserved;   /* the count of the device's gates, with this one; NULL: none */
     uint32_t told;           /* ends of the main stream that were put into it */
     uint32_t put;            /* what was put behind the gate */
 } aegis_cuda_gate;
@@ -33,6 +34,10 @@ typedef struct aegis_cuda_gate {
 /* Tries the words out on `main_stream`, which is idle; what cannot be leaves `words` NULL. The
  * device is current. */
 void aegis_cuda_gate_init(aegis_cuda_gate *gate, cudaStream_t main_stream);
+/* Counts it among the `gates` of the device, until it is finished. False when it cannot be one, or
+ * there are as many as may be: streams that wait at gates take no more than half of the device's
+ * connections, for with all of them nothing else runs. */
+bool aegis_cuda_gate_reserve(aegis_cuda_gate *gate, _Atomic int *gates);
 /* `beside`, which the gate takes, is the stream of what waits. */
 cudaError_t aegis_cuda_gate_take_stream(aegis_cuda_gate *gate, cudaStream_t beside);
 /* Opens the gate, waits for what was behind it, and gives all back. Fine on zeroes. */

@@ -15,12 +15,9 @@
 #include <aegisrt/clock.h>
 
 #include <math.h>
-#include <stdlib.h>
 
 /* How long the end of a stream is waited for that is about to be left behind. */
 #define ABANDON_NS UINT64_C(100000000)
-/* Of a device, unless CUDA_DEVICE_MAX_CONNECTIONS says otherwise. */
-#define CONNECTIONS 8
 
 typedef struct cuda_stream {
     aegis_allocator allocator;
@@ -34,7 +31,7 @@ typedef struct cuda_stream {
     aegis_cuda_gate gate; /* worker only, but for its opening */
     aegis_cuda_end end;   /* of what the next notification waits for, when `marked` */
     bool marked, ahead;   /* ahead: what is enqueued goes behind the gate */
-    bool wants_ahead, has_gate;
+    bool wants_ahead;
     uint64_t expected_ns;   /* not before this instant will the work complete; worker only */
     cudaEvent_t drain;      /* synchronize */
     _Atomic int first_code; /* first failure of the work since it was last reported */
@@ -81,29 +78,15 @@ static void release_event(cuda_event *event)
 
 /* ---- on the worker thread ---- */
 
-/* Streams that wait at gates may take no more than half of the device's connections: with all of
- * them nothing else runs. What comes too late does without. */
-static bool take_gate(aegis_cuda_device *device)
-{
-    const char *given = getenv("CUDA_DEVICE_MAX_CONNECTIONS");
-    int connections = given != NULL ? atoi(given) : CONNECTIONS;
-    if (atomic_fetch_add(&device->gates, 1) < connections / 2) {
-        return true;
-    }
-    atomic_fetch_sub(&device->gates, 1);
-    return false;
-}
-
 /* A second stream on the same multiprocessors, for what waits for a decision. */
 static aegis_status make_gate(cuda_stream *stream, aegis_error *err)
 {
     cudaStream_t beside = NULL;
     int priority = stream->device->lowest_priority - stream->priority;
     aegis_cuda_gate_init(&stream->gate, stream->handle);
-    if (!stream->wants_ahead || stream->gate.words == NULL || !take_gate(stream->device)) {
+    if (!stream->wants_ahead || !aegis_cuda_gate_reserve(&stream->gate, &stream->device->gates)) {
         return AEGIS_OK;
     }
-    stream->has_gate = true;
     cudaError_t code = stream->part.context == NULL
                            ? cudaStreamCreateWithPriority(&beside, cudaStreamNonBlocking, priority)
                            : aegis_cuda_partition_stream(stream->device->partitions, &stream->part,
@@ -229,9 +212,6 @@ static void release_stream(cuda_stream *stream)
         (void)cudaStreamDestroy(stream->handle);
     }
     aegis_cuda_gate_finish(&stream->gate);
-    if (stream->has_gate) {
-        atomic_fetch_sub(&stream->device->gates, 1);
-    }
     if (stream->fence != NULL) {
         (void)cudaEventDestroy(stream->fence);
     }

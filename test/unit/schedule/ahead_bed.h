@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AEGIS_TEST_AHEAD_BED_H
+#define AEGIS_TEST_AHEAD_BED_H
+
+/* A scheduler on a device that has gates and nothing else of a GPU: it keeps the rules of
+ * aegis_stream_ahead_*, and says so when the driver does not. What ran is written down lane by lane
+ * as "a0 a1+ b0 a2!": model and segment; + began by opening its gate, ! in vain. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <aegisrt/aegis.h>
+
+#include "device/device.h"
+#include "support/bare_backend.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LANES 2
+#define MODELS 2
+#define MS UINT64_C(1000000)
+
+typedef struct pieces {
+    bare_model bare; /* first */
+    char name;
+    sem_t held, go;
+    int hold, fail, cannot; /* segments at which it waits, fails late, cannot be put ahead; -1 */
+    uint64_t best_ns;
+    struct gate *at; /* of its lane */
+    bool odd;        /* its number of commits */
+} pieces;
+
+typedef struct gate {
+    void *stream;
+    bool going, stands, is_open, failed;
+    _Atomic bool runs;
+    const pieces *model;
+    uint32_t segment, slot;
+    bool odd;
+    char log[256];
+    int begun;
+} gate;
+
+typedef struct bed {
+    aegis_allocator allocator;
+    aegis_device *host, *device;
+    aegis_device_ops device_ops;
+    aegis_backend_ops backend_ops;
+    aegis_backend *backend;
+    aegis_stream *lanes[LANES];
+    aegis_scheduler *scheduler;
+    pieces pieces[MODELS];
+    aegis_model *models[MODELS];
+    aegis_context *contexts[MODELS];
+    gate gates[LANES];
+    _Atomic int broken; /* rules that the driver broke */
+    sem_t ended, answered;
+    bool hold_answer;
+    uint32_t slots;
+} bed;
+
+static bed the; /* the ops of a device have no way to the test's own */
+
+static void wait_for(sem_t *semaphore)
+{
+    while (sem_wait(semaphore) != 0 && errno == EINTR) {
+        /* again */
+    }
+}
+
+static gate *gate_of(void *stream)
+{
+    for (int i = 0; i < LANES; i++) {
+        if (the.gates[i].stream == stream) {
+            return &the.gates[i];
+        }
+    }
+    return NULL;
+}
+
+static void rule(bool kept)
+{
+    the.broken += !kept;
+}
+
+static void write_down(gate *at, char name, uint32_t segment, const char *how)
+{
+    size_t used = strlen(at->log);
+    snprintf(at->log + used, sizeof at->log - used, "%s%c%u%s", used > 0 ? " " : "", name, segment,
+             how);
+}
+
+/* ---- the device ---- */
+
+static aegis_status ahead_begin(void *stream, aegis_error *err)
+{
+    gate *at = gate_of(stream);
+    at->begun++;
+    if (at->stands) {
+        rule(false);
+        return aegis_error_set(err, AEGIS_HERE("test"), AEGIS_ERROR_BUSY, "taken");
+    }
+    at->going = true;
+    at->model = NULL;
+    return AEGIS_OK;
+}
+
+static aegis_status ahead_end(void *stream, aegis_error *err)
+{
+    (void)err;
+    gate *at = gate_of(stream);
+    at->going = false;
+    at->is_open = false;
+    at->stands = true;
+    return AEGIS_OK;
+}
+
+static void ahead_open(void *stream)
+{
+    gate *at = gate_of(stream);
+    rule(at->stands && (at->model == NULL || !at->runs));
+    at->is_open = true;
+    at->stands = at->model != NULL;
+}
+
+static void ahead_take(void *stream)
+{
+    gate *at = gate_of(stream);
+    rule(at->stands && at->model != NULL);
+    at->is_open = true;
+    at->stands = false;
+}
+
+static void ahead_discard(void *stream)
+{
+    gate *at = gate_of(stream);
+    rule(!at->runs);
+    if (at->stands) {
+        write_down(at, at->model->name, at->segment, "!");
+        at->stands = false;
+    }
+}
+
+static aegis_status take_failure(void *stream, aegis_error *err)
+{
+    gate *at = gate_of(stream);
+    at->runs = false;
+    if (!at->failed) {
+        return AEGIS_OK;
+    }
+    at->failed = false;
+    return aegis_error_set(err, AEGIS_HERE("test"), AEGIS_ERROR_INFERENCE, "failed late");
+}
+
+static void keep_host(void *self)
+{
+    (void)self; /* the host device's, which goes on its own */
+}
+
+/* ---- the models ---- */
+
+static void run_piece(pieces *self, uint32_t segment, gate *at, const char *how)
+{
+    rule(!at->runs && !at->going);
+    at->runs = true;
+    write_down(at, self->name, segment, how);
+    if ((int)segment == self->hold) {
+        self->hold = -1;
+        sem_post(&self->held);
+        wait_for(&self->go);
+    }
+    at->failed = (int)segment == self->fail;
+    self->fail = at->failed ? -1 : self->fail;
+}
+
+static aegis_status
+pieces_open(void *backend, const aegis_model_config *config, void **ret_model, aegis_error *err)
+{
+    (void)backend;
+    (void)err;
+    *ret_model = &the.pieces[config->name[0] - 'a'];
+    return AEGIS_OK;
+}
+
+static void pieces_commit(void *self)
+{
+    pieces *model = self;
+    model->odd = !model->odd;
+}
+
+static void nothing(void *self)
+{
+    (void)self;
+}
+
+static aegis_status
+pieces_execute(void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    (void)slot;
+    (void)err;
+    run_piece(self, segment, gate_of(aegis_stream_self(stream)), "");
+    return AEGIS_OK;
+}
+
+static aegis_status pieces_enqueue_ahead(
+    void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    const pieces *model = self;
+    gate *at = gate_of(aegis_stream_self(stream));
+    rule(at->going);
+    if ((int)segment == model->cannot) {
+        return aegis_error_set(err, AEGIS_HERE("test"), AEGIS_ERROR_UNSUPPORTED, "not this one");
+    }
+    at->model = model;
+    at->segment = segment;
+    at->slot = slot;
+    at->odd = model->odd;
+    return AEGIS_OK;
+}
+
+static aegis_status pieces_take_ahead(void *self, uint32_t segment, uint32_t slot, aegis_error *err)
+{
+    (void)err;
+    pieces *model = self;
+    gate *at = model->at;
+    rule(at->model == model && at->is_open && at->segment == segment && at->slot == slot);
+    rule(at->odd == model->odd);
+    run_piece(model, segment, at, "+");
+    return AEGIS_OK;
+}
+
+/* ---- the bed ---- */
+
+static void check(aegis_status status, const aegis_error *err)
+{
+    if (status != AEGIS_OK) {
+        print_error("%s\n", err->message);
+    }
+    assert_int_equal(status, AEGIS_OK);
+}
+
+static void open_device(bool with_gates)
+{
+    aegis_error err;
+    aegis_device_config config = {.kind = AEGIS_DEVICE_HOST, .arena_bytes = 65536};
+    check(aegis_device_create(&config, &the.allocator, &the.host, &err), &err);
+    the.device_ops = *aegis_device_get_ops(the.host);
+    the.device_ops.destroy = keep_host;
+    the.device_ops.stream_take_failure = take_failure;
+    if (with_gates) {
+        the.device_ops.ahead_begin = ahead_begin;
+        the.device_ops.ahead_end = ahead_end;
+        the.device_ops.ahead_open = ahead_open;
+        the.device_ops.ahead_take = ahead_take;
+        the.device_ops.ahead_discard = ahead_discard;
+    }
+    check(aegis_device_wrap(&the.device_ops, the.host->self, &the.allocator, &the.device, &err),
+          &err);
+    for (int i = 0; i < LANES; i++) {
+        aegis_stream_config lane = aegis_stream_config_default("lane");
+        check(aegis_stream_create(the.device, &lane, &the.lanes[i], &err), &err);
+        the.gates[i].stream = aegis_stream_self(the.lanes[i]);
+    }
+}
+
+static void open_bed(bool with_gates, uint16_t lanes)
+{
+    aegis_error err;
+    memset(&the, 0, sizeof the);
+    the.allocator = aegis_allocator_default();
+    the.slots = 1;
+    sem_init(&the.ended, 0, 0);
+    sem_init(&the.answered, 0, 0);
+    open_device(with_gates);
+    bare_backend_fill(&the.backend_ops);
+    the.backend_ops.name = "pieces";
+    the.backend_ops.destroy = nothing;
+    the.backend_ops.open = pieces_open;
+    the.backend_ops.close = nothing;
+    the.backend_ops.commit = pieces_commit;
+    the.backend_ops.execute = pieces_execute;
+    the.backend_ops.enqueue_ahead = pieces_enqueue_ahead;
+    the.backend_ops.take_ahead = pieces_take_ahead;
+    check(aegis_backend_wrap(&the.backend_ops, &the, &the.allocator, &the.backend, &err), &err);
+    aegis_scheduler_config config = {.lanes = the.lanes,
+                                     .lane_count = lanes,
+                                     .clock = aegis_clock_monotonic(),
+                                     .cpu = -1,
+                                     .wake_bound_ns = MS,
+                                     .overhead_bound_ns = MS};
+    check(aegis_policy_find("np-fp", &config.policy, &err), &err);
+    check(aegis_scheduler_create(&config, &the.allocator, &the.scheduler, &err), &err);
+    for (int i = 0; i < MODELS; i++) {
+        pieces *one = &the.pieces[i];
+        *one = (pieces){.name = (char)('a' + i), .hold = -1, .fail = -1, .cannot = -1};
+        one->bare.segments = 3;
+        one->best_ns = MS;
+        bare_model_init(&one->bare);
+        sem_init(&one->held, 0, 0);
+        sem_init(&one->go, 0, 0);
+    }
+}
+
+/* Model 1 is the more urgent one. */
+static void admit(int i, int lane)
+{
+    const char name[2] = {(char)('a' + i), '\0'};
+    aegis_error err;
+    aegis_profile profile = {.margin = 1, .segment_count = 3};
+    the.pieces[i].at = &the.gates[lane];
+    aegis_model_config config = {.name = name, .path = "-", .slots = the.slots};
+    aegis_resource_budget budget = {.stream_limit = 1};
+    aegis_admission_answer answer = {0};
+    for (uint32_t s = 0; s < profile.segment_count; s++) {
+        profile.segments[s].series.best_ns = the.pieces[i].best_ns;
+        profile.segments[s].bound_ns = profile.segments[s].stretch_ns = 2 * MS;
+    }
+    profile.bound_ns = profile.stretch_ns = 6 * MS;
+    aegis_admission_request request = {.profile = &profile,
+                                       .period_ns = 100 * MS,
+                                       .deadline_ns = 100 * MS,
+                                       .priority = -i,
+                                       .lane = lane,
+                                       .queue_depth = 8,
+                                       .slots = the.slots,
+                                       .external = true,
+                                       .overrun = AEGIS_OVERRUN_REPORT,
+                                       .early = AEGIS_EARLY_DELAY};
+    check(aegis_model_open(the.backend, &config, &the.models[i], &err), &err);
+    check(aegis_context_create((uint32_t)i, name, &budget, the.models[i], &the.allocator,
+                               &the.contexts[i], &err),
+          &err);
+    check(aegis_scheduler_admit(the.scheduler, the.contexts[i], &request, &answer, &err), &err);
+}
+
+static void start(void)
+{
+    aegis_error err;
+    check(aegis_scheduler_start(the.scheduler, 0, &err), &err);
+}
+
+static void note_end(void *self, const aegis_job_result *result)
+{
+    bed *at = self;
+    bool hold = at->hold_answer && result->end == AEGIS_JOB_ABORTED;
+    sem_post(&at->ended);
+    if (hold) {
+        wait_for(&at->answered);
+    }
+}
+
+static void submit(int i)
+{
+    aegis_submission submission = {.callback = note_end, .callback_self = &the};
+    aegis_error err;
+    uint64_t job;
+    aegis_status status;
+    /* The slot of a job is given back some time after its answer. */
+    while ((status = aegis_scheduler_submit(the.scheduler, (uint32_t)i, &submission, &job, &err)) ==
+           AEGIS_ERROR_QUEUE_FULL) {
+        sched_yield();
+    }
+    check(status, &err);
+}
+
+static void run_job(int i)
+{
+    submit(i);
+    wait_for(&the.ended);
+}
+
+static aegis_core_counters counters_of(int i)
+{
+    aegis_model_metrics metrics;
+    aegis_error err;
+    check(aegis_scheduler_model_metrics(the.scheduler, (uint32_t)i, &metrics, &err), &err);
+    return metrics.counters;
+}
+
+static uint64_t opened(void)
+{
+    aegis_scheduler_metrics metrics;
+    aegis_error err;
+    check(aegis_scheduler_get_metrics(the.scheduler, &metrics, &err), &err);
+    return metrics.opened;
+}
+
+static void close_bed(void)
+{
+    aegis_scheduler_destroy(the.scheduler);
+    for (int i = 0; i < MODELS; i++) {
+        aegis_model_close(the.models[i]);
+        aegis_context_destroy(the.contexts[i]);
+    }
+    aegis_backend_destroy(the.backend);
+    for (int i = 0; i < LANES; i++) {
+        assert_false(the.gates[i].stands); /* its memory is gone */
+        aegis_stream_destroy(the.lanes[i]);
+    }
+    aegis_device_destroy(the.device);
+    aegis_device_destroy(the.host);
+    assert_int_equal(the.broken, 0);
+}
+
+#endif
