@@ -131,7 +131,7 @@ proof_holds() {
         module:*) pkg-config --exists "$name" 2> /dev/null ;;
         python:*) find_python > /dev/null ;;
         file:*) [ -e "$name" ] ;;
-        library:*) PATH=$PATH:/sbin ldconfig -p | grep -qwF "$name" ;;
+        library:*) grep -qwF "$name" <<< "$(PATH=$PATH:/sbin ldconfig -p)" ;;
         *) die "packages.txt: unknown proof $1" "see the comment at its head" ;;
     esac
 }

@@ -76,7 +76,7 @@ offered_packages() {
     for package in $missing; do
         purpose=$(awk -v name="$package" '$1 == name && $2 == "dev" { $1 = $2 = $3 = ""; print }' \
             "$ROOT/scripts/packages.txt")
-        if [ -z "$purpose" ] || apt-cache policy "$package" | grep -qE 'Candidate: [^(]'; then
+        if [ -z "$purpose" ] || grep -qE 'Candidate: [^(]' <<< "$(apt-cache policy "$package")"; then
             printf '%s ' "$package"
         else
             warn "this release has no package $package, which is for:$(tr -s ' ' <<< "$purpose")"
