@@ -9,8 +9,9 @@
  * job, so nothing about it can change but that it does not come: the job may be ended between two
  * segments. It stays there even then. What is behind the gate does not depend on the job, and the
  * next one in the same slot, from the same half of the state, takes it. It is let run in vain only
- * when its model goes or all is stopped: its memory goes then, nobody reads what it writes, and
- * nothing else runs on the lane.
+ * when all is stopped or a model goes: its own, whose memory goes then, or another, while no job of
+ * its own is under way, since closing a model may wait for the whole device and so for what no job
+ * might ever take. Nobody reads what it writes then, and nothing else runs on the lane.
  *
  * One segment a lane, because each gate that is waited at delays every launch on the device.
  */
@@ -90,13 +91,23 @@ static void begin_discard(aegis_lane *lane)
     }
 }
 
-bool aegis_ahead_is_clear(aegis_lane *lane, const aegis_entry *entry)
+static bool lane_is_clear(aegis_lane *lane, const aegis_entry *entry)
 {
-    if (lane->stands.entry == entry) {
+    const aegis_entry *stands = lane->stands.entry;
+    if (stands != NULL && (stands == entry || !stands->in_job)) {
         begin_discard(lane);
     }
     return lane->stands.entry != entry &&
            !atomic_load_explicit(&lane->discards, memory_order_acquire);
+}
+
+bool aegis_ahead_is_clear(aegis_scheduler *scheduler, const aegis_entry *entry)
+{
+    bool clear = true;
+    for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
+        clear = lane_is_clear(&scheduler->lanes[i], entry) && clear;
+    }
+    return clear;
 }
 
 void aegis_ahead_clear(aegis_lane *lane)

@@ -73,6 +73,7 @@ static void dispatch(aegis_scheduler *scheduler,
     lane->segment = action->segment;
     lane->data_slot = data_slot(scheduler, entry, action->job);
     lane->dispatched_ns = now;
+    entry->in_job = true;
     aegis_status status = aegis_context_acquire_stream(entry->context, &error);
     if (status == AEGIS_OK) {
         aegis_ahead_open(lane); /* first: all else may wait, and this is waited for */
@@ -100,6 +101,7 @@ finish_job(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_core_acti
     aegis_job_result times = {.release_ns = (uint64_t)action->a,
                               .deadline_ns = (uint64_t)action->b,
                               .finish_ns = (uint64_t)action->c};
+    entry->in_job = false;
     if (action->kind == AEGIS_TRACE_ABORT) {
         times.status = (aegis_status)action->d;
         end_job(scheduler, entry, action, AEGIS_JOB_ABORTED, &times);

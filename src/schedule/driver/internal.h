@@ -55,6 +55,7 @@ typedef struct aegis_entry {
     atomic_bool in_core;
     _Atomic bool never_ahead; /* its segments cannot be put behind a gate */
     bool odd;                 /* so many commits; the turn's */
+    bool in_job;              /* a job has begun and not ended; the turn's */
     uint64_t next_release_ns; /* of a periodic model */
     uint32_t continuous_jobs; /* of a continuous model: that exist now */
     bool continuous_waits;    /* it stands in the release heap */
@@ -214,9 +215,10 @@ void aegis_ahead_open(aegis_lane *lane);
 void aegis_ahead_collect(aegis_lane *lane);
 /* On the lane's thread: puts the successor of the segment that was just launched there. */
 void aegis_ahead_put(aegis_lane *lane);
-/* The turn's. Whether nothing of `entry`, which goes and does not run, stands behind a gate; else
- * sees to it, and rings the orchestration thread when it has been done. */
-bool aegis_ahead_is_clear(aegis_lane *lane, const aegis_entry *entry);
+/* The turn's. Whether nothing of `entry`, which goes and does not run, stands behind a gate, and
+ * nothing of any model that has no job under way; else sees to it, and rings the orchestration
+ * thread when it has been done. */
+bool aegis_ahead_is_clear(aegis_scheduler *scheduler, const aegis_entry *entry);
 /* When no thread of the driver runs any more; waits. */
 void aegis_ahead_clear(aegis_lane *lane);
 

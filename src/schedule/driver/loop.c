@@ -128,7 +128,7 @@ static void finish_removal(aegis_scheduler *scheduler)
 {
     aegis_driver_command *command = scheduler->removing;
     if (command != NULL && !lane_runs(scheduler, command->entry) &&
-        aegis_ahead_is_clear(&scheduler->lanes[command->entry->core.lane], command->entry)) {
+        aegis_ahead_is_clear(scheduler, command->entry)) {
         scheduler->removing = NULL;
         command->entry->in_core = false;
         reply(command, AEGIS_OK, NULL);

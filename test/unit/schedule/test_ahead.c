@@ -110,6 +110,19 @@ static void a_model_that_goes_leaves_nothing_behind(void **state)
     close_bed();
 }
 
+/* Closing b may wait for the whole device, and a job of a might never come. */
+static void a_model_that_goes_waits_for_nothing_of_others(void **state)
+{
+    aegis_error err;
+    (void)state;
+    fail_in_between();
+    check(aegis_scheduler_evict(the.scheduler, 1, &err), &err);
+    assert_string_equal(the.gates[0].log, "a0 a1+ a2!");
+    run_job(0);
+    assert_string_equal(the.gates[0].log, "a0 a1+ a2! a0 a1+ a2+");
+    close_bed();
+}
+
 static void *evict_it(void *argument)
 {
     aegis_error err;
@@ -219,6 +232,31 @@ static void lanes_have_gates_of_their_own(void **state)
     close_bed();
 }
 
+static void put_two(void *argument)
+{
+    aegis_stream *stream = argument;
+    aegis_error err;
+    check(aegis_stream_ahead_begin(stream, &err), &err);
+    check(aegis_stream_ahead_end(stream, &err), &err);
+    assert_int_equal(aegis_stream_ahead_begin(stream, &err), AEGIS_ERROR_BUSY);
+    aegis_stream_ahead_open(stream);
+}
+
+/* What every device with gates refuses, here of the bed's. */
+static void one_piece_of_work_from_the_lanes_own_thread(void **state)
+{
+    aegis_error err;
+    (void)state;
+    open_bed(true, 1);
+    assert_int_equal(aegis_stream_ahead_begin(the.lanes[0], &err), AEGIS_ERROR_STATE);
+    check(aegis_stream_call(the.lanes[0], put_two, the.lanes[0], &err), &err);
+    check(aegis_stream_synchronize(the.lanes[0], &err), &err);
+    assert_int_equal(the.gates[0].begun, 2);
+    assert_int_equal(the.broken, 1); /* the second */
+    the.broken = 0;
+    close_bed();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,12 +265,14 @@ int main(void)
         cmocka_unit_test(what_a_faulted_job_left_serves_the_next),
         cmocka_unit_test(what_stands_there_is_taken_by_its_like_alone),
         cmocka_unit_test(a_model_that_goes_leaves_nothing_behind),
+        cmocka_unit_test(a_model_that_goes_waits_for_nothing_of_others),
         cmocka_unit_test(a_model_goes_while_another_runs),
         cmocka_unit_test(stop_leaves_nothing_behind),
         cmocka_unit_test(stop_in_the_middle_of_a_job),
         cmocka_unit_test(what_cannot_be_put_ahead_is_asked_once),
         cmocka_unit_test(short_segments_are_left_alone),
         cmocka_unit_test(lanes_have_gates_of_their_own),
+        cmocka_unit_test(one_piece_of_work_from_the_lanes_own_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
