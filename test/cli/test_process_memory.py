@@ -96,12 +96,13 @@ class ProcessMemory(support.CommandTest):
 
     def test_an_onnx_model_is_held_against_what_it_took_before(self):
         for _ in range(2):  # the second start takes it from the cache and sees what that takes
-            whole = self.expect_json(0, "check", self.onnx_workload(1024 * MIB), "--json", "-q")
-        peak = whole["memory"]["process_peak"]
-        result = self.expect_json(3, "check", self.onnx_workload(peak - 6 * MIB), "--json", "-q")
+            self.expect_json(0, "check", self.onnx_workload(1024 * MIB), "--json", "-q")
+        # Far enough from what it takes, which differs by some MiB from run to run.
+        result = self.expect_json(3, "check", self.onnx_workload(118 * MIB), "--json", "-q")
         needed, reason = self.refusal(result, "rec")
         self.assertIn("loading it, as measured before", reason)
-        result = self.expect_json(0, "check", self.onnx_workload(needed + 8 * MIB), "--json", "-q")
+        self.assertGreater(needed, 120 * MIB)
+        result = self.expect_json(0, "check", self.onnx_workload(needed + 32 * MIB), "--json", "-q")
         self.assertEqual(result["admitted"], 1)
 
 
