@@ -189,10 +189,10 @@ class Run(support.CommandTest):
                                   "np-dm")
         self.assertEqual(result["policy"], "np-dm")
 
-    def start_run(self, trace):
+    def start_run(self, trace, extra=""):
         """A run without end, past its first dispatch."""
         process = subprocess.Popen(
-            [support.PROGRAM, "run", self.null_workload(), "--json", "-q", "--trace", trace],
+            [support.PROGRAM, "run", self.null_workload(extra), "--json", "-q", "--trace", trace],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder, env=self.environment)
         # The handler is there when the trace holds what is written at the start of the run.
         deadline = time.monotonic() + 120
@@ -211,9 +211,10 @@ class Run(support.CommandTest):
 
     def test_responses_beyond_their_proof_name_the_premise(self):
         trace = self.path("t")
-        process = self.start_run(trace)
-        process.send_signal(signal.SIGSTOP)  # whatever it does then takes longer than is proved
-        time.sleep(3)
+        process = self.start_run(trace, 'deadline = "60s"\n')
+        # Longer than a period: a release falls into the first of its five seconds, and is seen late by one at least.
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(6)
         process.send_signal(signal.SIGCONT)
         time.sleep(2)
         past = self.end_run(process)["models"][0]["past_proof"]
