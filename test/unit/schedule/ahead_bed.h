@@ -77,19 +77,19 @@ static void wait_for(sem_t *semaphore)
     }
 }
 
-static gate *gate_of(void *stream)
-{
-    for (int i = 0; i < LANES; i++) {
-        if (the.gates[i].stream == stream) {
-            return &the.gates[i];
-        }
-    }
-    return NULL;
-}
-
 static void rule(bool kept)
 {
     the.broken += !kept;
+}
+
+static gate *gate_of(void *stream)
+{
+    int i = 0;
+    while (i + 1 < LANES && the.gates[i].stream != stream) {
+        i++;
+    }
+    rule(the.gates[i].stream == stream);
+    return &the.gates[i];
 }
 
 static void write_down(gate *at, char name, uint32_t segment, const char *how)
