@@ -4,10 +4,11 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# Left out: host_device asks mincore, which the emulator does not answer; profile_oracle is a Python
-# program that starts the test program itself; extreme repeats statistics for two minutes there.
+# Left out: host_device asks mincore, which the emulator does not answer; untouched wants mappings split by madvise,
+# which it does not pass on; profile_oracle is a Python program that starts the test program itself; extreme repeats
+# statistics for two minutes there.
 layers='^unit\.(base|device|trace|resource|schedule|backend)\.'
-not_here='^unit\.(device\.host_device|schedule\.(profile_oracle|extreme))$'
+not_here='^unit\.(device\.host_device|backend\.untouched|schedule\.(profile_oracle|extreme))$'
 
 cd "$ROOT"
 [ "$MACHINE" = x86_64 ] || die "this compares x86-64 with aarch64, and this machine is $MACHINE" "run make test here"
