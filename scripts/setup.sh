@@ -115,9 +115,19 @@ system_onnxruntime() {
     command -v pkg-config > /dev/null && pkg-config --exists 'libonnxruntime >= 1.21'
 }
 
-library_present() {
-    [ "$(cat "$DEPS/onnxruntime/lib/.sha256" 2> /dev/null)" = "$(lock_row onnxruntime | cut -d' ' -f3)" ]
+# What was unpacked into FOLDER below .deps/ is the pinned file of NAME: unpacked_is FOLDER NAME
+unpacked_is() {
+    [ "$(cat "$DEPS/$1/.sha256" 2> /dev/null)" = "$(lock_row "$2" | cut -d' ' -f3)" ]
 }
+
+# put_in_place NEW FOLDER SHA256: NEW becomes FOLDER below .deps/, marked, in one step.
+put_in_place() {
+    echo "$3" > "$1/.sha256"
+    rm -rf "${DEPS:?}/$2"
+    mv "$1" "$DEPS/$2"
+}
+
+library_present() { unpacked_is onnxruntime/lib onnxruntime; }
 
 install_library() {
     library_present && return
@@ -141,9 +151,7 @@ EOF
     chmod 755 "$new/libonnxruntime.so.$version"
     ln -s "libonnxruntime.so.$version" "$new/libonnxruntime.so.1"
     ln -s libonnxruntime.so.1 "$new/libonnxruntime.so"
-    echo "$sha" > "$new/.sha256"
-    rm -rf "$DEPS/onnxruntime/lib"
-    mv "$new" "$DEPS/onnxruntime/lib"
+    put_in_place "$new" onnxruntime/lib "$sha"
     say "ONNX Runtime $version is in $DEPS/onnxruntime/lib"
 }
 
@@ -235,9 +243,7 @@ install_headers() {
 
 # --- ONNX graph format -------------------------------------------------------------------------
 
-onnx_present() {
-    [ "$(cat "$DEPS/onnx/.sha256" 2> /dev/null)" = "$(lock_row onnx | cut -d' ' -f3)" ]
-}
+onnx_present() { unpacked_is onnx onnx; }
 
 install_onnx() {
     onnx_present && return
@@ -257,22 +263,19 @@ with zipfile.ZipFile(wheel) as archive:
 EOF
     [ -f "$new/onnx-ml.proto" ] || die "$file holds no onnx-ml.proto" "correct scripts/setup.sh"
     mv "$new/onnx-ml.proto" "$new/onnx.proto"
-    echo "$sha" > "$new/.sha256"
-    rm -rf "$DEPS/onnx"
-    mv "$new" "$DEPS/onnx"
+    put_in_place "$new" onnx "$sha"
     say "the ONNX graph format $version is in $DEPS/onnx"
 }
 
 # --- TOML --------------------------------------------------------------------------------------
 
-tomlplusplus_present() {
-    [ "$(cat "$DEPS/tomlplusplus/.sha256" 2> /dev/null)" = "$(lock_row pytomlpp | cut -d' ' -f3)" ]
-}
+tomlplusplus_present() { unpacked_is tomlplusplus pytomlpp; }
 
 # Ubuntu 22.04 has no package of toml++, and what later releases have differs in ways that matter (see
 # src/base/toml.cpp); so every machine gets the same one.
 install_tomlplusplus() {
     tomlplusplus_present && return
+    changed=yes
     local archive version file sha new=$DEPS/tomlplusplus.new
     archive=$(fetch_archive pytomlpp)
     read -r version file sha <<< "$(lock_row pytomlpp)"
@@ -291,9 +294,7 @@ with tarfile.open(archive) as files:
                 out.write(files.extractfile(member).read())
 EOF
     [ -f "$new/toml++/toml.hpp" ] || die "$file holds no toml++" "the archive's layout changed; correct scripts/setup.sh"
-    echo "$sha" > "$new/.sha256"
-    rm -rf "$DEPS/tomlplusplus"
-    mv "$new" "$DEPS/tomlplusplus"
+    put_in_place "$new" tomlplusplus "$sha"
     say "toml++ (in pytomlpp $version) is in $DEPS/tomlplusplus"
 }
 
