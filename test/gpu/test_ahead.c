@@ -3,21 +3,11 @@
  * opened and sees what was written until then; jobs that go through them never overlap, whoever
  * comes between, whatever is stopped or goes. Exit 77 without a GPU. */
 #include "support/cuda/gpu_bed.h"
+#include "support/cuda/require.h"
 
 #define MS UINT64_C(1000000)
 #define STREAMS 10
 #define VALUES ((size_t)1024)
-
-static int failures;
-
-static void require(bool good, const char *text, int line)
-{
-    if (!good) {
-        printf("line %d: not true: %s\n", line, text);
-        failures++;
-    }
-}
-#define REQUIRE(condition) require((condition), #condition, __LINE__)
 
 typedef struct step {
     aegis_stream *stream;

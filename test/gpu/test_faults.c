@@ -6,22 +6,12 @@
  * Each must be reported with its status and category, and the process must end by itself. Exit 77
  * without a GPU. */
 #include "support/cuda/gpu_bed.h"
+#include "support/cuda/require.h"
 
 #include <time.h>
 
 #define MS UINT64_C(1000000)
 #define HANG_LIMIT_NS (UINT64_C(20000) * MS)
-
-static int failures;
-
-static void require(bool good, const char *text, int line)
-{
-    if (!good) {
-        printf("line %d: not true: %s\n", line, text);
-        failures++;
-    }
-}
-#define REQUIRE(condition) require((condition), #condition, __LINE__)
 
 static void show(const char *what, const aegis_error *error)
 {

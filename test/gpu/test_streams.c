@@ -3,22 +3,12 @@
  * kernels, overlap on the device, jobs of a cut model, multiprocessors of a stream's own. Exit 77
  * without a GPU. */
 #include "support/cuda/gpu_bed.h"
+#include "support/cuda/require.h"
 
 #include <aegisrt/ext/cuda_graph.h>
 
 #define MS UINT64_C(1000000)
 #define VALUES ((size_t)1 << 20)
-
-static int failures;
-
-static void require(bool good, const char *text, int line)
-{
-    if (!good) {
-        printf("line %d: not true: %s\n", line, text);
-        failures++;
-    }
-}
-#define REQUIRE(condition) require((condition), #condition, __LINE__)
 
 static aegis_stream *new_stream(aegis_device *device, int multiprocessors, aegis_error *error)
 {

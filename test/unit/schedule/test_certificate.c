@@ -120,6 +120,7 @@ static void what_has_no_proof_has_no_certificate(void **state)
     "\"names\":[\"a\"],\"C\":[[" c "]],\"T\":[" t "],\"D\":[" d "],\"J\":[" j "],"
 #define SET(policy, tasks) HEAD "\"policy\":\"" policy "\"," tasks
 #define YES "\"verdict\":\"schedulable\",\"proof\":"
+#define DEMAND "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}"
 #define NO "\"verdict\":\"not-schedulable\",\"proof\":"
 #define REFUSED "\"verdict\":\"refused\",\"proof\":"
 
@@ -288,31 +289,20 @@ static void what_is_no_certificate_is_malformed(void **state)
         SET("edf", TWO) YES "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[10,2]}",
         SET("edf", TWO) YES "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[10,2,15,\"5\"]}",
         SET("edf", TWO) YES "\"queue\",\"horizon\":5,\"instants\":2}",
-        SET("edf", TWO) NO "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("lifo", TWO) YES "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
+        SET("edf", TWO) NO DEMAND,
+        SET("lifo", TWO) YES DEMAND,
         SET("edf", TWO) YES "\"hope\"}",
-        SET("edf", "\"names\":[],\"C\":[],\"T\":[],\"D\":[],\"J\":[],") YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("edf", "\"names\":[\"a\"],\"C\":[[2]],\"T\":[10,15],\"D\":[9],\"J\":[0],") YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("edf", "\"names\":[3],\"C\":[[2]],\"T\":[10],\"D\":[9],\"J\":[0],") YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("edf", ONE("0", "9", "9", "0")) YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("edf", ONE("1", "0", "9", "0")) YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("edf", ONE("1", "9", "0", "0")) YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("edf", ONE("1", "9", "9", "-1")) YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("edf", ONE("1,1", "9", "9", "0")) YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("np-edf", ONE("1,0", "9", "9", "0")) YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("np-edf", ONE("", "9", "9", "0")) YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
-        SET("np-edf", ONE("9223372036854775807,1", "9", "9", "0")) YES
-        "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[]}",
+        SET("edf", "\"names\":[],\"C\":[],\"T\":[],\"D\":[],\"J\":[],") YES DEMAND,
+        SET("edf", "\"names\":[\"a\"],\"C\":[[2]],\"T\":[10,15],\"D\":[9],\"J\":[0],") YES DEMAND,
+        SET("edf", "\"names\":[3],\"C\":[[2]],\"T\":[10],\"D\":[9],\"J\":[0],") YES DEMAND,
+        SET("edf", ONE("0", "9", "9", "0")) YES DEMAND,
+        SET("edf", ONE("1", "0", "9", "0")) YES DEMAND,
+        SET("edf", ONE("1", "9", "0", "0")) YES DEMAND,
+        SET("edf", ONE("1", "9", "9", "-1")) YES DEMAND,
+        SET("edf", ONE("1,1", "9", "9", "0")) YES DEMAND,
+        SET("np-edf", ONE("1,0", "9", "9", "0")) YES DEMAND,
+        SET("np-edf", ONE("", "9", "9", "0")) YES DEMAND,
+        SET("np-edf", ONE("9223372036854775807,1", "9", "9", "0")) YES DEMAND,
         SET("fp", TWO) YES "\"responses\"}",
         SET("fp", TWO) YES
         "\"responses\",\"busy\":[2,5],\"fixed_points\":2,\"points\":[2],\"response\":[2,5]}",
