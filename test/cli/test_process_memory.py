@@ -8,6 +8,7 @@ import support
 
 MIB = 1 << 20
 COMMANDS = (("check",), ("run", "--duration", "0.3"))
+READING = 4 * MIB  # of the reader itself, beside two copies of the file
 ONNX = "PP-OCRv6_rec_small.onnx"
 with open(support.PROGRAM, "rb") as program:
     TEXT = program.read()
@@ -86,7 +87,7 @@ class ProcessMemory(support.CommandTest):
         size = os.path.getsize(self.needs_model(ONNX))
         result = self.expect_json(3, "check", self.onnx_workload(90 * MIB), "--json", "-q")
         needed, reason = self.refusal(result, "rec")
-        self.assertIn(f"reading its file: it takes {2 * size} bytes", reason)
+        self.assertIn(f"reading its file: it takes {2 * size + READING} bytes", reason)
         # Enough for that, and not for compiling.
         result = self.expect_json(3, "check", self.onnx_workload(needed + 8 * MIB), "--json", "-q")
         needed, reason = self.refusal(result, "rec")
@@ -97,11 +98,15 @@ class ProcessMemory(support.CommandTest):
     def test_an_onnx_model_is_held_against_what_it_took_before(self):
         for _ in range(2):  # the second start takes it from the cache and sees what that takes
             self.expect_json(0, "check", self.onnx_workload(1024 * MIB), "--json", "-q")
-        # Far enough from what it takes, which differs by some MiB from run to run.
-        result = self.expect_json(3, "check", self.onnx_workload(118 * MIB), "--json", "-q")
-        needed, reason = self.refusal(result, "rec")
+        # What the process holds before differs by machine and run, so each refusal says where the next one is to be had.
+        budget, reason = 96 * MIB, ""
+        for _ in range(6):
+            result = self.expect_json(3, "check", self.onnx_workload(budget), "--json", "-q")
+            needed, reason = self.refusal(result, "rec")
+            if "reading its file" not in reason:
+                break
+            budget = needed + 4 * MIB
         self.assertIn("loading it, as measured before", reason)
-        self.assertGreater(needed, 120 * MIB)
         result = self.expect_json(0, "check", self.onnx_workload(needed + 32 * MIB), "--json", "-q")
         self.assertEqual(result["admitted"], 1)
 
