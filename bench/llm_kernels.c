@@ -31,6 +31,9 @@ static const product products[] = {
     {"f32 columns 768", AEGIS_DTYPE_F32, AEGIS_LAYOUT_COLUMNS, 768, 2304},
     {"f16 columns 768", AEGIS_DTYPE_F16, AEGIS_LAYOUT_COLUMNS, 768, 2304},
     {"f16 columns 3072", AEGIS_DTYPE_F16, AEGIS_LAYOUT_COLUMNS, 3072, 768},
+    {"f32 bands 768", AEGIS_DTYPE_F32, AEGIS_LAYOUT_BANDS, 768, 2304},
+    {"f16 bands 768", AEGIS_DTYPE_F16, AEGIS_LAYOUT_BANDS, 768, 2304},
+    {"f16 bands 3072", AEGIS_DTYPE_F16, AEGIS_LAYOUT_BANDS, 3072, 768},
 };
 
 typedef struct bed {
@@ -51,7 +54,8 @@ multiply(const bed *all, bool blas, const product *one, const uint8_t *weights, 
                                   .outputs = one->outputs,
                                   .count = by_rows ? one->outputs : one->inputs};
     const aegis_rows x = {all->x, one->inputs}, y = {all->y, one->outputs};
-    const uint32_t claim = by_rows || rows > 1 ? 64 : 256; /* as in product.c */
+    const uint32_t claim =
+        one->layout != AEGIS_LAYOUT_COLUMNS || rows > 1 ? 64 : 256; /* as in product.c */
     const uint32_t step = blas ? all->blas.ops->outputs : claim;
     for (uint32_t at = 0; at < one->outputs; at += step) {
         const uint32_t end = at + step < one->outputs ? at + step : one->outputs;

@@ -51,13 +51,17 @@ static aegis_status next_run(aegis_forward *forward,
         }
         base = forward->group;
     }
+    const uint8_t *first_byte = base + first->offset;
     uint32_t next = from + 1, rows = first->count;
     while (next < end && pieces[next].group == first->group &&
            pieces[next].offset == first->offset + row_bytes * rows) {
         rows += pieces[next].count;
         next++;
     }
-    *ret_run = (aegis_weight_run){.data = base + first->offset,
+    if (matrix->layout == AEGIS_LAYOUT_BANDS) {
+        first_byte = base + pieces[matrix->first_piece].offset;
+    }
+    *ret_run = (aegis_weight_run){.data = first_byte,
                                   .scale = matrix->scales,
                                   .type = matrix->tensor->source->dtype,
                                   .layout = matrix->layout,

@@ -14,7 +14,7 @@
 /* A matrix and the unit of the partition that it is. */
 typedef struct aegis_matrix {
     const aegis_graph_tensor *tensor;
-    aegis_matrix_layout layout;
+    aegis_matrix_layout layout; /* of the file; BANDS once loaded and pinned in one place */
     uint32_t inputs, outputs;
     uint32_t unit;
     uint32_t first_piece, piece_count; /* once a partition is bound */
@@ -62,7 +62,8 @@ aegis_status aegis_weights_init(aegis_weights *weights,
                                 const aegis_graph_validated *graph,
                                 const aegis_allocator *allocator,
                                 aegis_error *err);
-/* Reads vectors and pinned pieces, and starts the stream. Borrows the partition. IO, NO_MEMORY. */
+/* Reads vectors and pinned pieces, puts pinned matrices that are stored by inputs into bands, and
+ * starts the stream. Borrows the partition. IO, NO_MEMORY. */
 aegis_status aegis_weights_load(aegis_weights *weights,
                                 const aegis_partition *partition,
                                 uint32_t read_threads,

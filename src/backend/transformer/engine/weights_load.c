@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/transformer/engine/weights.h"
 
+#include "backend/transformer/tensor/bands.h"
 #include "base/base.h"
 
 #include <assert.h>
@@ -246,6 +247,55 @@ static void bind_partition(aegis_weights *weights)
     }
 }
 
+/* --- matrices in bands ------------------------------------------------------------------------ */
+
+/* Whether all of the matrix is pinned, in one place. */
+static bool lies_whole(const aegis_weights *weights, const aegis_matrix *matrix)
+{
+    const aegis_partition_piece *pieces = &weights->partition->pieces[matrix->first_piece];
+    const uint64_t row_bytes = weights->units[matrix->unit].row_bytes;
+    for (uint32_t p = 0; p < matrix->piece_count; p++) {
+        if (pieces[p].group != AEGIS_PARTITION_PINNED ||
+            pieces[p].offset != pieces[0].offset + row_bytes * pieces[p].first) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static aegis_status put_into_bands(aegis_weights *weights, aegis_matrix *matrix, aegis_error *err)
+{
+    if (matrix->layout != AEGIS_LAYOUT_COLUMNS || !aegis_bands_fit(matrix->outputs) ||
+        !lies_whole(weights, matrix)) {
+        return AEGIS_OK;
+    }
+    uint8_t *data = weights->pinned + weights->partition->pieces[matrix->first_piece].offset;
+    matrix->layout = AEGIS_LAYOUT_BANDS;
+    return aegis_bands_arrange(matrix->tensor->source->dtype, matrix->inputs, matrix->outputs, data,
+                               &weights->allocator, err);
+}
+
+static aegis_status arrange_pinned(aegis_weights *weights, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    for (uint32_t b = 0; status == AEGIS_OK && b < weights->config->layers; b++) {
+        aegis_block_weights *block = &weights->blocks[b];
+        for (uint32_t i = 0; status == AEGIS_OK && i < block->qkv_count; i++) {
+            status = put_into_bands(weights, &block->qkv[i], err);
+        }
+        for (uint32_t i = 0; status == AEGIS_OK && i < block->up_count; i++) {
+            status = put_into_bands(weights, &block->up[i], err);
+        }
+        if (status == AEGIS_OK) {
+            status = put_into_bands(weights, &block->output, err);
+        }
+        if (status == AEGIS_OK) {
+            status = put_into_bands(weights, &block->down, err);
+        }
+    }
+    return status;
+}
+
 aegis_status aegis_weights_load(aegis_weights *weights,
                                 const aegis_partition *partition,
                                 uint32_t read_threads,
@@ -268,6 +318,7 @@ aegis_status aegis_weights_load(aegis_weights *weights,
     }
     if (status == AEGIS_OK) {
         bind_partition(weights);
+        status = arrange_pinned(weights, err);
     }
     if (status == AEGIS_OK && partition->group_count > 0) {
         status = aegis_weight_stream_create(&weights->reader, partition, read_threads, read_bytes,

@@ -76,6 +76,27 @@ static const float *widened(const aegis_kernels *kernels,
     return scratch;
 }
 
+/* The same of a matrix in bands: whole bands from output `begin` on. */
+static const float *widened_bands(const aegis_kernels *kernels,
+                                  const aegis_weight_run *run,
+                                  uint32_t first,
+                                  uint32_t count,
+                                  uint32_t begin,
+                                  uint32_t width,
+                                  float *scratch)
+{
+    const uint64_t row_bytes = AEGIS_BAND_OUTPUTS * aegis_dtype_bytes(run->type);
+    for (uint32_t at = 0; at < width; at += AEGIS_BAND_OUTPUTS) {
+        const uint64_t row = (uint64_t)(begin + at) / AEGIS_BAND_OUTPUTS * run->inputs + first;
+        const uint8_t *data = (const uint8_t *)run->data + row * row_bytes;
+        for (uint32_t r = 0; r < count; r++) {
+            kernels->widen(run->type, data + r * row_bytes, AEGIS_BAND_OUTPUTS,
+                           scratch + (size_t)r * width + at);
+        }
+    }
+    return scratch;
+}
+
 static void multiply(void *self,
                      const aegis_kernels *kernels,
                      const aegis_weight_run *run,
@@ -92,9 +113,11 @@ static void multiply(void *self,
     const uint32_t last = by_rows ? run->inputs : run->first + run->count;
     for (uint32_t at = first; at < last; at += BLOCK_INPUTS) {
         const uint32_t inputs = last - at < BLOCK_INPUTS ? last - at : BLOCK_INPUTS;
-        int stride;
+        int stride = (int)outputs;
         const float *weights =
-            by_rows
+            run->layout == AEGIS_LAYOUT_BANDS
+                ? widened_bands(kernels, run, at, inputs, begin, outputs, scratch)
+            : by_rows
                 ? widened(kernels, run, run->inputs, begin, outputs, at, inputs, scratch, &stride)
                 : widened(kernels, run, run->outputs, at, inputs, begin, outputs, scratch, &stride);
         library->sgemm(ROW_MAJOR, AS_IT_IS, by_rows ? TRANSPOSED : AS_IT_IS, (int)rows,

@@ -51,6 +51,9 @@ static uint32_t step_of(const aegis_weight_run *run, uint32_t rows, uint32_t thr
 {
     uint64_t element = aegis_dtype_bytes(run->type), step;
     assert(element > 0 && run->inputs > 0); /* a validated graph has nothing else */
+    if (run->layout == AEGIS_LAYOUT_BANDS) {
+        return AEGIS_BAND_OUTPUTS;
+    }
     if (run->layout == AEGIS_LAYOUT_COLUMNS) {
         return rows == 1 ? stream_step(run->outputs * element, element, threads)
                          : (uint32_t)(CLAIM_COLUMN_BYTES / element);

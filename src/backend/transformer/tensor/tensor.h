@@ -12,6 +12,7 @@
  *    l + 8, l + 4, l + 2, l + 1 are added. A missing input counts as zero.
  *  - AEGIS_LAYOUT_COLUMNS (y = x W, W[inputs][outputs], as GPT-2 stores them): one sum over rising
  *    inputs, each step one fused multiply-add.
+ *  - AEGIS_LAYOUT_BANDS: as COLUMNS.
  * No sum crosses threads. Hence an output has the same bits whatever else is computed beside it.
  */
 
@@ -23,8 +24,14 @@
 
 typedef enum aegis_matrix_layout {
     AEGIS_LAYOUT_ROWS = 0,
-    AEGIS_LAYOUT_COLUMNS
+    AEGIS_LAYOUT_COLUMNS,
+    /* W[outputs / 64][inputs][64]: what COLUMNS becomes in memory (bands.h). Then a thread reads
+     * one stream from end to end, which processors fetch ahead of; of pieces of stored rows they do
+     * not, and a core waits for fewer lines at once than hide the latency of memory. */
+    AEGIS_LAYOUT_BANDS
 } aegis_matrix_layout;
+
+#define AEGIS_BAND_OUTPUTS 64u
 
 float aegis_half_to_float(uint16_t half);
 uint16_t aegis_float_to_half(float value); /* round to nearest even; too large becomes infinite */
@@ -33,7 +40,8 @@ float aegis_bfloat_to_float(uint16_t bits);
 /*
  * A run of whole rows of a stored matrix. `data` is the first row of the run and need not be
  * aligned. In the ROWS layout the run holds outputs [first, first + count), in the COLUMNS layout
- * inputs [first, first + count).
+ * inputs [first, first + count). In the BANDS layout it means those inputs too, and `data` is the
+ * first byte of the whole matrix.
  */
 typedef struct aegis_weight_run {
     const void *data;
@@ -64,7 +72,8 @@ typedef struct aegis_kernels {
                  uint32_t rows,
                  aegis_rows y);
     /* y[r][o] goes on with the run's inputs, for outputs in [begin, end); from zero when the run
-     * begins with input 0. i8: the scale is applied when it ends with the last input. */
+     * begins with input 0. i8: the scale is applied when it ends with the last input. BANDS too,
+     * with `begin` and `end` multiples of AEGIS_BAND_OUTPUTS. */
     void (*columns)(const aegis_weight_run *run,
                     uint32_t begin,
                     uint32_t end,
