@@ -77,8 +77,9 @@ case $(. /etc/os-release && echo "$ID ${ID_LIKE:-}") in
         ubuntu_sources > "$WORK/sources/ports.list"
         options+=(-o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$WORK/sources") ;;
 esac
-apt-get "${options[@]}" update > "$WORK/log" 2>&1 \
-    || die "the lists of arm64 cannot be read: $(tail -n 1 "$WORK/log")" \
+# A list that cannot be had is an error: without it the packages would seem not to exist.
+apt-get "${options[@]}" -o APT::Update::Error-Mode=any update > "$WORK/log" 2>&1 \
+    || die "the lists of arm64 cannot be read: $(grep -m 1 'Failed to fetch' "$WORK/log" || tail -n 1 "$WORK/log")" \
         "check the network and /etc/apt/sources.list*; make test AARCH64=no does without"
 # Some packages were renamed when time_t grew: the new name where there is one.
 wanted=()
