@@ -421,6 +421,36 @@ static void short_memory_is_reported(void **state)
     }
 }
 
+static void a_check_needs_memory(void **state)
+{
+    (void)state;
+    const aegis_task task = {"a", 2, 10, 10, 0, NULL, 0};
+    const aegis_allocator plain = aegis_allocator_default();
+    test_allocator counting = {.fail_at = 1};
+    const aegis_allocator allocator = test_allocator_make(&counting);
+    aegis_admission_result result;
+    aegis_certificate_report report = {.task_count = 77};
+    aegis_error err = {0};
+    char *text;
+    size_t size;
+    assert_int_equal(
+        aegis_admission_test(AEGIS_ANALYSIS_NP_FP, &task, 1, NULL, &plain, &result, NULL),
+        AEGIS_OK);
+    assert_int_equal(aegis_certificate_build(AEGIS_ANALYSIS_NP_FP, &task, 1, &result, NULL, &plain,
+                                             &text, &size, NULL),
+                     AEGIS_OK);
+    assert_int_equal(aegis_certificate_verify(text, size, "file", 0, &allocator, &report, &err),
+                     AEGIS_ERROR_NO_MEMORY);
+    assert_string_equal(err.message, "file: no memory for its 1 tasks");
+    assert_int_equal(report.task_count, 77);
+    assert_int_equal(aegis_certificate_verify(text, size, "file", 0, &allocator, &report, &err),
+                     AEGIS_OK);
+    assert_true(report.holds);
+    assert_int_equal(counting.blocks, 0);
+    aegis_certificate_free(text, size, &plain);
+    aegis_admission_result_finish(&result, &plain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -437,6 +467,7 @@ int main(void)
         cmocka_unit_test(hyperperiods_are_horizons),
         cmocka_unit_test(sums_past_63_bits_refuse),
         cmocka_unit_test(short_memory_is_reported),
+        cmocka_unit_test(a_check_needs_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
