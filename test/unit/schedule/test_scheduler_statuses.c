@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The statuses that scheduler.h documents, each provoked, and what they leave behind. */
 #include "ahead_bed.h"
+#include "support/expect.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,19 +10,6 @@
 #define NO_CPU (1 << 14)
 #define FAR (UINT64_C(1) << 61)
 
-static void is(aegis_status status, aegis_status wanted, const aegis_error *err, const char *part)
-{
-    if (status != wanted) {
-        fail_msg("%s: %s", aegis_status_name(status), err->message);
-    }
-    assert_int_equal(err->status, wanted);
-    assert_int_equal(err->category, aegis_status_category(wanted));
-    assert_non_null(err->component);
-    if (strstr(err->message, part) == NULL) {
-        fail_msg("\"%s\" lacks \"%s\"", err->message, part);
-    }
-}
-
 /* ---- making one ---- */
 
 static void refuse_config(aegis_scheduler_config config, aegis_status wanted, const char *part)
@@ -29,7 +17,7 @@ static void refuse_config(aegis_scheduler_config config, aegis_status wanted, co
     aegis_scheduler *scheduler = NULL;
     aegis_error err = {0};
     const int64_t before = the.counting.blocks;
-    is(aegis_scheduler_create(&config, &the.allocator, &scheduler, &err), wanted, &err, part);
+    expect(aegis_scheduler_create(&config, &the.allocator, &scheduler, &err), wanted, &err, part);
     assert_null(scheduler);
     assert_int_equal(the.counting.blocks, before);
 }
@@ -102,7 +90,7 @@ static void a_scheduler_needs_memory(void **state)
         the.counting.fail_at = nth;
         status = aegis_scheduler_create(&config, &the.allocator, &scheduler, &err);
         if (status != AEGIS_OK) {
-            is(status, AEGIS_ERROR_NO_MEMORY, &err, "memory");
+            expect(status, AEGIS_ERROR_NO_MEMORY, &err, "memory");
             assert_null(scheduler);
         }
         assert_true((status == AEGIS_OK) == (the.counting.calls < nth));
@@ -123,15 +111,16 @@ static void refuse_request(aegis_admission_request request, aegis_status wanted,
     aegis_cut_advice advice[65];
     size_t count = 77;
     aegis_error err = {0};
-    is(aegis_scheduler_analyse(the.scheduler, "x", &request, &answer, &err), wanted, &err, part);
-    is(aegis_scheduler_cut_advice(the.scheduler, "x", 1, &request, 0, advice, &count, &err), wanted,
-       &err, part);
-    is(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err), wanted, &err,
-       part);
+    expect(aegis_scheduler_analyse(the.scheduler, "x", &request, &answer, &err), wanted, &err,
+           part);
+    expect(aegis_scheduler_cut_advice(the.scheduler, "x", 1, &request, 0, advice, &count, &err),
+           wanted, &err, part);
+    expect(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err), wanted,
+           &err, part);
     assert_int_equal(answer.bound_ns, 77);
     assert_int_equal(count, 77);
-    is(aegis_scheduler_answer(the.scheduler, 1, &answer, &err), AEGIS_ERROR_NOT_FOUND, &err,
-       "model 1 is not admitted");
+    expect(aegis_scheduler_answer(the.scheduler, 1, &answer, &err), AEGIS_ERROR_NOT_FOUND, &err,
+           "model 1 is not admitted");
 }
 
 static void requests_that_contradict_themselves(void **state)
@@ -221,15 +210,15 @@ static void admission_needs_memory(void **state)
             const int64_t before = the.counting.blocks;
             the.counting.calls = 0;
             the.counting.fail_at = nth;
-            status =
-                call == 0   ? aegis_scheduler_analyse(the.scheduler, "x", &request, &answer, &err)
-                : call == 1 ? aegis_scheduler_cut_advice(the.scheduler, "x", 1, &request, 0, advice,
-                                                         &count, &err)
-                            : aegis_scheduler_admit(the.scheduler, the.contexts[1], &request,
-                                                    &answer, &err);
+            status = call == 0
+                         ? aegis_scheduler_analyse(the.scheduler, "x", &request, &answer, &err)
+                     : call == 1 ? aegis_scheduler_cut_advice(the.scheduler, "x", 1, &request, 0,
+                                                              advice, &count, &err)
+                                 : aegis_scheduler_admit(the.scheduler, the.contexts[1], &request,
+                                                         &answer, &err);
             the.counting.fail_at = 0;
             if (status != AEGIS_OK) {
-                is(status, AEGIS_ERROR_NO_MEMORY, &err, "memory");
+                expect(status, AEGIS_ERROR_NO_MEMORY, &err, "memory");
             }
             assert_true((status == AEGIS_OK) == (the.counting.calls < nth));
             assert_true(nth > 5 || status != AEGIS_OK);
@@ -251,11 +240,11 @@ static void what_is_not_admitted(void **state)
     open_model(1);
     const aegis_profile profile = profile_of(1);
     aegis_admission_request request = request_of(1, 0, &profile);
-    is(aegis_scheduler_admit(the.scheduler, the.contexts[0], &request, &answer, &err),
-       AEGIS_ERROR_EXISTS, &err, "model number 0 is taken by a");
+    expect(aegis_scheduler_admit(the.scheduler, the.contexts[0], &request, &answer, &err),
+           AEGIS_ERROR_EXISTS, &err, "model number 0 is taken by a");
     request.period_ns = request.deadline_ns = 2 * MS;
-    is(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err),
-       AEGIS_ERROR_NOT_ADMITTED, &err, "b is not admitted: ");
+    expect(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err),
+           AEGIS_ERROR_NOT_ADMITTED, &err, "b is not admitted: ");
     assert_false(answer.admitted);
     assert_int_equal(answer.bound_ns, 6 * MS);
     close_bed();
@@ -283,8 +272,8 @@ static void an_advice_has_its_limits(void **state)
     check(aegis_scheduler_admit(the.scheduler, the.contexts[0], &request, &answer, &err), &err);
     request.period_ns = 8;
     request.deadline_ns = 2 * MS;
-    is(aegis_scheduler_cut_advice(the.scheduler, "x", 1, &request, 0, advice, &count, &err),
-       AEGIS_ERROR_UNDECIDED, &err, "used up its steps");
+    expect(aegis_scheduler_cut_advice(the.scheduler, "x", 1, &request, 0, advice, &count, &err),
+           AEGIS_ERROR_UNDECIDED, &err, "used up its steps");
     assert_int_equal(count, 77);
     close_bed();
 }
@@ -330,20 +319,23 @@ static void what_cannot_start(void **state)
     open_bed(false, 1);
     admit(0, 0);
     the.backend_ops.is_placed = bare_no;
-    is(aegis_scheduler_start(the.scheduler, 0, &err), AEGIS_ERROR_STATE, &err, "a is not placed");
+    expect(aegis_scheduler_start(the.scheduler, 0, &err), AEGIS_ERROR_STATE, &err,
+           "a is not placed");
     the.backend_ops.is_placed = bare_yes;
     wait_for_weights(true);
-    is(aegis_scheduler_start(the.scheduler, 0, &err), AEGIS_ERROR_CONFIG, &err,
-       "make it a background model");
+    expect(aegis_scheduler_start(the.scheduler, 0, &err), AEGIS_ERROR_CONFIG, &err,
+           "make it a background model");
     wait_for_weights(false);
-    is(aegis_scheduler_stop(the.scheduler, &err), AEGIS_ERROR_STATE, &err, "not running");
-    is(aegis_scheduler_submit(the.scheduler, 0, NULL, NULL, &err), AEGIS_ERROR_STATE, &err,
-       "not running");
+    expect(aegis_scheduler_stop(the.scheduler, &err), AEGIS_ERROR_STATE, &err, "not running");
+    expect(aegis_scheduler_submit(the.scheduler, 0, NULL, NULL, &err), AEGIS_ERROR_STATE, &err,
+           "not running");
     start();
     run_job(0);
-    is(aegis_scheduler_start(the.scheduler, 0, &err), AEGIS_ERROR_STATE, &err, "started already");
+    expect(aegis_scheduler_start(the.scheduler, 0, &err), AEGIS_ERROR_STATE, &err,
+           "started already");
     check(aegis_scheduler_stop(the.scheduler, &err), &err);
-    is(aegis_scheduler_start(the.scheduler, 0, &err), AEGIS_ERROR_STATE, &err, "started already");
+    expect(aegis_scheduler_start(the.scheduler, 0, &err), AEGIS_ERROR_STATE, &err,
+           "started already");
     close_bed();
 }
 
@@ -365,17 +357,37 @@ static void what_cannot_join(void **state)
     refuse_request(request, AEGIS_ERROR_STATE, "cannot be cut while the scheduler runs");
     request.change_count = 0;
     the.backend_ops.is_placed = bare_no;
-    is(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err),
-       AEGIS_ERROR_STATE, &err, "b must be placed");
+    expect(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err),
+           AEGIS_ERROR_STATE, &err, "b must be placed");
     the.backend_ops.is_placed = bare_yes;
     wait_for_weights(true);
-    is(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err),
-       AEGIS_ERROR_CONFIG, &err, "make it a background model");
+    expect(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err),
+           AEGIS_ERROR_CONFIG, &err, "make it a background model");
     wait_for_weights(false);
     check(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err), &err);
     run_job(1);
     run_job(0);
     close_bed();
+}
+
+/* While the orchestration thread still takes in those of the start. */
+static void one_may_join_as_soon_as_it_runs(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 50; round++) {
+        aegis_error err = {0};
+        aegis_admission_answer answer;
+        open_bed(false, 1);
+        admit(0, 0);
+        open_model(1);
+        the.pieces[1].at = &the.gates[0];
+        const aegis_profile profile = profile_of(1);
+        const aegis_admission_request request = request_of(1, 0, &profile);
+        start();
+        check(aegis_scheduler_admit(the.scheduler, the.contexts[1], &request, &answer, &err), &err);
+        run_job(1);
+        close_bed();
+    }
 }
 
 static void nobody_knows_model_seven(void **state)
@@ -387,16 +399,16 @@ static void nobody_knows_model_seven(void **state)
     open_bed(false, 1);
     admit(0, 0);
     start();
-    is(aegis_scheduler_answer(the.scheduler, NO_MODEL, &answer, &err), AEGIS_ERROR_NOT_FOUND, &err,
-       "model 7");
-    is(aegis_scheduler_evict(the.scheduler, NO_MODEL, &err), AEGIS_ERROR_NOT_FOUND, &err,
-       "model 7");
-    is(aegis_scheduler_clear_fault(the.scheduler, NO_MODEL, &err), AEGIS_ERROR_NOT_FOUND, &err,
-       "model 7");
-    is(aegis_scheduler_model_metrics(the.scheduler, NO_MODEL, &metrics, &err),
-       AEGIS_ERROR_NOT_FOUND, &err, "model 7");
-    is(aegis_scheduler_submit(the.scheduler, NO_MODEL, NULL, NULL, &err), AEGIS_ERROR_NOT_ADMITTED,
-       &err, "model 7");
+    expect(aegis_scheduler_answer(the.scheduler, NO_MODEL, &answer, &err), AEGIS_ERROR_NOT_FOUND,
+           &err, "model 7");
+    expect(aegis_scheduler_evict(the.scheduler, NO_MODEL, &err), AEGIS_ERROR_NOT_FOUND, &err,
+           "model 7");
+    expect(aegis_scheduler_clear_fault(the.scheduler, NO_MODEL, &err), AEGIS_ERROR_NOT_FOUND, &err,
+           "model 7");
+    expect(aegis_scheduler_model_metrics(the.scheduler, NO_MODEL, &metrics, &err),
+           AEGIS_ERROR_NOT_FOUND, &err, "model 7");
+    expect(aegis_scheduler_submit(the.scheduler, NO_MODEL, NULL, NULL, &err),
+           AEGIS_ERROR_NOT_ADMITTED, &err, "model 7");
     check(aegis_scheduler_answer(the.scheduler, 0, &answer, &err), &err);
     assert_true(answer.admitted);
     assert_int_equal(opened(), 0);
@@ -423,7 +435,8 @@ static void refuse_inputs(uint32_t model, size_t size, aegis_status wanted, cons
     const aegis_job_input input = {.name = "in", .data = data, .size_bytes = size};
     const aegis_submission submission = {.inputs = &input, .input_count = 1};
     aegis_error err = {0};
-    is(aegis_scheduler_submit(the.scheduler, model, &submission, NULL, &err), wanted, &err, part);
+    expect(aegis_scheduler_submit(the.scheduler, model, &submission, NULL, &err), wanted, &err,
+           part);
 }
 
 static void submissions_that_do_not_fit_their_model(void **state)
@@ -466,7 +479,7 @@ static void as_many_jobs_as_it_may(void **state)
         const aegis_submission submission = {.callback = note_end, .callback_self = &the};
         status = aegis_scheduler_submit(the.scheduler, 0, &submission, NULL, &err);
     }
-    is(status, AEGIS_ERROR_QUEUE_FULL, &err, "a");
+    expect(status, AEGIS_ERROR_QUEUE_FULL, &err, "a");
     assert_int_equal(err.category, AEGIS_CATEGORY_TRANSIENT);
     sem_post(&the.pieces[0].go);
     wait_for(&the.ended);
@@ -487,8 +500,8 @@ static void a_lost_device_is_kept_and_returned(void **state)
     start();
     check(aegis_scheduler_check(the.scheduler, &err), &err);
     run_job(0);
-    is(aegis_scheduler_check(the.scheduler, &err), AEGIS_ERROR_DEVICE_LOST, &err, "model 'a'");
-    is(aegis_scheduler_stop(the.scheduler, &err), AEGIS_ERROR_DEVICE_LOST, &err, "model 'a'");
+    expect(aegis_scheduler_check(the.scheduler, &err), AEGIS_ERROR_DEVICE_LOST, &err, "model 'a'");
+    expect(aegis_scheduler_stop(the.scheduler, &err), AEGIS_ERROR_DEVICE_LOST, &err, "model 'a'");
     assert_int_equal(err.category, AEGIS_CATEGORY_FATAL);
     close_bed();
 }
@@ -545,6 +558,7 @@ int main(void)
         cmocka_unit_test(an_advice_has_its_limits),
         cmocka_unit_test(what_cannot_start),
         cmocka_unit_test(what_cannot_join),
+        cmocka_unit_test(one_may_join_as_soon_as_it_runs),
         cmocka_unit_test(nobody_knows_model_seven),
         cmocka_unit_test(submissions_that_do_not_fit_their_model),
         cmocka_unit_test(as_many_jobs_as_it_may),
