@@ -2,11 +2,13 @@
 /* Statuses that profile.h documents and that are not provoked on the way of other tests: files that
  * cannot be written or read, models that cannot be measured, memory that is not there. */
 #include "support/bare_backend.h"
+#include "support/expect.h"
+#include "support/own_folder.h"
+#include "support/scarce_json.h"
 #include "support/test_allocator.h"
 
 #include <aegisrt/profile.h>
 
-#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,27 +21,11 @@
 
 #include <cmocka.h>
 
-#define NOBODY 65534
 #define SAMPLES 600u
-
-static char folder[] = "/tmp/aegisrt-profiles-XXXXXX";
-
-static void is(aegis_status status, aegis_status wanted, const aegis_error *err, const char *part)
-{
-    if (status != wanted) {
-        fail_msg("%s: %s", aegis_status_name(status), err->message);
-    }
-    assert_int_equal(err->status, wanted);
-    assert_int_equal(err->category, aegis_status_category(wanted));
-    assert_non_null(err->component);
-    if (strstr(err->message, part) == NULL) {
-        fail_msg("\"%s\" lacks \"%s\"", err->message, part);
-    }
-}
 
 static const char *file_in_folder(char path[300], const char *name)
 {
-    snprintf(path, 300, "%s/%s", folder, name);
+    snprintf(path, 300, "%s/%s", own_folder, name);
     return path;
 }
 
@@ -66,10 +52,10 @@ static void files_that_cannot_be_written(void **state)
     const aegis_profile profile = example();
     aegis_error err = {0};
     char path[300];
-    is(aegis_profile_save(file_in_folder(path, "none/p.json"), &profile, &err),
-       AEGIS_ERROR_NOT_FOUND, &err, path);
+    expect(aegis_profile_save(file_in_folder(path, "none/p.json"), &profile, &err),
+           AEGIS_ERROR_NOT_FOUND, &err, path);
     assert_int_equal(mkdir(file_in_folder(path, "taken"), 0755), 0);
-    is(aegis_profile_save(path, &profile, &err), AEGIS_ERROR_IO, &err, path);
+    expect(aegis_profile_save(path, &profile, &err), AEGIS_ERROR_IO, &err, path);
 }
 
 static void files_that_cannot_be_read(void **state)
@@ -79,7 +65,7 @@ static void files_that_cannot_be_read(void **state)
     aegis_error err = {0};
     char path[300];
     assert_int_equal(mkdir(file_in_folder(path, "folder"), 0755), 0);
-    is(aegis_profile_load(path, profile.key, &profile, &err), AEGIS_ERROR_IO, &err, path);
+    expect(aegis_profile_load(path, profile.key, &profile, &err), AEGIS_ERROR_IO, &err, path);
 }
 
 /* As a user who may not read or write what belongs to root. */
@@ -92,59 +78,45 @@ static void files_without_rights_are_so_called(void **state)
     assert_int_equal(aegis_profile_save(file_in_folder(path, "mine.json"), &profile, NULL),
                      AEGIS_OK);
     assert_int_equal(chmod(path, 0), 0);
-    assert_int_equal(chmod(folder, 0555), 0);
-    const bool other = geteuid() != 0 || seteuid(NOBODY) == 0;
+    assert_int_equal(chmod(own_folder, 0555), 0);
+    const bool other = become_nobody();
     const aegis_status written = aegis_profile_save(path, &profile, &write_err);
     const aegis_status read = aegis_profile_load(path, profile.key, &profile, &read_err);
-    if (getuid() == 0) {
-        assert_int_equal(seteuid(0), 0);
-    }
-    assert_int_equal(chmod(folder, 0755), 0);
+    become_oneself();
+    assert_int_equal(chmod(own_folder, 0755), 0);
     if (!other) {
         skip();
     }
-    is(written, AEGIS_ERROR_PERMISSION, &write_err, path);
-    is(read, AEGIS_ERROR_PERMISSION, &read_err, path);
-}
-
-/* jansson's own requests for memory, of which one fails. */
-static size_t json_requests, json_fails_at;
-
-static void *scarce_malloc(size_t size)
-{
-    return ++json_requests == json_fails_at ? NULL : malloc(size);
+    expect(written, AEGIS_ERROR_PERMISSION, &write_err, path);
+    expect(read, AEGIS_ERROR_PERMISSION, &read_err, path);
 }
 
 static void a_profile_is_written_whole_or_not_at_all(void **state)
 {
     (void)state;
-    json_malloc_t given_malloc;
-    json_free_t given_free;
     bool passed = false;
     char path[300];
     const aegis_profile profile = example();
     file_in_folder(path, "short.json");
-    json_get_alloc_funcs(&given_malloc, &given_free);
-    json_set_alloc_funcs(scarce_malloc, free);
+    scarce_json_begin();
     for (size_t nth = 1; !passed && nth < 3000; nth++) {
         aegis_profile read;
         aegis_error err = {0};
-        json_requests = 0;
-        json_fails_at = nth;
+        scarce_json_fail(nth);
         const aegis_status status = aegis_profile_save(path, &profile, &err);
-        passed = json_requests < nth;
-        json_fails_at = 0;
+        passed = !scarce_json_failed();
+        scarce_json_fail(0);
         if (status == AEGIS_OK) {
             assert_int_equal(aegis_profile_load(path, profile.key, &read, NULL), AEGIS_OK);
             assert_memory_equal(&read, &profile, sizeof read);
             assert_int_equal(unlink(path), 0);
         } else {
-            is(status, AEGIS_ERROR_NO_MEMORY, &err, path);
+            expect(status, AEGIS_ERROR_NO_MEMORY, &err, path);
             assert_int_not_equal(access(path, F_OK), 0);
         }
         assert_true(nth > 50 || status != AEGIS_OK);
     }
-    json_set_alloc_funcs(given_malloc, given_free);
+    scarce_json_end();
     assert_true(passed);
 }
 
@@ -163,7 +135,7 @@ static void a_fit_needs_memory(void **state)
         aegis_error err = {0};
         status = aegis_extreme_fit_samples(samples, SAMPLES, &options, &allocator, &fit, &err);
         if (status != AEGIS_OK) {
-            is(status, AEGIS_ERROR_NO_MEMORY, &err, "600 samples");
+            expect(status, AEGIS_ERROR_NO_MEMORY, &err, "600 samples");
             assert_int_equal(fit.exceedances, 77);
         }
         assert_true((status == AEGIS_OK) == (nth > 4));
@@ -249,6 +221,24 @@ static void close_bench(bench *b)
     assert_int_equal(b->counting.blocks, 0);
     assert_int_equal(b->counting.wrong_sizes, 0);
 }
+/* Of what it holds that can be changed here. */
+static void a_key_tells_models_apart(void **state)
+{
+    (void)state;
+    const aegis_profile_options options = {.quantile = 0.99}, other = {.quantile = 0.9};
+    char a[65], b[65], c[65];
+    bench bed;
+    open_bench(&bed, 1);
+    const aegis_device_capabilities *host = aegis_device_get_capabilities(bed.device);
+    assert_int_equal(aegis_profile_make_key(bed.model, host, 1, 1, &options, a, NULL), AEGIS_OK);
+    assert_int_equal(aegis_profile_make_key(bed.model, host, 1, 1, &options, b, NULL), AEGIS_OK);
+    assert_int_equal(aegis_profile_make_key(bed.model, host, 1, 1, &other, c, NULL), AEGIS_OK);
+    assert_string_equal(a, b);
+    assert_string_not_equal(a, c);
+    assert_int_equal(aegis_profile_make_key(bed.model, host, 2, 1, &options, c, NULL), AEGIS_OK);
+    assert_string_not_equal(a, c);
+    close_bench(&bed);
+}
 
 static void a_profiler_needs_memory(void **state)
 {
@@ -262,7 +252,7 @@ static void a_profiler_needs_memory(void **state)
         b.counting.fail_at = nth;
         const aegis_status status = make_profiler(&b, &profiler, &err);
         if (status != AEGIS_OK) {
-            is(status, AEGIS_ERROR_NO_MEMORY, &err, "no host memory");
+            expect(status, AEGIS_ERROR_NO_MEMORY, &err, "no host memory");
             assert_null(profiler);
             assert_int_equal(b.counting.blocks, 0);
         }
@@ -282,38 +272,24 @@ static void what_cannot_be_measured(void **state)
     bench b;
     open_bench(&b, AEGIS_MAX_SEGMENTS + 1);
     assert_int_equal(make_profiler(&b, &profiler, &err), AEGIS_OK);
-    is(aegis_profiler_profile(profiler, b.model, &few, &profile, &err), AEGIS_ERROR_UNSUPPORTED,
-       &err, "m has 65 segments");
-    is(aegis_profiler_profile_under_load(profiler, b.model, &few, &profile, &err),
-       AEGIS_ERROR_UNSUPPORTED, &err, "m has 65 segments");
-    is(aegis_profiler_profile(profiler, b.model, &wrong, &profile, &err),
-       AEGIS_ERROR_INVALID_ARGUMENT, &err, "confidence 2");
-    is(aegis_profiler_profile_under_load(profiler, b.model, &wrong, &profile, &err),
-       AEGIS_ERROR_INVALID_ARGUMENT, &err, "confidence 2");
+    expect(aegis_profiler_profile(profiler, b.model, &few, &profile, &err), AEGIS_ERROR_UNSUPPORTED,
+           &err, "m has 65 segments");
+    expect(aegis_profiler_profile_under_load(profiler, b.model, &few, &profile, &err),
+           AEGIS_ERROR_UNSUPPORTED, &err, "m has 65 segments");
+    expect(aegis_profiler_profile(profiler, b.model, &wrong, &profile, &err),
+           AEGIS_ERROR_INVALID_ARGUMENT, &err, "confidence 2");
+    expect(aegis_profiler_profile_under_load(profiler, b.model, &wrong, &profile, &err),
+           AEGIS_ERROR_INVALID_ARGUMENT, &err, "confidence 2");
     b.bare.segments = 1;
     b.counting.fail_at = b.counting.calls + 1;
-    is(aegis_profiler_profile(profiler, b.model, &few, &profile, &err), AEGIS_ERROR_NO_MEMORY, &err,
-       "samples");
+    expect(aegis_profiler_profile(profiler, b.model, &few, &profile, &err), AEGIS_ERROR_NO_MEMORY,
+           &err, "samples");
     b.counting.fail_at = b.counting.calls + 1;
-    is(aegis_profiler_profile_under_load(profiler, b.model, &few, &profile, &err),
-       AEGIS_ERROR_NO_MEMORY, &err, "samples");
+    expect(aegis_profiler_profile_under_load(profiler, b.model, &few, &profile, &err),
+           AEGIS_ERROR_NO_MEMORY, &err, "samples");
     assert_int_equal(profile.bound_ns, 77);
     aegis_profiler_destroy(profiler);
     close_bench(&b);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) == NULL ? -1 : 0;
-}
-
-static int remove_folder(void **state)
-{
-    char command[64];
-    (void)state;
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    return system(command);
 }
 
 int main(void)
@@ -323,9 +299,10 @@ int main(void)
         cmocka_unit_test(files_that_cannot_be_read),
         cmocka_unit_test(files_without_rights_are_so_called),
         cmocka_unit_test(a_profile_is_written_whole_or_not_at_all),
+        cmocka_unit_test(a_key_tells_models_apart),
         cmocka_unit_test(a_fit_needs_memory),
         cmocka_unit_test(a_profiler_needs_memory),
         cmocka_unit_test(what_cannot_be_measured),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, make_own_folder, remove_own_folder);
 }
