@@ -3,6 +3,7 @@
  * past 63 bits, files that are no task sets, memory that is not there. */
 #include <aegisrt/admission.h>
 
+#include "support/expect.h"
 #include "support/test_allocator.h"
 
 #include <setjmp.h>
@@ -24,17 +25,6 @@ static const aegis_task heavy[] = {
     {.execution = BIG / 2, .period = BIG, .deadline = BIG - 1, .jitter = 1}};
 static const aegis_task light = {.execution = 1, .period = 4, .deadline = 4};
 
-static void is(aegis_status status, aegis_status wanted, const aegis_error *err, const char *part)
-{
-    assert_int_equal(status, wanted);
-    assert_int_equal(err->status, wanted);
-    assert_int_equal(err->category, AEGIS_CATEGORY_PERMANENT);
-    assert_non_null(err->component);
-    if (strstr(err->message, part) == NULL) {
-        fail_msg("\"%s\" lacks \"%s\"", err->message, part);
-    }
-}
-
 static void a_set_past_the_integers_says_so_and_stays(void **unused)
 {
     (void)unused;
@@ -45,8 +35,8 @@ static void a_set_past_the_integers_says_so_and_stays(void **unused)
     assert_int_equal(
         aegis_admission_set_derive(AEGIS_ANALYSIS_EDF, NULL, heavy, 2, &allocator, &set, &err),
         AEGIS_OK);
-    is(aegis_admission_set_test(set, NULL, &result, &err), AEGIS_ERROR_OVERFLOW, &err,
-       "use larger ticks");
+    expect(aegis_admission_set_test(set, NULL, &result, &err), AEGIS_ERROR_OVERFLOW, &err,
+           "use larger ticks");
     assert_int_equal(result.task_count, 77);
     assert_int_equal(aegis_admission_set_remove(set, 1, &err), AEGIS_OK);
     assert_int_equal(aegis_admission_set_test(set, NULL, &result, &err), AEGIS_OK);
@@ -65,8 +55,9 @@ static void a_derivation_past_the_integers_says_so(void **unused)
     const aegis_allocator allocator = test_allocator_make(&counting);
     aegis_derivation derivation = {.task_count = 77};
     aegis_error err = {0};
-    is(aegis_admission_derive(AEGIS_ANALYSIS_FP, &late, 1, 0, NULL, &allocator, &derivation, &err),
-       AEGIS_ERROR_OVERFLOW, &err, "use larger ticks");
+    expect(
+        aegis_admission_derive(AEGIS_ANALYSIS_FP, &late, 1, 0, NULL, &allocator, &derivation, &err),
+        AEGIS_ERROR_OVERFLOW, &err, "use larger ticks");
     assert_int_equal(derivation.task_count, 77);
     assert_int_equal(counting.blocks, 0);
 }
@@ -77,9 +68,10 @@ static void more_tasks_than_memory(void **unused)
     (void)unused;
     aegis_error err = {0};
     bool ok = true;
-    is(aegis_admission_test_rm(&light, SIZE_MAX, &ok, &err), AEGIS_ERROR_NO_MEMORY, &err, "memory");
-    is(aegis_admission_test_density(&light, SIZE_MAX, &ok, &err), AEGIS_ERROR_NO_MEMORY, &err,
-       "memory");
+    expect(aegis_admission_test_rm(&light, SIZE_MAX, &ok, &err), AEGIS_ERROR_NO_MEMORY, &err,
+           "memory");
+    expect(aegis_admission_test_density(&light, SIZE_MAX, &ok, &err), AEGIS_ERROR_NO_MEMORY, &err,
+           "memory");
     assert_true(ok);
 }
 
@@ -91,9 +83,9 @@ static void limits_leave_a_verdict_open(void **unused)
     const aegis_admission_limits one = {.steps = 1};
     aegis_admission_verdict verdict = AEGIS_NOT_SCHEDULABLE;
     aegis_error err = {0};
-    assert_int_equal(aegis_admission_decide(AEGIS_ANALYSIS_NP_FP, tasks, 2, &one, &allocator,
-                                            &verdict, &err),
-                     AEGIS_OK);
+    assert_int_equal(
+        aegis_admission_decide(AEGIS_ANALYSIS_NP_FP, tasks, 2, &one, &allocator, &verdict, &err),
+        AEGIS_OK);
     assert_int_equal(verdict, AEGIS_ADMISSION_UNDECIDED);
     assert_int_equal(err.status, AEGIS_OK);
 }
@@ -115,7 +107,7 @@ static void a_file_that_is_no_task_set(void **unused)
     aegis_taskset *set = NULL;
     aegis_error err = {0};
     write_file("{\"policy\": \"fp\", \"tasks\": [{\"C\": 1}]}");
-    is(aegis_taskset_load(path, &allocator, &set, &err), AEGIS_ERROR_CONFIG, &err, "\"T\"");
+    expect(aegis_taskset_load(path, &allocator, &set, &err), AEGIS_ERROR_CONFIG, &err, "\"T\"");
     assert_non_null(strstr(err.message, path));
     assert_null(set);
 }
@@ -132,7 +124,7 @@ static void a_task_set_without_memory(void **unused)
         aegis_error err = {0};
         status = aegis_taskset_load(path, &allocator, &set, &err);
         if (status != AEGIS_OK) {
-            is(status, AEGIS_ERROR_NO_MEMORY, &err, "no memory");
+            expect(status, AEGIS_ERROR_NO_MEMORY, &err, "no memory");
         }
         assert_true((status == AEGIS_OK) == (counting.calls < nth));
         assert_true(nth > 4 || status != AEGIS_OK);
