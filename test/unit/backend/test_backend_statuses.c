@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "device/device.h"
 #include "support/bare_backend.h"
+#include "support/expect.h"
 #include "support/test_allocator.h"
 
 #include <string.h>
@@ -145,17 +147,6 @@ static void close_bed(void)
     assert_int_equal(the.counting.wrong_sizes, 0);
 }
 
-static void is(aegis_status status, aegis_status wanted, const aegis_error *err, const char *part)
-{
-    assert_int_equal(status, wanted);
-    assert_int_equal(err->status, wanted);
-    assert_int_equal(err->category, aegis_status_category(wanted));
-    assert_non_null(err->component);
-    if (strstr(err->message, part) == NULL) {
-        fail_msg("\"%s\" lacks \"%s\"", err->message, part);
-    }
-}
-
 /* ---- wrapping ---- */
 
 static void refuse_ops(aegis_status wanted, int destroyed, const char *part)
@@ -163,7 +154,7 @@ static void refuse_ops(aegis_status wanted, int destroyed, const char *part)
     aegis_backend *backend = NULL;
     aegis_error err = {0};
     the.destroyed = 0;
-    is(aegis_backend_wrap(&the.ops, &the, &the.allocator, &backend, &err), wanted, &err, part);
+    expect(aegis_backend_wrap(&the.ops, &the, &the.allocator, &backend, &err), wanted, &err, part);
     assert_null(backend);
     assert_int_equal(the.destroyed, destroyed);
 }
@@ -176,8 +167,8 @@ static void tables_that_are_not_whole(void **state)
     aegis_error err = {0};
     memset(&the, 0, sizeof the);
     the.allocator = test_allocator_make(&the.counting);
-    is(aegis_backend_wrap(NULL, &the, &the.allocator, &backend, &err), AEGIS_ERROR_INVALID_ARGUMENT,
-       &err, "ops");
+    expect(aegis_backend_wrap(NULL, &the, &the.allocator, &backend, &err),
+           AEGIS_ERROR_INVALID_ARGUMENT, &err, "ops");
     fill_ops();
     the.ops.version++;
     refuse_ops(AEGIS_ERROR_INVALID_ARGUMENT, 0, "have version 2");
@@ -193,6 +184,39 @@ static void tables_that_are_not_whole(void **state)
     assert_int_equal(the.counting.blocks, 0);
 }
 
+static bool out_of_reach(void *self)
+{
+    (void)self;
+    return false;
+}
+
+static void keep_host(void *self)
+{
+    (void)self; /* the host device's, which goes on its own */
+}
+
+/* A device whose memory the host cannot reach. */
+static void a_device_that_is_out_of_reach(void **state)
+{
+    (void)state;
+    const aegis_allocator allocator = aegis_allocator_default();
+    const aegis_device_config host_config = {.kind = AEGIS_DEVICE_HOST, .arena_bytes = 65536};
+    const aegis_backend_config null = {.runtime = "null", .consumer = "test"};
+    aegis_device *host = NULL, *device = NULL;
+    aegis_backend *backend = NULL;
+    aegis_error err = {0};
+    assert_int_equal(aegis_device_create(&host_config, &allocator, &host, NULL), AEGIS_OK);
+    aegis_device_ops ops = *aegis_device_get_ops(host);
+    ops.destroy = keep_host;
+    ops.host_addressable = out_of_reach;
+    assert_int_equal(aegis_device_wrap(&ops, host->self, &allocator, &device, NULL), AEGIS_OK);
+    expect(aegis_backend_create(&null, device, &allocator, &backend, &err), AEGIS_ERROR_UNSUPPORTED,
+           &err, "use kind = \"host\"");
+    assert_null(backend);
+    aegis_device_destroy(device);
+    aegis_device_destroy(host);
+}
+
 static void runtimes_that_cannot_be_asked_for(void **state)
 {
     (void)state;
@@ -200,8 +224,8 @@ static void runtimes_that_cannot_be_asked_for(void **state)
     const aegis_backend_config none = {.consumer = "test"};
     aegis_backend *backend = NULL;
     aegis_error err = {0};
-    is(aegis_backend_create(&none, NULL, &allocator, &backend, &err), AEGIS_ERROR_INVALID_ARGUMENT,
-       &err, "a runtime");
+    expect(aegis_backend_create(&none, NULL, &allocator, &backend, &err),
+           AEGIS_ERROR_INVALID_ARGUMENT, &err, "a runtime");
     assert_null(backend);
 }
 
@@ -216,18 +240,18 @@ static void calls_without_their_arguments(void **state)
     aegis_error err = {0};
     size_t count = 77;
     open_bed();
-    is(aegis_model_open(the.backend, &nameless, &model, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
-       "a name and a path");
-    is(aegis_model_record(NULL, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err, "no model");
-    is(aegis_model_estimate_memory(the.model, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
-       "a result");
-    is(aegis_model_estimate_lifetimes(the.model, NULL, &count, &err), AEGIS_ERROR_INVALID_ARGUMENT,
-       &err, "results");
-    is(aegis_model_reset(NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err, "no model");
-    is(aegis_model_input(the.model, 0, "in", NULL, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
-       "results");
-    is(aegis_model_output(the.model, 0, "out", NULL, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT,
-       &err, "results");
+    expect(aegis_model_open(the.backend, &nameless, &model, &err), AEGIS_ERROR_INVALID_ARGUMENT,
+           &err, "a name and a path");
+    expect(aegis_model_record(NULL, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err, "no model");
+    expect(aegis_model_estimate_memory(the.model, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
+           "a result");
+    expect(aegis_model_estimate_lifetimes(the.model, NULL, &count, &err),
+           AEGIS_ERROR_INVALID_ARGUMENT, &err, "results");
+    expect(aegis_model_reset(NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err, "no model");
+    expect(aegis_model_input(the.model, 0, "in", NULL, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT,
+           &err, "results");
+    expect(aegis_model_output(the.model, 0, "out", NULL, NULL, &err), AEGIS_ERROR_INVALID_ARGUMENT,
+           &err, "results");
     assert_true(model == NULL && lifetimes == NULL && count == 77);
     close_bed();
 }
@@ -240,21 +264,22 @@ static void places_that_do_not_fit(void **state)
     aegis_model_placement placement = {.base = bytes, .size_bytes = sizeof bytes};
     aegis_error err = {0};
     open_bed();
-    is(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
-       "a binding");
+    expect(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
+           "a binding");
     placement.binding = &binding;
-    is(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
-       "has 0 tensors, the binding places 1");
+    expect(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
+           "has 0 tensors, the binding places 1");
     placement.binding = &right;
     the.said = AEGIS_ERROR_ENGINE_DESERIALIZE;
-    is(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_ENGINE_DESERIALIZE, &err,
-       "model 'm': said so");
+    expect(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_ENGINE_DESERIALIZE, &err,
+           "model 'm': said so");
     the.said = AEGIS_ERROR_NO_MEMORY;
-    is(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_NO_MEMORY, &err,
-       "model 'm': said so");
+    expect(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_NO_MEMORY, &err,
+           "model 'm': said so");
     the.placed = true;
-    is(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_STATE, &err, "placed already");
-    is(aegis_model_record(the.model, NULL, &err), AEGIS_ERROR_STATE, &err, "record it before");
+    expect(aegis_model_place(the.model, &placement, &err), AEGIS_ERROR_STATE, &err,
+           "placed already");
+    expect(aegis_model_record(the.model, NULL, &err), AEGIS_ERROR_STATE, &err, "record it before");
     close_bed();
 }
 
@@ -264,17 +289,18 @@ static void nothing_is_put_ahead(void **state)
     aegis_error err = {0};
     open_bed();
     assert_false(aegis_model_can_go_ahead(the.model));
-    is(aegis_model_enqueue_ahead(the.model, 0, 0, NULL, &err), AEGIS_ERROR_UNSUPPORTED, &err,
-       "model 'm'");
-    is(aegis_model_take_ahead(the.model, 0, 0, &err), AEGIS_ERROR_UNSUPPORTED, &err, "model 'm'");
+    expect(aegis_model_enqueue_ahead(the.model, 0, 0, NULL, &err), AEGIS_ERROR_UNSUPPORTED, &err,
+           "model 'm'");
+    expect(aegis_model_take_ahead(the.model, 0, 0, &err), AEGIS_ERROR_UNSUPPORTED, &err,
+           "model 'm'");
     the.ops.enqueue_ahead = say_execute;
     the.ops.take_ahead = say_take_ahead;
     assert_true(aegis_model_can_go_ahead(the.model));
     the.said = AEGIS_ERROR_UNSUPPORTED;
-    is(aegis_model_enqueue_ahead(the.model, 0, 0, NULL, &err), AEGIS_ERROR_UNSUPPORTED, &err,
-       "said so");
+    expect(aegis_model_enqueue_ahead(the.model, 0, 0, NULL, &err), AEGIS_ERROR_UNSUPPORTED, &err,
+           "said so");
     the.said = AEGIS_ERROR_STATE;
-    is(aegis_model_take_ahead(the.model, 1, 0, &err), AEGIS_ERROR_STATE, &err, "said so");
+    expect(aegis_model_take_ahead(the.model, 1, 0, &err), AEGIS_ERROR_STATE, &err, "said so");
     close_bed();
 }
 
@@ -284,7 +310,8 @@ static void what_a_backend_says_comes_through(void **state)
 {
     (void)state;
     static const aegis_status of_open[] = {AEGIS_ERROR_ENGINE_BUILD, AEGIS_ERROR_ENGINE_DESERIALIZE,
-                                           AEGIS_ERROR_NOT_FOUND, AEGIS_ERROR_INFERENCE};
+                                           AEGIS_ERROR_NOT_FOUND,    AEGIS_ERROR_INFERENCE,
+                                           AEGIS_ERROR_IO,           AEGIS_ERROR_PERMISSION};
     static const aegis_status of_record[] = {AEGIS_ERROR_UNSUPPORTED, AEGIS_ERROR_DEPARTURE,
                                              AEGIS_ERROR_INFERENCE, AEGIS_ERROR_NO_MEMORY};
     aegis_model *model = NULL;
@@ -292,21 +319,21 @@ static void what_a_backend_says_comes_through(void **state)
     open_bed();
     for (size_t i = 0; i < sizeof of_open / sizeof *of_open; i++) {
         the.said = of_open[i];
-        is(aegis_model_open(the.backend, &config, &model, &err), of_open[i], &err,
-           "model 'm': said so");
+        expect(aegis_model_open(the.backend, &config, &model, &err), of_open[i], &err,
+               "model 'm': said so");
         assert_null(model);
     }
     for (size_t i = 0; i < sizeof of_record / sizeof *of_record; i++) {
         the.said = of_record[i];
-        is(aegis_model_record(the.model, NULL, &err), of_record[i], &err, "model 'm': said so");
+        expect(aegis_model_record(the.model, NULL, &err), of_record[i], &err, "model 'm': said so");
     }
     the.said = AEGIS_ERROR_ENGINE_DESERIALIZE;
-    is(aegis_model_execute(the.model, 0, 0, NULL, &err), the.said, &err, "said so");
+    expect(aegis_model_execute(the.model, 0, 0, NULL, &err), the.said, &err, "said so");
     the.said = AEGIS_ERROR_DEVICE;
-    is(aegis_model_reset(the.model, &err), the.said, &err, "said so");
+    expect(aegis_model_reset(the.model, &err), the.said, &err, "said so");
     the.said = AEGIS_ERROR_STATE;
     uint64_t bytes[AEGIS_MEMORY_CLASS_COUNT];
-    is(aegis_model_estimate_memory(the.model, bytes, &err), the.said, &err, "said so");
+    expect(aegis_model_estimate_memory(the.model, bytes, &err), the.said, &err, "said so");
     close_bed();
 }
 
@@ -314,6 +341,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_that_are_not_whole),
+        cmocka_unit_test(a_device_that_is_out_of_reach),
         cmocka_unit_test(runtimes_that_cannot_be_asked_for),
         cmocka_unit_test(calls_without_their_arguments),
         cmocka_unit_test(places_that_do_not_fit),
