@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The statuses that scheduler.h documents, each provoked, and what they leave behind. */
 #include "ahead_bed.h"
+#include "support/child_process.h"
 #include "support/expect.h"
-
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define NO_MODEL 7
 #define NO_CPU (1 << 14)
@@ -532,14 +530,7 @@ static int hang(void)
 static void a_model_on_a_lane_that_hangs_stays(void **state)
 {
     (void)state;
-    int end = -1;
-    const pid_t child = fork();
-    if (child == 0) {
-        _exit(hang());
-    }
-    assert_true(child > 0 && waitpid(child, &end, 0) == child);
-    assert_true(WIFEXITED(end));
-    assert_int_equal(WEXITSTATUS(end), 0);
+    assert_int_equal(in_child(hang), 0);
 }
 
 int main(void)
