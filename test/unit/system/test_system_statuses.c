@@ -2,12 +2,13 @@
 /* The statuses that system.h documents, each provoked, and what they leave behind. Models are null
  * ones whose profiles are planted; nothing is measured. */
 #include "integration/planted.h"
+#include "support/child_process.h"
+#include "support/expect.h"
 #include "support/test_allocator.h"
 
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #define BOUND_NS (10 * UINT64_C(1000000))
 #define NO_MODEL 9
@@ -104,19 +105,6 @@ static void close_bed(bed *b)
     assert_int_equal(b->counting.wrong_sizes, 0);
 }
 
-static void is(aegis_status status, aegis_status wanted, const aegis_error *err, const char *part)
-{
-    if (status != wanted) {
-        fail_msg("%s: %s", aegis_status_name(status), err->message);
-    }
-    assert_int_equal(err->status, wanted);
-    assert_int_equal(err->category, aegis_status_category(wanted));
-    assert_non_null(err->component);
-    if (strstr(err->message, part) == NULL) {
-        fail_msg("\"%s\" lacks \"%s\"", err->message, part);
-    }
-}
-
 static void expect_admitted(const bed *b, bool first, bool second)
 {
     size_t count;
@@ -140,7 +128,7 @@ static void refuse_workload(const char *format, aegis_status wanted, const char 
     check(
         aegis_workload_parse(text, strlen(text), "test.toml", &b.r.allocator, &b.r.workload, &err),
         &err);
-    is(create(&b, NULL, &b.system, &err), wanted, &err, part);
+    expect(create(&b, NULL, &b.system, &err), wanted, &err, part);
     assert_null(b.system);
     close_bed(&b);
 }
@@ -152,7 +140,7 @@ static void workloads_that_cannot_be(void **state)
     aegis_error err = {0};
     memset(&b, 0, sizeof b);
     b.r.allocator = test_allocator_make(&b.counting);
-    is(create(&b, NULL, &b.system, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err, "a workload");
+    expect(create(&b, NULL, &b.system, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err, "a workload");
     refuse_workload(HEAD MODEL("m", "none", ""), AEGIS_ERROR_NOT_FOUND, "test.toml:");
     write_model("wrong", 64, ",");
     refuse_workload(HEAD MODEL("m", "wrong", ""), AEGIS_ERROR_PARSE, "test.toml:");
@@ -168,8 +156,8 @@ static void a_trace_that_cannot_be_made(void **state)
     bed b;
     aegis_error err = {0};
     open_bed(&b, WORKLOAD);
-    is(create(&b, "/nonexistent/trace", &b.system, &err), AEGIS_ERROR_IO, &err,
-       "/nonexistent/trace");
+    expect(create(&b, "/nonexistent/trace", &b.system, &err), AEGIS_ERROR_IO, &err,
+           "/nonexistent/trace");
     close_bed(&b);
 }
 
@@ -191,7 +179,7 @@ static void a_system_needs_memory(void **state)
         failed = b.counting.calls >= nth;
         b.counting.fail_at = 0;
         if (status != AEGIS_OK) {
-            is(status, AEGIS_ERROR_NO_MEMORY, &err, "memory");
+            expect(status, AEGIS_ERROR_NO_MEMORY, &err, "memory");
             assert_null(system);
         }
         aegis_system_destroy(system);
@@ -213,10 +201,10 @@ static aegis_status apply(bed *b, aegis_workload_change change, uint32_t model, 
 static void refuse_add(bed *b, uint32_t model, aegis_status wanted, const char *part)
 {
     aegis_error err = {0};
-    is(aegis_system_add(b->system, model, &err), wanted, &err, part);
-    is(apply(b, AEGIS_CHANGE_ADD, model, &err), wanted, &err, part);
-    is(aegis_system_compact(b->system, model, &err), wanted, &err, part);
-    is(apply(b, AEGIS_CHANGE_COMPACT, model, &err), wanted, &err, part);
+    expect(aegis_system_add(b->system, model, &err), wanted, &err, part);
+    expect(apply(b, AEGIS_CHANGE_ADD, model, &err), wanted, &err, part);
+    expect(aegis_system_compact(b->system, model, &err), wanted, &err, part);
+    expect(apply(b, AEGIS_CHANGE_COMPACT, model, &err), wanted, &err, part);
     expect_admitted(b, true, true);
 }
 
@@ -242,18 +230,18 @@ static void models_that_are_not_there(void **state)
     const aegis_tensor_lifetime *lifetimes = NULL;
     size_t count = 77;
     open_system(&b, NULL);
-    is(aegis_system_remove(b.system, LARGE, &err), AEGIS_ERROR_NOT_FOUND, &err, "not in");
-    is(apply(&b, AEGIS_CHANGE_REMOVE, NO_MODEL, &err), AEGIS_ERROR_NOT_FOUND, &err,
-       "not in the workload");
-    is(aegis_system_binding(b.system, LARGE, &binding, &lifetimes, &count, &err),
-       AEGIS_ERROR_NOT_FOUND, &err, "no place");
-    is(aegis_system_binding(b.system, NO_MODEL, &binding, &lifetimes, &count, &err),
-       AEGIS_ERROR_NOT_FOUND, &err, "no place");
+    expect(aegis_system_remove(b.system, LARGE, &err), AEGIS_ERROR_NOT_FOUND, &err, "not in");
+    expect(apply(&b, AEGIS_CHANGE_REMOVE, NO_MODEL, &err), AEGIS_ERROR_NOT_FOUND, &err,
+           "not in the workload");
+    expect(aegis_system_binding(b.system, LARGE, &binding, &lifetimes, &count, &err),
+           AEGIS_ERROR_NOT_FOUND, &err, "no place");
+    expect(aegis_system_binding(b.system, NO_MODEL, &binding, &lifetimes, &count, &err),
+           AEGIS_ERROR_NOT_FOUND, &err, "no place");
     assert_true(binding == NULL && lifetimes == NULL && count == 77);
     check(aegis_system_binding(b.system, FIRST, &binding, &lifetimes, &count, &err), &err);
     assert_int_equal(binding->placement_count, count);
-    is(apply(&b, (aegis_workload_change)77, FIRST, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
-       "77 is no change");
+    expect(apply(&b, (aegis_workload_change)77, FIRST, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err,
+           "77 is no change");
     expect_admitted(&b, true, true);
     close_bed(&b);
 }
@@ -268,12 +256,12 @@ static void more_than_there_is_cannot_be_freed(void **state)
                                         .policy = AEGIS_PRESSURE_LARGEST,
                                         .needed_bytes = EVERYTHING};
     open_system(&b, NULL);
-    is(aegis_system_handle_pressure(b.system, AEGIS_PRESSURE_SMALLEST_ENOUGH, EVERYTHING, &freed,
-                                    &err),
-       AEGIS_ERROR_NO_MEMORY, &err, "no model alone");
+    expect(aegis_system_handle_pressure(b.system, AEGIS_PRESSURE_SMALLEST_ENOUGH, EVERYTHING,
+                                        &freed, &err),
+           AEGIS_ERROR_NO_MEMORY, &err, "no model alone");
     assert_int_equal(freed, 0);
-    is(aegis_system_apply(b.system, &event, &err), AEGIS_ERROR_NO_MEMORY, &err,
-       "nobody was removed");
+    expect(aegis_system_apply(b.system, &event, &err), AEGIS_ERROR_NO_MEMORY, &err,
+           "nobody was removed");
     expect_admitted(&b, true, true);
     check(aegis_system_handle_pressure(b.system, AEGIS_PRESSURE_LARGEST, 1, &freed, &err), &err);
     assert_true(freed > 0);
@@ -322,7 +310,7 @@ static void changes_need_memory(void **state)
             status = change(&b, compacts, &err);
             b.counting.fail_at = 0;
             if (status != AEGIS_OK) {
-                is(status, AEGIS_ERROR_NO_MEMORY, &err, "memory");
+                expect(status, AEGIS_ERROR_NO_MEMORY, &err, "memory");
             }
             assert_true(nth > 5 || status != AEGIS_OK);
             bring_back(&b, compacts ? "memory" : "removed");
@@ -340,8 +328,8 @@ static void profiles_that_cannot_be_put_aside(void **state)
     char moved[64];
     aegis_error err = {0};
     open_system(&b, NULL);
-    is(aegis_system_forget_profile(b.system, NO_MODEL, &err), AEGIS_ERROR_NOT_FOUND, &err,
-       "no model 9");
+    expect(aegis_system_forget_profile(b.system, NO_MODEL, &err), AEGIS_ERROR_NOT_FOUND, &err,
+           "no model 9");
     snprintf(moved, sizeof moved, "%s.moved", planted_cache);
     assert_int_equal(rename(planted_cache, moved), 0);
     FILE *file = fopen(planted_cache, "w"); /* in the place of the folder */
@@ -350,7 +338,7 @@ static void profiles_that_cannot_be_put_aside(void **state)
     const aegis_status status = aegis_system_forget_profile(b.system, FIRST, &err);
     unlink(planted_cache);
     assert_int_equal(rename(moved, planted_cache), 0);
-    is(status, AEGIS_ERROR_IO, &err, "cannot put");
+    expect(status, AEGIS_ERROR_IO, &err, "cannot put");
     check(aegis_system_forget_profile(b.system, FIRST, &err), &err);
     close_bed(&b);
 }
@@ -363,14 +351,14 @@ static void once_only(void **state)
     bed b;
     aegis_error err = {0};
     open_system(&b, NULL);
-    is(aegis_system_stop(b.system, &err), AEGIS_ERROR_STATE, &err, "not running");
+    expect(aegis_system_stop(b.system, &err), AEGIS_ERROR_STATE, &err, "not running");
     b.counting.fail_at = b.counting.calls + 1;
-    is(aegis_system_start(b.system, &err), AEGIS_ERROR_NO_MEMORY, &err, "memory");
+    expect(aegis_system_start(b.system, &err), AEGIS_ERROR_NO_MEMORY, &err, "memory");
     check(aegis_system_start(b.system, &err), &err);
-    is(aegis_system_start(b.system, &err), AEGIS_ERROR_STATE, &err, "started already");
+    expect(aegis_system_start(b.system, &err), AEGIS_ERROR_STATE, &err, "started already");
     check(aegis_system_stop(b.system, &err), &err);
-    is(aegis_system_stop(b.system, &err), AEGIS_ERROR_STATE, &err, "not running");
-    is(aegis_system_start(b.system, &err), AEGIS_ERROR_STATE, &err, "started already");
+    expect(aegis_system_stop(b.system, &err), AEGIS_ERROR_STATE, &err, "not running");
+    expect(aegis_system_start(b.system, &err), AEGIS_ERROR_STATE, &err, "started already");
     close_bed(&b);
 }
 
@@ -393,7 +381,7 @@ static void trace_that_does_not_grow(bool starts)
     const aegis_status status =
         starts ? aegis_system_stop(b.system, &err) : aegis_system_start(b.system, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    is(status, AEGIS_ERROR_IO, &err, "trace file");
+    expect(status, AEGIS_ERROR_IO, &err, "trace file");
     close_bed(&b);
 }
 
@@ -435,15 +423,8 @@ static int hang(void)
 static void a_lane_that_hangs_lets_nobody_go(void **state)
 {
     (void)state;
-    int end = -1;
     write_model("hanging", 64, ", \"faults\": [{\"run\": 1, \"segment\": 0, \"kind\": \"hang\"}]");
-    const pid_t child = fork();
-    if (child == 0) {
-        _exit(hang());
-    }
-    assert_true(child > 0 && waitpid(child, &end, 0) == child);
-    assert_true(WIFEXITED(end));
-    assert_int_equal(WEXITSTATUS(end), 0);
+    assert_int_equal(in_child(hang), 0);
 }
 
 static int set_up(void **state)
