@@ -4,8 +4,8 @@ statuses in the comment in front of it, NO_MEMORY or AEGIS_ERROR_NO_MEMORY.
 
 A comment may refer: "As aegis_x" and "what aegis_x returns" add what aegis_x documents. One that says
 "what ... returns" of something that is not a public function (a callback, an ops table) is open: such a
-function passes on what others return. "Always OK" says that a function cannot fail. A function that stands directly below another one, without a comment
-or an empty line between them, shares its comment.
+function passes on what others return. "Always OK" says that a function cannot fail. A function that stands
+directly below another one, without a comment or an empty line between them, shares its comment.
 """
 
 import os
