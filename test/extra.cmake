@@ -46,7 +46,7 @@ endforeach()
 # The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
 if(TARGET test_unit_trace_export)
   include(AegisDeps)
-  set_property(TEST unit.trace.export PROPERTY FIXTURES_SETUP trace_sample)
+  set_property(TEST unit.trace.export APPEND PROPERTY FIXTURES_SETUP trace_sample)
   add_test(NAME unit.trace.perfetto COMMAND sh -c
     "python=\"$1/venv/bin/python\"; test -x \"$python\" || python=python3; exec \"$python\" \"$2\" \"$3\" --sample"
     sh "${AEGISRT_DEPS_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}/python/check_perfetto.py"
