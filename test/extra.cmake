@@ -17,11 +17,11 @@ endif()
 # What needs a GPU: label gpu, exit 77 without one. Each fault in a process of its own.
 if(AEGISRT_BUILD_CUDA)
   include(support/cuda/kernels.cmake)
-  foreach(name ahead faults streams)
+  foreach(name ahead captures faults streams)
     add_executable(test_gpu_${name} ${CMAKE_CURRENT_SOURCE_DIR}/gpu/test_${name}.c)
     target_link_libraries(test_gpu_${name} PRIVATE aegis_sim aegis_kernels)
   endforeach()
-  foreach(name ahead streams)
+  foreach(name ahead captures streams)
     add_test(NAME gpu.${name} COMMAND test_gpu_${name})
     set_tests_properties(gpu.${name} PROPERTIES LABELS gpu SKIP_RETURN_CODE 77 TIMEOUT 120)
   endforeach()
@@ -46,7 +46,7 @@ endforeach()
 # The Perfetto export that unit.trace.export leaves behind, decoded with Perfetto's own classes.
 if(TARGET test_unit_trace_export)
   include(AegisDeps)
-  set_property(TEST unit.trace.export PROPERTY FIXTURES_SETUP trace_sample)
+  set_property(TEST unit.trace.export APPEND PROPERTY FIXTURES_SETUP trace_sample)
   add_test(NAME unit.trace.perfetto COMMAND sh -c
     "python=\"$1/venv/bin/python\"; test -x \"$python\" || python=python3; exec \"$python\" \"$2\" \"$3\" --sample"
     sh "${AEGISRT_DEPS_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}/python/check_perfetto.py"

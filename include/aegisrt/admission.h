@@ -163,9 +163,9 @@ typedef struct aegis_admission_result {
  * @param limits    NULL: 200 million steps, no cancelling
  * @param ret_result filled on success only; give it to aegis_admission_result_finish with the same
  *                  allocator
- * @return OK whatever the verdict (the limits' end too: UNDECIDED is a verdict, unless one task or
- * instant refutes the set already); INVALID_ARGUMENT naming the task and the field; OVERFLOW when a
- * result does not fit 63 bits; NO_MEMORY.
+ * @return OK whatever the verdict (the limits' end too: AEGIS_ADMISSION_UNDECIDED is a verdict,
+ * unless one task or instant refutes the set already); INVALID_ARGUMENT naming the task and the
+ * field; OVERFLOW when a result does not fit 63 bits; NO_MEMORY.
  */
 aegis_status aegis_admission_test(aegis_analysis analysis,
                                   const aegis_task *tasks,
@@ -175,7 +175,8 @@ aegis_status aegis_admission_test(aegis_analysis analysis,
                                   aegis_admission_result *ret_result,
                                   aegis_error *err);
 /** The verdict of the same test alone: it stops at the first miss and computes no responses that
- * the verdict does not need. UNDECIDED, INVALID_ARGUMENT, OVERFLOW, NO_MEMORY, as above. */
+ * the verdict does not need. @return OK whatever the verdict, AEGIS_ADMISSION_UNDECIDED too;
+ * INVALID_ARGUMENT naming the task and the field; OVERFLOW; NO_MEMORY. */
 aegis_status aegis_admission_decide(aegis_analysis analysis,
                                     const aegis_task *tasks,
                                     size_t count,
@@ -324,8 +325,8 @@ size_t aegis_admission_set_lacks(const aegis_admission_set *set,
                                  aegis_analysis analysis,
                                  const aegis_task *tasks,
                                  size_t count);
-/** As aegis_admission_test over the tasks in their places; `ret_result` is finished with the set's
- * allocator and may outlive the set. */
+/** The test over the tasks in their places; `ret_result` is finished with the set's allocator and
+ * may outlive the set. @return OK whatever the verdict; OVERFLOW; NO_MEMORY. */
 aegis_status aegis_admission_set_test(aegis_admission_set *set,
                                       const aegis_admission_limits *limits,
                                       aegis_admission_result *ret_result,

@@ -42,8 +42,9 @@ typedef struct aegis_backend_config {
     const char *consumer;  /**< who wants it, for the message when it is not there */
 } aegis_backend_config;
 
-/** Loads a runtime once. RUNTIME_NOT_AVAILABLE names the key, the flag and the consumer; NO_MEMORY.
- * The device is borrowed and outlives the backend. */
+/** Loads a runtime once. RUNTIME_NOT_AVAILABLE names the key, the flag and the consumer;
+ * UNSUPPORTED for a device whose memory it cannot work in; INVALID_ARGUMENT; NO_MEMORY; and what
+ * making the cache's folder returned. The device is borrowed and outlives the backend. */
 aegis_status aegis_backend_create(const aegis_backend_config *config,
                                   aegis_device *device,
                                   const aegis_allocator *allocator,
@@ -196,10 +197,12 @@ typedef struct aegis_cut_candidate {
 } aegis_cut_candidate;
 
 /**
- * Compiles (or finds in the cache) and opens a model in trial mode. Statuses: NOT_FOUND (file),
- * PARSE (not a model, truncated), CONFIG (shape, name or dtype wrong: says which input, what the
- * model declares, the cure), UNSUPPORTED (operator, control flow), ENGINE_BUILD,
- * ENGINE_DESERIALIZE, BUDGET_EXCEEDED, NO_MEMORY. With cuts also CONFIG (positions that do not
+ * Compiles (or finds in the cache) and opens a model in trial mode. Statuses: INVALID_ARGUMENT (no
+ * name or path, a count without its array), NOT_FOUND, PERMISSION or IO (file), PARSE (not a model,
+ * truncated), CONFIG (shape, name or dtype wrong: says which input, what the model declares, the
+ * cure), UNSUPPORTED (operator, control flow), ENGINE_BUILD, ENGINE_DESERIALIZE (damaged in the
+ * cache), INFERENCE (a run that loading takes failed), BUDGET_EXCEEDED, NO_MEMORY, and what its
+ * reserve returned. With cuts also CONFIG (positions that do not
  * ascend or lie outside of the graph) and UNSUPPORTED (this graph cannot be cut, or not there).
  */
 aegis_status aegis_model_open(aegis_backend *backend,
@@ -233,7 +236,7 @@ uint32_t aegis_model_segment_count(const aegis_model *model);
  * thread. A cut leaves weights, state, inputs and outputs as they are; what crosses it is written
  * where the next segments read it. The list is borrowed until close or the next call; it can be
  * empty. UNSUPPORTED when the backend or this graph (control flow) cannot be cut: then it is one
- * segment; STATE; INFERENCE. */
+ * segment; STATE; INFERENCE; NO_MEMORY. */
 aegis_status aegis_model_cut_candidates(aegis_model *model,
                                         aegis_stream *stream,
                                         const aegis_cut_candidate **ret_candidates,
@@ -244,16 +247,18 @@ aegis_status aegis_model_cut_candidates(aegis_model *model,
  * sequences agree. On the host it runs on the calling thread and `stream` may be NULL. Inputs are
  * what they are now; outputs that depend on other values may depart later. STATE when placed;
  * DEPARTURE when two runs differ; UNSUPPORTED when runs keep memory or allocate from threads of
- * their own; BUDGET_EXCEEDED (memory_limit_bytes). Needed before lifetimes. */
+ * their own; BUDGET_EXCEEDED (memory_limit_bytes); INFERENCE (a run failed); NO_MEMORY;
+ * INVALID_ARGUMENT. Needed before lifetimes. */
 aegis_status aegis_model_record(aegis_model *model, aegis_stream *stream, aegis_error *err);
 
 /** Device bytes by class, before any plan: sums of the permanent classes; for activations and for
- * boundary tensors the most that live at once, which no plan can undercut. After record. */
+ * boundary tensors the most that live at once, which no plan can undercut. STATE before record;
+ * INVALID_ARGUMENT. */
 aegis_status aegis_model_estimate_memory(const aegis_model *model,
                                          uint64_t ret_by_class[AEGIS_MEMORY_CLASS_COUNT],
                                          aegis_error *err);
-/** Lifetimes of all its tensors: weights, prepacked, state, inputs, outputs, activations. After
- * record. Borrowed until close. */
+/** Lifetimes of all its tensors: weights, prepacked, state, inputs, outputs, activations.
+ * Borrowed until close. STATE before record; INVALID_ARGUMENT. */
 aegis_status aegis_model_estimate_lifetimes(const aegis_model *model,
                                             const aegis_tensor_lifetime **ret_lifetimes,
                                             size_t *ret_count,
@@ -278,18 +283,20 @@ typedef struct aegis_model_placement {
 } aegis_model_placement;
 
 /** Moves the model into the arena: weights, pre-packed copies, state and inputs at planned
- * addresses; trial memory is given back. ENGINE_DESERIALIZE when loading departs from its record.
- */
+ * addresses; trial memory is given back. INVALID_ARGUMENT for a binding that is not of these
+ * lifetimes or lies outside; STATE when it is placed already; ENGINE_DESERIALIZE when loading
+ * departs from its record; NO_MEMORY. */
 aegis_status
 aegis_model_place(aegis_model *model, const aegis_model_placement *placement, aegis_error *err);
 bool aegis_model_is_placed(const aegis_model *model);
 
-/** Refills the state with zeros and the inputs from their sources. Not while a run is going on. */
+/** Refills the state with zeros and the inputs from their sources. Not while a run is going on.
+ * INVALID_ARGUMENT, and what reading the sources returned. */
 aegis_status aegis_model_reset(aegis_model *model, aegis_error *err);
 
 /** Address and size of an input or output of a slot, for the host: where the device's memory cannot
  * be reached from there it is pinned memory, which jobs copy in when they begin and out when they
- * end. NOT_FOUND. */
+ * end. NOT_FOUND for a name or slot that it does not have; INVALID_ARGUMENT. */
 aegis_status aegis_model_input(aegis_model *model,
                                uint32_t slot,
                                const char *name,
@@ -309,24 +316,28 @@ aegis_status aegis_model_output(aegis_model *model,
  * enqueued. Segments of a job run in order, and a model has one job at a time between its first and
  * its last segment; the last one that ran may run again, and segment 0 begins a new job at any
  * time. The output and the state that it writes count once the last segment has completed.
- * Statuses: OK; STATE (another segment is due); TERMINATED (by terminate); DEPARTURE (allocations
- * differ from the recording: index, expected and asked size in the message; the result is
- * discarded); BUDGET_EXCEEDED (past its spill); INFERENCE (the runtime's words).
+ * Statuses: OK; INVALID_ARGUMENT (no such segment or slot); STATE (another segment is due, or the
+ * model is lost); TERMINATED (by terminate); DEPARTURE (allocations differ from the recording:
+ * index, expected and asked size in the message; the result is discarded); BUDGET_EXCEEDED (past
+ * its spill); INFERENCE (the runtime's words); of weights that are read for the run IO, and
+ * ENGINE_DESERIALIZE when they are not what was written.
  */
 aegis_status aegis_model_execute(
     aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
 /** True when the backend can do the next two. */
 bool aegis_model_can_go_ahead(const aegis_model *model);
 /**
- * Between aegis_stream_ahead_begin and _end: enqueues what aegis_model_execute would for this
- * segment, all of it or nothing, and changes nothing else. What is enqueued depends on the segment,
- * the slot and whether the number of commits so far is even: as long as these are what they were it
- * may run, in place of an execution, once. UNSUPPORTED when this model's work cannot be put ahead.
+ * Between aegis_stream_ahead_begin and _end: enqueues for this segment the work of an execution,
+ * all of it or nothing, and changes nothing else. What is enqueued depends on the segment, the slot
+ * and whether the number of commits so far is even: as long as these are what they were it may run,
+ * in place of an execution, once. UNSUPPORTED when this model's work cannot be put ahead, and what
+ * the device returned.
  */
 aegis_status aegis_model_enqueue_ahead(
     aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
-/** In place of aegis_model_execute, with its rules and its statuses, for a segment that was put
- * ahead and now runs (aegis_stream_ahead_take): notes that it does. Same thread. */
+/** In place of aegis_model_execute, with its rules, for a segment that was put ahead and now runs
+ * (aegis_stream_ahead_take): notes that it does. Same thread. STATE (another segment is due);
+ * UNSUPPORTED when this model's work cannot be put ahead. */
 aegis_status
 aegis_model_take_ahead(aegis_model *model, uint32_t segment, uint32_t slot, aegis_error *err);
 /** Called by a model whose bytes come from elsewhere; from a thread of its own, shortly, at any

@@ -74,7 +74,8 @@ aegis_status aegis_certificate_build(aegis_analysis analysis,
 /** NULL is fine. */
 void aegis_certificate_free(char *text, size_t size, const aegis_allocator *allocator);
 
-/** Builds it and puts it into a file, atomically. Statuses as above, and those of writing. */
+/** Builds it and puts it into a file, atomically. @return what aegis_certificate_build returns;
+ * NOT_FOUND (no such folder), PERMISSION or IO from the system. */
 aegis_status aegis_certificate_save(const char *path,
                                     aegis_analysis analysis,
                                     const aegis_task *tasks,
@@ -101,7 +102,8 @@ aegis_status aegis_certificate_verify(const char *text,
                                       const aegis_allocator *allocator,
                                       aegis_certificate_report *ret_report,
                                       aegis_error *err);
-/** The same of a file of at most 64 MiB; and what reading it gives. */
+/** The same of a file. @return what aegis_certificate_verify returns, PARSE also for more than 64
+ * MiB; NOT_FOUND, PERMISSION or IO from the system. */
 aegis_status aegis_certificate_verify_file(const char *path,
                                            uint64_t steps,
                                            const aegis_allocator *allocator,

@@ -97,7 +97,7 @@ aegis_status aegis_cuts_choose(const aegis_cut_problem *problem,
                                aegis_error *err);
 
 /** The choice of at most `segments` segments whose longest is the shortest possible; of those as
- * aegis_cuts_choose does. `ret_cuts` has room for segments - 1. */
+ * aegis_cuts_choose does, with its statuses. `ret_cuts` has room for segments - 1. */
 aegis_status aegis_cuts_even(const aegis_cut_problem *problem,
                              size_t segments,
                              const aegis_allocator *allocator,

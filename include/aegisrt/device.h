@@ -305,7 +305,7 @@ void aegis_stream_expect(aegis_stream *stream, uint64_t least_ns);
  * BUSY when something stands there already; STATE on another thread. No allocation, no lock.
  */
 aegis_status aegis_stream_ahead_begin(aegis_stream *stream, aegis_error *err);
-/** After each successful _begin, on the same thread. A failure is the device's. */
+/** After each successful _begin, on the same thread. OK, or what the device returned. */
 aegis_status aegis_stream_ahead_end(aegis_stream *stream, aegis_error *err);
 /** Opens the gate: the work behind it begins. Work of the stream that ran before must have been
  * seen to end. One store, any thread, one at a time; between _end and _take, which still has to

@@ -313,7 +313,8 @@ typedef struct aegis_memory_refusal {
     uint64_t peak_tensor_bytes[AEGIS_REFUSAL_TENSORS];
 } aegis_memory_refusal;
 
-/** The last refusal by `aegis_memory_orchestrator_plan`; false when there was none yet. */
+/** Why the last call of `aegis_memory_orchestrator_plan` refused its model; false when it did not:
+ * also when it failed for want of host memory. */
 bool aegis_memory_orchestrator_last_refusal(const aegis_memory_orchestrator *orchestrator,
                                             aegis_memory_refusal *ret_refusal);
 

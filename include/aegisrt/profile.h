@@ -247,8 +247,9 @@ void aegis_profiler_destroy(aegis_profiler *profiler);
 void aegis_profiler_use_lane(aegis_profiler *profiler, size_t lane);
 
 /** Profiles an open model alone. Blocks. All segments in order are one job; of a model with more
- * than one each is also measured on its own, in that order. UNSUPPORTED for more than
- * AEGIS_MAX_SEGMENTS segments. */
+ * than one each is also measured on its own, in that order. @return OK; INVALID_ARGUMENT for
+ * options out of range; UNSUPPORTED for more than AEGIS_MAX_SEGMENTS segments; NO_MEMORY; and what
+ * running the model returned. */
 aegis_status aegis_profiler_profile(aegis_profiler *profiler,
                                     aegis_model *model,
                                     const aegis_profile_options *options,
@@ -258,14 +259,16 @@ aegis_status aegis_profiler_profile(aegis_profiler *profiler,
 /** Profiles it alone (fewer runs) and then with one stressor on each other lane (on a GPU copies
  * within the device, in and out, without end), each run with
  * caches as another model would leave them: the bound comes
- * from the loaded series. Also measures how long it goes on after it is told to end. */
+ * from the loaded series. Also measures how long it goes on after it is told to end. Statuses as
+ * aegis_profiler_profile. */
 aegis_status aegis_profiler_profile_under_load(aegis_profiler *profiler,
                                                aegis_model *model,
                                                const aegis_profile_options *options,
                                                aegis_profile *ret_profile,
                                                aegis_error *err);
 
-/** Key of a profile: model hash, runtime and version, device, clocks, lanes, threads, options. */
+/** Key of a profile: model hash, runtime and version, device, clocks, lanes, threads, options.
+ * INTERNAL when the hash cannot be computed. */
 aegis_status aegis_profile_make_key(const aegis_model *model,
                                     const aegis_device_capabilities *capabilities,
                                     unsigned lanes,
@@ -275,14 +278,16 @@ aegis_status aegis_profile_make_key(const aegis_model *model,
                                     aegis_error *err);
 
 /** The key of a cut model: of its key (make_key) and where it is cut. Without cuts a copy.
- * UNSUPPORTED for more cuts than a model can have. */
+ * UNSUPPORTED for more cuts than a model can have; INTERNAL when the hash cannot be computed. */
 aegis_status aegis_profile_cut_key(
     const char key[65], const uint32_t *cuts, size_t cut_count, char ret_key[65], aegis_error *err);
 
-/** Writes a profile file, atomically: JSON with the version of its layout. IO, NO_MEMORY. */
+/** Writes a profile file, atomically: JSON with the version of its layout. NOT_FOUND (no such
+ * folder), PERMISSION or IO from the system; NO_MEMORY. */
 aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, aegis_error *err);
 /** Reads one. NOT_FOUND when there is none, PARSE when it is none or its layout has another
- * version, STATE when its key is not `key` (both in the message): such a profile is not used. */
+ * version, STATE when its key is not `key` (both in the message): such a profile is not used;
+ * PERMISSION or IO from the system. */
 aegis_status
 aegis_profile_load(const char *path, const char *key, aegis_profile *ret_profile, aegis_error *err);
 

@@ -89,7 +89,8 @@ typedef struct aegis_replay_model {
  * removals, cleared faults and waits for bytes from a disk are left out.
  *
  * @return OK with an array of `ret_count` models in the order of their numbers, to be freed with
- * aegis_replay_models_free; PARSE as aegis_replay_verify; NO_MEMORY.
+ * aegis_replay_models_free; PARSE for a trace that aegis_replay_verify would refuse, or with models
+ * or limits that no core takes; NO_MEMORY.
  */
 aegis_status aegis_replay_what_if(const aegis_trace_file *file,
                                   const aegis_policy *policy,

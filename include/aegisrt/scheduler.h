@@ -60,7 +60,8 @@ typedef struct aegis_scheduler_config {
 } aegis_scheduler_config;
 
 /** Lanes and collector are borrowed and outlive it. INVALID_ARGUMENT; PERMISSION when pinning or
- * SCHED_FIFO is refused; CONFIG when polling would take a lane's core; NO_MEMORY. */
+ * SCHED_FIFO is refused; CONFIG when polling would take a lane's core; EXISTS when the collector
+ * has had a scheduler before, STATE when it is finished; NO_MEMORY. */
 aegis_status aegis_scheduler_create(const aegis_scheduler_config *config,
                                     const aegis_allocator *allocator,
                                     aegis_scheduler **ret_scheduler,
@@ -72,7 +73,8 @@ aegis_status aegis_scheduler_create(const aegis_scheduler_config *config,
 void aegis_scheduler_destroy(aegis_scheduler *scheduler);
 /** True once a lane did not end (hang_ns). Any thread. NULL is fine. */
 bool aegis_scheduler_hangs(const aegis_scheduler *scheduler);
-/** The fatal failure that stop will return, as soon as there is one; else OK. Any thread. */
+/** The fatal failure that stop will return (DEVICE_LOST), as soon as there is one; else OK. Any
+ * thread. */
 aegis_status aegis_scheduler_check(const aegis_scheduler *scheduler, aegis_error *err);
 
 /** The bounds of the driver that every proof uses. */
@@ -135,7 +137,8 @@ typedef struct aegis_admission_answer {
 } aegis_admission_answer;
 
 /** Analyses without admitting: pure in effect. OK also when it would be refused: `ret_answer` says
- * so. INVALID_ARGUMENT for a request that contradicts itself; STATE; OVERFLOW; NO_MEMORY. */
+ * so. INVALID_ARGUMENT for a request that contradicts itself, or with times, bounds and stretches
+ * that reach 2^61 ns; STATE for changes of other models while it runs; OVERFLOW; NO_MEMORY. */
 aegis_status aegis_scheduler_analyse(aegis_scheduler *scheduler,
                                      const char *name,
                                      const aegis_admission_request *request,
@@ -156,8 +159,8 @@ typedef struct aegis_cut_advice {
  * Compares, for a lane as it would be with the model of the request on it, each model's longest
  * segment with what the others tolerate. `ret_advice` has room for max_models + 1 entries (`name`
  * has the number `model`). Pure in effect.
- * @return OK, with 0 entries when the policy has no proof; INVALID_ARGUMENT; UNDECIDED; OVERFLOW;
- * NO_MEMORY.
+ * @return OK, with 0 entries when the policy has no proof; UNDECIDED when there is too much to look
+ * at; else as aegis_scheduler_analyse.
  */
 aegis_status aegis_scheduler_cut_advice(aegis_scheduler *scheduler,
                                         const char *name,
@@ -174,7 +177,8 @@ aegis_status aegis_scheduler_cut_advice(aegis_scheduler *scheduler,
  * by search); after start nobody moves. The context is borrowed until evict or destroy; its id is
  * the model number.
  * @return NOT_ADMITTED with the answer filled in when refused; EXISTS when the number is taken;
- * STATE when the scheduler runs and the model is not placed; else as aegis_scheduler_analyse.
+ * when the scheduler runs, STATE for a model that is not placed, and CONFIG for one with a deadline
+ * that waits for its weights; else as aegis_scheduler_analyse.
  */
 aegis_status aegis_scheduler_admit(aegis_scheduler *scheduler,
                                    aegis_context *context,
@@ -194,7 +198,7 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
 
 /** Starts the orchestration thread, once in a scheduler's life. Periodic releases begin at
  * `start_ns` of the clock (0: 10 ms from now). STATE when it was started before or a model is not
- * placed; NO_MEMORY. */
+ * placed; CONFIG when one with a deadline waits for its weights. */
 aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err);
 /** No more releases; waits for running segments; jobs that are left count as pending, and who
  * waits for one hears REJECTED, on this thread. STATE when it does not run. A fatal failure of a
@@ -242,7 +246,9 @@ typedef struct aegis_submission {
 
 /** Submits one job from any thread. Lock-free, no allocation. A job's record (with external inputs
  * also its slot) stays taken until its callback has returned. QUEUE_FULL, NOT_ADMITTED, STATE (not
- * started). What the core refuses later (too early) reaches the callback as REJECTED. */
+ * started), INVALID_ARGUMENT (inputs of another size, or for a model that has its own; a continuous
+ * model), NOT_FOUND (no such input), and what copying the inputs returned. What the core refuses
+ * later (too early) reaches the callback as REJECTED. */
 aegis_status aegis_scheduler_submit(aegis_scheduler *scheduler,
                                     uint32_t model,
                                     const aegis_submission *submission,
@@ -315,10 +321,11 @@ typedef struct aegis_scheduler_metrics {
     aegis_distribution decision_ns; /**< time of one core step */
 } aegis_scheduler_metrics;
 
-/** While running: counters are a moment's view. NOT_FOUND for a model that is not admitted. */
+/** While running: counters are a moment's view. Always OK. */
 aegis_status aegis_scheduler_get_metrics(const aegis_scheduler *scheduler,
                                          aegis_scheduler_metrics *ret_metrics,
                                          aegis_error *err);
+/** Of one model, likewise. NOT_FOUND when it is not admitted. */
 aegis_status aegis_scheduler_model_metrics(const aegis_scheduler *scheduler,
                                            uint32_t model,
                                            aegis_model_metrics *ret_metrics,

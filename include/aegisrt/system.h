@@ -85,6 +85,9 @@ typedef struct aegis_system_model {
  * Builds everything up to, not including, start: device, lanes, runtimes, trial loads, profiles,
  * admission, memory plan, placement. Refused models are no failure of this call. The workload is
  * borrowed until destroy.
+ * @return OK; INVALID_ARGUMENT (no workload, no models, too many lanes); CONFIG, NOT_FOUND and
+ * PARSE with file, line, column and key of what the workload says and of the model's file; IO (of
+ * the trace); NO_MEMORY (of the host, or for the arena); and what a device or backend returned.
  */
 aegis_status aegis_system_create(const aegis_workload *workload,
                                  const aegis_system_options *options,
@@ -121,8 +124,11 @@ aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_er
 aegis_model *aegis_system_backend_model(aegis_system *system, uint32_t model);
 aegis_context *aegis_system_context(aegis_system *system, uint32_t model);
 
+/** Writes the header of the trace and starts the jobs. STATE when it was started before; IO when
+ * the trace's file failed; NO_MEMORY. */
 aegis_status aegis_system_start(aegis_system *system, aegis_error *err);
-/** Stops, finishes the trace. */
+/** Stops, finishes the trace. @return what aegis_scheduler_stop returns, or else what
+ * aegis_trace_collector_finish does. */
 aegis_status aegis_system_stop(aegis_system *system, aegis_error *err);
 
 /*
@@ -131,7 +137,7 @@ aegis_status aegis_system_stop(aegis_system *system, aegis_error *err);
  */
 
 /** Takes a model out: its jobs end, its bytes are free for others. Its row says so. NOT_FOUND when
- * it is not in. */
+ * it is not in; DEVICE_LOST when a lane hangs: it stays. */
 aegis_status aegis_system_remove(aegis_system *system, uint32_t model, aegis_error *err);
 
 /**
@@ -141,7 +147,8 @@ aegis_status aegis_system_remove(aegis_system *system, uint32_t model, aegis_err
  * and released from then on. NOT_ADMITTED with the reason in its row, which says when it would fit
  * after moving
  * (`fits_after_moving`); nothing has changed then. EXISTS; NOT_FOUND; STATE: it was never measured,
- * or it is paged and others of its lane are, which run in the region that loading would overwrite.
+ * or it is paged and others of its lane are, which run in the region that loading would overwrite;
+ * NO_MEMORY, of the host; and what its backend returned.
  */
 aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error *err);
 
@@ -154,8 +161,10 @@ aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error 
  * read are written until then); jobs that are under way end first, submissions are refused
  * meanwhile, states begin anew. Costs the loading of everything. `newcomer` is a model that
  * comes in with them as by aegis_system_add, or AEGIS_SYSTEM_NOBODY. NOT_ADMITTED: the newcomer
- * does not fit so either, or not in time; all others are back. NO_MEMORY: nothing could be moved,
- * all are back. After another failure models whose row says refused are out.
+ * does not fit so either, or not in time; all others are back. EXISTS, NOT_FOUND, STATE: no such
+ * newcomer, nothing has changed. NO_MEMORY, and what a backend returned: models whose row says so
+ * could not be loaded again and are out, all others are back. DEVICE_LOST when a lane hangs: who
+ * runs there stays.
  */
 aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis_error *err);
 
@@ -164,7 +173,7 @@ aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis
  * `needed_bytes` are free that were not. With SMALLEST_ENOUGH that is one model. REPORT removes
  * none. `ret_freed_bytes` (may be NULL) says what was freed, of REPORT what removing all would
  * free, also when it fails. NO_MEMORY, and nobody has left: no model alone frees as much
- * (SMALLEST_ENOUGH), or all together do not.
+ * (SMALLEST_ENOUGH), or all together do not. DEVICE_LOST when a lane hangs.
  */
 aegis_status aegis_system_handle_pressure(aegis_system *system,
                                           aegis_pressure_policy policy,
@@ -173,8 +182,9 @@ aegis_status aegis_system_handle_pressure(aegis_system *system,
                                           aegis_error *err);
 
 /**
- * Makes the change of an event now, whatever its time: aegis_system_add, _remove, _compact or
- * _handle_pressure, with their statuses. INVALID_ARGUMENT for a change that is none of these.
+ * Makes the change of an event now, whatever its time.
+ * @return what aegis_system_add, what aegis_system_remove, what aegis_system_compact or what
+ * aegis_system_handle_pressure returns; INVALID_ARGUMENT for a change that is none of these.
  */
 aegis_status
 aegis_system_apply(aegis_system *system, const aegis_workload_event *event, aegis_error *err);

@@ -180,7 +180,8 @@ aegis_status aegis_trace_collector_finish(aegis_trace_collector *collector, aegi
 void aegis_trace_collector_destroy(aegis_trace_collector *collector);
 
 /** Adds a ring for one writer thread; the collector owns it. Allocates: set-up only. EXISTS when
- * the name is taken, INVALID_ARGUMENT when it is empty or no UTF-8, STATE after finish. */
+ * the name is taken, INVALID_ARGUMENT when it is empty or no UTF-8, STATE after finish, NO_MEMORY.
+ */
 aegis_status aegis_trace_ring_create(aegis_trace_collector *collector,
                                      const char *name,
                                      aegis_trace_ring **ret_ring,
@@ -236,7 +237,7 @@ aegis_status aegis_trace_file_open(const char *path,
                                    aegis_trace_file **ret_file,
                                    aegis_error *err);
 
-/** The same from memory; borrows `bytes` for the call. */
+/** The same from memory; borrows `bytes` for the call. PARSE, NO_MEMORY. */
 aegis_status aegis_trace_file_parse(const void *bytes,
                                     size_t size,
                                     const aegis_allocator *allocator,
@@ -309,7 +310,7 @@ const char *aegis_trace_file_describe(const aegis_trace_file *file,
 
 /** JSON lines: one object a record with schema_version, time_ns, ring, sequence, kind, model, job,
  * lane, rationale, sentence, and the operands of the kind under their names. What a record does not
- * have is null. "-" is stdout. IO, NO_MEMORY. */
+ * have is null. "-" is stdout. IO. */
 aegis_status
 aegis_trace_export_json(const aegis_trace_file *file, const char *path, aegis_error *err);
 
@@ -319,7 +320,8 @@ aegis_trace_export_json(const aegis_trace_file *file, const char *path, aegis_er
 aegis_status
 aegis_trace_export_perfetto(const aegis_trace_file *file, const char *path, aegis_error *err);
 
-/** As the file exports, from what the collector holds in memory now. */
+/** As the file exports, from what the collector holds in memory now. STATE when the configuration
+ * keeps none; IO; NO_MEMORY. */
 aegis_status aegis_trace_collector_export_json(aegis_trace_collector *collector,
                                                const char *path,
                                                aegis_error *err);

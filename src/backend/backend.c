@@ -583,15 +583,28 @@ bool aegis_model_can_go_ahead(const aegis_model *model)
     return model->ops->enqueue_ahead != NULL && model->ops->take_ahead != NULL;
 }
 
+static aegis_status not_ahead(const aegis_model *model, aegis_error *err)
+{
+    return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                           "model '%s': nothing of the backend '%s' is put ahead; execute it",
+                           model->name, model->ops->name);
+}
+
 aegis_status aegis_model_enqueue_ahead(
     aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err)
 {
+    if (!aegis_model_can_go_ahead(model)) {
+        return not_ahead(model, err);
+    }
     return model->ops->enqueue_ahead(model->self, segment, slot, stream, err);
 }
 
 aegis_status
 aegis_model_take_ahead(aegis_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
 {
+    if (!aegis_model_can_go_ahead(model)) {
+        return not_ahead(model, err);
+    }
     return model->ops->take_ahead(model->self, segment, slot, err);
 }
 

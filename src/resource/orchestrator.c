@@ -158,6 +158,7 @@ aegis_status aegis_memory_orchestrator_plan(aegis_memory_orchestrator *o,
     }
     bool fixed = o->sealed && demand->lane < o->config.lanes;
     aegis_model_plan *m = NULL;
+    o->refused = false;
     aegis_status status = make_room(o, err);
     if (status == AEGIS_OK) {
         status = aegis_model_plan_create(o, demand,

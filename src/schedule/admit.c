@@ -9,6 +9,12 @@
 
 #define COMPONENT "schedule.admit"
 #define DEFAULT_QUEUE_DEPTH 64u
+#define MOST_NS ((uint64_t)INT64_MAX / 4) /* of any time of a request */
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
 
 /* C^E of theory: what a lane may be occupied for. An aborted model adds the longest stretch that
  * cannot be ended; one that is only reported or skipped is taken at its word. */
@@ -19,7 +25,7 @@ uint64_t aegis_admit_segment_ns(const aegis_scheduler *scheduler,
 {
     aegis_profile_segment one = aegis_profile_segment_at(profile, segment);
     uint64_t stretch = request->overrun == AEGIS_OVERRUN_ABORT ? one.stretch_ns : 0;
-    return one.bound_ns + stretch + scheduler->config.overhead_bound_ns;
+    return add(add(one.bound_ns, stretch), scheduler->config.overhead_bound_ns);
 }
 
 /* Of a job: the sum of its segments'. */
@@ -28,7 +34,7 @@ static uint64_t enforceable_bound(const aegis_scheduler *scheduler,
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < aegis_profile_segments(request->profile); i++) {
-        sum += aegis_admit_segment_ns(scheduler, request, request->profile, i);
+        sum = add(sum, aegis_admit_segment_ns(scheduler, request, request->profile, i));
     }
     return sum;
 }
@@ -40,8 +46,8 @@ static aegis_status check_request(const aegis_scheduler *scheduler,
 {
     bool paced = request->period_ns > 0 || request->background;
     if (request->profile == NULL || request->profile->bound_ns == 0 || !paced ||
-        request->period_ns > INT64_MAX / 4 || request->deadline_ns > INT64_MAX / 4 ||
-        request->jitter_ns > INT64_MAX / 4) {
+        request->period_ns > MOST_NS || request->deadline_ns > MOST_NS ||
+        request->jitter_ns > MOST_NS) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
                                "%s: a request needs a profile with a bound and a period, and times "
                                "below 2^61 ns",
@@ -105,7 +111,7 @@ static aegis_status check_segments(const char *name, const aegis_profile *profil
     bool fits = profile->segment_count <= AEGIS_MAX_SEGMENTS, positive = true;
     for (uint32_t i = 0; fits && i < profile->segment_count; i++) {
         positive = positive && profile->segments[i].bound_ns > 0;
-        sum += profile->segments[i].bound_ns;
+        sum = add(sum, profile->segments[i].bound_ns);
     }
     if (fits && positive && (profile->segment_count < 2 || sum == profile->bound_ns)) {
         return AEGIS_OK;
@@ -114,6 +120,25 @@ static aegis_status check_segments(const char *name, const aegis_profile *profil
                            "%s: the %" PRIu32 " segments of its profile (at most %d) must have "
                            "bounds that sum to the model's %" PRIu64 " ns",
                            name, profile->segment_count, AEGIS_MAX_SEGMENTS, profile->bound_ns);
+}
+
+/* What a job can occupy its lane for has to fit where it is computed with. */
+static aegis_status check_bounds(const aegis_scheduler *scheduler,
+                                 const char *name,
+                                 const aegis_admission_request *request,
+                                 const aegis_profile *profile,
+                                 aegis_error *err)
+{
+    aegis_admission_request asked = *request;
+    aegis_status status = check_segments(name, profile, err);
+    asked.profile = profile;
+    if (status == AEGIS_OK && enforceable_bound(scheduler, &asked) > MOST_NS) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                                 "%s: the bounds and stretches of a profile, with the driver's "
+                                 "overhead, must stay below 2^61 ns; profile again",
+                                 name);
+    }
+    return status;
 }
 
 static aegis_status check_changes(const aegis_scheduler *scheduler,
@@ -134,7 +159,7 @@ static aegis_status check_changes(const aegis_scheduler *scheduler,
                                    "%s: change %zu needs a model of the pool and a profile", name,
                                    i);
         }
-        status = check_segments(name, change->profile, err);
+        status = check_bounds(scheduler, name, request, change->profile, err);
     }
     return status;
 }
@@ -146,7 +171,7 @@ aegis_status aegis_admit_check(const aegis_scheduler *scheduler,
 {
     aegis_status status = check_request(scheduler, name, request, err);
     if (status == AEGIS_OK) {
-        status = check_segments(name, request->profile, err);
+        status = check_bounds(scheduler, name, request, request->profile, err);
     }
     if (status == AEGIS_OK) {
         status = check_changes(scheduler, name, request, err);

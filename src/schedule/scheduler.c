@@ -159,6 +159,7 @@ aegis_status aegis_scheduler_create(const aegis_scheduler_config *config,
         scheduler->config.max_jobs = DEFAULT_JOBS;
     }
     pthread_mutex_init(&scheduler->admin, NULL);
+    sem_init(&scheduler->entered, 0, 0);
     atomic_init(&scheduler->next_job, 1);
     for (uint16_t i = 0; i < config->lane_count; i++) {
         scheduler->lanes[i].scheduler = scheduler;
@@ -211,6 +212,7 @@ void aegis_scheduler_destroy(aegis_scheduler *scheduler)
     aegis_deallocate(&allocator, scheduler->streaming, models, sizeof *scheduler->streaming);
     aegis_deallocate(&allocator, scheduler->submitted, words(models), sizeof *scheduler->submitted);
     pthread_mutex_destroy(&scheduler->admin);
+    sem_destroy(&scheduler->entered);
     aegis_deallocate(&allocator, scheduler, 1, sizeof *scheduler);
 }
 
@@ -241,6 +243,13 @@ aegis_status aegis_scheduler_check(const aegis_scheduler *scheduler, aegis_error
 }
 
 /* ---- start, stop and words to the running thread ---- */
+
+static void wait_for(sem_t *semaphore)
+{
+    while (sem_wait(semaphore) != 0) {
+        /* interrupted by a signal */
+    }
+}
 
 aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err)
 {
@@ -279,6 +288,7 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
         /* Submissions may come from now on; they wait in their queues until the loop runs. */
         scheduler->started = true;
         atomic_store(&scheduler->accepting, true);
+        wait_for(&scheduler->entered);
     }
 done:
     if (status != AEGIS_OK && !scheduler->started) {
@@ -296,9 +306,7 @@ tell(aegis_scheduler *scheduler, aegis_command_to_driver kind, aegis_entry *entr
     sem_init(&command.done, 0, 0);
     atomic_store(&scheduler->mailbox, &command);
     aegis_wake_ring(&scheduler->wake);
-    while (sem_wait(&command.done) != 0) {
-        /* interrupted by a signal */
-    }
+    wait_for(&command.done);
     sem_destroy(&command.done);
     if (command.status != AEGIS_OK && err != NULL) {
         *err = command.error;

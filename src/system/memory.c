@@ -39,13 +39,13 @@ aegis_status aegis_system_plan_memory(
         entry->in_memory = true;
         return AEGIS_OK;
     }
-    if (status != AEGIS_ERROR_NO_MEMORY && status != AEGIS_ERROR_BUDGET_EXCEEDED) {
+    /* Where the host has no memory to plan with, nothing is said about the model. */
+    if (!aegis_memory_orchestrator_last_refusal(system->memory, &model->memory_refusal)) {
         if (err != NULL) {
             *err = why;
         }
         return status;
     }
-    aegis_memory_orchestrator_last_refusal(system->memory, &model->memory_refusal);
     model->memory_bytes = model->memory_refusal.need_bytes;
     if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
         aegis_system_refuse_budget(system, index, why.message);

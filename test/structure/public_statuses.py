@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the public headers say about statuses: a function that returns aegis_status, and the names of
-statuses in the comment in front of it.
+statuses in the comment in front of it, NO_MEMORY or AEGIS_ERROR_NO_MEMORY.
 
 A comment may refer: "As aegis_x" and "what aegis_x returns" add what aegis_x documents. One that says
 "what ... returns" of something that is not a public function (a callback, an ops table) is open: such a
-function passes on what others return.
+function passes on what others return. "Always OK" says that a function cannot fail. A function that stands
+directly below another one, without a comment or an empty line between them, shares its comment.
 """
 
 import os
@@ -13,7 +14,12 @@ import re
 TOKEN = re.compile(r"/\*.*?\*/|//[^\n]*|\{|\}|;|[^;{}/]+|/", re.S)
 DECLARATION = re.compile(r"^(?:AEGIS_\w+\s+)?aegis_status\s+(aegis_\w+)\s*\(", re.S)
 REFERENCE = re.compile(r"\b(?:[Aa]s|[Ww]hat)\s+(aegis_\w+)")
+# A name that nothing else is, in small letters: not_found.
+SMALL = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
+DECLARED = re.compile(r"\baegis_status\s+(aegis_\w+)\s*\(")
+NAMED = re.compile(r"\b(aegis_\w+)")
 OPEN = re.compile(r"\b[Ww]hat\s+(?!aegis_)(?:\w+[ ']){1,6}?return(?:s|ed)?\b")
+ALWAYS_OK = re.compile(r"\b[Aa]lways OK\b")
 EXTERN_C = re.compile(r'extern "C" \{|#ifdef __cplusplus.*?#endif', re.S)
 
 
@@ -23,10 +29,12 @@ class Function:
     def __init__(self, name, header, comment, names):
         self.name = name
         self.header = header
-        words = set(re.findall(r"(?<![\w])[A-Z][A-Z_]+\b", comment))
+        words = set(re.findall(r"(?<![\w])(?:AEGIS_ERROR_)?([A-Z][A-Z_]+)\b", comment))
         self.statuses = words & names - {"OK"}
+        self.small = set(SMALL.findall(comment)) & {name.lower() for name in names}
         self.references = set(REFERENCE.findall(comment))
         self.open = OPEN.search(comment) is not None
+        self.infallible = ALWAYS_OK.search(comment) is not None
 
 
 def status_names(include):
@@ -51,7 +59,7 @@ def flat(comment):
 
 def functions_of(text, header, names):
     """Declarations at the top level with the comment that stands directly before each."""
-    found, comment, depth = [], "", 0
+    found, comment, depth, shared = [], "", 0, ""
     text = re.sub(r"^[ \t]*#(?:[^\n\\]|\\.|\\\n)*", "", EXTERN_C.sub("", text), flags=re.M)
     for token in TOKEN.findall(text):
         if token.startswith("/*"):
@@ -62,10 +70,17 @@ def functions_of(text, header, names):
             depth -= 1
         elif depth == 0 and token.strip() and token != ";":
             declared = DECLARATION.match(token.strip())
+            comment = comment if comment or re.match(r"\s*\n\s*\n", token) else shared
             if declared:
                 found.append(Function(declared.group(1), header, comment, names))
-            comment = ""
+            comment, shared = "", comment if declared else ""
     return found
+
+
+def overlooked(text, found):
+    """Names of functions that return a status and were not found, however they are declared."""
+    code = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)
+    return sorted(set(DECLARED.findall(code)) - {function.name for function in found})
 
 
 def resolve(functions):
@@ -85,10 +100,18 @@ def resolve(functions):
 
 def read(include):
     """All public functions that return a status, sorted by name, without the two that set errors."""
-    names, functions = set(status_names(include)), []
+    names, functions, known = set(status_names(include)), [], set()
     for header in sorted(header_names(include)):
         with open(os.path.join(include, header), encoding="utf-8") as file:
-            functions += functions_of(file.read(), header, names)
+            text = file.read()
+        found = functions_of(text, header, names)
+        missed = overlooked(text, found)
+        if missed:
+            raise ValueError(f"{header}: declared in a way that is not understood: {', '.join(missed)}")
+        functions += found
+        known |= set(NAMED.findall(re.sub(r"/\*.*?\*/", " ", text, flags=re.S)))
     functions = [function for function in functions if not function.name.startswith("aegis_error_set")]
+    for function in functions:
+        function.nowhere = function.references - known
     resolve(functions)
     return sorted(functions, key=lambda function: function.name)

@@ -82,7 +82,8 @@ typedef struct aegis_backend_ops {
     aegis_status (*take_ahead)(void *model, uint32_t segment, uint32_t slot, aegis_error *err);
 } aegis_backend_ops;
 
-/** Wraps an implementation. Takes `self`. INVALID_ARGUMENT when version or entries are missing. */
+/** Wraps an implementation. Takes `self`, which is destroyed when this fails, unless the table has
+ * another version. INVALID_ARGUMENT when version or entries are missing; NO_MEMORY. */
 aegis_status aegis_backend_wrap(const aegis_backend_ops *ops,
                                 void *self,
                                 const aegis_allocator *allocator,

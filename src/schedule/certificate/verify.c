@@ -301,7 +301,7 @@ static bool check(checker *k, const aegis_allocator *allocator)
     k->report->schedulable = strcmp(kinds[n].verdict, "schedulable") == 0;
     k->tasks = aegis_allocate_zeroed(allocator, k->count, sizeof *k->tasks);
     k->status = k->tasks == NULL ? AEGIS_ERROR_NO_MEMORY : k->status;
-    bool holds = that(k, k->tasks != NULL, "no memory") &&
+    bool holds = that(k, k->tasks != NULL, "no memory for its %zu tasks", k->count) &&
                  read_tasks(k, p == AEGIS_ANALYSIS_FPP || p == AEGIS_ANALYSIS_NP_EDF);
     k->status = holds ? AEGIS_OK : k->status;
     holds = holds && (kinds[n].check == NULL || kinds[n].check(k)) && aegis_checker_responses(k);

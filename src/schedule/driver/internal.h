@@ -182,6 +182,7 @@ struct aegis_scheduler {
     aegis_driver_command *removing; /* waits for a running segment */
     _Atomic uint64_t next_job;
     pthread_mutex_t admin;
+    sem_t entered; /* posted when those of the start are in the core: who comes then is told of */
     bool started, stopping;
     _Atomic bool accepting;
     uint64_t start_ns, stop_ns;

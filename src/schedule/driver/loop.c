@@ -341,6 +341,7 @@ void aegis_driver_loop(void *argument)
     aegis_scheduler *scheduler = argument;
     aegis_turn_take(&scheduler->turn);
     enter_pool(scheduler);
+    sem_post(&scheduler->entered);
     while (!scheduler->stopping || any_lane_runs(scheduler)) {
         uint32_t seen = aegis_wake_count(&scheduler->wake);
         bool any = collect_lanes(scheduler);

@@ -76,16 +76,35 @@ static json_t *series_to_json(const aegis_profile_series *series)
                      (json_int_t)series->worst_ns, "cv", series->cv);
 }
 
+/* NULL when there is no memory for all of them. */
 static json_t *segments_to_json(const aegis_profile *profile)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < profile->segment_count; i++) {
+    for (uint32_t i = 0; i < profile->segment_count && list != NULL; i++) {
         const aegis_profile_segment *one = &profile->segments[i];
-        json_array_append_new(
-            list, json_pack("{s:o, s:I, s:I}", "series", series_to_json(&one->series), "bound_ns",
-                            (json_int_t)one->bound_ns, "stretch_ns", (json_int_t)one->stretch_ns));
+        json_t *segment =
+            json_pack("{s:o, s:I, s:I}", "series", series_to_json(&one->series), "bound_ns",
+                      (json_int_t)one->bound_ns, "stretch_ns", (json_int_t)one->stretch_ns);
+        if (json_array_append_new(list, segment) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
     }
     return list;
+}
+
+/* By a buffer that is large enough from the start: while jansson's own grows, a key for which there
+ * is no memory is left out and nothing is said. NULL when there is no memory. */
+static char *text_of(const json_t *root, size_t *ret_size)
+{
+    const size_t size = root == NULL ? 0 : json_dumpb(root, NULL, 0, JSON_INDENT(2));
+    char *text = size == 0 ? NULL : malloc(size);
+    if (text != NULL && json_dumpb(root, text, size, JSON_INDENT(2)) != size) {
+        free(text);
+        text = NULL;
+    }
+    *ret_size = size;
+    return text;
 }
 
 aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, aegis_error *err)
@@ -100,13 +119,14 @@ aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, 
         aegis_bound_method_name(profile->method), "bound_ns", (json_int_t)profile->bound_ns,
         "stretch_ns", (json_int_t)profile->stretch_ns, "extreme_value",
         aegis_extreme_to_json(&profile->extreme));
-    char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2));
+    size_t size = 0;
+    char *text = text_of(root, &size);
     json_decref(root);
     if (text == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no host memory to write the profile %s", path);
     }
-    aegis_status status = aegis_file_write_atomic(path, text, strlen(text), err);
+    aegis_status status = aegis_file_write_atomic(path, text, size, err);
     free(text);
     return status;
 }

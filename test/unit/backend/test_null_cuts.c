@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Null models of operators: cut anywhere, with the same outputs. */
 #include "support/backend_conformance.h"
+#include "support/test_allocator.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -153,6 +154,54 @@ static void candidates_tell_what_crosses(void **state)
     aegis_model_close(model);
 }
 
+static void candidates_of_a_model_that_fails(void **state)
+{
+    (void)state;
+    aegis_error err = {0};
+    const aegis_cut_candidate *candidates = NULL;
+    size_t count = 77;
+    aegis_model *model =
+        open_recorded("{" SURFACE OPERATORS
+                      ",\"faults\":[{\"run\":5,\"operator\":1,\"kind\":\"fail\",\"trial\":true}]}",
+                      NULL, 0);
+    assert_int_equal(aegis_model_cut_candidates(model, NULL, &candidates, &count, &err),
+                     AEGIS_ERROR_INFERENCE);
+    assert_int_equal(err.status, AEGIS_ERROR_INFERENCE);
+    assert_true(candidates == NULL && count == 77);
+    must(aegis_model_cut_candidates(model, NULL, &candidates, &count, &err), &err);
+    assert_int_equal(count, 5);
+    aegis_model_close(model);
+}
+
+static void candidates_need_memory(void **state)
+{
+    (void)state;
+    aegis_error err = {0};
+    test_allocator counting = {0};
+    const aegis_allocator allocator = test_allocator_make(&counting);
+    const aegis_backend_config null = {.runtime = "null", .cache_dir = "/tmp", .consumer = "test"};
+    const aegis_model_config config = config_of("{" SURFACE OPERATORS "}", NULL, 0);
+    aegis_backend *own = NULL;
+    aegis_model *model = NULL;
+    must(aegis_backend_create(&null, NULL, &allocator, &own, &err), &err);
+    must(aegis_model_open(own, &config, &model, &err), &err);
+    must(aegis_model_record(model, NULL, &err), &err);
+    aegis_status status = AEGIS_ERROR_NO_MEMORY;
+    for (uint64_t nth = 1; status != AEGIS_OK; nth++) {
+        const aegis_cut_candidate *candidates = NULL;
+        size_t count = 0;
+        counting.calls = 0;
+        counting.fail_at = nth;
+        status = aegis_model_cut_candidates(model, NULL, &candidates, &count, &err);
+        assert_int_equal(status, counting.calls < nth ? AEGIS_OK : AEGIS_ERROR_NO_MEMORY);
+        assert_true(nth > 2 || status != AEGIS_OK);
+    }
+    aegis_model_close(model);
+    aegis_backend_destroy(own);
+    assert_int_equal(counting.blocks, 0);
+    assert_int_equal(counting.wrong_sizes, 0);
+}
+
 static void expect_open(
     const char *text, const uint32_t *cuts, size_t count, aegis_status wanted, const char *part)
 {
@@ -266,6 +315,8 @@ int main(void)
         cmocka_unit_test(outputs_are_those_of_the_whole_model),
         cmocka_unit_test(tensors_that_cross_are_boundaries),
         cmocka_unit_test(candidates_tell_what_crosses),
+        cmocka_unit_test(candidates_of_a_model_that_fails),
+        cmocka_unit_test(candidates_need_memory),
         cmocka_unit_test(wrong_cuts_and_operators_are_refused),
         cmocka_unit_test(fault_in_the_middle_of_a_cut_job),
     };

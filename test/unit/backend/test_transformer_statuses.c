@@ -15,10 +15,11 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "support/child_process.h"
 
 #define WIDE_BUDGET (UINT64_C(4) << 30)
 #define NOBODY 65534
@@ -260,14 +261,7 @@ static int create_without_library(void)
 static void a_blas_that_cannot_be_opened_is_said(void **state)
 {
     (void)state;
-    int result = -1;
-    const pid_t child = fork();
-    if (child == 0) {
-        _exit(create_without_library());
-    }
-    assert_true(child > 0 && waitpid(child, &result, 0) == child);
-    assert_true(WIFEXITED(result));
-    assert_int_equal(WEXITSTATUS(result), 0);
+    assert_int_equal(in_child(create_without_library), 0);
 }
 
 /* Pieces of one row, every other one streamed. */
@@ -348,18 +342,12 @@ static int synthesize_without_memory(void)
 static void making_a_model_without_memory_fails(void **state)
 {
     (void)state;
-    int result = -1;
-    const pid_t child = fork();
-    if (child == 0) {
-        _exit(synthesize_without_memory());
-    }
-    assert_true(child > 0 && waitpid(child, &result, 0) == child);
-    assert_true(WIFEXITED(result));
-    if (WEXITSTATUS(result) == LIMIT_NOT_KEPT) {
+    const int result = in_child(synthesize_without_memory);
+    if (result == LIMIT_NOT_KEPT) {
         print_message("skipped: this system does not limit memory\n");
         skip();
     }
-    assert_int_equal(WEXITSTATUS(result), 0);
+    assert_int_equal(result, 0);
 }
 #endif
 

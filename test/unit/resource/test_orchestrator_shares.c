@@ -2,6 +2,8 @@
 /* Weights and packed copies by content, and compaction, which joins them anew. */
 #include "orchestrator_fixture.h"
 
+#include "support/test_allocator.h"
+
 #define ALONE (1024 + 512 + 64 + 128) /* what such a model needs by itself */
 
 static void equal_weights_are_placed_once(void **state)
@@ -190,6 +192,26 @@ static void compaction_closes_holes_when_it_is_asked_for(void **state)
     aegis_memory_orchestrator_destroy(o);
 }
 
+/* A refusal is about a model; where the host has no memory to plan with there is none. */
+static void no_host_memory_is_no_refusal(void **state)
+{
+    (void)state;
+    test_allocator counting = {0};
+    const aegis_allocator allocator = test_allocator_make(&counting);
+    const aegis_memory_config config = {.capacity_bytes = 4096, .lanes = 1};
+    const aegis_planner planner = aegis_planner_default();
+    aegis_memory_orchestrator *o = NULL;
+    aegis_memory_refusal refusal;
+    assert_int_equal(aegis_memory_orchestrator_create(&config, &planner, &allocator, &o, NULL),
+                     AEGIS_OK);
+    assert_int_equal(plan_simple(o, 0, 0, 64, 1 << 20, NULL), AEGIS_ERROR_NO_MEMORY);
+    assert_true(aegis_memory_orchestrator_last_refusal(o, &refusal));
+    counting.fail_at = counting.calls + 1;
+    assert_int_equal(plan_simple(o, 1, 0, 64, 64, NULL), AEGIS_ERROR_NO_MEMORY);
+    assert_false(aegis_memory_orchestrator_last_refusal(o, &refusal));
+    aegis_memory_orchestrator_destroy(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +221,7 @@ int main(void)
         cmocka_unit_test(shared_weights_go_with_their_last_holder),
         cmocka_unit_test(a_refusal_counts_what_is_there_already),
         cmocka_unit_test(compaction_closes_holes_when_it_is_asked_for),
+        cmocka_unit_test(no_host_memory_is_no_refusal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

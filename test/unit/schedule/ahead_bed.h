@@ -17,6 +17,7 @@
 
 #include "device/device.h"
 #include "support/bare_backend.h"
+#include "support/test_allocator.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -52,6 +53,7 @@ typedef struct gate {
 
 typedef struct bed {
     aegis_allocator allocator;
+    test_allocator counting; /* behind it */
     aegis_device *host, *device;
     aegis_device_ops device_ops;
     aegis_backend_ops backend_ops;
@@ -66,6 +68,7 @@ typedef struct bed {
     sem_t ended, answered;
     bool hold_answer;
     uint32_t slots;
+    aegis_status late_status; /* of a segment that fails late */
 } bed;
 
 static bed the; /* the ops of a device have no way to the test's own */
@@ -158,7 +161,7 @@ static aegis_status take_failure(void *stream, aegis_error *err)
         return AEGIS_OK;
     }
     at->failed = false;
-    return aegis_error_set(err, AEGIS_HERE("test"), AEGIS_ERROR_INFERENCE, "failed late");
+    return aegis_error_set(err, AEGIS_HERE("test"), the.late_status, "failed late");
 }
 
 static void keep_host(void *self)
@@ -240,7 +243,7 @@ static aegis_status pieces_take_ahead(void *self, uint32_t segment, uint32_t slo
 
 /* ---- the bed ---- */
 
-static void check(aegis_status status, const aegis_error *err)
+static inline void check(aegis_status status, const aegis_error *err)
 {
     if (status != AEGIS_OK) {
         print_error("%s\n", err->message);
@@ -248,7 +251,7 @@ static void check(aegis_status status, const aegis_error *err)
     assert_int_equal(status, AEGIS_OK);
 }
 
-static void open_device(bool with_gates)
+static inline void open_device(bool with_gates)
 {
     aegis_error err;
     aegis_device_config config = {.kind = AEGIS_DEVICE_HOST, .arena_bytes = 65536};
@@ -272,12 +275,26 @@ static void open_device(bool with_gates)
     }
 }
 
-static void open_bed(bool with_gates, uint16_t lanes)
+static inline aegis_scheduler_config config_of(uint16_t lanes)
+{
+    aegis_error err;
+    aegis_scheduler_config config = {.lanes = the.lanes,
+                                     .lane_count = lanes,
+                                     .clock = aegis_clock_monotonic(),
+                                     .cpu = -1,
+                                     .wake_bound_ns = MS,
+                                     .overhead_bound_ns = MS};
+    check(aegis_policy_find("np-fp", &config.policy, &err), &err);
+    return config;
+}
+
+static inline void open_bed(bool with_gates, uint16_t lanes)
 {
     aegis_error err;
     memset(&the, 0, sizeof the);
-    the.allocator = aegis_allocator_default();
+    the.allocator = test_allocator_make(&the.counting);
     the.slots = 1;
+    the.late_status = AEGIS_ERROR_INFERENCE;
     sem_init(&the.ended, 0, 0);
     sem_init(&the.answered, 0, 0);
     open_device(with_gates);
@@ -291,13 +308,7 @@ static void open_bed(bool with_gates, uint16_t lanes)
     the.backend_ops.enqueue_ahead = pieces_enqueue_ahead;
     the.backend_ops.take_ahead = pieces_take_ahead;
     check(aegis_backend_wrap(&the.backend_ops, &the, &the.allocator, &the.backend, &err), &err);
-    aegis_scheduler_config config = {.lanes = the.lanes,
-                                     .lane_count = lanes,
-                                     .clock = aegis_clock_monotonic(),
-                                     .cpu = -1,
-                                     .wake_bound_ns = MS,
-                                     .overhead_bound_ns = MS};
-    check(aegis_policy_find("np-fp", &config.policy, &err), &err);
+    const aegis_scheduler_config config = config_of(lanes);
     check(aegis_scheduler_create(&config, &the.allocator, &the.scheduler, &err), &err);
     for (int i = 0; i < MODELS; i++) {
         pieces *one = &the.pieces[i];
@@ -310,45 +321,62 @@ static void open_bed(bool with_gates, uint16_t lanes)
     }
 }
 
-/* Model 1 is the more urgent one. */
-static void admit(int i, int lane)
+static inline void open_model(int i)
 {
     const char name[2] = {(char)('a' + i), '\0'};
     aegis_error err;
-    aegis_profile profile = {.margin = 1, .segment_count = 3};
-    the.pieces[i].at = &the.gates[lane];
     aegis_model_config config = {.name = name, .path = "-", .slots = the.slots};
     aegis_resource_budget budget = {.stream_limit = 1};
-    aegis_admission_answer answer = {0};
+    check(aegis_model_open(the.backend, &config, &the.models[i], &err), &err);
+    check(aegis_context_create((uint32_t)i, name, &budget, the.models[i], &the.allocator,
+                               &the.contexts[i], &err),
+          &err);
+}
+
+static inline aegis_profile profile_of(int i)
+{
+    aegis_profile profile = {.margin = 1, .segment_count = 3};
     for (uint32_t s = 0; s < profile.segment_count; s++) {
         profile.segments[s].series.best_ns = the.pieces[i].best_ns;
         profile.segments[s].bound_ns = profile.segments[s].stretch_ns = 2 * MS;
     }
     profile.bound_ns = profile.stretch_ns = 6 * MS;
-    aegis_admission_request request = {.profile = &profile,
-                                       .period_ns = 100 * MS,
-                                       .deadline_ns = 100 * MS,
-                                       .priority = -i,
-                                       .lane = lane,
-                                       .queue_depth = 8,
-                                       .slots = the.slots,
-                                       .external = true,
-                                       .overrun = AEGIS_OVERRUN_REPORT,
-                                       .early = AEGIS_EARLY_DELAY};
-    check(aegis_model_open(the.backend, &config, &the.models[i], &err), &err);
-    check(aegis_context_create((uint32_t)i, name, &budget, the.models[i], &the.allocator,
-                               &the.contexts[i], &err),
-          &err);
+    return profile;
+}
+
+/* Model 1 is the more urgent one. */
+static inline aegis_admission_request request_of(int i, int lane, const aegis_profile *profile)
+{
+    return (aegis_admission_request){.profile = profile,
+                                     .period_ns = 100 * MS,
+                                     .deadline_ns = 100 * MS,
+                                     .priority = -i,
+                                     .lane = lane,
+                                     .queue_depth = 8,
+                                     .slots = the.slots,
+                                     .external = true,
+                                     .overrun = AEGIS_OVERRUN_REPORT,
+                                     .early = AEGIS_EARLY_DELAY};
+}
+
+static inline void admit(int i, int lane)
+{
+    aegis_error err;
+    const aegis_profile profile = profile_of(i);
+    const aegis_admission_request request = request_of(i, lane, &profile);
+    aegis_admission_answer answer = {0};
+    the.pieces[i].at = &the.gates[lane];
+    open_model(i);
     check(aegis_scheduler_admit(the.scheduler, the.contexts[i], &request, &answer, &err), &err);
 }
 
-static void start(void)
+static inline void start(void)
 {
     aegis_error err;
     check(aegis_scheduler_start(the.scheduler, 0, &err), &err);
 }
 
-static void note_end(void *self, const aegis_job_result *result)
+static inline void note_end(void *self, const aegis_job_result *result)
 {
     bed *at = self;
     bool hold = at->hold_answer && result->end == AEGIS_JOB_ABORTED;
@@ -358,7 +386,7 @@ static void note_end(void *self, const aegis_job_result *result)
     }
 }
 
-static void submit(int i)
+static inline void submit(int i)
 {
     aegis_submission submission = {.callback = note_end, .callback_self = &the};
     aegis_error err;
@@ -372,13 +400,13 @@ static void submit(int i)
     check(status, &err);
 }
 
-static void run_job(int i)
+static inline void run_job(int i)
 {
     submit(i);
     wait_for(&the.ended);
 }
 
-static aegis_core_counters counters_of(int i)
+static inline aegis_core_counters counters_of(int i)
 {
     aegis_model_metrics metrics;
     aegis_error err;
@@ -386,7 +414,7 @@ static aegis_core_counters counters_of(int i)
     return metrics.counters;
 }
 
-static uint64_t opened(void)
+static inline uint64_t opened(void)
 {
     aegis_scheduler_metrics metrics;
     aegis_error err;
@@ -394,7 +422,7 @@ static uint64_t opened(void)
     return metrics.opened;
 }
 
-static void close_bed(void)
+static inline void close_bed(void)
 {
     aegis_scheduler_destroy(the.scheduler);
     for (int i = 0; i < MODELS; i++) {
@@ -409,6 +437,8 @@ static void close_bed(void)
     aegis_device_destroy(the.device);
     aegis_device_destroy(the.host);
     assert_int_equal(the.broken, 0);
+    assert_int_equal(the.counting.blocks, 0);
+    assert_int_equal(the.counting.wrong_sizes, 0);
 }
 
 #endif

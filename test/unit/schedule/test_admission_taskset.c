@@ -3,9 +3,9 @@
 
 #include "base/base.h"
 #include "schedule/admission/position.h"
+#include "support/scarce_json.h"
 #include "support/test_allocator.h"
 
-#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -168,36 +168,24 @@ static void memory_may_run_out_anywhere(void **unused)
     assert_true(passed);
 }
 
-/* jansson's own requests for memory, of which one fails. */
-static size_t json_requests, json_fails_at;
-
-static void *scarce_malloc(size_t size)
-{
-    return ++json_requests == json_fails_at ? NULL : malloc(size);
-}
-
 static void jansson_may_run_out_of_memory_anywhere(void **unused)
 {
     (void)unused;
-    json_malloc_t given_malloc;
-    json_free_t given_free;
     bool passed = false;
-    json_get_alloc_funcs(&given_malloc, &given_free);
-    json_set_alloc_funcs(scarce_malloc, free);
+    scarce_json_begin();
     for (size_t at = 1; !passed && at < 2000; at++) {
         aegis_taskset *set = NULL;
         aegis_error err;
-        json_requests = 0;
-        json_fails_at = at;
+        scarce_json_fail(at);
         aegis_status status = parse(complete, &set, &err);
-        passed = status == AEGIS_OK && json_requests < at;
+        passed = status == AEGIS_OK && !scarce_json_failed();
         /* A text that the parser had no memory for is not told from one that it does not take. */
         assert_true(status == AEGIS_OK || status == AEGIS_ERROR_NO_MEMORY ||
                     status == AEGIS_ERROR_PARSE);
         assert_int_equal(set != NULL, status == AEGIS_OK);
         aegis_taskset_destroy(set);
     }
-    json_set_alloc_funcs(given_malloc, given_free);
+    scarce_json_end();
     assert_true(passed);
 }
 

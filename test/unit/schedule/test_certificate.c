@@ -9,11 +9,15 @@
 
 #include <aegisrt/certificate.h>
 
+#include "support/expect.h"
+#include "support/own_folder.h"
 #include "support/test_allocator.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define LARGE INT64_MAX
 
@@ -421,6 +425,132 @@ static void short_memory_is_reported(void **state)
     }
 }
 
+static void a_check_needs_memory(void **state)
+{
+    (void)state;
+    const aegis_task task = {"a", 2, 10, 10, 0, NULL, 0};
+    const aegis_allocator plain = aegis_allocator_default();
+    test_allocator counting = {.fail_at = 1};
+    const aegis_allocator allocator = test_allocator_make(&counting);
+    aegis_admission_result result;
+    aegis_certificate_report report = {.task_count = 77};
+    aegis_error err = {0};
+    char *text;
+    size_t size;
+    assert_int_equal(
+        aegis_admission_test(AEGIS_ANALYSIS_NP_FP, &task, 1, NULL, &plain, &result, NULL),
+        AEGIS_OK);
+    assert_int_equal(aegis_certificate_build(AEGIS_ANALYSIS_NP_FP, &task, 1, &result, NULL, &plain,
+                                             &text, &size, NULL),
+                     AEGIS_OK);
+    assert_int_equal(aegis_certificate_verify(text, size, "file", 0, &allocator, &report, &err),
+                     AEGIS_ERROR_NO_MEMORY);
+    assert_string_equal(err.message, "file: no memory for its 1 tasks");
+    assert_int_equal(report.task_count, 77);
+    assert_int_equal(aegis_certificate_verify(text, size, "file", 0, &allocator, &report, &err),
+                     AEGIS_OK);
+    assert_true(report.holds);
+    assert_int_equal(counting.blocks, 0);
+    aegis_certificate_free(text, size, &plain);
+    aegis_admission_result_finish(&result, &plain);
+}
+
+/* ---- files ---- */
+
+static const aegis_task whole = {"a", 2, 10, 10, 0, NULL, 0};
+
+static aegis_status save(const char *name,
+                         const aegis_admission_result *result,
+                         const aegis_allocator *allocator,
+                         aegis_error *err)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", own_folder, name);
+    return aegis_certificate_save(path, AEGIS_ANALYSIS_NP_FP, &whole, 1, result, NULL, allocator,
+                                  err);
+}
+
+static void certificates_that_cannot_be_saved(void **state)
+{
+    (void)state;
+    const aegis_allocator plain = aegis_allocator_default();
+    test_allocator counting = {.fail_at = 1};
+    const aegis_allocator allocator = test_allocator_make(&counting);
+    aegis_task_result task = {.response = 2, .meets = true};
+    aegis_admission_result result = {
+        .verdict = AEGIS_SCHEDULABLE, .tasks = &task, .task_count = 1, .first_miss = SIZE_MAX};
+    aegis_error err = {0};
+    assert_int_equal(save("good", &result, &plain, &err), AEGIS_OK);
+    expect(save("none/good", &result, &plain, &err), AEGIS_ERROR_NOT_FOUND, &err, own_folder);
+    expect(save(".", &result, &plain, &err), AEGIS_ERROR_IO, &err, own_folder);
+    expect(save("short", &result, &allocator, &err), AEGIS_ERROR_NO_MEMORY, &err, "memory");
+    assert_int_equal(counting.blocks, 0);
+    assert_int_equal(chmod(own_folder, 0555), 0);
+    if (become_nobody()) {
+        expect(save("mine", &result, &plain, &err), AEGIS_ERROR_PERMISSION, &err, own_folder);
+    }
+    become_oneself();
+    assert_int_equal(chmod(own_folder, 0755), 0);
+    task.response = 1;
+    expect(save("wrong", &result, &plain, &err), AEGIS_ERROR_INTERNAL, &err, "");
+    result.task_count = 2;
+    expect(save("other", &result, &plain, &err), AEGIS_ERROR_INVALID_ARGUMENT, &err, "");
+    result.verdict = AEGIS_ADMISSION_UNDECIDED;
+    result.task_count = 1;
+    expect(save("open", &result, &plain, &err), AEGIS_ERROR_UNDECIDED, &err, "");
+}
+
+static void verify_file(const char *name, uint64_t steps, aegis_status wanted, const char *part)
+{
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_certificate_report report = {.task_count = 77};
+    aegis_error err = {0};
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", own_folder, name);
+    expect(aegis_certificate_verify_file(path, steps, &allocator, &report, &err), wanted, &err,
+           part);
+    assert_int_equal(report.task_count, 77);
+}
+
+static void write_text(const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", own_folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* After certificates_that_cannot_be_saved, which saves a good one. */
+static void certificates_that_cannot_be_checked(void **state)
+{
+    (void)state;
+    test_allocator counting = {.fail_at = 1};
+    const aegis_allocator allocator = test_allocator_make(&counting);
+    const aegis_allocator plain = aegis_allocator_default();
+    aegis_certificate_report report;
+    aegis_error err = {0};
+    char path[128];
+    snprintf(path, sizeof path, "%s/good", own_folder);
+    assert_int_equal(aegis_certificate_verify_file(path, 0, &plain, &report, &err), AEGIS_OK);
+    assert_true(report.holds);
+    expect(aegis_certificate_verify_file(path, 0, &allocator, &report, &err), AEGIS_ERROR_NO_MEMORY,
+           &err, path);
+    verify_file("good", 1, AEGIS_ERROR_UNDECIDED, path);
+    verify_file("none", 0, AEGIS_ERROR_NOT_FOUND, "none");
+    verify_file(".", 0, AEGIS_ERROR_IO, own_folder);
+    write_text("text", "text");
+    write_text("other", "{}");
+    verify_file("text", 0, AEGIS_ERROR_PARSE, "not JSON");
+    verify_file("other", 0, AEGIS_ERROR_CONFIG, "let admit write it anew");
+    assert_int_equal(chmod(path, 0), 0);
+    if (become_nobody()) {
+        verify_file("good", 0, AEGIS_ERROR_PERMISSION, path);
+    }
+    become_oneself();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -437,6 +567,9 @@ int main(void)
         cmocka_unit_test(hyperperiods_are_horizons),
         cmocka_unit_test(sums_past_63_bits_refuse),
         cmocka_unit_test(short_memory_is_reported),
+        cmocka_unit_test(a_check_needs_memory),
+        cmocka_unit_test(certificates_that_cannot_be_saved),
+        cmocka_unit_test(certificates_that_cannot_be_checked),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_own_folder, remove_own_folder);
 }

@@ -10,6 +10,7 @@
 #include <aegisrt/cuts.h>
 
 #include "base/base.h"
+#include "support/test_allocator.h"
 
 #include <string.h>
 
@@ -115,6 +116,43 @@ static void refused_arguments_and_limits(void **state)
         aegis_cut_tolerances(AEGIS_ANALYSIS_NP_EDF, tasks, 2, NULL, &allocator, t, &err),
         AEGIS_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "task 1"));
+}
+
+/* What the lower task may block for is asked of the exact test, whose times do not fit. */
+static void tolerances_past_the_integers_are_none(void **state)
+{
+    (void)state;
+    const int64_t big = INT64_C(1) << 62;
+    test_allocator counting = {0};
+    const aegis_allocator allocator = test_allocator_make(&counting);
+    const aegis_task tasks[] = {
+        {.execution = big - 1, .period = big, .deadline = big - 1, .jitter = big - 1},
+        {.execution = 1, .period = big, .deadline = big - 1}};
+    aegis_cut_tolerance t[2];
+    aegis_error err = {0};
+    assert_int_equal(aegis_cut_tolerances(AEGIS_ANALYSIS_FPP, tasks, 2, NULL, &allocator, t, &err),
+                     AEGIS_ERROR_OVERFLOW);
+    assert_non_null(strstr(err.message, "use larger ticks"));
+    assert_int_equal(counting.blocks, 0);
+}
+
+static void tolerances_need_memory(void **state)
+{
+    (void)state;
+    const aegis_task tasks[] = {{.execution = 2, .period = 10, .deadline = 6},
+                                {.execution = 3, .period = 20, .deadline = 20}};
+    aegis_status status = AEGIS_ERROR_NO_MEMORY;
+    for (uint64_t nth = 1; status != AEGIS_OK; nth++) {
+        test_allocator counting = {.fail_at = nth};
+        const aegis_allocator allocator = test_allocator_make(&counting);
+        aegis_cut_tolerance t[2];
+        aegis_error err = {0};
+        status = aegis_cut_tolerances(AEGIS_ANALYSIS_NP_FP, tasks, 2, NULL, &allocator, t, &err);
+        assert_true(status == (counting.calls < nth ? AEGIS_OK : AEGIS_ERROR_NO_MEMORY));
+        assert_true(status == err.status && (status != AEGIS_OK || nth > 2));
+        assert_int_equal(counting.blocks, 0);
+        assert_int_equal(counting.wrong_sizes, 0);
+    }
 }
 
 /* ---- choosing ---- */
@@ -282,6 +320,29 @@ static void wrong_problems_are_refused(void **state)
     assert_int_equal(choice.longest_ns, 5);
 }
 
+static void choices_need_memory(void **state)
+{
+    (void)state;
+    const aegis_cut_candidate candidates[] = {{.position = 1, .elapsed_ns = 2}};
+    const aegis_cut_problem p = {
+        .candidates = candidates, .candidate_count = 1, .bound_ns = 5, .elapsed_ns = 5};
+    test_allocator counting = {0};
+    const aegis_allocator allocator = test_allocator_make(&counting);
+    aegis_cut_choice choice = {.count = 77};
+    size_t cuts[2];
+    aegis_error err = {0};
+    counting.fail_at = 1;
+    assert_int_equal(aegis_cuts_choose(&p, 3, 1, &allocator, cuts, &choice, &err),
+                     AEGIS_ERROR_NO_MEMORY);
+    counting.fail_at = 2;
+    assert_int_equal(aegis_cuts_even(&p, 2, &allocator, cuts, &choice, &err),
+                     AEGIS_ERROR_NO_MEMORY);
+    assert_non_null(strstr(err.message, "1 cuts"));
+    assert_int_equal(choice.count, 77);
+    assert_int_equal(aegis_cuts_even(&p, 2, &allocator, cuts, &choice, &err), AEGIS_OK);
+    assert_int_equal(counting.blocks, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,9 +351,12 @@ int main(void)
         cmocka_unit_test(a_set_that_misses_anyway_tolerates_nothing),
         cmocka_unit_test(fifo_and_single_tasks_tolerate_anything),
         cmocka_unit_test(refused_arguments_and_limits),
+        cmocka_unit_test(tolerances_past_the_integers_are_none),
+        cmocka_unit_test(tolerances_need_memory),
         cmocka_unit_test(fewest_cuts_against_all_choices),
         cmocka_unit_test(even_choices_have_the_shortest_longest_segment),
         cmocka_unit_test(wrong_problems_are_refused),
+        cmocka_unit_test(choices_need_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

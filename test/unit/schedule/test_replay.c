@@ -363,6 +363,42 @@ static void files_lacking_something_are_refused(void **state)
     refuse_file("{\"policy\":\"np-edf\"}", true, 16, AEGIS_ERROR_PARSE, "dropped");
 }
 
+static void parts_of_a_replay_are_refused_alike(void **state)
+{
+    (void)state;
+    const size_t count = record_run();
+    const aegis_trace_record *found = NULL;
+    aegis_policy policy = {0};
+    aegis_error err = {0};
+    size_t found_count = 77;
+    aegis_trace_file *file = write_file("{\"policy\":\"lottery\"}", count, false, 0);
+    assert_int_equal(aegis_replay_policy(file, &policy, &err), AEGIS_ERROR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "lottery"));
+    assert_null(policy.ops);
+    assert_int_equal(aegis_replay_records(file, &found, &found_count, &err), AEGIS_ERROR_PARSE);
+    assert_non_null(strstr(err.message, "has a core record"));
+    assert_true(found == NULL && found_count == 77);
+    aegis_trace_file_close(file);
+}
+
+static void a_file_needs_memory_to_be_replayed(void **state)
+{
+    (void)state;
+    const size_t count = record_run();
+    aegis_trace_file *file = write_file("{\"policy\":\"np-edf\"}", count, true, 0);
+    test_allocator counting = {.fail_at = 1};
+    aegis_allocator allocator = test_allocator_make(&counting);
+    aegis_replay_result result = {.decisions = 77};
+    aegis_error err = {0};
+    assert_int_equal(aegis_replay_verify(file, NULL, &allocator, &result, &err),
+                     AEGIS_ERROR_NO_MEMORY);
+    assert_int_equal(err.status, AEGIS_ERROR_NO_MEMORY);
+    assert_int_equal(result.decisions, 77);
+    assert_int_equal(aegis_replay_verify(file, NULL, &allocator, &result, &err), AEGIS_OK);
+    assert_int_equal(counting.blocks, 0);
+    aegis_trace_file_close(file);
+}
+
 static void files_replay_by_the_ring_of_the_core(void **state)
 {
     (void)state;
@@ -392,6 +428,8 @@ int main(void)
         cmocka_unit_test(damaged_events_are_refused),
         cmocka_unit_test(each_failing_allocation_is_survived),
         cmocka_unit_test(files_lacking_something_are_refused),
+        cmocka_unit_test(parts_of_a_replay_are_refused_alike),
+        cmocka_unit_test(a_file_needs_memory_to_be_replayed),
         cmocka_unit_test(files_replay_by_the_ring_of_the_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

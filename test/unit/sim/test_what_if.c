@@ -2,6 +2,7 @@
 /* What another policy would have done: simulations recorded, then simulated again. */
 #include "sim_fixture.h"
 
+#include <support/expect.h>
 #include <support/test_allocator.h>
 
 #include <aegisrt/replay.h>
@@ -188,6 +189,35 @@ static void each_failing_allocation_is_survived(void **state)
     finish(&r);
 }
 
+/* A trace that no scheduler wrote. */
+static void a_trace_without_a_core_is_refused(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/aegisrt-what-if-XXXXXX";
+    const aegis_allocator allocator = aegis_allocator_default();
+    const aegis_clock clock = aegis_simulator_clock();
+    const aegis_trace_config config = {.path = path};
+    aegis_trace_collector *collector = NULL;
+    aegis_trace_file *file = NULL;
+    aegis_replay_model *models = NULL;
+    aegis_policy policy;
+    aegis_error err = {0};
+    size_t count = 77;
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(aegis_policy_find("fifo", &policy, NULL), AEGIS_OK);
+    assert_int_equal(aegis_trace_collector_create(&config, &clock, &allocator, &collector, NULL),
+                     AEGIS_OK);
+    aegis_trace_collector_destroy(collector);
+    assert_int_equal(aegis_trace_file_open(path, &allocator, &file, NULL), AEGIS_OK);
+    unlink(path);
+    expect(aegis_replay_what_if(file, &policy, &allocator, &models, &count, &err),
+           AEGIS_ERROR_PARSE, &err, "has a core record");
+    assert_true(models == NULL && count == 77);
+    aegis_trace_file_close(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +225,7 @@ int main(void)
         cmocka_unit_test(another_policy_gives_its_own_simulation),
         cmocka_unit_test(continuous_models_release_by_themselves),
         cmocka_unit_test(each_failing_allocation_is_survived),
+        cmocka_unit_test(a_trace_without_a_core_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

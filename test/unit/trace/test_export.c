@@ -482,6 +482,51 @@ static void perfetto_survives_each_failing_allocation(void **state)
     assert_nothing_leaked(&heap);
 }
 
+typedef aegis_status (*export_function)(aegis_trace_collector *, const char *, aegis_error *);
+
+static aegis_status
+export_kept(export_function export, size_t records, const char *path, aegis_error *err)
+{
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_clock clock = test_clock_of(&now);
+    aegis_trace_collector *collector = test_collect(NULL, records, &clock, &allocator);
+    const aegis_status status = export(collector, path, err);
+    aegis_trace_collector_destroy(collector);
+    return status;
+}
+
+static aegis_status as_json(aegis_trace_collector *collector, const char *path, aegis_error *err)
+{
+    return aegis_trace_collector_export_json(collector, path, err);
+}
+
+static aegis_status
+as_perfetto(aegis_trace_collector *collector, const char *path, aegis_error *err)
+{
+    return aegis_trace_collector_export_perfetto(collector, path, err);
+}
+
+static void what_is_kept_exports_or_says_why_not(void **state)
+{
+    (void)state;
+    static const export_function exports[] = {as_json, as_perfetto};
+    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(exports); i++) {
+        aegis_error err = {0};
+        assert_int_equal(export_kept(exports[i], 0, "/dev/null", &err), AEGIS_ERROR_STATE);
+        assert_int_equal(export_kept(exports[i], 1000, "/dev/full", &err), AEGIS_ERROR_IO);
+        assert_non_null(strstr(err.message, "/dev/full"));
+        test_heap heap = {0};
+        aegis_allocator allocator = test_allocator(&heap);
+        aegis_clock clock = test_clock_of(&now);
+        aegis_trace_collector *collector = test_collect(NULL, 1000, &clock, &allocator);
+        heap.fail_at = heap.calls + 1;
+        assert_int_equal(exports[i](collector, "/dev/null", &err), AEGIS_ERROR_NO_MEMORY);
+        assert_int_equal(exports[i](collector, "/dev/null", &err), AEGIS_OK);
+        aegis_trace_collector_destroy(collector);
+        assert_nothing_leaked(&heap);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -496,6 +541,7 @@ int main(void)
         cmocka_unit_test(export_that_cannot_be_written_is_an_error),
         cmocka_unit_test(dash_is_standard_output),
         cmocka_unit_test(perfetto_survives_each_failing_allocation),
+        cmocka_unit_test(what_is_kept_exports_or_says_why_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,10 @@
 #include "trace_test.h"
 
 #include "base/base.h"
+#include "support/expect.h"
 #include "trace/format.h"
+
+#include <sys/stat.h>
 
 static test_clock now = {.now_ns = 5};
 
@@ -331,6 +334,47 @@ static void random_traces_are_sorted_stably(void **state)
     }
 }
 
+static void open_as(const char *path, aegis_status wanted)
+{
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_trace_file *file = NULL;
+    aegis_error err = {0};
+    expect(aegis_trace_file_open(path, &allocator, &file, &err), wanted, &err, path);
+    assert_null(file);
+}
+
+static void files_that_cannot_be_read_say_why(void **state)
+{
+    (void)state;
+    char path[512], folder[520];
+    test_path("unreadable", path, sizeof path);
+    snprintf(folder, sizeof folder, "%s.d", path);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    FILE *file = fopen(path, "wb");
+    assert_true(file != NULL && fputs("no trace at all", file) >= 0 && fclose(file) == 0);
+    open_as(folder, AEGIS_ERROR_IO);
+    open_as("/nonexistent/trace", AEGIS_ERROR_NOT_FOUND);
+    open_as(path, AEGIS_ERROR_PARSE);
+    /* A header that nobody has memory for. */
+    test_heap heap = {.fail_at = 1};
+    aegis_allocator failing = test_allocator(&heap);
+    aegis_trace_file *none = NULL;
+    size_t size;
+    unsigned char *bytes = sample(&size);
+    assert_int_equal(aegis_trace_file_parse(bytes, size, &failing, &none, NULL),
+                     AEGIS_ERROR_NO_MEMORY);
+    assert_null(none);
+    free(bytes);
+    /* As a user who may not read what belongs to root. */
+    assert_int_equal(chmod(path, 0), 0);
+    if (become_nobody()) {
+        open_as(path, AEGIS_ERROR_PERMISSION);
+    }
+    become_oneself();
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +385,7 @@ int main(void)
         cmocka_unit_test(unfinished_file_counts_its_gaps_as_drops),
         cmocka_unit_test(sequence_may_wrap),
         cmocka_unit_test(missing_file_is_named),
+        cmocka_unit_test(files_that_cannot_be_read_say_why),
         cmocka_unit_test(random_traces_are_sorted_stably),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
