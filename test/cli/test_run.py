@@ -69,6 +69,10 @@ class Run(support.CommandTest):
         exported, _ = self.expect(0, "trace", "export", trace)
         records = [json.loads(line) for line in exported.splitlines()]
         self.assertTrue(all(r["schema_version"] == 1 and r["sentence"] for r in records))
+        marks = [r for r in records if r["kind"] == "mark"]
+        self.assertEqual([r["mark"] for r in marks], [0, 1])
+        self.assertGreaterEqual(marks[1]["time_ns"] - marks[0]["time_ns"], 1200000000)
+        self.assertIn("the run started at", marks[0]["sentence"])
         self.expect(0, "trace", "export", "--format", "perfetto", "--output", self.path("q"), trace)
         with open(self.path("p"), "rb") as a, open(self.path("q"), "rb") as b:
             self.assertEqual(a.read(), b.read())
