@@ -144,7 +144,7 @@ static int take_run(void *self, size_t option, const char *argument)
     switch (option) {
     case RUN_DURATION:
         options->timed = true;
-        return cli_take_duration("duration", argument, &options->duration_ns);
+        return cli_take_length("duration", argument, &options->duration_ns);
     case RUN_TRACE:
         options->trace = argument;
         return 0;

@@ -103,11 +103,14 @@ static void read_backend(const aegis_workload_section *section, aegis_workload_m
     }
     if (node != NULL) {
         const char *nearest = aegis_nearest_word(model->backend, names, offered);
+        char offer[128] = "onnxruntime";
+        for (size_t i = 0, used = 0; i < offered && used < sizeof offer; i++) {
+            used += (size_t)snprintf(offer + used, sizeof offer - used, "%s%s",
+                                     i == 0 ? "" : "\" or \"", names[i]);
+        }
         aegis_workload_fail(section, node, "backend", AEGIS_ERROR_CONFIG,
                             "there is no runtime \"%.64s\"; write \"%s\"", model->backend,
-                            nearest != NULL ? nearest
-                            : offered > 0   ? names[0]
-                                            : "onnxruntime");
+                            nearest != NULL ? nearest : offer);
     }
 }
 
@@ -263,6 +266,13 @@ static void read_limits(const aegis_workload_section *section,
     if (node != NULL && model->period_ns == 0) {
         aegis_workload_fail(section, node, "compute", AEGIS_ERROR_CONFIG,
                             "is a limit per period; give the model a period");
+    } else if (node != NULL && model->compute_ns > model->period_ns) {
+        char limit[32], period[32];
+        aegis_workload_fail(section, node, "compute", AEGIS_ERROR_CONFIG,
+                            "%s is more than the period of %s that it is a part of; lower it or "
+                            "leave it out",
+                            aegis_format_duration((int64_t)model->compute_ns, limit, sizeof limit),
+                            aegis_format_duration((int64_t)model->period_ns, period, sizeof period));
     }
 }
 

@@ -332,6 +332,11 @@ class EdgeRt(support.CommandTest):
         self.expect_json(0, "status", "--json")
         out, _ = self.expect(0, "status")
         self.assertIn("memory", out)
+        line, _ = self.expect(0, "status", "-o", "jsonl", "--root", root)
+        self.assertEqual(json.loads(line)["cpus"], 4)
+        rows, _ = self.expect(0, "status", "--csv", "--root", root)
+        head, row = rows.splitlines()
+        self.assertEqual(row.split(",")[head.split(",").index("cpus")], "4")
 
     def test_usage(self):
         self.refused(2, ["no prompt"], "run", "--model", self.folder)

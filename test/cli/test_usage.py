@@ -37,6 +37,11 @@ class Usage(support.CommandTest):
         self.refused(2, ["--capasity=3", "--capacity"], "plan", "--capasity=3", "b.csv")
         self.refused(2, ["--xylophone", "--help"], "run", "--xylophone", "w.toml")
         self.refused(2, ["no command"])
+        # A flag that the command has not is not suggested for itself.
+        err = self.refused(2, ["unknown option --json"], "trace", "export", "--json", "t")
+        self.assertNotIn("did you mean", err)
+        for planned in ("report", "engine", "status", "top", "serve"):
+            self.refused(2, [f'"{planned}" is designed for and not there yet'], planned)
 
     def test_missing_and_superfluous_operands(self):
         self.refused(2, ["WORKLOAD"], "run")
@@ -51,9 +56,16 @@ class Usage(support.CommandTest):
         self.refused(2, ["auto or never"], "devices", "--progress", "always")
         self.refused(2, ["--duration 3x", "seconds"], "run", "w.toml", "--duration", "3x")
         self.refused(2, ["--duration -3", "seconds"], "run", "w.toml", "--duration=-3")
+        self.refused(2, ["--duration 0", "above 0"], "run", "w.toml", "--duration", "0")
+        self.refused(2, ["--window", "--at TIME"], "explain", "t", "--window", "5ms")
+        self.refused(2, ["--duration x", "seconds"], "simulate", "w.toml", "--duration", "x")
         self.refused(2, ["sleep or poll"], "run", "w.toml", "--wait", "spin")
         self.refused(2, ["--nodes 0", "from 1"], "plan", "b.csv", "--nodes", "0")
         self.refused(2, ["jsonl or perfetto"], "trace", "export", "t", "--format", "xml")
+
+    def test_a_file_that_is_none_of_these(self):
+        large = self.write("model.onnx", b"x" * (2 << 20))
+        self.refused(2, ["has 2.00 MiB", "is it the right one?"], "check", large)
 
     def test_files_that_are_not_there(self):
         for command in (["run"], ["check"], ["replay"], ["explain"], ["trace", "export"], ["plan"]):
