@@ -72,6 +72,7 @@ blame(const aegis_system *system, size_t index, aegis_status status, aegis_error
         place = model->inputs_place;
         key = ": inputs";
     } else if (status == AEGIS_ERROR_NOT_FOUND || status == AEGIS_ERROR_PARSE ||
+               status == AEGIS_ERROR_IO || status == AEGIS_ERROR_PERMISSION ||
                status == AEGIS_ERROR_ENGINE_BUILD || status == AEGIS_ERROR_ENGINE_DESERIALIZE) {
         place = model->path_place;
         key = ": path";

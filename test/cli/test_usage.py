@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Help, versions, wrong words on the command line."""
 
+import os
 import re
 
 import support
@@ -76,6 +77,23 @@ class Usage(support.CommandTest):
         self.assertRegex(err, r"(?m)^  \(base\.file, src/base/file\.c:\d+ .*not_found, permanent\)$")
         _, err = self.expect(2, "run", "nowhere.toml")
         self.assertNotIn("src/base", err)
+
+    def test_a_runtime_that_cannot_be_loaded_is_told(self):
+        devices = self.expect_json(0, "devices", "--json")
+        for runtime in devices["runtimes"]:
+            self.assertEqual(runtime["available"], runtime["built"])
+            self.assertEqual(runtime["version"] is None, not runtime["available"])
+            self.assertEqual(runtime["reason"] is None, runtime["available"])
+        if not any(r["name"] == "onnxruntime" and r["built"] for r in devices["runtimes"]):
+            self.skipTest("this build has no ONNX Runtime")
+        self.environment["AEGISRT_ONNXRUNTIME"] = self.path("none.so")
+        devices = self.expect_json(0, "devices", "--json")
+        (onnx,) = [r for r in devices["runtimes"] if r["name"] == "onnxruntime"]
+        self.assertEqual((onnx["built"], onnx["available"], onnx["version"]), (True, False, None))
+        self.assertIn("none.so", onnx["reason"])
+        out, _ = self.expect(0, "devices")
+        self.assertIn("Runtime: onnxruntime cannot be used: ", out)
+        self.assertEqual(os.listdir(self.folder), [])
 
     def test_no_colours_without_a_terminal(self):
         for command in ("devices", "doctor"):
