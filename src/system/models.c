@@ -148,11 +148,11 @@ check_inputs(aegis_system *system, const aegis_workload_model *wanted, aegis_err
     }
     system->process_missing = least - most;
     system->process_need = least;
-    return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_BUDGET_EXCEEDED,
-                           "its inputs alone take %s or more in these shapes, and [device] memory is "
-                           "%s; give it smaller ones, or fewer slots",
-                           aegis_format_size(least, needs, sizeof needs),
-                           aegis_format_size(most, has, sizeof has));
+    return aegis_error_set(
+        err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_BUDGET_EXCEEDED,
+        "its inputs alone take %s or more in these shapes, and [device] memory is "
+        "%s; give it smaller ones, or fewer slots",
+        aegis_format_size(least, needs, sizeof needs), aegis_format_size(most, has, sizeof has));
 }
 
 aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_error *err)

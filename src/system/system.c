@@ -399,10 +399,8 @@ enum {
 
 static void trace_mark(aegis_system *system, int64_t mark)
 {
-    aegis_trace_record record = {.kind = AEGIS_TRACE_MARK,
-                                 .model = AEGIS_TRACE_NONE,
-                                 .lane = AEGIS_TRACE_NONE,
-                                 .a = mark};
+    aegis_trace_record record = {
+        .kind = AEGIS_TRACE_MARK, .model = AEGIS_TRACE_NONE, .lane = AEGIS_TRACE_NONE, .a = mark};
     aegis_trace_collector_record(system->collector, &record);
 }
 

@@ -268,11 +268,12 @@ static void read_limits(const aegis_workload_section *section,
                             "is a limit per period; give the model a period");
     } else if (node != NULL && model->compute_ns > model->period_ns) {
         char limit[32], period[32];
-        aegis_workload_fail(section, node, "compute", AEGIS_ERROR_CONFIG,
-                            "%s is more than the period of %s that it is a part of; lower it or "
-                            "leave it out",
-                            aegis_format_duration((int64_t)model->compute_ns, limit, sizeof limit),
-                            aegis_format_duration((int64_t)model->period_ns, period, sizeof period));
+        aegis_workload_fail(
+            section, node, "compute", AEGIS_ERROR_CONFIG,
+            "%s is more than the period of %s that it is a part of; lower it or "
+            "leave it out",
+            aegis_format_duration((int64_t)model->compute_ns, limit, sizeof limit),
+            aegis_format_duration((int64_t)model->period_ns, period, sizeof period));
     }
 }
 

@@ -224,8 +224,8 @@ static void add_pressure_policy(writing *out, int64_t policy)
 
 static void add_memory_class(writing *out, int64_t memory_class)
 {
-    static const char *const words[] = {"weights", "prepacked",  "state", "input", "output",
-                                        "activation", "boundary", "spill", "paged"};
+    static const char *const words[] = {"weights",    "prepacked", "state", "input", "output",
+                                        "activation", "boundary",  "spill", "paged"};
     add_word(out, words, AEGIS_ARRAY_LENGTH(words), memory_class);
 }
 

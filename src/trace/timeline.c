@@ -294,8 +294,7 @@ collect_events(trace_timeline *timeline, const aegis_trace_file *file, aegis_err
         aegis_allocate_zeroed(allocator, timeline->event_capacity, sizeof *timeline->events);
     trace_event *scratch =
         aegis_allocate_zeroed(allocator, timeline->event_capacity, sizeof *scratch);
-    bool is_enough =
-        slices != NULL && jobs != NULL && timeline->events != NULL && scratch != NULL;
+    bool is_enough = slices != NULL && jobs != NULL && timeline->events != NULL && scratch != NULL;
     if (is_enough) {
         collect(timeline, records, count, slices, slices + room / 2);
         aegis_trace_sort(timeline->events, scratch, timeline->event_count, sizeof *scratch,

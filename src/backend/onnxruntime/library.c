@@ -118,11 +118,6 @@ static aegis_status make_environment(aegis_error *err)
 
 /* ---- CUDA ---- */
 
-const char *aegis_ort_library(void)
-{
-    return the_router->path;
-}
-
 static bool has_cuda_provider(void)
 {
     const OrtApi *api = the_router->ort.api;

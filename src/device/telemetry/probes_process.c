@@ -99,9 +99,9 @@ static void probe_timer_slack(const char *root, aegis_doctor_check *check)
         aegis_probe_set(check, AEGIS_DOCTOR_UNKNOWN, "cannot be read");
     } else if (slack > 1000) {
         /* The threads of the driver set their own (schedule/scheduler.c). */
-        aegis_probe_set(check, AEGIS_DOCTOR_OK,
-                        "%" PRId64 " ns for ordinary threads; AegisRT's driver sets 1 ns for its own",
-                        slack);
+        aegis_probe_set(
+            check, AEGIS_DOCTOR_OK,
+            "%" PRId64 " ns for ordinary threads; AegisRT's driver sets 1 ns for its own", slack);
     } else {
         aegis_probe_set(check, AEGIS_DOCTOR_OK, "%" PRId64 " ns", slack);
     }

@@ -17,9 +17,9 @@ static const char workload_text[] =
     "[device]\nkind = \"host\"\nmemory = \"4MiB\"\n[[model]]\nname = \"a\"\npath = \"%s\"\n"
     "backend = \"null\"\nperiod = \"20s\"\noverrun = \"report\"\nsamples = 100\nconfidence = 0.9\n";
 
-static const char model_text[] =
-    "{\"inputs\": [{\"name\": \"x\", \"dtype\": \"f32\", \"shape\": [4]}], \"outputs\": [{\"name\": "
-    "\"y\", \"dtype\": \"f32\", \"shape\": [4]}], \"segments\": [[]]}";
+static const char model_text[] = "{\"inputs\": [{\"name\": \"x\", \"dtype\": \"f32\", \"shape\": "
+                                 "[4]}], \"outputs\": [{\"name\": "
+                                 "\"y\", \"dtype\": \"f32\", \"shape\": [4]}], \"segments\": [[]]}";
 
 typedef struct bed {
     char path[PATH_BYTES];
@@ -46,8 +46,8 @@ static int make_system(void **state)
     assert_int_equal(
         aegis_workload_parse(text, strlen(text), "w.toml", &allocator, &made.workload, NULL),
         AEGIS_OK);
-    assert_int_equal(
-        aegis_system_create(made.workload, &options, &allocator, &made.system, NULL), AEGIS_OK);
+    assert_int_equal(aegis_system_create(made.workload, &options, &allocator, &made.system, NULL),
+                     AEGIS_OK);
     *state = &made;
     return 0;
 }
