@@ -79,6 +79,11 @@ class WrongWorkloads(support.CommandTest):
         self.wrong(2, ['[[model]] "a": residency', "'null' cannot be paged", "make it resident"],
                    head + GOOD + paged + "lane = 0\n")
 
+    def test_a_runtime_that_is_not_there_yet(self):
+        for runtime in ("tensorrt", "tvm", "pytorch"):
+            self.refused(2, ["w.toml:", f'"{runtime}" is designed for and not there yet', '"onnxruntime'],
+                         "check", self.workload([GOOD.replace('"null"', f'"{runtime}"')]))
+
     def test_unknown_runtime(self):
         self.wrong(2, ["w.toml:6:11", '"tensor"', "onnxruntime"],
                    '[device]\nmemory = "16MiB"\n[[model]]\n' + GOOD.replace('"null"', '"tensor"'))
