@@ -69,6 +69,29 @@ static json_t *measured_json(const aegis_device_capabilities *device)
     return object;
 }
 
+typedef struct loaded_runtime {
+    bool available;
+    char version[64];
+    aegis_error error; /* why not */
+} loaded_runtime;
+
+/* That it was built says nothing about a library that is opened when it is wanted. No folder is
+ * made: nothing is compiled. */
+static loaded_runtime load_runtime(const aegis_runtime_info *info)
+{
+    const aegis_allocator allocator = aegis_allocator_default();
+    const aegis_backend_config config = {
+        .runtime = info->name, .cache_dir = ".aegisrt-cache", .consumer = "aegisrt devices"};
+    loaded_runtime runtime = {0};
+    aegis_backend *backend = NULL;
+    if (aegis_backend_create(&config, NULL, &allocator, &backend, &runtime.error) == AEGIS_OK) {
+        runtime.available = true;
+        snprintf(runtime.version, sizeof runtime.version, "%s", aegis_backend_version(backend));
+    }
+    aegis_backend_destroy(backend);
+    return runtime;
+}
+
 static json_t *devices_json(const aegis_device_capabilities *devices, size_t count)
 {
     json_t *root = cli_json_object(), *rows = json_array(), *runtimes = json_array();
@@ -86,9 +109,15 @@ static json_t *devices_json(const aegis_device_capabilities *devices, size_t cou
     }
     for (size_t i = 0; i < runtime_count; i++) {
         if (infos[i].production) {
+            loaded_runtime runtime = load_runtime(&infos[i]);
             json_t *object = json_object();
             cli_json_text(object, "name", infos[i].name);
             cli_json_bool(object, "built", infos[i].built);
+            cli_json_bool(object, "available", runtime.available);
+            cli_json_set(object, "version",
+                         runtime.available ? json_string(runtime.version) : json_null());
+            cli_json_set(object, "reason",
+                         runtime.available ? json_null() : json_string(runtime.error.message));
             json_array_append_new(runtimes, object);
         }
     }
@@ -133,11 +162,14 @@ static int print_devices(const aegis_device_capabilities *devices, size_t count)
     }
     int code = cli_table_finish(table);
     for (size_t i = 0; i < runtime_count; i++) {
-        if (infos[i].production && infos[i].built) {
-            printf("Runtime: %s\n", infos[i].name);
-        } else if (infos[i].production) {
-            printf("Runtime: %s (not in this build; configure with -D%s=ON)\n", infos[i].name,
-                   infos[i].build_flag);
+        if (!infos[i].production) {
+            continue;
+        }
+        loaded_runtime runtime = load_runtime(&infos[i]);
+        if (runtime.available) {
+            printf("Runtime: %s %s\n", infos[i].name, runtime.version);
+        } else {
+            printf("Runtime: %s cannot be used: %s\n", infos[i].name, runtime.error.message);
         }
     }
     return code;

@@ -129,7 +129,11 @@ static int take_engine(edge_options *options, const char *name, const char *text
         return 0;
     }
     if (strcmp(name, "memory-budget") == 0) {
-        return cli_take_size(name, text, &options->config.budget_bytes);
+        int code = cli_take_size(name, text, &options->config.budget_bytes);
+        return code == 0 && options->config.budget_bytes == 0
+                   ? cli_usage("--memory-budget 0: nothing runs in that; leave it out to take what "
+                               "the control group or the machine has left")
+                   : code;
     }
     if (strcmp(name, "strategy") == 0) {
         options->config.strategy = text;
@@ -237,11 +241,14 @@ static int make_synthetic(edge_options *options, const cli_common *common)
         }
     }
     aegis_error error = {0};
-    cli_remark(common, "random weights of %s in %s: the tokens mean nothing, time and memory do",
-               options->synthetic, options->config.model);
     aegis_status status = aegis_transformer_synthesize(
         options->config.model, shape, colon != NULL ? colon + 1 : "f16", 1, &error);
-    return status == AEGIS_OK ? CLI_CONTINUE : cli_fail(common, &error);
+    if (status != AEGIS_OK) {
+        return cli_fail(common, &error);
+    }
+    cli_remark(common, "random weights of %s in %s: the tokens mean nothing, time and memory do",
+               options->synthetic, options->config.model);
+    return CLI_CONTINUE;
 }
 
 int edge_settle(edge_options *options, const cli_common *common)

@@ -174,11 +174,14 @@ static void print_figures(const cli_common *common,
                           const aegis_generation_figures *figures,
                           uint64_t peak)
 {
-    char held[CLI_TEXT_BYTES], budget[CLI_TEXT_BYTES], disk[CLI_TEXT_BYTES];
+    char held[CLI_TEXT_BYTES], budget[CLI_TEXT_BYTES], disk[CLI_TEXT_BYTES], speed[32] = "";
+    if (figures->decoded_tokens > 0) { /* the first token of a text is made with its prompt */
+        snprintf(speed, sizeof speed, ", %.1f/s", rate(figures->decoded_tokens, figures->decode_s));
+    }
     cli_remark(common,
-               "%u tokens, %.1f/s (prompt %.1f/s); %s of %s (%s), peak %s; %s a token from disk%s, "
+               "%u token%s%s (prompt %.1f/s); %s of %s (%s), peak %s; %s a token from disk%s, "
                "overlap %.2f",
-               figures->tokens, rate(figures->decoded_tokens, figures->decode_s),
+               figures->tokens, figures->tokens == 1 ? "" : "s", speed,
                rate(figures->prompt_tokens, figures->prefill_s), info->strategy,
                cli_size(info->memory.budget, budget), aegis_budget_source_name(info->memory.source),
                cli_size(peak, held), cli_size((uint64_t)bytes_per_token(figures), disk),
@@ -303,6 +306,12 @@ static int generate(const edge_options *options,
         }
         fflush(stdout); /* the figures come behind the text, also in one file */
         print_figures(common, &info, direct, &figures, peak);
+        for (uint32_t s = 0; s < count; s++) {
+            if (made[s].end == AEGIS_GENERATION_CONTEXT) {
+                cli_remark(common, "text %u ends where the context of %u tokens is full", s,
+                           info.context_tokens);
+            }
+        }
     } else {
         code = cli_json_print(result_json(&info, direct, made, count, &figures, peak), "sequences",
                               common->format);
@@ -340,6 +349,20 @@ static void size_context(edge_options *options)
     }
 }
 
+/* What is given and changes nothing. */
+static void tell_unused(const edge_options *options, const cli_common *common)
+{
+    const aegis_generation_request *request = &options->request;
+    const bool draws = request->temperature > 0;
+    if (!draws && (request->top_k > 0 || request->top_p > 0 || request->seed > 0)) {
+        cli_remark(common, "top-k, top-p and seed change nothing at temperature 0: the most likely "
+                           "token is always taken; --temperature 0.8 draws");
+    }
+    if (draws && (request->lookup || options->config.draft_tokens > 0)) {
+        cli_remark(common, "prompt lookup is for temperature 0; this text is drawn without it");
+    }
+}
+
 static int run(edge_options *options, const cli_common *common)
 {
     aegis_generation_request requests[EDGE_MAX_PROMPTS] = {{0}};
@@ -351,6 +374,7 @@ static int run(edge_options *options, const cli_common *common)
     if (code != CLI_CONTINUE) {
         return code;
     }
+    tell_unused(options, common);
     size_context(options);
     code = fill_requests(options, requests);
     if (code == CLI_CONTINUE) {

@@ -146,6 +146,19 @@ static int print_status(const aegis_monitor_sample *now, double load)
     return cli_table_finish(table);
 }
 
+/* One row of lines and of CSV is the machine. */
+static int print_machine(const aegis_monitor_sample *now, double load, cli_format format)
+{
+    json_t *machine = status_json(now, load);
+    if (format == CLI_JSON) {
+        return cli_json_print(machine, NULL, format);
+    }
+    json_t *root = cli_json_object(), *rows = json_array();
+    json_array_append_new(rows, machine);
+    cli_json_set(root, "machines", rows);
+    return cli_json_print(root, "machines", format);
+}
+
 int edge_rt_command_status(int argc, char **argv)
 {
     edge_options options = {0};
@@ -167,7 +180,6 @@ int edge_rt_command_status(int argc, char **argv)
         return cli_fail(&common, &error);
     }
     const double load = aegis_monitor_load(&before, &now);
-    return common.format == CLI_TABLE
-               ? print_status(&now, load)
-               : cli_json_print(status_json(&now, load), "zones", common.format);
+    return common.format == CLI_TABLE ? print_status(&now, load)
+                                      : print_machine(&now, load, common.format);
 }

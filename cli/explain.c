@@ -85,7 +85,7 @@ static int take(void *self, size_t option, const char *argument)
         options->model = argument;
         return 0;
     case EXPLAIN_WINDOW:
-        return cli_take_duration("window", argument, &options->window_ns);
+        return cli_take_length("window", argument, &options->window_ns);
     case EXPLAIN_LIMIT:
         return cli_take_unsigned("limit", argument, 1, UINT64_MAX, &options->limit);
     default:
@@ -435,7 +435,7 @@ int aegisrt_command_explain(int argc, char **argv)
     aegis_allocator allocator = aegis_allocator_default();
     aegis_trace_file *file = NULL;
     aegis_error error = {0};
-    explain_options options = {.window_ns = 10000000, .limit = 200};
+    explain_options options = {.limit = 200};
     cli_common common;
     int first = 0;
     int code = cli_parse(&command, argc, argv, 1, 1, take, &options, &common, &first);
@@ -445,6 +445,10 @@ int aegisrt_command_explain(int argc, char **argv)
     if (options.job != 0 && (options.at_text != NULL || options.model != NULL)) {
         return cli_usage("explain: --job does not go with --at or --model");
     }
+    if (options.window_ns > 0 && options.at_text == NULL) {
+        return cli_usage("explain: --window is how far around --at; write --at TIME as well");
+    }
+    options.window_ns = options.window_ns > 0 ? options.window_ns : 10000000;
     if (aegis_trace_file_open(argv[first], &allocator, &file, &error) != AEGIS_OK) {
         return cli_fail(&common, &error);
     }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "json.h"
 
+#include "options.h"
+
 #include <aegisrt/version.h>
 
 #include <inttypes.h>
@@ -308,7 +310,7 @@ int cli_json_print(json_t *root, const char *rows, cli_format format)
 {
     if (root == NULL || is_broken(root)) {
         json_decref(root);
-        fputs("aegisrt: error: no host memory for the result\n", stderr);
+        fputs(CLI_PROGRAM ": error: no host memory for the result\n", stderr);
         return CLI_EXIT_UNAVAILABLE;
     }
     if (format == CLI_JSONL) {

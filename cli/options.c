@@ -108,6 +108,12 @@ static void print_help(const cli_command *command)
     printf("\nExamples:\n%s", command->examples);
 }
 
+/* Of those commands that have no rows to print. */
+static bool is_of_format(const char *name)
+{
+    return strcmp(name, "output") == 0 || strcmp(name, "json") == 0 || strcmp(name, "csv") == 0;
+}
+
 static int say_unknown(const cli_command *command, const char *given)
 {
     const char *names[MAX_OPTIONS + COMMON_COUNT];
@@ -117,7 +123,9 @@ static int say_unknown(const cli_command *command, const char *given)
         names[count++] = command->options[i].name;
     }
     for (size_t i = 0; i < COMMON_COUNT; i++) {
-        names[count++] = common_options[i].name;
+        if (!command->output_is_file || !is_of_format(common_options[i].name)) {
+            names[count++] = common_options[i].name;
+        }
     }
     snprintf(word, sizeof word, "%.*s", (int)strcspn(given, "="), given);
     const char *nearest = cli_nearest(word + strspn(word, "-"), names, count);
@@ -336,6 +344,13 @@ int cli_take_duration(const char *name, const char *text, uint64_t *ret_ns)
     return 0;
 }
 
+int cli_take_length(const char *name, const char *text, uint64_t *ret_ns)
+{
+    int code = cli_take_duration(name, text, ret_ns);
+    return code == 0 && *ret_ns == 0 ? cli_usage("--%s %s: write a time above 0", name, text)
+                                     : code;
+}
+
 int cli_take_size(const char *name, const char *text, uint64_t *ret_bytes)
 {
     static const cli_unit units[] = {{"", 1},           {"B", 1},           {"K", 1024},
@@ -361,10 +376,19 @@ int cli_take_size(const char *name, const char *text, uint64_t *ret_bytes)
 
 static int say_unknown_command(const cli_entry *entries, size_t count, const char *name)
 {
+    static const char *const planned[] = {"report", "engine", "status", "top", "serve"};
+    const bool is_aegisrt = strcmp(CLI_PROGRAM, "aegisrt") == 0;
     const char *names[MOST_ENTRIES];
     size_t known = count < MOST_ENTRIES ? count : MOST_ENTRIES;
     for (size_t i = 0; i < known; i++) {
         names[i] = entries[i].name;
+    }
+    for (size_t i = 0; i < sizeof planned / sizeof planned[0]; i++) {
+        if (is_aegisrt && strcmp(name, planned[i]) == 0) {
+            return cli_usage("the command \"%s\" is designed for and not there yet; " CLI_PROGRAM
+                             " --help lists those that are",
+                             name);
+        }
     }
     const char *nearest = cli_nearest(name, names, known);
     if (nearest != NULL) {

@@ -69,6 +69,8 @@ int cli_take_unsigned(
 int cli_take_number(const char *name, const char *text, double low, double high, double *ret_value);
 /* Seconds, or a number with ns, us, ms, s, m or h. */
 int cli_take_duration(const char *name, const char *text, uint64_t *ret_ns);
+/* As cli_take_duration, above 0. */
+int cli_take_length(const char *name, const char *text, uint64_t *ret_ns);
 /* Bytes, or a number with B, K, KiB, M, MiB, G or GiB. */
 int cli_take_size(const char *name, const char *text, uint64_t *ret_bytes);
 

@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-int cli_exit_code(const aegis_error *error)
+/* The one place that turns failures into exit codes. */
+static int exit_code(const aegis_error *error)
 {
     switch (error->status) {
     case AEGIS_OK:
@@ -68,7 +69,7 @@ int cli_fail(const cli_common *common, const aegis_error *error)
                 error->function, aegis_status_name(error->status),
                 aegis_error_category_name(error->category));
     }
-    return cli_exit_code(error);
+    return exit_code(error);
 }
 
 int cli_usage(const char *format, ...)

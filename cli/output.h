@@ -20,9 +20,6 @@ enum cli_exit {
     CLI_EXIT_UNDECIDED = 6
 };
 
-/* The one place that turns failures into exit codes. */
-int cli_exit_code(const aegis_error *error);
-
 /* "aegisrt: error: ..." on stderr; with --verbose also where it was found. Returns its exit code.
  */
 int cli_fail(const cli_common *common, const aegis_error *error);

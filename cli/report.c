@@ -36,7 +36,7 @@ double cli_report_lane_busy(const cli_report *report, size_t lane)
                : (double)metrics->lane_busy_ns[lane] / (double)metrics->elapsed_ns;
 }
 
-double cli_report_busy(const cli_report *report)
+static double busiest(const cli_report *report)
 {
     double largest = 0;
     for (size_t i = 0; i < report->metrics.lane_count; i++) {
@@ -373,7 +373,7 @@ json_t *cli_report_json(const cli_report *report)
     cli_json_unsigned(root, "lanes", report->workload->lanes);
     cli_json_real(root, "utilisation", cli_report_utilisation(report));
     if (report->ran) {
-        cli_json_real(root, "busy", cli_report_busy(report));
+        cli_json_real(root, "busy", busiest(report));
         cli_json_set(root, "lanes_busy", lanes_busy_json(report));
     }
     cli_json_unsigned(root, "wake_bound_ns", aegis_scheduler_wake_bound_ns(scheduler));

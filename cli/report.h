@@ -25,10 +25,9 @@ typedef struct cli_report {
 
 /* The answer as it stands: the lane and the response change as other models come. */
 aegis_admission_answer cli_report_answer(const cli_report *report, const aegis_system_model *model);
-/* Largest of a lane, by enforceable bounds; measured share of time of a lane, and the largest. */
+/* Largest of a lane, by enforceable bounds; measured share of time of a lane. */
 double cli_report_utilisation(const cli_report *report);
 double cli_report_lane_busy(const cli_report *report, size_t lane);
-double cli_report_busy(const cli_report *report);
 /* Promises that did not hold: jobs that were late although every bound held, and those that
  * responded later than was proved while every premise did. */
 uint64_t cli_report_broken(const cli_report *report);

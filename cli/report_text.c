@@ -68,11 +68,14 @@ static void print_memory(const cli_report *report)
     for (size_t i = 0; i < count; i++) {
         overhead += models[i].admitted ? models[i].overhead_bytes : 0;
     }
-    printf("Memory: %s planned of %s; the models need %s each alone. Activations: %s planned, %s "
-           "alone. Peak %s.\n",
-           cli_size(totals.planned_bytes, t.a), cli_size(report->workload->memory_bytes, t.b),
-           cli_size(totals.sum_of_models, t.c), cli_size(totals.activations_planned, t.d),
-           cli_size(totals.activations_sum, t.e), cli_size(peak, t.f));
+    char spill[CLI_TEXT_BYTES];
+    printf(
+        "Memory: %s planned of %s, %s of it for runs that depart from their plan; planned one by "
+        "one the models would take %s. Activations: %s planned, %s one by one. Peak %s.\n",
+        cli_size(totals.planned_bytes, t.a), cli_size(report->workload->memory_bytes, t.b),
+        cli_size(totals.by_class[AEGIS_MEMORY_SPILL], spill), cli_size(totals.sum_of_models, t.c),
+        cli_size(totals.activations_planned, t.d), cli_size(totals.activations_sum, t.e),
+        cli_size(peak, t.f));
     if (totals.shared_saved > 0) {
         printf("Weights and packed copies that are equal are there once: %s less.\n",
                cli_size(totals.shared_saved, t.a));

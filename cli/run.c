@@ -144,7 +144,7 @@ static int take_run(void *self, size_t option, const char *argument)
     switch (option) {
     case RUN_DURATION:
         options->timed = true;
-        return cli_take_duration("duration", argument, &options->duration_ns);
+        return cli_take_length("duration", argument, &options->duration_ns);
     case RUN_TRACE:
         options->trace = argument;
         return 0;
@@ -274,14 +274,24 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Once a second, for the trace; not again where no sensor can be read. */
+static void watch_temperature(aegis_system *system, uint64_t spent_ns, uint64_t *next_ns)
+{
+    if (spent_ns >= *next_ns) {
+        bool can = aegis_system_record_temperature(system, NULL, NULL) == AEGIS_OK;
+        *next_ns = can ? spent_ns + 1000000000 : UINT64_MAX;
+    }
+}
+
 /* Also when the run has failed for good: stop says how. */
 static void wait_for_end(cli_report *report, const run_options *options, cli_progress *progress)
 {
-    uint64_t start = now_ns(), spent = 0;
+    uint64_t start = now_ns(), spent = 0, next_temperature = 0;
     bool draws = progress->terminal && !options->common.no_progress;
     const aegis_scheduler *scheduler = aegis_system_scheduler(report->system);
     while (!interrupted && (!options->timed || spent < options->duration_ns) &&
            aegis_scheduler_check(scheduler, NULL) == AEGIS_OK) {
+        watch_temperature(report->system, spent, &next_temperature);
         uint64_t step = least(100000000, cli_events_wait_ns(&report->events, spent));
         step = options->timed ? least(step, options->duration_ns - spent) : step;
         nanosleep(&(struct timespec){.tv_nsec = (long)step}, NULL);

@@ -380,27 +380,26 @@ static void prove(sim_set *set)
 
 /* ---- both ---- */
 
-static int read_duration(const sim_set *set, sim_options *options)
+/* Of a task set ticks, of a workload time. */
+static int read_duration(bool ticks, sim_options *options)
 {
     if (options->duration == NULL) {
         return CLI_EXIT_OK;
     }
-    if (set->ticks) {
+    if (ticks) {
         return cli_take_unsigned("duration", options->duration, 1, (uint64_t)LONGEST_TIME,
                                  &options->duration_ns);
     }
-    int code = cli_take_duration("duration", options->duration, &options->duration_ns);
-    return code == CLI_EXIT_OK && options->duration_ns == 0 ? cli_usage("--duration 0: too short")
-                                                            : code;
+    return cli_take_length("duration", options->duration, &options->duration_ns);
 }
 
 int sim_set_load(sim_set *set, sim_options *options, const cli_common *common)
 {
     size_t length = strlen(options->input);
     bool toml = length > 5 && strcmp(options->input + length - 5, ".toml") == 0;
-    int code = toml ? load_workload(set, options, common) : load_taskset(set, options, common);
+    int code = read_duration(!toml, options);
     if (code == CLI_EXIT_OK) {
-        code = read_duration(set, options);
+        code = toml ? load_workload(set, options, common) : load_taskset(set, options, common);
     }
     if (code == CLI_EXIT_OK) {
         prove(set);

@@ -162,7 +162,7 @@ other_suite() {
     "$(find_python)" - "$1" "$2" <<'EOF'
 import glob, re, sys
 codename, suite = sys.argv[1:]
-found = []
+found, updated = [], set()  # the distribution's own archive has updates, others (ROS, say) have not
 for path in ["/etc/apt/sources.list"] + sorted(glob.glob("/etc/apt/sources.list.d/*")):
     try:
         text = open(path, encoding="utf-8").read()
@@ -175,16 +175,21 @@ for path in ["/etc/apt/sources.list"] + sorted(glob.glob("/etc/apt/sources.list.
                 if ":" in line and not line.startswith(("#", " ", "\t")):
                     key, value = line.split(":", 1)
                     field[key.strip().lower()] = value.strip()
-            if codename in field.get("suites", "").split() and "deb" in field.get("types", "").split():
+            suites = field.get("suites", "").split()
+            if codename + "-updates" in suites:
+                updated.update(field.get("uris", "").split())
+            if codename in suites and "deb" in field.get("types", "").split():
                 signed = field.get("signed-by", "")
                 option = "[signed-by=%s] " % signed if signed.startswith("/") else ""
                 found += [(option, uri, field["components"]) for uri in field["uris"].split()]
     elif path.endswith(".list"):
         for line in text.splitlines():
             match = re.match(r"deb\s+(\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+(.+)", line.strip())
+            if match and match[3] == codename + "-updates":
+                updated.add(match[2])
             if match and match[3] == codename:
                 found.append((match[1] or "", match[2], match[4].split("#")[0]))
-for option, uri, components in found:
+for option, uri, components in sorted(found, key=lambda one: one[1] not in updated):
     if set(components.split()) & {"main", "universe"}:
         wanted = "main universe" if "ubuntu" in uri else "main"
         print("deb %s%s %s %s" % (option, uri, suite, wanted))

@@ -26,7 +26,8 @@ extern "C" {
 typedef struct aegis_backend aegis_backend;
 typedef struct aegis_model aegis_model;
 
-/** Which runtimes this build holds and whether each can be loaded here. */
+/** Which runtimes there are and which of them this build holds. Whether one can be loaded here,
+ * aegis_backend_create says. */
 typedef struct aegis_runtime_info {
     const char *name; /**< "onnxruntime", "transformer", "null" */
     bool built;

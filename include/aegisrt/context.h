@@ -69,9 +69,11 @@ uint32_t aegis_context_streams_in_use(const aegis_context *context);
 
 /** Adds `used_ns` to the execution time of the budget period that holds `now_ns` (periods are
  * [k * period_ns, (k + 1) * period_ns)). Returns false when the budget of that period is passed;
- * always true without a budget. Orchestration thread only. */
+ * always true without a budget. One thread at a time: the scheduler charges each segment when it
+ * has ended, to the period in which it ended. What ends runs is the scheduler's own count, by jobs.
+ */
 bool aegis_context_charge_compute(aegis_context *context, uint64_t now_ns, uint64_t used_ns);
-/** What is left of this period's compute budget; UINT64_MAX without a budget. */
+/** What is left of this period's compute budget; UINT64_MAX without a budget. Any thread. */
 uint64_t aegis_context_compute_left_ns(const aegis_context *context, uint64_t now_ns);
 
 /** Fault state: the first error since the last clear is kept. Any thread. */

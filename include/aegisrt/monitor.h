@@ -98,6 +98,14 @@ aegis_monitor_read(const char *root, aegis_monitor_sample *ret_sample, aegis_err
  */
 double aegis_monitor_load(const aegis_monitor_sample *before, const aegis_monitor_sample *after);
 
+/**
+ * Looks at the thermal zones alone, and gives the hottest one.
+ * @param root as for aegis_monitor_read, of which it needs `sys` only.
+ * @return INVALID_ARGUMENT (no output), TELEMETRY_UNAVAILABLE (no zone can be read). Any thread.
+ */
+aegis_status
+aegis_monitor_read_hottest(const char *root, aegis_monitor_zone *ret_zone, aegis_error *err);
+
 /** The hottest zone, or NULL when there is none. Borrowed from the sample. */
 const aegis_monitor_zone *aegis_monitor_hottest(const aegis_monitor_sample *sample);
 

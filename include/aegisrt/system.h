@@ -124,6 +124,15 @@ aegis_system_forget_profile(const aegis_system *system, uint32_t model, aegis_er
 aegis_model *aegis_system_backend_model(aegis_system *system, uint32_t model);
 aegis_context *aegis_system_context(aegis_system *system, uint32_t model);
 
+/**
+ * Records the temperature of the hottest thermal zone as a counter of the trace. For whoever waits
+ * for the run to end, about once a second: it reads files of sysfs, so not on the dispatch path.
+ * @param root folder that holds `sys`; NULL means "/"
+ * @return TELEMETRY_UNAVAILABLE when no zone can be read: nothing was recorded. Any thread.
+ */
+aegis_status
+aegis_system_record_temperature(aegis_system *system, const char *root, aegis_error *err);
+
 /** Writes the header of the trace and starts the jobs. STATE when it was started before; IO when
  * the trace's file failed; NO_MEMORY. */
 aegis_status aegis_system_start(aegis_system *system, aegis_error *err);

@@ -103,7 +103,7 @@ typedef enum aegis_trace_kind {
     AEGIS_TRACE_ALLOCATION = 66,
     /** model, job; a index, b size, c expected size or -1 */
     AEGIS_TRACE_SPILL = 67,
-    /** a policy, b bytes that could be freed */
+    /** a policy (aegis_pressure_policy), b bytes that could be freed, c bytes that were wanted */
     AEGIS_TRACE_PRESSURE = 68,
     /* other */
     /** lane; a waited ns */
@@ -117,9 +117,11 @@ typedef enum aegis_trace_kind {
 } aegis_trace_kind;
 
 typedef enum aegis_trace_counter {
-    AEGIS_COUNTER_MEMORY_BYTES = 0,
-    AEGIS_COUNTER_QUEUE_DEPTH = 1,
-    AEGIS_COUNTER_TEMPERATURE_MILLIDEGREES = 2
+    AEGIS_COUNTER_MEMORY_BYTES = 0, /**< planned of the arena, whenever the plan changes */
+    AEGIS_COUNTER_QUEUE_DEPTH = 1,  /**< jobs of a model that have not ended. The Perfetto export
+                                         counts them from submissions and ends, so that nobody has
+                                         to record it; it does not draw what is recorded */
+    AEGIS_COUNTER_TEMPERATURE_MILLIDEGREES = 2 /**< of the hottest thermal zone */
 } aegis_trace_counter;
 
 /** One record: 64 bytes, little endian in files. */

@@ -44,6 +44,7 @@ static int find(const aegis_tensor_info *tensors, size_t count, const char *name
 }
 
 static aegis_status unknown_tensor(const aegis_surface *surface,
+                                   bool names_model,
                                    bool input,
                                    const char *name,
                                    aegis_status status,
@@ -56,8 +57,20 @@ static aegis_status unknown_tensor(const aegis_surface *surface,
     for (size_t i = 0; i < count; i++) {
         names[i] = tensors[i].name;
     }
-    return aegis_surface_unknown(surface, input ? "input" : "output", name, names, count, status,
-                                 err);
+    return aegis_surface_unknown(names_model ? surface : NULL, input ? "input" : "output", name,
+                                 names, count, status, err);
+}
+
+/* While a model is opened its name is put in front by the one who opens it. */
+static aegis_status unknown_in(const aegis_surface *surface,
+                               const char *key,
+                               bool input,
+                               const char *name,
+                               aegis_error *err)
+{
+    aegis_status status = unknown_tensor(surface, false, input, name, AEGIS_ERROR_CONFIG, err);
+    aegis_error_prefix(err, "%s", key);
+    return status;
 }
 
 static aegis_status copy_tensors(aegis_surface *surface,
@@ -104,8 +117,8 @@ pair_state(aegis_surface *surface, const aegis_model_config *config, aegis_error
         int input = find(surface->inputs, surface->input_count, pair->input);
         int output = find(surface->outputs, surface->output_count, pair->output);
         if (input < 0 || output < 0) {
-            return unknown_tensor(surface, input < 0, input < 0 ? pair->input : pair->output,
-                                  AEGIS_ERROR_CONFIG, err);
+            return unknown_in(surface, "state", input < 0, input < 0 ? pair->input : pair->output,
+                              err);
         }
         const aegis_tensor_info *a = &surface->inputs[input], *b = &surface->outputs[output];
         bool same = a->element == b->element && a->rank == b->rank &&
@@ -138,7 +151,7 @@ copy_sources(aegis_surface *surface, const aegis_model_config *config, aegis_err
         const aegis_source *source = &config->sources[s];
         if (source->input != NULL &&
             find(surface->inputs, surface->input_count, source->input) < 0) {
-            return unknown_tensor(surface, true, source->input, AEGIS_ERROR_CONFIG, err);
+            return unknown_in(surface, "source", true, source->input, err);
         }
     }
     for (size_t i = 0; i < surface->input_count; i++) {
@@ -439,7 +452,7 @@ static aegis_status find_tensor(aegis_surface *surface,
     const aegis_tensor_info *tensors = input ? surface->inputs : surface->outputs;
     int which = find(tensors, input ? surface->input_count : surface->output_count, name);
     if (which < 0) {
-        return unknown_tensor(surface, input, name, AEGIS_ERROR_NOT_FOUND, err);
+        return unknown_tensor(surface, true, input, name, AEGIS_ERROR_NOT_FOUND, err);
     }
     if (slot >= surface->slots) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NOT_FOUND,

@@ -54,6 +54,7 @@ aegis_status aegis_file_read(const char *path,
     char *bytes = NULL;
     size_t size = 0;
     struct stat info;
+    char has[64], most[64];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return system_error(err, AEGIS_HERE(COMPONENT), "open", path, errno);
@@ -69,9 +70,10 @@ aegis_status aegis_file_read(const char *path,
     }
     if ((uint64_t)info.st_size > limit) {
         status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_PARSE,
-                                 "%s has %" PRIu64 " bytes, more than the %" PRIu64
-                                 " that are read here",
-                                 path, (uint64_t)info.st_size, limit);
+                                 "%s has %s, and at most %s are read of such a file; is it the "
+                                 "right one?",
+                                 path, aegis_format_size((uint64_t)info.st_size, has, sizeof has),
+                                 aegis_format_size(limit, most, sizeof most));
         goto done;
     }
     size = (size_t)info.st_size;

@@ -37,8 +37,8 @@ static aegis_status
 out_of_range(aegis_error *err, const char *key, int64_t value, int64_t lowest, int64_t highest)
 {
     return aegis_error_set(err, AEGIS_HERE("device.stream"), AEGIS_ERROR_INVALID_ARGUMENT,
-                           "%s = %" PRId64 " is outside %" PRId64 "..%" PRId64 " of this device",
-                           key, value, lowest, highest);
+                           "%s = %" PRId64 ": this device takes %" PRId64 " to %" PRId64, key,
+                           value, lowest, highest);
 }
 
 static aegis_status check_config(const aegis_device_capabilities *capabilities,

@@ -20,8 +20,8 @@ struct aegis_context {
     _Atomic uint64_t memory_used, memory_peak;
     _Atomic uint32_t streams;
     /* Orchestration thread only. */
-    uint64_t compute_period; /* index of the period that compute_used belongs to */
-    uint64_t compute_used_ns;
+    _Atomic uint64_t compute_period; /* index of the period that compute_used belongs to */
+    _Atomic uint64_t compute_used_ns;
     pthread_mutex_t error_lock;
     _Atomic bool has_error;
     aegis_error error;
@@ -185,14 +185,15 @@ bool aegis_context_charge_compute(aegis_context *context, uint64_t now_ns, uint6
         return true;
     }
     uint64_t period = now_ns / b->period_ns;
-    if (period != context->compute_period) {
-        context->compute_period = period;
-        context->compute_used_ns = 0;
+    bool is_same = period == atomic_load_explicit(&context->compute_period, memory_order_relaxed);
+    uint64_t used =
+        is_same ? atomic_load_explicit(&context->compute_used_ns, memory_order_relaxed) : 0;
+    if (__builtin_add_overflow(used, used_ns, &used)) {
+        used = UINT64_MAX;
     }
-    if (__builtin_add_overflow(context->compute_used_ns, used_ns, &context->compute_used_ns)) {
-        context->compute_used_ns = UINT64_MAX;
-    }
-    return context->compute_used_ns <= b->compute_budget_ns;
+    atomic_store_explicit(&context->compute_used_ns, used, memory_order_relaxed);
+    atomic_store_explicit(&context->compute_period, period, memory_order_relaxed);
+    return used <= b->compute_budget_ns;
 }
 
 uint64_t aegis_context_compute_left_ns(const aegis_context *context, uint64_t now_ns)
@@ -201,7 +202,10 @@ uint64_t aegis_context_compute_left_ns(const aegis_context *context, uint64_t no
     if (b->compute_budget_ns == 0) {
         return UINT64_MAX;
     }
-    uint64_t used = now_ns / b->period_ns == context->compute_period ? context->compute_used_ns : 0;
+    uint64_t period = atomic_load_explicit(&context->compute_period, memory_order_relaxed);
+    uint64_t used = now_ns / b->period_ns == period
+                        ? atomic_load_explicit(&context->compute_used_ns, memory_order_relaxed)
+                        : 0;
     return used < b->compute_budget_ns ? b->compute_budget_ns - used : 0;
 }
 

@@ -333,28 +333,6 @@ static void refuse(const aegis_refusal *refusal,
                            sizeof ret_answer->reason);
 }
 
-/* Candidates after a search that fits become the new answers and lanes of the pool. */
-static void take_over(aegis_scheduler *scheduler,
-                      const aegis_admission_request *request,
-                      const aegis_candidate *candidates,
-                      size_t count)
-{
-    for (size_t i = 0; i < request->change_count; i++) {
-        aegis_entry *entry = scheduler->entries[request->changes[i].model];
-        if (entry != NULL) {
-            aegis_entry_set_profile(entry, request->changes[i].profile);
-        }
-    }
-    for (size_t i = 0; i < count; i++) {
-        aegis_entry *entry = scheduler->entries[candidates[i].id];
-        if (entry != NULL) {
-            entry->answer = answer_of(&candidates[i], &entry->request);
-            aegis_promise_raise(&entry->promise, candidates[i].response_ns);
-            entry->core.lane = candidates[i].policy.lane;
-        }
-    }
-}
-
 /* Operands of a refusal as rationale.h documents them. */
 static void fill_refusal(const aegis_refusal *refusal, aegis_trace_record *record)
 {
@@ -372,6 +350,10 @@ static void fill_refusal(const aegis_refusal *refusal, aegis_trace_record *recor
         record->a = refusal->at_ns;
         record->b = refusal->demand_ns;
         record->c = refusal->blocker;
+        break;
+    case AEGIS_WHY_COMPUTE_LIMIT:
+        record->a = refusal->bound_ns;
+        record->b = refusal->limit_ns;
         break;
     default:
         break;
@@ -401,6 +383,33 @@ static void record_answer(const aegis_scheduler *scheduler,
     }
     if (scheduler->config.collector != NULL) {
         aegis_trace_collector_record(scheduler->config.collector, &record);
+    }
+}
+
+/* Candidates after a search that fits become the new answers and lanes of the pool. Who moved is
+ * told: the record of its own admission names another lane. */
+static void take_over(aegis_scheduler *scheduler,
+                      const aegis_admission_request *request,
+                      const aegis_candidate *candidates,
+                      size_t count)
+{
+    for (size_t i = 0; i < request->change_count; i++) {
+        aegis_entry *entry = scheduler->entries[request->changes[i].model];
+        if (entry != NULL) {
+            aegis_entry_set_profile(entry, request->changes[i].profile);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        aegis_entry *entry = scheduler->entries[candidates[i].id];
+        if (entry != NULL) {
+            bool moved = i + 1 < count && entry->core.lane != candidates[i].policy.lane;
+            entry->answer = answer_of(&candidates[i], &entry->request);
+            aegis_promise_raise(&entry->promise, candidates[i].response_ns);
+            entry->core.lane = candidates[i].policy.lane;
+            if (moved) {
+                record_answer(scheduler, candidates[i].id, NULL, &entry->answer);
+            }
+        }
     }
 }
 
@@ -524,7 +533,10 @@ aegis_status aegis_scheduler_admit(aegis_scheduler *scheduler,
     }
     const aegis_resource_budget *budget = aegis_context_budget(context);
     if (budget->compute_budget_ns > 0 && wanted.profile->bound_ns > budget->compute_budget_ns) {
-        aegis_refusal limit = {.rationale = AEGIS_WHY_COMPUTE_LIMIT, .lane = AEGIS_TRACE_NONE};
+        aegis_refusal limit = {.rationale = AEGIS_WHY_COMPUTE_LIMIT,
+                               .lane = AEGIS_TRACE_NONE,
+                               .bound_ns = (int64_t)wanted.profile->bound_ns,
+                               .limit_ns = (int64_t)budget->compute_budget_ns};
         *ret_answer = refused_for_compute(context, &wanted);
         record_answer(scheduler, aegis_context_id(context), &limit, ret_answer);
     } else {

@@ -46,6 +46,7 @@ aegis_status aegis_system_remove(aegis_system *system, uint32_t model, aegis_err
     close_model(system, model);
     status = free_memory(system, model, err);
     aegis_system_refuse(system, model, AEGIS_WHY_NONE, "removed");
+    aegis_system_trace_plan(system);
     return status;
 }
 
@@ -371,6 +372,20 @@ static aegis_status check_pressure(const aegis_system *system,
                : cannot_free(needed_bytes, all.freed_bytes, "all together", err);
 }
 
+static void trace_pressure(aegis_system *system,
+                           aegis_pressure_policy policy,
+                           uint64_t most_bytes,
+                           uint64_t needed_bytes)
+{
+    aegis_trace_record record = {.kind = AEGIS_TRACE_PRESSURE,
+                                 .model = AEGIS_TRACE_NONE,
+                                 .lane = AEGIS_TRACE_NONE,
+                                 .a = (int64_t)policy,
+                                 .b = (int64_t)most_bytes,
+                                 .c = (int64_t)needed_bytes};
+    aegis_trace_collector_record(system->collector, &record);
+}
+
 aegis_status aegis_system_handle_pressure(aegis_system *system,
                                           aegis_pressure_policy policy,
                                           uint64_t needed_bytes,
@@ -379,6 +394,7 @@ aegis_status aegis_system_handle_pressure(aegis_system *system,
 {
     uint64_t most = 0, freed = 0;
     aegis_status status = check_pressure(system, policy, needed_bytes, &most, err);
+    trace_pressure(system, policy, most, needed_bytes);
     while (status == AEGIS_OK && policy != AEGIS_PRESSURE_REPORT && freed < needed_bytes) {
         aegis_pressure_answer named;
         status = aegis_memory_orchestrator_handle_pressure(system->memory, policy,

@@ -78,6 +78,7 @@ struct aegis_system {
     aegis_system_entry *entries;
     const char *progress_model;
     uint64_t process_missing; /* bytes, when the last open failed for want of them */
+    uint64_t process_need;    /* that it wanted then */
     bool placing;             /* the open that is going on is a model's second */
     bool started, stopped;
 };
@@ -149,6 +150,8 @@ aegis_status aegis_system_place_models(aegis_system *system, aegis_error *err);
 aegis_status aegis_system_plan_memory(
     aegis_system *system, size_t index, uint16_t lane, bool *ret_fits, aegis_error *err);
 aegis_status aegis_system_place_model(aegis_system *system, size_t index, aegis_error *err);
+/* Why memory refused a model, in numbers: those of its memory_refusal. */
+void aegis_system_trace_refusal(aegis_system *system, size_t index);
 void aegis_system_trace_plan(aegis_system *system);
 
 /* header.c: the trace header, JSON text to be freed with free(); NULL when memory is short. */

@@ -5,15 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
-static void trace_refusal(aegis_system *system, size_t index)
+void aegis_system_trace_refusal(aegis_system *system, size_t index)
 {
+    const aegis_system_model *model = &system->models[index];
+    const aegis_memory_refusal *refusal = &model->memory_refusal;
     aegis_trace_record record = {.kind = AEGIS_TRACE_REFUSED,
-                                 .rationale = (uint16_t)system->models[index].rationale,
+                                 .rationale = (uint16_t)model->rationale,
                                  .model = (uint16_t)index,
-                                 .lane = system->models[index].answer.lane,
-                                 .a = (int64_t)system->models[index].memory_bytes,
-                                 .b = (int64_t)system->models[index].memory_refusal.missing_bytes,
-                                 .c = (int64_t)system->workload->memory_bytes};
+                                 .lane = model->answer.lane,
+                                 .a = (int64_t)refusal->need_bytes,
+                                 .b = (int64_t)refusal->free_bytes,
+                                 .c = (int64_t)refusal->capacity_bytes};
+    if (model->rationale == AEGIS_WHY_MODEL_BUDGET) {
+        record.b = (int64_t)refusal->capacity_bytes;
+        record.c = 0;
+    }
     aegis_trace_collector_record(system->collector, &record);
 }
 
@@ -52,7 +58,7 @@ aegis_status aegis_system_plan_memory(
     } else {
         aegis_system_refuse(system, index, AEGIS_WHY_MEMORY, "%s", why.message);
     }
-    trace_refusal(system, index);
+    aegis_system_trace_refusal(system, index);
     return AEGIS_OK;
 }
 

@@ -72,6 +72,7 @@ blame(const aegis_system *system, size_t index, aegis_status status, aegis_error
         place = model->inputs_place;
         key = ": inputs";
     } else if (status == AEGIS_ERROR_NOT_FOUND || status == AEGIS_ERROR_PARSE ||
+               status == AEGIS_ERROR_IO || status == AEGIS_ERROR_PERMISSION ||
                status == AEGIS_ERROR_ENGINE_BUILD || status == AEGIS_ERROR_ENGINE_DESERIALIZE) {
         place = model->path_place;
         key = ": path";
@@ -124,6 +125,36 @@ size_t aegis_system_lane_of(const aegis_system *system, size_t index)
     return system->workload->lanes_alike ? 0 : (size_t)system->workload->models[index].lane;
 }
 
+/* A slip in a shape asks for more than any machine has, and a trial would take it. An element has
+ * one byte at least. */
+static aegis_status
+check_inputs(aegis_system *system, const aegis_workload_model *wanted, aegis_error *err)
+{
+    const uint64_t most = system->workload->memory_bytes;
+    uint64_t least = 0;
+    char needs[64], has[64];
+    for (size_t i = 0; i < wanted->config.input_count; i++) {
+        const aegis_input_shape *input = &wanted->config.inputs[i];
+        uint64_t bytes = wanted->config.slots > 0 ? wanted->config.slots : 1;
+        for (int d = 0; d < input->rank; d++) {
+            if (__builtin_mul_overflow(bytes, (uint64_t)input->shape[d], &bytes)) {
+                bytes = INT64_MAX;
+            }
+        }
+        least = bytes < INT64_MAX - least ? least + bytes : INT64_MAX;
+    }
+    if (least <= most) {
+        return AEGIS_OK;
+    }
+    system->process_missing = least - most;
+    system->process_need = least;
+    return aegis_error_set(
+        err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_BUDGET_EXCEEDED,
+        "its inputs alone take %s or more in these shapes, and [device] memory is "
+        "%s; give it smaller ones, or fewer slots",
+        aegis_format_size(least, needs, sizeof needs), aegis_format_size(most, has, sizeof has));
+}
+
 aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_error *err)
 {
     const aegis_workload_model *wanted = &system->workload->models[index];
@@ -144,7 +175,10 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
     config.reserve = aegis_system_reserve;
     config.reserve_self = system;
     system->process_missing = 0;
-    status = aegis_model_open(backend, &config, &entry->model, err);
+    status = check_inputs(system, wanted, err);
+    if (status == AEGIS_OK) {
+        status = aegis_model_open(backend, &config, &entry->model, err);
+    }
     aegis_system_trace_step(system, index, 1, since, status);
     if (status == AEGIS_OK) {
         status = aegis_model_record(entry->model, config.stream, err);
@@ -306,6 +340,21 @@ static void give_up_packing(aegis_system *system, size_t index)
     system->models[index].unpacked_for_memory = true;
 }
 
+/* What the process, or its inputs the arena, had no room for. */
+static void refuse_process(aegis_system *system, size_t index, const char *reason)
+{
+    const uint64_t free_bytes = system->process_need - system->process_missing;
+    aegis_system_refuse(system, index, AEGIS_WHY_MEMORY, "%s", reason);
+    system->models[index].memory_refusal =
+        (aegis_memory_refusal){.status = AEGIS_ERROR_BUDGET_EXCEEDED,
+                               .model = (uint32_t)index,
+                               .need_bytes = system->process_need,
+                               .capacity_bytes = free_bytes,
+                               .free_bytes = free_bytes,
+                               .missing_bytes = system->process_missing};
+    aegis_system_trace_refusal(system, index);
+}
+
 aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
 {
     uint32_t count = (uint32_t)system->workload->model_count;
@@ -324,8 +373,7 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
             status = trial(system, i, &why);
         }
         if (status == AEGIS_ERROR_BUDGET_EXCEEDED && system->process_missing > 0) {
-            aegis_system_refuse(system, i, AEGIS_WHY_MEMORY, "%s", why.message);
-            system->models[i].memory_refusal.missing_bytes = system->process_missing;
+            refuse_process(system, i, why.message);
             status = AEGIS_OK;
             continue;
         }

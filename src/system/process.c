@@ -36,11 +36,14 @@ aegis_status aegis_system_check_held(aegis_system *system, const char *when, aeg
     if (status != AEGIS_OK || held <= budget) {
         return status;
     }
+    char has[64], limit[64];
     system->process_missing = held - budget;
+    system->process_need = held;
     return aegis_error_set(err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_BUDGET_EXCEEDED,
-                           "the process holds %" PRIu64 " bytes %s, and [device] process_memory is "
-                           "%" PRIu64 "; raise it",
-                           held, when, budget);
+                           "the process holds %s (%" PRIu64
+                           " bytes) %s, and [device] process_memory is %s; raise it",
+                           aegis_format_size(held, has, sizeof has), held, when,
+                           aegis_format_size(budget, limit, sizeof limit));
 }
 
 /* What the process may still take, and who says so. */
@@ -88,6 +91,7 @@ aegis_status aegis_system_reserve(void *self, uint64_t bytes, aegis_error *err)
         return status;
     }
     system->process_missing = need - left.bytes;
+    system->process_need = need;
     return aegis_error_set(
         err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_BUDGET_EXCEEDED,
         "it takes %" PRIu64 " bytes beside the arena, and %s leaves %" PRIu64

@@ -3,6 +3,7 @@
 #include "system/internal.h"
 
 #include <aegisrt/ext/cuda_graph.h>
+#include <aegisrt/monitor.h>
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -391,6 +392,34 @@ aegis_context *aegis_system_context(aegis_system *system, uint32_t model)
     return model < system->workload->model_count ? system->entries[model].context : NULL;
 }
 
+enum {
+    MARK_START,
+    MARK_STOP
+};
+
+static void trace_mark(aegis_system *system, int64_t mark)
+{
+    aegis_trace_record record = {
+        .kind = AEGIS_TRACE_MARK, .model = AEGIS_TRACE_NONE, .lane = AEGIS_TRACE_NONE, .a = mark};
+    aegis_trace_collector_record(system->collector, &record);
+}
+
+aegis_status
+aegis_system_record_temperature(aegis_system *system, const char *root, aegis_error *err)
+{
+    aegis_monitor_zone zone;
+    aegis_status status = aegis_monitor_read_hottest(root, &zone, err);
+    if (status == AEGIS_OK) {
+        aegis_trace_record record = {.kind = AEGIS_TRACE_COUNTER,
+                                     .model = AEGIS_TRACE_NONE,
+                                     .lane = AEGIS_TRACE_NONE,
+                                     .a = AEGIS_COUNTER_TEMPERATURE_MILLIDEGREES,
+                                     .b = zone.millidegrees};
+        aegis_trace_collector_record(system->collector, &record);
+    }
+    return status;
+}
+
 aegis_status aegis_system_start(aegis_system *system, aegis_error *err)
 {
     if (system->started) {
@@ -405,6 +434,7 @@ aegis_status aegis_system_start(aegis_system *system, aegis_error *err)
     aegis_status status = aegis_trace_collector_set_header(system->collector, header, err);
     free(header);
     if (status == AEGIS_OK) {
+        trace_mark(system, MARK_START);
         status = aegis_scheduler_start(system->scheduler, 0, err);
     }
     system->started = status == AEGIS_OK;
@@ -418,6 +448,7 @@ aegis_status aegis_system_stop(aegis_system *system, aegis_error *err)
                                "the system is not running");
     }
     aegis_status status = aegis_scheduler_stop(system->scheduler, err);
+    trace_mark(system, MARK_STOP);
     aegis_status finished =
         aegis_trace_collector_finish(system->collector, status == AEGIS_OK ? err : NULL);
     system->stopped = true;

@@ -85,6 +85,37 @@ static void refuse_same_name(const aegis_workload_section *section,
     }
 }
 
+/* Some are in the design and not in any build. */
+static bool is_planned(const char *runtime)
+{
+    static const char *const names[] = {"tensorrt", "tvm", "pytorch"};
+    for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(names); i++) {
+        if (strcmp(runtime, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void refuse_backend(const aegis_workload_section *section,
+                           const aegis_toml_node *node,
+                           const char *runtime,
+                           const char *const *names,
+                           size_t count)
+{
+    const char *nearest = aegis_nearest_word(runtime, names, count);
+    const bool later = is_planned(runtime);
+    char offer[128] = "onnxruntime";
+    for (size_t i = 0, used = 0; i < count && used < sizeof offer; i++) {
+        used += (size_t)snprintf(offer + used, sizeof offer - used, "%s%s",
+                                 i == 0 ? "" : "\" or \"", names[i]);
+    }
+    aegis_workload_fail(section, node, "backend", AEGIS_ERROR_CONFIG, "%s\"%.64s\"%s; write \"%s\"",
+                        later ? "the runtime " : "there is no runtime ", runtime,
+                        later ? " is designed for and not there yet" : "",
+                        nearest != NULL ? nearest : offer);
+}
+
 static void read_backend(const aegis_workload_section *section, aegis_workload_model *model)
 {
     const char *names[16];
@@ -102,12 +133,7 @@ static void read_backend(const aegis_workload_section *section, aegis_workload_m
         }
     }
     if (node != NULL) {
-        const char *nearest = aegis_nearest_word(model->backend, names, offered);
-        aegis_workload_fail(section, node, "backend", AEGIS_ERROR_CONFIG,
-                            "there is no runtime \"%.64s\"; write \"%s\"", model->backend,
-                            nearest != NULL ? nearest
-                            : offered > 0   ? names[0]
-                                            : "onnxruntime");
+        refuse_backend(section, node, model->backend, names, offered);
     }
 }
 
@@ -263,6 +289,14 @@ static void read_limits(const aegis_workload_section *section,
     if (node != NULL && model->period_ns == 0) {
         aegis_workload_fail(section, node, "compute", AEGIS_ERROR_CONFIG,
                             "is a limit per period; give the model a period");
+    } else if (node != NULL && model->compute_ns > model->period_ns) {
+        char limit[32], period[32];
+        aegis_workload_fail(
+            section, node, "compute", AEGIS_ERROR_CONFIG,
+            "%s is more than the period of %s that it is a part of; lower it or "
+            "leave it out",
+            aegis_format_duration((int64_t)model->compute_ns, limit, sizeof limit),
+            aegis_format_duration((int64_t)model->period_ns, period, sizeof period));
     }
 }
 

@@ -88,12 +88,12 @@ static const sentence sentences[] = {
     {AEGIS_TRACE_EVICTED, AEGIS_WHY_NONE, "$m evicted$o at $t"},
     {AEGIS_TRACE_PLAN, AEGIS_WHY_NONE,
      "memory planned$o at $t: height $1b, lower bound $2b, capacity $3b, $4n buffers"},
-    {AEGIS_TRACE_BIND, AEGIS_WHY_NONE, "$m bound at $t: $2b at offset $1n, class $3n"},
+    {AEGIS_TRACE_BIND, AEGIS_WHY_NONE, "$m bound at $t: $2b of $3w at offset $1n"},
     {AEGIS_TRACE_ALLOCATION, AEGIS_WHY_NONE, "$m allocation $1n recorded: $2b at offset $3n"},
     {AEGIS_TRACE_SPILL, AEGIS_WHY_NONE,
      "$j departed from its plan at $t: allocation $1n of $2b where $3b was recorded"},
     {AEGIS_TRACE_PRESSURE, AEGIS_WHY_NONE,
-     "memory pressure at $t under policy $1n: $2b could be freed"},
+     "memory pressure at $t: $3b were wanted and $2b could be freed, by policy $1y"},
     {AEGIS_TRACE_SYNCHRONIZE, AEGIS_WHY_NONE, "lane $l waited $1d for its device until $t"},
     {AEGIS_TRACE_FAULT, AEGIS_WHY_NONE,
      "$m failed at $t with status $1s ($2c, native code $3n)"},
@@ -205,6 +205,30 @@ static void add_mark(writing *out, int64_t mark)
     }
 }
 
+/* One of `count` words, or the number when there is none for it. */
+static void add_word(writing *out, const char *const *words, size_t count, int64_t value)
+{
+    if (value >= 0 && value < (int64_t)count) {
+        add(out, "%s", words[value]);
+    } else {
+        add(out, "%" PRId64, value);
+    }
+}
+
+/* aegis_pressure_policy and aegis_memory_class, which are of a layer above. */
+static void add_pressure_policy(writing *out, int64_t policy)
+{
+    static const char *const words[] = {"report", "newest", "largest", "smallest-enough"};
+    add_word(out, words, AEGIS_ARRAY_LENGTH(words), policy);
+}
+
+static void add_memory_class(writing *out, int64_t memory_class)
+{
+    static const char *const words[] = {"weights",    "prepacked", "state", "input", "output",
+                                        "activation", "boundary",  "spill", "paged"};
+    add_word(out, words, AEGIS_ARRAY_LENGTH(words), memory_class);
+}
+
 static void add_bytes(writing *out, int64_t bytes)
 {
     char text[64];
@@ -282,6 +306,12 @@ static void add_operand(writing *out, int64_t value, char form)
         break;
     case 'r':
         add_mark(out, value);
+        break;
+    case 'y':
+        add_pressure_policy(out, value);
+        break;
+    case 'w':
+        add_memory_class(out, value);
         break;
     case 'k':
         add(out, "%s", aegis_trace_counter_name(value));

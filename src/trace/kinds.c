@@ -66,7 +66,7 @@ static const kind_info kinds[] = {
      {NUMBER("index"), NUMBER("size_bytes"), NUMBER("offset_bytes")}},
     {AEGIS_TRACE_SPILL, "spill",
      {NUMBER("index"), NUMBER("size_bytes"), {"expected_bytes", TRACE_OPERAND_OPTIONAL}}},
-    {AEGIS_TRACE_PRESSURE, "pressure", {NUMBER("policy"), NUMBER("freeable_bytes")}},
+    {AEGIS_TRACE_PRESSURE, "pressure", {NUMBER("policy"), NUMBER("freeable_bytes"), NUMBER("needed_bytes")}},
     {AEGIS_TRACE_SYNCHRONIZE, "synchronize", {NUMBER("waited_ns")}},
     {AEGIS_TRACE_FAULT, "fault",
      {STATUS, {"category", TRACE_OPERAND_CATEGORY}, NUMBER("native_code")}},

@@ -253,7 +253,9 @@ write_event(const exporter *export, const trace_event *event, const aegis_trace_
     aegis_trace_proto_uint(&message, EVENT_TYPE, event->type);
     aegis_trace_proto_uint(&message, EVENT_TRACK, event->track);
     if (event->type == TRACE_EVENT_COUNTER) {
-        aegis_trace_proto_int(&message, EVENT_COUNTER_VALUE, record->b);
+        bool is_recorded = record->kind == AEGIS_TRACE_COUNTER;
+        aegis_trace_proto_int(&message, EVENT_COUNTER_VALUE,
+                              is_recorded ? record->b : (int64_t)event->jobs);
     } else if (event->type != TRACE_EVENT_END) {
         add_details(export, &message, event, record);
     }

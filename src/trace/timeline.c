@@ -43,6 +43,11 @@ static uint64_t lane_track(uint16_t lane)
                                     : aegis_trace_track(TRACE_TRACK_LANE, 0, lane, 0);
 }
 
+static uint64_t queue_track(uint16_t model)
+{
+    return aegis_trace_track(TRACE_TRACK_COUNTER, AEGIS_COUNTER_QUEUE_DEPTH, model, 0);
+}
+
 static slice make_slice(uint64_t track, int64_t start, int64_t end, uint32_t index)
 {
     slice made = {
@@ -116,10 +121,25 @@ static bool event_of(const aegis_trace_record *record, trace_event *event)
         event->type = TRACE_EVENT_COUNTER;
         event->track =
             aegis_trace_track(TRACE_TRACK_COUNTER, (unsigned)record->a & 0xff, record->model, 0);
-        return record->a >= 0 && record->a <= AEGIS_COUNTER_TEMPERATURE_MILLIDEGREES;
+        return record->a == AEGIS_COUNTER_MEMORY_BYTES ||
+               record->a == AEGIS_COUNTER_TEMPERATURE_MILLIDEGREES;
     default:
         return false;
     }
+}
+
+/* A job comes to its model or leaves it: its queue is as long as there are jobs that have not
+ * ended. False for all other records. `jobs` is filled in when all events are in order. */
+static bool step_of(const aegis_trace_record *record, trace_event *event)
+{
+    bool comes = record->kind == AEGIS_TRACE_EVENT_SUBMIT;
+    bool leaves = event_of(record, event) && event->phase == PHASE_JOB_END;
+    if (record->model == AEGIS_TRACE_NONE || (!comes && !leaves)) {
+        return false;
+    }
+    event->type = TRACE_EVENT_COUNTER;
+    event->track = queue_track(record->model);
+    return true;
 }
 
 static void add_event(trace_timeline *timeline, trace_event event)
@@ -206,10 +226,42 @@ static void collect(trace_timeline *timeline,
         if (event_of(&records[i], &event)) {
             add_event(timeline, event);
         }
+        if (step_of(&records[i], &event)) {
+            add_event(timeline, event);
+        }
         slice_count += slice_of(&records[i], (uint32_t)i, &slices[slice_count]);
     }
     aegis_trace_sort(slices, scratch, slice_count, sizeof *slices, is_slice_before, NULL);
     add_slices(timeline, slices, slice_count);
+}
+
+/* A trace that begins in the middle holds ends of jobs whose submission it does not hold. */
+static void count_jobs(trace_timeline *timeline, const aegis_trace_record *records, uint32_t *jobs)
+{
+    for (size_t i = 0; i < timeline->event_count; i++) {
+        trace_event *event = &timeline->events[i];
+        const aegis_trace_record *record = &records[event->record];
+        if (event->type != TRACE_EVENT_COUNTER || record->kind == AEGIS_TRACE_COUNTER) {
+            continue;
+        }
+        uint32_t *of_model = &jobs[record->model];
+        if (record->kind == AEGIS_TRACE_EVENT_SUBMIT) {
+            (*of_model)++;
+        } else if (*of_model > 0) {
+            (*of_model)--;
+        }
+        event->jobs = (uint16_t)(*of_model < UINT16_MAX ? *of_model : UINT16_MAX);
+    }
+}
+
+static size_t count_steps(const aegis_trace_record *records, size_t count)
+{
+    trace_event unused;
+    size_t steps = 0;
+    for (size_t i = 0; i < count; i++) {
+        steps += step_of(&records[i], &unused);
+    }
+    return steps;
 }
 
 static size_t count_slices(const aegis_trace_record *records, size_t count)
@@ -236,17 +288,20 @@ collect_events(trace_timeline *timeline, const aegis_trace_file *file, aegis_err
     const aegis_allocator *allocator = &timeline->allocator;
     size_t room = 2 * (count_slices(records, count) + 1); /* one is looked at before it is kept */
     slice *slices = aegis_allocate_zeroed(allocator, room, sizeof *slices);
-    timeline->event_capacity = count + room;
+    uint32_t *jobs = aegis_allocate_zeroed(allocator, AEGIS_TRACE_NONE, sizeof *jobs);
+    timeline->event_capacity = count + room + count_steps(records, count);
     timeline->events =
         aegis_allocate_zeroed(allocator, timeline->event_capacity, sizeof *timeline->events);
     trace_event *scratch =
         aegis_allocate_zeroed(allocator, timeline->event_capacity, sizeof *scratch);
-    bool is_enough = slices != NULL && timeline->events != NULL && scratch != NULL;
+    bool is_enough = slices != NULL && jobs != NULL && timeline->events != NULL && scratch != NULL;
     if (is_enough) {
         collect(timeline, records, count, slices, slices + room / 2);
         aegis_trace_sort(timeline->events, scratch, timeline->event_count, sizeof *scratch,
                          is_event_before, NULL);
+        count_jobs(timeline, records, jobs);
     }
+    aegis_deallocate(allocator, jobs, AEGIS_TRACE_NONE, sizeof *jobs);
     aegis_deallocate(allocator, scratch, timeline->event_capacity, sizeof *scratch);
     aegis_deallocate(allocator, slices, room, sizeof *slices);
     return is_enough ? AEGIS_OK : out_of_memory(err, count);

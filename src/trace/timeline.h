@@ -51,6 +51,7 @@ typedef struct trace_event {
     uint32_t record; /* index into the trace's records */
     uint8_t type;    /* trace_event_type */
     uint8_t phase;   /* order among the events of one instant */
+    uint16_t jobs;   /* of a COUNTER that no record holds: jobs of the model that have not ended */
 } trace_event;
 
 typedef struct trace_timeline {

@@ -257,6 +257,34 @@ class EdgeRt(support.CommandTest):
         self.assertEqual(drawn[0], drawn[1])
         self.assertNotEqual(drawn[0], drawn[2])
 
+    def test_flags_that_change_how_and_not_what(self):
+        model = ("--synthetic", "gpt2-tiny", "--model", self.path("made"), "--prompt", "abcabcabc", "--ignore-eos",
+                 "--max-tokens", "12")
+        plain = self.run_json(*model)
+        scalar = self.run_json(*model, "--instructions", "scalar")
+        self.assertEqual((scalar["instructions"], scalar["tokens"]), ("scalar", plain["tokens"]))
+        guessed = self.run_json(*model, "--draft-tokens", "3")
+        self.assertEqual(guessed["tokens"], plain["tokens"])
+        self.assertGreater(guessed["drafted"], 0)
+        # A context of the prompt and three tokens ends the text there.
+        short = self.run_json(*model, "--context", "12")
+        self.assertEqual((short["tokens"], short["end"]), (plain["tokens"][:len(short["tokens"])], "context"))
+        self.assertLess(len(short["tokens"]), 12)
+        _, err = self.expect(0, "run", *model, "--context", "12")
+        self.assertIn("the context of 12 tokens is full", err)
+        drawn = [self.run_json(*model, "--temperature", "1", "--top-p", p, "--seed", "7")["tokens"]
+                 for p in ("0.9", "0.9", "0.000001")]
+        self.assertEqual(drawn[0], drawn[1])
+        self.assertEqual(drawn[2], plain["tokens"])  # the smallest share holds the likeliest alone
+        self.write("p.toml", "[generate]\nmax_tokens = 3\n")
+        few = self.run_json(*model[:-2], "--config", self.path("p.toml"))
+        self.assertEqual(few["tokens"], plain["tokens"][:3])
+        self.refused(2, ["--progress always", "auto or never"], "run", *model, "--progress", "always")
+        self.expect(0, "inspect", *model[:4], "--context", "16", "--progress", "never", "--config",
+                    self.path("p.toml"))
+        _, err = self.expect(2, "run", "-v", "--model", self.path("made"), "--prompt", "x", "--strategy", "x")
+        self.assertRegex(err, r"src/backend/transformer/\S+\.c:\d+")
+
     def test_synthetic_files(self):
         self.run_json("--synthetic", "gpt2-tiny:f32", "--model", self.path("kept"), "--prompt", "x")
         self.assertEqual(sorted(os.listdir(self.path("kept"))), ["config.json", "model.safetensors"])
@@ -332,6 +360,11 @@ class EdgeRt(support.CommandTest):
         self.expect_json(0, "status", "--json")
         out, _ = self.expect(0, "status")
         self.assertIn("memory", out)
+        line, _ = self.expect(0, "status", "-o", "jsonl", "--root", root)
+        self.assertEqual(json.loads(line)["cpus"], 4)
+        rows, _ = self.expect(0, "status", "--csv", "--root", root)
+        head, row = rows.splitlines()
+        self.assertEqual(row.split(",")[head.split(",").index("cpus")], "4")
 
     def test_usage(self):
         self.refused(2, ["no prompt"], "run", "--model", self.folder)

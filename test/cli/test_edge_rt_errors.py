@@ -132,6 +132,11 @@ class Errors(support.CommandTest):
         for option in ("--memory-budget", "--sweep-memory"):
             command = ("run", "--prompt", "x") if option == "--memory-budget" else ("benchmark",)
             self.fails(2, [f"{option} lots: write bytes, or a number with K"], *command, option, "lots")
+        self.fails(2, ["--memory-budget 0", "leave it out"], "run", "--prompt", "x", "--memory-budget", "0")
+        for given, words in ((("--top-k", "5"), "change nothing at temperature 0"),
+                             (("--lookup", "--temperature", "1"), "prompt lookup is for temperature 0")):
+            _, err = self.expect(0, "run", "--synthetic", SYNTHETIC, "--prompt", "x", "--max-tokens", "2", *given)
+            self.assertIn(words, err)
         self.fails(2, ["--threads 99", "from 1 to 64"], "run", "--prompt", "x", "--threads", "99")
         self.everywhere(2, ['dtype "f99"; write f32, f16, bf16 or i8'], "--synthetic", "gpt2-tiny:f99")
         self.everywhere(2, ['no shape "gtp2"; there are gpt2-small'], "--synthetic", "gtp2")

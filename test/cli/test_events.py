@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """[[event]]: models that are added, removed and moved while a workload runs."""
 
+import json
 import os
 
 import support
@@ -90,6 +91,21 @@ class Events(support.CommandTest):
         self.assertEqual(left[3], {"a", "c"})
         before, after = result["events"][2]["planned_bytes"], result["events"][3]["planned_bytes"]
         self.assertGreaterEqual(before - after, 5 << 20)
+
+    def test_pressure_is_in_the_trace(self):
+        trace = self.path("t")
+        events = EVENT % ("200ms", 'pressure = "900KiB"\npolicy = "largest"')
+        self.expect(0, "run", self.workload(events, memory=32 * MIB), "--duration", "0.5",
+                    "-q", "--trace", trace)
+        out, _ = self.expect(0, "trace", "export", trace)
+        records = [json.loads(line) for line in out.splitlines()]
+        (asked,) = [r for r in records if r["kind"] == "pressure"]
+        self.assertEqual(asked["needed_bytes"], 900 << 10)
+        self.assertGreaterEqual(asked["freeable_bytes"], 5 << 20)
+        self.assertIn("by policy largest", asked["sentence"])
+        memory = [r["value"] for r in records if r["kind"] == "counter" and r["counter"] == "memory"]
+        self.assertEqual(len(memory), 2)
+        self.assertGreaterEqual(memory[0] - memory[1], 900 << 10)
 
     def test_what_is_wrong_is_told(self):
         for events, rest, parts in (

@@ -46,6 +46,24 @@ class Profiles(support.CommandTest):
         self.assertIn("Ljung-Box", out)
         self.assertIn("KPSS", out)
 
+    def test_what_is_asked_for_is_what_is_measured(self):
+        row = self.profile("--state", "x=y", "--device", "host", "--margin", "2", "--confidence",
+                           "0.9", "--assurance", "0.5", "--samples", "120", "--threads", "1")
+        self.assertEqual((row["margin"], row["quantile"], row["assurance"]), (2.0, 0.9, 0.5))
+        self.assertGreaterEqual(row["loaded_ns"]["samples"], 120)
+        self.assertLessEqual(abs(row["bound_ns"] - 2 * row["loaded_ns"]["quantile"]), 1)
+        self.assertEqual(row["memory_bytes"]["state"], 2 * 4 * 4)  # both halves
+        self.assertEqual(row["memory_bytes"]["input"], 0)
+        model = self.path("a.null")
+        for wrong, parts in (
+            (("--state", "x"), ["--state x", "NAME="]),
+            (("--state", "x=z"), ["unknown output 'z'", "did you mean 'y'"]),
+            (("--margin", "0.5"), ["--margin 0.5", "from 1"]),
+            (("--assurance", "1"), ["--assurance 1", "0.9999"]),
+            (("--device", "tpu"), ["--device tpu", "auto, host or cuda"]),
+        ):
+            self.refused(2, parts, "profile", model, "--backend", "null", "-q", *wrong)
+
     def test_wrong_words(self):
         model = self.write("a.null", support.null_model())
         self.refused(2, ["--method gumbel", "order-statistic or evt"], "profile", model, "--method",

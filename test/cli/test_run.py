@@ -69,6 +69,10 @@ class Run(support.CommandTest):
         exported, _ = self.expect(0, "trace", "export", trace)
         records = [json.loads(line) for line in exported.splitlines()]
         self.assertTrue(all(r["schema_version"] == 1 and r["sentence"] for r in records))
+        marks = [r for r in records if r["kind"] == "mark"]
+        self.assertEqual([r["mark"] for r in marks], [0, 1])
+        self.assertGreaterEqual(marks[1]["time_ns"] - marks[0]["time_ns"], 1200000000)
+        self.assertIn("the run started at", marks[0]["sentence"])
         self.expect(0, "trace", "export", "--format", "perfetto", "--output", self.path("q"), trace)
         with open(self.path("p"), "rb") as a, open(self.path("q"), "rb") as b:
             self.assertEqual(a.read(), b.read())
@@ -130,6 +134,20 @@ class Run(support.CommandTest):
         result = self.expect_json(3, "run", workload, "--duration", "60", "--json", "-q")
         self.assertLessEqual(RUN_KEYS, set(result))
         self.assertEqual((result["admitted"], result["models"]), (0, []))
+
+    def test_a_compute_budget_below_the_bound_is_refused(self):
+        trace = self.path("t")
+        workload = self.null_workload('compute = "1us"\n')
+        result = self.expect_json(3, "run", workload, "--duration", "0.1", "--json", "-q", "--trace",
+                                  trace)
+        (refused,) = result["rejected"]
+        self.assertEqual(refused["rationale"], "compute-limit")
+        self.assertIn("its compute budget 1.00 us a period; raise `compute`", refused["reason"])
+        out, _ = self.expect(0, "trace", "export", trace)
+        (record,) = [r for r in map(json.loads, out.splitlines()) if r["kind"] == "refused"]
+        self.assertEqual(record["limit_ns"], 1000)
+        self.assertEqual(record["bound_ns"], refused["execution_bound_ns"])
+        self.assertIn("above its compute budget 1.00 us", record["sentence"])
 
     def test_models_larger_than_the_plan_are_refused(self):
         self.write("large.null", support.null_model(weights=4 << 20))

@@ -57,6 +57,7 @@ class Simulate(support.CommandTest):
         result = self.simulate(DAVIS, "--duration", "300")
         self.assertEqual([t["jobs"] for t in result["tasks"]], [30, 20, 6])
         self.assertAlmostEqual(self.simulate(DAVIS, "--jobs", "20000")["jobs"], 20000, delta=20)
+        self.assertEqual(self.simulate(DAVIS, "--periodic", "--duration", "300")["tasks"], result["tasks"])
         lanes = self.simulate(DAVIS, "--lanes", "3", "--duration", "300")
         self.assertEqual(sorted(t["lane"] for t in lanes["tasks"]), [0, 1, 2])
         self.assertEqual([t["max_response"] for t in lanes["tasks"]], [2, 3, 5])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Help, versions, wrong words on the command line."""
 
+import os
 import re
 
 import support
@@ -37,6 +38,11 @@ class Usage(support.CommandTest):
         self.refused(2, ["--capasity=3", "--capacity"], "plan", "--capasity=3", "b.csv")
         self.refused(2, ["--xylophone", "--help"], "run", "--xylophone", "w.toml")
         self.refused(2, ["no command"])
+        # A flag that the command has not is not suggested for itself.
+        err = self.refused(2, ["unknown option --json"], "trace", "export", "--json", "t")
+        self.assertNotIn("did you mean", err)
+        for planned in ("report", "engine", "status", "top", "serve"):
+            self.refused(2, [f'"{planned}" is designed for and not there yet'], planned)
 
     def test_missing_and_superfluous_operands(self):
         self.refused(2, ["WORKLOAD"], "run")
@@ -51,9 +57,16 @@ class Usage(support.CommandTest):
         self.refused(2, ["auto or never"], "devices", "--progress", "always")
         self.refused(2, ["--duration 3x", "seconds"], "run", "w.toml", "--duration", "3x")
         self.refused(2, ["--duration -3", "seconds"], "run", "w.toml", "--duration=-3")
+        self.refused(2, ["--duration 0", "above 0"], "run", "w.toml", "--duration", "0")
+        self.refused(2, ["--window", "--at TIME"], "explain", "t", "--window", "5ms")
+        self.refused(2, ["--duration x", "seconds"], "simulate", "w.toml", "--duration", "x")
         self.refused(2, ["sleep or poll"], "run", "w.toml", "--wait", "spin")
         self.refused(2, ["--nodes 0", "from 1"], "plan", "b.csv", "--nodes", "0")
         self.refused(2, ["jsonl or perfetto"], "trace", "export", "t", "--format", "xml")
+
+    def test_a_file_that_is_none_of_these(self):
+        large = self.write("model.onnx", b"x" * (2 << 20))
+        self.refused(2, ["has 2.00 MiB", "is it the right one?"], "check", large)
 
     def test_files_that_are_not_there(self):
         for command in (["run"], ["check"], ["replay"], ["explain"], ["trace", "export"], ["plan"]):
@@ -64,6 +77,23 @@ class Usage(support.CommandTest):
         self.assertRegex(err, r"(?m)^  \(base\.file, src/base/file\.c:\d+ .*not_found, permanent\)$")
         _, err = self.expect(2, "run", "nowhere.toml")
         self.assertNotIn("src/base", err)
+
+    def test_a_runtime_that_cannot_be_loaded_is_told(self):
+        devices = self.expect_json(0, "devices", "--json")
+        for runtime in devices["runtimes"]:
+            self.assertEqual(runtime["available"], runtime["built"])
+            self.assertEqual(runtime["version"] is None, not runtime["available"])
+            self.assertEqual(runtime["reason"] is None, runtime["available"])
+        if not any(r["name"] == "onnxruntime" and r["built"] for r in devices["runtimes"]):
+            self.skipTest("this build has no ONNX Runtime")
+        self.environment["AEGISRT_ONNXRUNTIME"] = self.path("none.so")
+        devices = self.expect_json(0, "devices", "--json")
+        (onnx,) = [r for r in devices["runtimes"] if r["name"] == "onnxruntime"]
+        self.assertEqual((onnx["built"], onnx["available"], onnx["version"]), (True, False, None))
+        self.assertIn("none.so", onnx["reason"])
+        out, _ = self.expect(0, "devices")
+        self.assertIn("Runtime: onnxruntime cannot be used: ", out)
+        self.assertEqual(os.listdir(self.folder), [])
 
     def test_no_colours_without_a_terminal(self):
         for command in ("devices", "doctor"):

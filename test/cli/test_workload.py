@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every kind of wrong workload: exit code, place, key and cure, and nothing on stdout."""
 
+import json
+
 import support
 
 GOOD = 'name = "a"\npath = "a.null"\nbackend = "null"\nperiod = "500ms"\n'
@@ -77,6 +79,11 @@ class WrongWorkloads(support.CommandTest):
         self.wrong(2, ['[[model]] "a": residency', "'null' cannot be paged", "make it resident"],
                    head + GOOD + paged + "lane = 0\n")
 
+    def test_a_runtime_that_is_not_there_yet(self):
+        for runtime in ("tensorrt", "tvm", "pytorch"):
+            self.refused(2, ["w.toml:", f'"{runtime}" is designed for and not there yet', '"onnxruntime'],
+                         "check", self.workload([GOOD.replace('"null"', f'"{runtime}"')]))
+
     def test_unknown_runtime(self):
         self.wrong(2, ["w.toml:6:11", '"tensor"', "onnxruntime"],
                    '[device]\nmemory = "16MiB"\n[[model]]\n' + GOOD.replace('"null"', '"tensor"'))
@@ -131,6 +138,22 @@ class WrongOnnxModels(support.CommandTest):
     def test_free_dimensions_need_a_shape(self):
         path = self.needs_model(self.MODEL)
         self.check(2, ['x', "inputs"], path)
+
+    def test_inputs_larger_than_the_memory_are_never_tried(self):
+        path = self.needs_model(self.MODEL)
+        trace = self.path("t")
+        body = f'name = "cls"\npath = "{path}"\nperiod = "2s"\n'
+        body += "inputs = { x = [10000, 3, 48, 192] }\n"
+        workload = self.workload([body], device='memory = "64MiB"')
+        result = self.expect_json(3, "run", "--json", "-q", workload, "--duration", "0.1", "--trace",
+                                  trace)
+        (refused,) = result["rejected"]
+        self.assertIn("its inputs alone take 264 MiB or more", refused["reason"])
+        self.assertEqual(refused["rationale"], "memory")
+        self.assertEqual(refused["memory_missing_bytes"], 10000 * 3 * 48 * 192 - (64 << 20))
+        out, _ = self.expect(0, "trace", "export", trace)
+        (record,) = [r for r in map(json.loads, out.splitlines()) if r["kind"] == "refused"]
+        self.assertIn("needs 264 MiB and 64.0 MiB of 64.0 MiB are free", record["sentence"])
 
     def test_unknown_input(self):
         path = self.needs_model(self.MODEL)

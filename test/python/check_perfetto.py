@@ -69,6 +69,7 @@ def check_events(trace, tracks):
             assert event.name
         else:
             assert event.HasField("counter_value"), event
+            assert event.counter_value >= 0, event
         events.append((packet.timestamp, event))
     left = [tracks[uuid].name for uuid, stack in open_slices.items() if stack]
     assert not left, f"slices without an end on {left}"
@@ -97,6 +98,10 @@ def check_sample(tracks, events, flows, ended):
     assert names["queue-depth text-detector"] == 1, names
     assert names['say "hi"\n'] == 1, names
 
+    queue = [(time, e.counter_value) for time, e in events
+             if tracks[e.track_uuid].name == "queue-depth text-detector"]
+    assert queue == [(10_000_000, 1), (13_000_000, 2), (15_000_000, 1), (18_000_000, 0)], queue
+
     slices = [(tracks[e.track_uuid].name, e.name, time) for time, e in events
               if e.type == pb.TrackEvent.TYPE_SLICE_BEGIN]
     assert ("lane 0", "text-detector job 1", 10_000_000) in slices, slices
@@ -123,7 +128,7 @@ def check_sample(tracks, events, flows, ended):
                 for _, e in events if e.type == pb.TrackEvent.TYPE_COUNTER}
     assert counters["memory"][0] == 4096, counters
     assert counters["memory"][1].unit == pb.CounterDescriptor.UNIT_SIZE_BYTES
-    assert counters["queue-depth text-detector"][0] == 1, counters
+    assert counters["queue-depth text-detector"][0] == 0, counters
     assert counters["queue-depth text-detector"][1].unit == pb.CounterDescriptor.UNIT_COUNT
     assert counters["temperature"][0] == 45125, counters
 

@@ -86,7 +86,7 @@ static const struct {
     {ONNX__TENSOR_PROTO__DATA_TYPE__BOOL, AEGIS_ELEMENT_BOOL},
 };
 
-bool aegis_onnx_element(int32_t onnx_type, aegis_element *ret_element)
+static bool element_of(int32_t onnx_type, aegis_element *ret_element)
 {
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(KNOWN_TYPES); i++) {
         if (KNOWN_TYPES[i].onnx_type == onnx_type) {
@@ -118,7 +118,7 @@ static aegis_status declare(const Onnx__ValueInfoProto *value,
                   value->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE &&
                   value->type->tensor_type != NULL;
     if (!tensor || !value->type->tensor_type->has_elem_type ||
-        !aegis_onnx_element(value->type->tensor_type->elem_type, &ret_declaration->element)) {
+        !element_of(value->type->tensor_type->elem_type, &ret_declaration->element)) {
         return aegis_error_set(
             err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
             "%s '%s' is no tensor of numbers (strings, sequences and maps cannot "

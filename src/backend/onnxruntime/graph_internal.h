@@ -18,8 +18,7 @@ struct aegis_onnx_graph {
 };
 
 aegis_status aegis_onnx_no_memory(aegis_error *err);
-/* ONNX's number of an element type; false and 0 when this library has no such type. */
-bool aegis_onnx_element(int32_t onnx_type, aegis_element *ret_element);
+/* ONNX's number of an element type; 0 when it has no such type. */
 int32_t aegis_onnx_type(aegis_element element);
 
 /* A list of names that is searched by bisection. Names are borrowed; of equal ones the last that

@@ -44,11 +44,11 @@ static aegis_status load(const char *library, const char *consumer, aegis_error 
 {
     char tried[300] = "";
     void *handle = NULL;
-    if (library != NULL) {
-        handle = try_library(library, tried, sizeof tried);
+    const char *wanted = library != NULL ? library : getenv("AEGISRT_ONNXRUNTIME");
+    if (wanted != NULL && wanted[0] != '\0') { /* this one or none */
+        handle = try_library(wanted, tried, sizeof tried);
     } else {
-        const char *const candidates[] = {getenv("AEGISRT_ONNXRUNTIME"),
-                                          AEGISRT_ONNXRUNTIME_LIBRARY, "libonnxruntime.so.1"};
+        const char *const candidates[] = {AEGISRT_ONNXRUNTIME_LIBRARY, "libonnxruntime.so.1"};
         for (size_t i = 0; handle == NULL && i < AEGIS_ARRAY_LENGTH(candidates); i++) {
             handle = try_library(candidates[i], tried, sizeof tried);
         }
@@ -117,11 +117,6 @@ static aegis_status make_environment(aegis_error *err)
 }
 
 /* ---- CUDA ---- */
-
-const char *aegis_ort_library(void)
-{
-    return the_router->path;
-}
 
 static bool has_cuda_provider(void)
 {

@@ -12,7 +12,8 @@
 #define COMPONENT "backend.onnxruntime"
 #define BOUNDARY_ALIGNMENT 256u /* in trial mode; CUDA's */
 
-uint64_t aegis_ort_model_boundary_bytes(const aegis_ort_model *model)
+/* The most bytes of boundary tensors that live at once. */
+static uint64_t boundary_bytes(const aegis_ort_model *model)
 {
     const aegis_ort_compiled *compiled = &model->compiled;
     uint64_t most = 0;
@@ -58,7 +59,7 @@ static uint64_t weight_bytes(const aegis_ort_model *model)
 
 uint64_t aegis_ort_model_permanent_bytes(const aegis_ort_model *model)
 {
-    uint64_t total = weight_bytes(model) + aegis_ort_model_boundary_bytes(model);
+    uint64_t total = weight_bytes(model) + boundary_bytes(model);
     for (size_t i = 0; i < model->surface.buffer_count; i++) {
         total += aegis_align_up(model->surface.buffers[i].size_bytes, 64);
     }

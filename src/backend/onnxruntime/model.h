@@ -131,8 +131,6 @@ aegis_status aegis_ort_model_candidates(aegis_ort_model *model, aegis_error *err
 /* model.c: what sessions of the model have in common, and where its operands are. */
 aegis_ort_session_config aegis_ort_model_session(const aegis_ort_model *model, size_t segment);
 aegis_status aegis_ort_model_bind(aegis_ort_model *model, aegis_error *err);
-/* The most bytes of boundary tensors that live at once. */
-uint64_t aegis_ort_model_boundary_bytes(const aegis_ort_model *model);
 
 /* Bytes that any plan needs, and whether the model's own limit allows them. */
 uint64_t aegis_ort_model_permanent_bytes(const aegis_ort_model *model);

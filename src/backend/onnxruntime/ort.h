@@ -36,8 +36,6 @@ void aegis_ort_release(void);
  * of leave. RUNTIME_NOT_AVAILABLE when the library has no CUDA provider. */
 aegis_status aegis_ort_use_cuda(const char *consumer, aegis_error *err);
 void aegis_ort_leave_cuda(void);
-/* Where the library was found. */
-const char *aegis_ort_library(void);
 /* Requests from threads without a context since the process began. */
 uint64_t aegis_ort_strays(void);
 

@@ -352,6 +352,26 @@ const aegis_monitor_zone *aegis_monitor_hottest(const aegis_monitor_sample *samp
     return hottest;
 }
 
+aegis_status
+aegis_monitor_read_hottest(const char *root, aegis_monitor_zone *ret_zone, aegis_error *err)
+{
+    aegis_monitor_sample sample = {0};
+    if (ret_zone == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "there is nowhere to put the zone");
+    }
+    root = root == NULL ? "/" : root;
+    read_zones(root, &sample);
+    const aegis_monitor_zone *hottest = aegis_monitor_hottest(&sample);
+    if (hottest == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_TELEMETRY_UNAVAILABLE,
+                               "no thermal zone can be read below %s; load the sensors' driver",
+                               root);
+    }
+    *ret_zone = *hottest;
+    return AEGIS_OK;
+}
+
 const char *aegis_monitor_throttle_text(uint32_t flags, char *buffer, size_t size)
 {
     static const char *const words[] = {

@@ -98,11 +98,10 @@ static void probe_timer_slack(const char *root, aegis_doctor_check *check)
     if (!aegis_tree_number(root, "proc/self/timerslack_ns", &slack)) {
         aegis_probe_set(check, AEGIS_DOCTOR_UNKNOWN, "cannot be read");
     } else if (slack > 1000) {
-        aegis_probe_set(check, AEGIS_DOCTOR_WARN,
-                        "%" PRId64 " ns: sleeps of ordinary threads end that much later", slack);
-        aegis_probe_cure(check,
-                         "threads with SCHED_FIFO have none; for others "
-                         "prctl(PR_SET_TIMERSLACK, 1) before the program starts its threads");
+        /* The threads of the driver set their own (schedule/scheduler.c). */
+        aegis_probe_set(
+            check, AEGIS_DOCTOR_OK,
+            "%" PRId64 " ns for ordinary threads; AegisRT's driver sets 1 ns for its own", slack);
     } else {
         aegis_probe_set(check, AEGIS_DOCTOR_OK, "%" PRId64 " ns", slack);
     }

@@ -326,6 +326,7 @@ typedef struct aegis_refusal {
     uint16_t lane;    /* where it was nearest to fitting */
     uint32_t culprit; /* id of the model that would miss */
     int64_t at_ns, demand_ns, response_ns, deadline_ns, blocking_ns;
+    int64_t bound_ns, limit_ns; /* of the compute budget */
     double utilisation;
     uint32_t blocker; /* id of the model that blocks, AEGIS_TRACE_NONE: none */
     aegis_fit fit;

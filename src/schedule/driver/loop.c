@@ -41,6 +41,8 @@ static bool collect_lanes(aegis_scheduler *scheduler)
         aegis_driver_keep_fatal(scheduler, lane);
         aegis_entry *entry = lane->entry;
         aegis_context_release_stream(entry->context);
+        (void)aegis_context_charge_compute(entry->context, lane->end_ns,
+                                           lane->end_ns - lane->start_ns); /* the core enforces */
         uint64_t waited = lane->start_ns - lane->dispatched_ns;
         const aegis_core_event event = {.kind = AEGIS_CORE_SEGMENT_DONE,
                                         .model = entry->id,

@@ -88,7 +88,7 @@ void aegis_refusal_describe(const aegis_refusal *refusal,
             snprintf(
                 what, sizeof what,
                 "lane %u: the deadline of %s is not above its release jitter (%s: how late the "
-                "driver may wake)",
+                "driver may wake, and its own)",
                 refusal->lane, culprit,
                 aegis_format_duration((int64_t)candidates[count - 1].jitter_ns, a, sizeof a));
             break;

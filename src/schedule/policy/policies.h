@@ -6,10 +6,6 @@
 
 #include <aegisrt/ext/policy_ops.h>
 
-/* policy.c: the absolute deadline */
-int64_t
-aegis_policy_edf_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job);
-
 /* critical_window.c: idle_until of cw-edf */
 uint64_t aegis_policy_critical_window(void *self, const aegis_policy_view *view);
 

@@ -46,8 +46,7 @@ static int64_t fp_key(void *self, const aegis_policy_model *model, const aegis_p
     return model->priority;
 }
 
-int64_t
-aegis_policy_edf_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
+static int64_t edf_key(void *self, const aegis_policy_model *model, const aegis_policy_job *job)
 {
     (void)self;
     (void)model;
@@ -154,9 +153,8 @@ static const aegis_policy_ops builtin[] = {
     {AEGIS_POLICY_OPS_VERSION, "np-rm", NULL, NULL, rm_key, NULL, rm_proof},
     {AEGIS_POLICY_OPS_VERSION, "np-dm", NULL, NULL, dm_key, NULL, dm_proof},
     {AEGIS_POLICY_OPS_VERSION, "np-fp", NULL, NULL, fp_key, NULL, fp_proof},
-    {AEGIS_POLICY_OPS_VERSION, "np-edf", NULL, NULL, aegis_policy_edf_key, NULL, edf_proof},
-    {AEGIS_POLICY_OPS_VERSION, "cw-edf", NULL, NULL, aegis_policy_edf_key,
-     aegis_policy_critical_window, NULL},
+    {AEGIS_POLICY_OPS_VERSION, "np-edf", NULL, NULL, edf_key, NULL, edf_proof},
+    {AEGIS_POLICY_OPS_VERSION, "cw-edf", NULL, NULL, edf_key, aegis_policy_critical_window, NULL},
 };
 
 static const char *const names[] = {"fifo", "np-rm", "np-dm", "np-fp", "np-edf", "cw-edf"};

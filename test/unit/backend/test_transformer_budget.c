@@ -2,6 +2,29 @@
 /* Where the budget comes from, the least that would do, and what the process holds against it. */
 #include "engine_fixture.h"
 
+/* The pieces of a plan are all rows of all units, each once and in order. */
+static void every_row_has_its_place(const aegis_transformer_planned *planned,
+                                    const aegis_transformer_info *info)
+{
+    const aegis_partition *partition = aegis_transformer_planned_partition(planned);
+    uint32_t count, piece = 0;
+    const aegis_partition_unit *units = aegis_transformer_planned_units(planned, &count);
+    uint64_t model_bytes = 0;
+    assert_string_equal(partition->strategy, info->strategy);
+    for (uint32_t u = 0; u < count; u++) {
+        uint32_t row = 0;
+        for (; piece < partition->piece_count && partition->pieces[piece].unit == u; piece++) {
+            assert_int_equal(partition->pieces[piece].first, row);
+            row += partition->pieces[piece].count;
+        }
+        assert_int_equal(row, units[u].rows);
+        model_bytes += units[u].rows * units[u].row_bytes;
+    }
+    assert_int_equal(piece, partition->piece_count);
+    assert_int_equal(partition->model_bytes, model_bytes);
+    assert_int_equal(partition->streamed_bytes, info->streamed_bytes);
+}
+
 static void the_least_budget_is_the_least(void **state)
 {
     (void)state;
@@ -29,6 +52,7 @@ static void the_least_budget_is_the_least(void **state)
     aegis_transformer_planned_layer(planned, 5, &layer);
     assert_string_equal(layer.kind, "head");
     assert_true(layer.tied);
+    every_row_has_its_place(planned, &info);
     aegis_transformer_planned_destroy(planned);
 }
 

@@ -196,6 +196,33 @@ static void an_empty_machine_is_an_error(void **state)
     assert_int_equal(aegis_monitor_read("/", NULL, &error), AEGIS_ERROR_INVALID_ARGUMENT);
 }
 
+/* As without a thermal driver: there is no such zone then, and nothing is made up. */
+static void the_hottest_zone_can_be_read_alone(void **state)
+{
+    (void)state;
+    static const tree_file hot[] = {{"sys/class/thermal/thermal_zone0/temp", "41000\n"},
+                                    {"sys/class/thermal/thermal_zone2/temp", "61500\n"},
+                                    {"sys/class/thermal/thermal_zone2/type", "gpu-thermal\n"},
+                                    {NULL, NULL}};
+    static const tree_file cold[] = {{"proc/stat", "cpu  1 2 3 4\n"}, {NULL, NULL}};
+    tree_fixture tree;
+    aegis_monitor_zone zone;
+    aegis_error error = {0};
+    assert_true(tree_make(&tree, hot));
+    aegis_status status = aegis_monitor_read_hottest(tree.root, &zone, NULL);
+    tree_remove(&tree);
+    assert_int_equal(status, AEGIS_OK);
+    assert_string_equal(zone.type, "gpu-thermal");
+    assert_int_equal(zone.millidegrees, 61500);
+    assert_true(tree_make(&tree, cold));
+    status = aegis_monitor_read_hottest(tree.root, &zone, &error);
+    tree_remove(&tree);
+    assert_int_equal(status, AEGIS_ERROR_TELEMETRY_UNAVAILABLE);
+    assert_non_null(strstr(error.message, "driver"));
+    assert_int_equal(zone.millidegrees, 61500); /* untouched */
+    assert_int_equal(aegis_monitor_read_hottest("/", NULL, &error), AEGIS_ERROR_INVALID_ARGUMENT);
+}
+
 static void this_machine_can_be_read(void **state)
 {
     (void)state;
@@ -217,6 +244,7 @@ int main(void)
         cmocka_unit_test(load_is_the_share_between_two_samples),
         cmocka_unit_test(nonsense_is_left_out),
         cmocka_unit_test(an_empty_machine_is_an_error),
+        cmocka_unit_test(the_hottest_zone_can_be_read_alone),
         cmocka_unit_test(this_machine_can_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,6 +120,30 @@ static uint64_t decreasing(void *self, uint32_t model, uint64_t index)
     return 100 - index;
 }
 
+/* Jobs are numbered so that model and index can be told from the number. */
+static void jobs_have_the_numbers_that_are_promised(void **state)
+{
+    (void)state;
+    sim_tape tape = sim_tape_make(0);
+    tape.execution_ns = 1;
+    const aegis_simulator_model models[] = {sim_model(0, 10, 1, 2), sim_model(1, 30, 1, 2)};
+    const aegis_simulator_source source = {
+        .self = &tape, .execution_ns = sim_execution, .record = sim_keep};
+    aegis_simulator_result results[2];
+    uint64_t next[2] = {0, 0};
+    assert_int_equal(simulate("np-rm", models, 2, 100, 0, &source, results), AEGIS_OK);
+    for (size_t i = 0; i < tape.count; i++) {
+        const aegis_trace_record *record = &tape.records[i];
+        if (record->kind == AEGIS_TRACE_EVENT_SUBMIT) {
+            assert_int_equal(record->job,
+                             aegis_simulator_job(2, record->model, next[record->model]++));
+        }
+    }
+    assert_int_equal(next[0], 10);
+    assert_int_equal(next[1], 4);
+    free(tape.records);
+}
+
 /* ---- overruns ---- */
 
 static void run_long(aegis_overrun_rule rule, uint64_t stretch, aegis_simulator_result *result)
@@ -304,6 +328,7 @@ int main(void)
         cmocka_unit_test(releases_compete_with_the_end_of_a_segment),
         cmocka_unit_test(delays_count_in_the_response),
         cmocka_unit_test(releases_come_from_the_source),
+        cmocka_unit_test(jobs_have_the_numbers_that_are_promised),
         cmocka_unit_test(overrun_rules_apply),
         cmocka_unit_test(what_is_left_at_the_end_is_pending),
         cmocka_unit_test(bad_input_is_refused),

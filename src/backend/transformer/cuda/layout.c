@@ -161,8 +161,10 @@ find(const aegis_decode_matrix *matrix, uint32_t row, uint32_t *ret_row)
     return source;
 }
 
-void aegis_decode_pack_row(
-    const aegis_decode_matrix *matrix, uint32_t row, uint32_t column, uint32_t bytes, void *to)
+/* Elements of a row from a column on, as many as `bytes` hold; zeros for those that do not exist.
+ */
+static void
+pack_row(const aegis_decode_matrix *matrix, uint32_t row, uint32_t column, uint32_t bytes, void *to)
 {
     const uint32_t size = matrix->element_bytes, columns = matrix->columns, room = bytes / size;
     memset(to, 0, bytes);
@@ -187,9 +189,8 @@ static void pack_unit(const aegis_decode_matrix *matrix, uint32_t tile, uint32_t
 {
     const uint32_t columns = AEGIS_DECODE_UNIT_ROW_BYTES / matrix->element_bytes;
     for (uint32_t n = 0; n < AEGIS_DECODE_TILE_ROWS; n++) {
-        aegis_decode_pack_row(matrix, tile * AEGIS_DECODE_TILE_ROWS + n, unit * columns,
-                              AEGIS_DECODE_UNIT_ROW_BYTES,
-                              to + (size_t)n * AEGIS_DECODE_UNIT_ROW_BYTES);
+        pack_row(matrix, tile * AEGIS_DECODE_TILE_ROWS + n, unit * columns,
+                 AEGIS_DECODE_UNIT_ROW_BYTES, to + (size_t)n * AEGIS_DECODE_UNIT_ROW_BYTES);
     }
 }
 
@@ -440,7 +441,7 @@ void aegis_clusters_pack(const aegis_decode_clusters *is,
             at.unit = l / 32 % each;
             at.lane = l % 32;
             find_elements(is, &at, &row, &column);
-            aegis_decode_pack_row(matrix, row, column, 16, bytes);
+            pack_row(matrix, row, column, 16, bytes);
         }
     }
 }

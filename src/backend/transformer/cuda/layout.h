@@ -82,10 +82,6 @@ typedef struct aegis_decode_matrix {
     uint32_t rows, columns, element_bytes;
 } aegis_decode_matrix;
 
-/* Elements of a row from a column on, as many as `bytes` hold; zeros for those that do not exist.
- */
-void aegis_decode_pack_row(
-    const aegis_decode_matrix *matrix, uint32_t row, uint32_t column, uint32_t bytes, void *to);
 /* Writes the units of one product into its layer's stretch (or the head's). */
 void aegis_decode_pack(const aegis_decode_layout *layout,
                        uint32_t product,

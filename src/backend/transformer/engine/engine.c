@@ -356,10 +356,45 @@ void aegis_transformer_planned_destroy(aegis_transformer_planned *engine)
     destroy(engine_of_planned(engine));
 }
 
+static void fill_info(const aegis_engine *engine, aegis_transformer_info *ret_info)
+{
+    const aegis_decoder_config *config = engine->weights.config;
+    const aegis_partition *partition = engine->partition;
+    aegis_transformer_info info = {.architecture = aegis_architecture_name(config->architecture),
+                                   .strategy = partition->strategy,
+                                   .instructions = engine->kernels->name,
+                                   .products = aegis_multiplier_name(&engine->multiplier),
+                                   .layers = config->layers,
+                                   .width = config->width,
+                                   .heads = config->heads,
+                                   .kv_heads = config->kv_heads,
+                                   .feed_forward = config->feed_forward,
+                                   .vocabulary = config->vocabulary,
+                                   .positions = config->positions,
+                                   .context_tokens = engine->limits.positions,
+                                   .sequences = engine->limits.sequences,
+                                   .threads = engine->threads,
+                                   .weight_bytes = aegis_graph_weight_bytes(engine->graph),
+                                   .streamed_bytes = partition->streamed_bytes,
+                                   .groups =
+                                       partition->group_count > 0 ? partition->group_count : 1,
+                                   .disk_rate = engine->disk_rate,
+                                   .memory_rate = engine->memory_rate,
+                                   .estimated_token_s = partition->estimated_token_s,
+                                   .memory = engine->memory};
+    for (uint32_t l = 0; l < aegis_graph_layer_count(engine->graph); l++) {
+        const aegis_graph_layer *layer = aegis_graph_layer_at(engine->graph, l);
+        for (uint32_t t = 0; !layer->tied && t < layer->tensor_count; t++) {
+            info.parameters += layer->tensors[t].rows * layer->tensors[t].columns;
+        }
+    }
+    *ret_info = info;
+}
+
 void aegis_transformer_planned_info(const aegis_transformer_planned *engine,
                                     aegis_transformer_info *ret_info)
 {
-    aegis_engine_info(engine_of_planned(engine), ret_info);
+    fill_info(engine_of_planned(engine), ret_info);
 }
 
 uint32_t aegis_transformer_planned_layers(const aegis_transformer_planned *engine)
@@ -478,45 +513,10 @@ void aegis_transformer_ready_destroy(aegis_transformer_ready *engine)
 void aegis_transformer_ready_info(const aegis_transformer_ready *engine,
                                   aegis_transformer_info *ret_info)
 {
-    aegis_engine_info(engine_of_ready(engine), ret_info);
+    fill_info(engine_of_ready(engine), ret_info);
 }
 
 bool aegis_transformer_ready_direct(const aegis_transformer_ready *engine)
 {
     return engine_of_ready(engine)->weights.reader.direct;
-}
-
-void aegis_engine_info(const aegis_engine *engine, aegis_transformer_info *ret_info)
-{
-    const aegis_decoder_config *config = engine->weights.config;
-    const aegis_partition *partition = engine->partition;
-    aegis_transformer_info info = {.architecture = aegis_architecture_name(config->architecture),
-                                   .strategy = partition->strategy,
-                                   .instructions = engine->kernels->name,
-                                   .products = aegis_multiplier_name(&engine->multiplier),
-                                   .layers = config->layers,
-                                   .width = config->width,
-                                   .heads = config->heads,
-                                   .kv_heads = config->kv_heads,
-                                   .feed_forward = config->feed_forward,
-                                   .vocabulary = config->vocabulary,
-                                   .positions = config->positions,
-                                   .context_tokens = engine->limits.positions,
-                                   .sequences = engine->limits.sequences,
-                                   .threads = engine->threads,
-                                   .weight_bytes = aegis_graph_weight_bytes(engine->graph),
-                                   .streamed_bytes = partition->streamed_bytes,
-                                   .groups =
-                                       partition->group_count > 0 ? partition->group_count : 1,
-                                   .disk_rate = engine->disk_rate,
-                                   .memory_rate = engine->memory_rate,
-                                   .estimated_token_s = partition->estimated_token_s,
-                                   .memory = engine->memory};
-    for (uint32_t l = 0; l < aegis_graph_layer_count(engine->graph); l++) {
-        const aegis_graph_layer *layer = aegis_graph_layer_at(engine->graph, l);
-        for (uint32_t t = 0; !layer->tied && t < layer->tensor_count; t++) {
-            info.parameters += layer->tensors[t].rows * layer->tensors[t].columns;
-        }
-    }
-    *ret_info = info;
 }

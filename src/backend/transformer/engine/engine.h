@@ -55,6 +55,5 @@ uint64_t aegis_engine_held_bytes(const aegis_engine *engine);
 /* With weights loaded, keys, values and activations not touched yet: BUDGET_EXCEEDED when the
  * process held more than the budget, or will with what was promised to those. */
 aegis_status aegis_engine_check_held(aegis_engine *engine, aegis_error *err);
-void aegis_engine_info(const aegis_engine *engine, aegis_transformer_info *ret_info);
 
 #endif

@@ -25,8 +25,6 @@ static inline uint64_t aegis_partition_unit_bytes(const aegis_partition_unit *un
 
 /* Bytes of the pinned copy of all units (without lookup tables: `lookups` false). */
 uint64_t aegis_partition_whole_bytes(const aegis_partition_request *request, bool lookups);
-/* Pins everything. */
-aegis_status aegis_partition_pin_all(aegis_partition_builder *builder, aegis_error *err);
 /* Pins or leaves the lookup tables that stand last: those that fit into `room` bytes. */
 aegis_status
 aegis_partition_add_lookups(aegis_partition_builder *builder, uint64_t room, aegis_error *err);

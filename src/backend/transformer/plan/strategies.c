@@ -62,16 +62,6 @@ aegis_status aegis_partition_refuse(const char *name,
                            name, need_bytes, request->available_bytes);
 }
 
-aegis_status aegis_partition_pin_all(aegis_partition_builder *builder, aegis_error *err)
-{
-    const aegis_partition_request *request = builder->request;
-    aegis_status status = AEGIS_OK;
-    for (uint32_t u = 0; u < request->unit_count && status == AEGIS_OK; u++) {
-        status = aegis_partition_pin(builder, request->units[u].rows, err);
-    }
-    return status;
-}
-
 aegis_status
 aegis_partition_add_lookups(aegis_partition_builder *builder, uint64_t room, aegis_error *err)
 {
