@@ -176,6 +176,7 @@ static int test_and_print(admit_report *r, const options *opts, const cli_common
         result.verdict = AEGIS_ADMISSION_UNDECIDED; /* another order might do */
     }
     r->result = &result;
+    r->timed_out = time_is_up;
     bool refused = result.verdict == AEGIS_NOT_SCHEDULABLE;
     if (opts->explain) {
         r->explanation = admit_explain(r->policy, r->tasks, r->count, &limits);
