@@ -326,6 +326,28 @@ static void limits_leave_the_verdict_open(void **unused)
     }
 }
 
+/* Each number of steps ends it somewhere else, among the releases that are gone through too. */
+static void np_edf_responses_may_end_anywhere(void **unused)
+{
+    (void)unused;
+    const aegis_task tasks[] = {task(1, 4, 4, 3), task(60, 150, 150, 0), task(1, 5, 140, 0)};
+    const aegis_admission_result whole = test_set(AEGIS_ANALYSIS_NP_EDF, tasks, 3, 0);
+    assert_int_equal(whole.unsettled, AEGIS_UNSETTLED_NONE);
+    uint64_t steps = 1;
+    for (bool settled = false; !settled; steps++) {
+        aegis_admission_result result = test_set(AEGIS_ANALYSIS_NP_EDF, tasks, 3, steps);
+        settled = result.unsettled == AEGIS_UNSETTLED_NONE;
+        for (size_t i = 0; i < 3; i++) {
+            assert_true(result.tasks[i].response ==
+                        (settled ? whole.tasks[i].response : AEGIS_RESPONSE_UNSETTLED));
+        }
+        finish(&result);
+    }
+    assert_in_range(steps, 50, 5000);
+    aegis_admission_result done = whole;
+    finish(&done);
+}
+
 static void one_miss_decides_though_limits_leave_others_open(void **unused)
 {
     (void)unused;
@@ -704,6 +726,7 @@ int main(void)
         cmocka_unit_test(a_long_witness_is_cut),
         cmocka_unit_test(an_overload_too_far_to_show_is_refused_all_the_same),
         cmocka_unit_test(limits_leave_the_verdict_open),
+        cmocka_unit_test(np_edf_responses_may_end_anywhere),
         cmocka_unit_test(one_miss_decides_though_limits_leave_others_open),
         cmocka_unit_test(results_beyond_63_bits_are_overflow),
         cmocka_unit_test(extremes_neither_wrap_nor_contradict),
