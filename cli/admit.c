@@ -62,6 +62,7 @@ static const cli_command command = {
                 "  aegisrt admit --certificate proof.json tasks.json; aegisrt verify proof.json\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
+    .writes = " certificate ",
 };
 
 static int take(void *self, size_t option, const char *argument)
