@@ -422,6 +422,7 @@ static int build_and_report(const aegis_workload *workload, const run_options *o
     aegis_error error = {0};
     cli_progress progress;
     cli_report report = {.workload = workload,
+                         .reprofiles = options->reprofile,
                          .trace_path = options->trace,
                          .perfetto_path = options->perfetto,
                          .explains_bytes = options->explains_bytes,
