@@ -3,7 +3,8 @@
  *   W(s) - s,   W(s) = b(d) + sum_j min(floor((s + J_j) / T_j) + 1, N_j(d)) C_j.
  * edf_response.c looks for the instants at which that is no more than a last segment. None comes
  * before the dip, the first at which it is no more than the longest last segment, and the dip only
- * grows with d. From there the releases are gone through one by one: few are left. */
+ * grows with d. From there the releases are gone through one by one, as many as there are tasks:
+ * where more are left, a leap by the fixed point costs less. */
 #include "schedule/admission/internal.h"
 
 aegis_outcome aegis_backlog_init(aegis_backlog *backlog, const aegis_analysis_run *run)
@@ -61,42 +62,55 @@ uint64_t aegis_backlog_work_by(const aegis_backlog *backlog,
     return blocking + scan->demand - later;
 }
 
-static aegis_outcome
-find_dip(aegis_backlog *backlog, const aegis_scan *scan, uint64_t blocking, aegis_budget *budget)
+/* The first instant from *s on at which no more than `most` is left, with the work until then. */
+static aegis_outcome leap(aegis_backlog *backlog,
+                          const aegis_scan *scan,
+                          uint64_t blocking,
+                          uint64_t most,
+                          aegis_budget *budget,
+                          uint64_t *s)
 {
-    uint64_t s;
+    uint64_t next = *s;
     do {
         if (!aegis_budget_take(budget)) {
             return AEGIS_OUTCOME_LIMIT;
         }
-        s = backlog->dip;
-        backlog->work = aegis_backlog_work_by(backlog, scan, blocking, s);
-        if (backlog->work > s + backlog->longest_last) {
-            backlog->dip = backlog->work - backlog->longest_last;
-        }
-    } while (backlog->dip > s);
+        *s = next;
+        backlog->work = aegis_backlog_work_by(backlog, scan, blocking, *s);
+        next = backlog->work > *s + most ? backlog->work - most : *s;
+    } while (next > *s);
     return AEGIS_OUTCOME_DONE;
 }
 
-aegis_outcome aegis_backlog_begin(aegis_backlog *backlog,
-                                  const aegis_scan *scan,
-                                  uint64_t blocking,
-                                  uint64_t end,
-                                  aegis_budget *budget)
+static void gather_releases(aegis_backlog *backlog, const aegis_scan *scan, uint64_t s)
 {
-    aegis_outcome outcome = find_dip(backlog, scan, blocking, budget);
-    backlog->end = end;
     backlog->live = 0;
-    for (size_t j = 0; j < scan->count && outcome == AEGIS_OUTCOME_DONE; j++) {
-        uint64_t jobs = jobs_after(backlog, scan, j, backlog->dip);
+    for (size_t j = 0; j < scan->count; j++) {
+        uint64_t jobs = jobs_after(backlog, scan, j, s);
         if (jobs > 0) {
             uint64_t at = (uint64_t)scan->last[j] - (jobs - 1) * scan->tasks[j].period;
-            if (at < end) {
+            if (at < backlog->end) {
                 backlog->heap[backlog->live++] = (aegis_scan_event){.at = (int64_t)at, .task = j};
             }
         }
     }
     aegis_events_order(backlog->heap, backlog->live);
+}
+
+aegis_outcome aegis_backlog_begin(aegis_backlog *backlog,
+                                  const aegis_scan *scan,
+                                  const aegis_backlog_look *look,
+                                  aegis_budget *budget)
+{
+    const bool from_dip = look->from <= backlog->dip;
+    uint64_t s = from_dip ? backlog->dip : look->from;
+    aegis_outcome outcome = leap(backlog, scan, look->blocking,
+                                 from_dip ? backlog->longest_last : look->longest_last, budget, &s);
+    if (outcome == AEGIS_OUTCOME_DONE) {
+        backlog->dip = from_dip ? s : backlog->dip;
+        backlog->end = look->end;
+        gather_releases(backlog, scan, s);
+    }
     return outcome;
 }
 

@@ -36,7 +36,7 @@ typedef struct edf_search {
     aegis_backlog backlog;
     size_t *late; /* tasks whose job due by d may respond later than any before */
     size_t late_count;
-    size_t stretches; /* gone through since the last step was taken for them */
+    uint64_t *starts; /* per task: a lower bound of s */
     uint64_t *responses;
     uint64_t length, blocked_length; /* L and L' */
     int64_t last_deadline;           /* F */
@@ -109,16 +109,23 @@ static aegis_outcome take_start(edf_search *search, size_t i, uint64_t s)
         note_worst(search, i, s);
         search->responses[i] = (uint64_t)response;
     }
+    search->starts[i] = s;
     return AEGIS_OUTCOME_DONE;
+}
+
+/* When all jobs of i due by d are ready. */
+static uint64_t ready_of(const edf_search *search, size_t i)
+{
+    return search->scan.last[i] > 0 ? (uint64_t)search->scan.last[i] : 0;
 }
 
 /* The first instant at which no more is left than the last segment of the job of i, all jobs of i
  * being ready, if no release comes before. */
 static uint64_t start_in_stretch(const edf_search *search, size_t i)
 {
-    int64_t ready = search->scan.last[i] > 0 ? search->scan.last[i] : 0;
+    uint64_t ready = ready_of(search, i);
     uint64_t last = search->scan.tasks[i].last, work = search->backlog.work;
-    return (uint64_t)ready + last >= work ? (uint64_t)ready : work - last;
+    return ready + last >= work ? ready : work - last;
 }
 
 /* Takes the starts of the present stretch and keeps the tasks that have none there. */
@@ -142,30 +149,49 @@ static aegis_outcome take_starts(edf_search *search)
     return AEGIS_OUTCOME_DONE;
 }
 
-/* As many stretches as there are tasks are a step: they take about as long as a sum over these. */
-static bool take_stretch(edf_search *search)
+/* Goes through stretches, as many as there are tasks, which take about as long as a sum over these
+ * and are a step. */
+static aegis_outcome sweep(edf_search *search)
 {
-    if (++search->stretches < search->scan.count) {
-        return true;
+    if (!aegis_budget_take(&search->run->budget)) {
+        return AEGIS_OUTCOME_LIMIT;
     }
-    search->stretches = 0;
-    return aegis_budget_take(&search->run->budget);
+    aegis_outcome outcome = take_starts(search);
+    for (size_t k = 0; k < search->scan.count; k++) {
+        if (outcome != AEGIS_OUTCOME_DONE || search->late_count == 0) {
+            break;
+        }
+        aegis_backlog_advance(&search->backlog, &search->scan);
+        outcome = take_starts(search);
+    }
+    return outcome;
+}
+
+/* What is known of the starts that are looked for: by those of d's before, and the work so far. */
+static aegis_backlog_look look_for_starts(const edf_search *search)
+{
+    aegis_backlog_look look = {
+        .blocking = search->blocking, .from = UINT64_MAX, .end = search->busy};
+    for (size_t k = 0; k < search->late_count; k++) {
+        size_t i = search->late[k];
+        uint64_t from = start_in_stretch(search, i), last = search->scan.tasks[i].last;
+        from = from > search->starts[i] ? from : search->starts[i];
+        look.from = from < look.from ? from : look.from;
+        look.longest_last = last > look.longest_last ? last : look.longest_last;
+    }
+    return look;
 }
 
 static aegis_outcome respond_all(edf_search *search)
 {
-    aegis_analysis_run *run = search->run;
-    aegis_outcome outcome = aegis_backlog_begin(&search->backlog, &search->scan, search->blocking,
-                                                search->busy, &run->budget);
-    while (outcome == AEGIS_OUTCOME_DONE) {
-        outcome = take_starts(search);
-        if (outcome != AEGIS_OUTCOME_DONE || search->late_count == 0) {
-            break;
+    aegis_outcome outcome = AEGIS_OUTCOME_DONE;
+    search->backlog.work = 0;
+    while (outcome == AEGIS_OUTCOME_DONE && search->late_count > 0) {
+        const aegis_backlog_look look = look_for_starts(search);
+        outcome = aegis_backlog_begin(&search->backlog, &search->scan, &look, &search->run->budget);
+        if (outcome == AEGIS_OUTCOME_DONE) {
+            outcome = sweep(search);
         }
-        if (!take_stretch(search)) {
-            return AEGIS_OUTCOME_LIMIT;
-        }
-        aegis_backlog_advance(&search->backlog, &search->scan);
     }
     return outcome;
 }
@@ -228,7 +254,7 @@ static aegis_outcome consider_all(edf_search *search)
             search->late[search->late_count++] = i;
         }
     }
-    aegis_outcome outcome = search->late_count == 0 ? AEGIS_OUTCOME_DONE : respond_all(search);
+    aegis_outcome outcome = respond_all(search);
     update_headroom(search);
     return outcome;
 }
@@ -420,13 +446,16 @@ aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t
         return outcome;
     }
     search.late = aegis_allocate_zeroed(run->allocator, run->count, sizeof *search.late);
-    outcome =
-        search.late == NULL ? AEGIS_OUTCOME_NO_MEMORY : aegis_backlog_init(&search.backlog, run);
+    search.starts = aegis_allocate_zeroed(run->allocator, run->count, sizeof *search.starts);
+    outcome = search.late == NULL || search.starts == NULL
+                  ? AEGIS_OUTCOME_NO_MEMORY
+                  : aegis_backlog_init(&search.backlog, run);
     if (outcome == AEGIS_OUTCOME_DONE) {
         outcome = search_with_memory(&search);
         aegis_backlog_finish(&search.backlog);
     }
     aegis_deallocate(run->allocator, search.late, run->count, sizeof *search.late);
+    aegis_deallocate(run->allocator, search.starts, run->count, sizeof *search.starts);
     return outcome;
 }
 

@@ -284,12 +284,16 @@ uint64_t aegis_backlog_work_by(const aegis_backlog *backlog,
                                const aegis_scan *scan,
                                uint64_t blocking,
                                uint64_t s);
-/* The stretch that begins at the dip: from it on nothing becomes ready before `_until`, where
- * `_advance` goes. The dip is to be 0 when the blocking has changed. */
+typedef struct aegis_backlog_look {
+    uint64_t blocking, from, end; /* the instants looked for lie in [from, end) */
+    uint64_t longest_last;        /* of the tasks that they are looked for */
+} aegis_backlog_look;
+
+/* The stretch that begins at the first of them, or a little before: from it on nothing becomes
+ * ready before `_until`, where `_advance` goes. */
 aegis_outcome aegis_backlog_begin(aegis_backlog *backlog,
                                   const aegis_scan *scan,
-                                  uint64_t blocking,
-                                  uint64_t end,
+                                  const aegis_backlog_look *look,
                                   aegis_budget *budget);
 /* UINT64_MAX where the last stretch is reached. */
 uint64_t aegis_backlog_until(const aegis_backlog *backlog);
