@@ -62,6 +62,7 @@ static const cli_command command = {
                 "  aegisrt admit --certificate proof.json tasks.json; aegisrt verify proof.json\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
+    .writes = " certificate ",
 };
 
 static int take(void *self, size_t option, const char *argument)
@@ -176,6 +177,7 @@ static int test_and_print(admit_report *r, const options *opts, const cli_common
         result.verdict = AEGIS_ADMISSION_UNDECIDED; /* another order might do */
     }
     r->result = &result;
+    r->timed_out = time_is_up;
     bool refused = result.verdict == AEGIS_NOT_SCHEDULABLE;
     if (opts->explain) {
         r->explanation = admit_explain(r->policy, r->tasks, r->count, &limits);

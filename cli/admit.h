@@ -39,6 +39,7 @@ typedef struct admit_report {
     bool *fit_known; /* as many */
     admit_explanation explanation;
     const aegis_priority_assignment *assignment; /* NULL: the order is the given one */
+    bool timed_out;                              /* --timeout ended something */
 } admit_report;
 
 /* np-fp, fpp and fp. */

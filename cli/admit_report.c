@@ -107,6 +107,37 @@ static void json_put_assignment(const admit_report *r, json_t *root)
     cli_json_set(root, "unassigned", object);
 }
 
+/* In one word, for programs. */
+static const char *reason_unsettled(const admit_report *r)
+{
+    switch (r->result->unsettled) {
+    case AEGIS_UNSETTLED_NONE:
+        return "none";
+    case AEGIS_UNSETTLED_LIMITS:
+        break;
+    case AEGIS_UNSETTLED_ENDLESS:
+        return "endless";
+    case AEGIS_UNSETTLED_OVERFLOW:
+        return "overflow";
+    }
+    return r->timed_out ? "timeout" : "steps";
+}
+
+/* Which responses are null because they were not found, and why: others are because they diverge.
+ */
+static void json_put_unsettled(const admit_report *r, json_t *root)
+{
+    json_t *object = json_object(), *names = json_array();
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->result->tasks[i].response == AEGIS_RESPONSE_UNSETTLED) {
+            json_array_append_new(names, json_string(r->tasks[i].name));
+        }
+    }
+    cli_json_text(object, "reason", reason_unsettled(r));
+    cli_json_set(object, "tasks", names);
+    cli_json_set(root, "unsettled", object);
+}
+
 static int print_json(const admit_report *r, cli_format format)
 {
     const aegis_admission_result *result = r->result;
@@ -120,6 +151,9 @@ static int print_json(const admit_report *r, cli_format format)
         json_put_assignment(r, root);
     }
     cli_json_set(root, "tasks", json_of_tasks(r));
+    if (result->unsettled != AEGIS_UNSETTLED_NONE) {
+        json_put_unsettled(r, root);
+    }
     cli_json_set(root, "bounds", json_of_bounds(&result->bounds));
     if (result->has_violation) {
         cli_json_set(root, "violation", json_of_violation(r));
@@ -179,6 +213,35 @@ static void print_verdict(const admit_report *r)
     printf("Simple bounds: Liu & Layland %s, hyperbolic %s, density %s.\n",
            bounds->liu_layland ? "accepts" : refuses, bounds->hyperbolic ? "accepts" : refuses,
            bounds->density ? "accepts" : refuses);
+}
+
+static const char *why_unsettled(const admit_report *r)
+{
+    switch (r->result->unsettled) {
+    case AEGIS_UNSETTLED_NONE:
+        return "";
+    case AEGIS_UNSETTLED_LIMITS:
+        break;
+    case AEGIS_UNSETTLED_ENDLESS:
+        return "at utilisation 1 with jitter no busy period ends";
+    case AEGIS_UNSETTLED_OVERFLOW:
+        return "the busy period passes 2^63 - 1 ticks; use larger ticks";
+    }
+    return r->timed_out ? "--timeout ended the search; give it longer"
+                        : "the steps of the search were used up, as its length grows with 1 / (1 - "
+                          "U) and the number of tasks";
+}
+
+/* The table shows which they are. */
+static void print_unsettled(const admit_report *r)
+{
+    size_t open = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        open += r->result->tasks[i].response == AEGIS_RESPONSE_UNSETTLED;
+    }
+    printf("Worst responses of %zu of %zu tasks are not settled: %s.%s\n", open, r->count,
+           why_unsettled(r),
+           r->result->verdict == AEGIS_ADMISSION_UNDECIDED ? "" : " The verdict stands without.");
 }
 
 static void print_violation(const admit_report *r)
@@ -267,6 +330,9 @@ static int print_table(const admit_report *r)
         return code;
     }
     print_verdict(r);
+    if (r->result->unsettled != AEGIS_UNSETTLED_NONE) {
+        print_unsettled(r);
+    }
     if (r->assignment != NULL) {
         print_assignment(r);
     }

@@ -30,6 +30,7 @@ static const cli_command command = {
                 "  edge-rt inspect --sweep-memory 64M,128M,256M --svg plans.svg\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
+    .writes = " svg ",
 };
 
 static int take(void *self, size_t option, const char *argument)

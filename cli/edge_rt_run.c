@@ -49,6 +49,7 @@ static const cli_command command = {
                 "  edge-rt run --synthetic gpt2-small:f16 --memory-budget 128M --json\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
+    .writes = " logits ",
 };
 
 static int take(void *self, size_t option, const char *argument)

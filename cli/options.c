@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define MAX_OPTIONS 32
+#define MAX_WORD 64
 #define LONGEST_WORD 48
 
 enum common_option {
@@ -231,6 +232,17 @@ static int widen(const cli_command *command, int letter)
     }
 }
 
+static int
+take_own(const cli_command *command, size_t option, const char *argument, cli_take take, void *self)
+{
+    const char *name = command->options[option].name;
+    char word[MAX_WORD];
+    snprintf(word, sizeof word, " %s ", name);
+    bool writes = command->writes != NULL && strstr(command->writes, word) != NULL;
+    int code = writes ? cli_check_output(name, argument) : 0;
+    return code == 0 ? take(self, option, argument) : code;
+}
+
 int cli_parse(const cli_command *command,
               int argc,
               char **argv,
@@ -268,7 +280,7 @@ int cli_parse(const cli_command *command,
         }
         const char *argument = optarg != NULL ? optarg : "";
         int code = option >= OPTION_HELP ? take_common(command, option, argument, &common)
-                                         : take(self, (size_t)option, argument);
+                                         : take_own(command, (size_t)option, argument, take, self);
         if (code != 0) {
             return code;
         }

@@ -40,6 +40,9 @@ typedef struct cli_command {
     const cli_option *options;
     size_t option_count;
     bool output_is_file; /* -o, --output names a file: it is in `options` then */
+    /* Options that name a file to be written, a blank around each: " gantt trace ". cli_parse sees
+     * to it that it can be, before any work. */
+    const char *writes;
 } cli_command;
 
 /* Takes option number `option` of the command with its argument ("" for a switch). Returns 0, or an

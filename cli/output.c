@@ -4,11 +4,13 @@
 #include <aegisrt/clock.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The one place that turns failures into exit codes. */
@@ -255,6 +257,38 @@ void cli_progress_clear(cli_progress *progress)
         fputs("\r\033[K", stderr);
         progress->open = false;
     }
+}
+
+/* 0, or an errno. What is no file, such as a pipe, is not opened: that might wait. */
+static int why_not_written(const char *path)
+{
+    struct stat found;
+    const bool there = stat(path, &found) == 0;
+    if (there && S_ISDIR(found.st_mode)) {
+        return EISDIR;
+    }
+    if (there && !S_ISREG(found.st_mode)) {
+        return access(path, W_OK) == 0 ? 0 : errno;
+    }
+    int file = open(path, O_WRONLY | O_CLOEXEC | (there ? 0 : O_CREAT | O_EXCL), 0666);
+    if (file < 0) {
+        return errno;
+    }
+    close(file);
+    return there || unlink(path) == 0 ? 0 : errno;
+}
+
+int cli_check_output(const char *option, const char *path)
+{
+    int problem = strcmp(path, "-") == 0 ? 0 : why_not_written(path);
+    if (problem == 0) {
+        return CLI_EXIT_OK;
+    }
+    fprintf(stderr,
+            CLI_PROGRAM ": error: --%s %s cannot be written: %s; name a file in a folder that is "
+                        "there and may be written\n",
+            option, path, strerror(problem));
+    return CLI_EXIT_UNAVAILABLE;
 }
 
 int cli_finish(int code)

@@ -72,6 +72,10 @@ void cli_progress_step(
 void cli_progress_text(cli_progress *progress, const char *format, ...) AEGIS_PRINTF(2, 3);
 void cli_progress_clear(cli_progress *progress);
 
+/* Whether --`option` PATH can be written: 0, or 4 after saying why not. Nothing is changed, and
+ * what has to be made to know is removed. "-" always can. */
+int cli_check_output(const char *option, const char *path);
+
 /* Flushes stdout; 4 when what was printed could not be written. */
 int cli_finish(int code);
 

@@ -63,6 +63,7 @@ static const cli_command command = {
                 "  aegisrt plan --svg plan.svg --explain all kiosk.toml\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
+    .writes = " svg ",
 };
 
 static int take_pair(plan_run *run)

@@ -17,6 +17,7 @@ typedef struct cli_report {
     /* When it had started: what was there then and later, nothing was taken for since. */
     uint64_t beside_arena_at_start, resident_at_start;
     const char *trace_path, *perfetto_path;
+    bool reprofiles;     /* puts stale profiles aside */
     bool explains_bytes; /* why bytes are shared: all of them, or one */
     const uint64_t *explained_byte;
     size_t surprises;  /* when it was made: before the first event */

@@ -285,13 +285,15 @@ static void print_stale(const cli_report *report)
         }
         bool cut = models[i].segments > 1;
         printf("%s%s has a stale profile%s: %" PRIu64 " of %" PRIu64 " executions passed %s, where "
-               "it allows %.3g %%. Measure again with --fresh-profiles, or let "
-               "--reprofile-on-drift remove it.\n",
+               "it allows %.3g %%. %s\n",
                cli_begin(CLI_RED), models[i].name, cli_end(), metrics.drift.past,
                metrics.drift.executions,
                cut ? "what the profile says of their segment"
                    : cli_duration((int64_t)metrics.drift.level_ns, text),
-               100 * metrics.drift.share);
+               100 * metrics.drift.share,
+               report->reprofiles ? "It is put aside: the next run measures again."
+                                  : "Measure again with --fresh-profiles, or let "
+                                    "--reprofile-on-drift remove it.");
     }
 }
 

@@ -98,6 +98,7 @@ static const cli_command run_command = {
                 "  aegisrt run kiosk.toml --cuts auto --duration 1m\n",
     .options = run_list,
     .option_count = sizeof run_list / sizeof run_list[0],
+    .writes = " trace perfetto svg ",
 };
 
 static int take_wait(const char *argument, run_options *options)
@@ -204,6 +205,7 @@ static const cli_command check_command = {
                 "  aegisrt check kiosk.toml --cuts auto\n",
     .options = check_list,
     .option_count = sizeof check_list / sizeof check_list[0],
+    .writes = " svg ",
 };
 
 static int take_check(void *self, size_t option, const char *argument)
@@ -430,6 +432,7 @@ static int build_and_report(const aegis_workload *workload, const run_options *o
     aegis_error error = {0};
     cli_progress progress;
     cli_report report = {.workload = workload,
+                         .reprofiles = options->reprofile,
                          .trace_path = options->trace,
                          .perfetto_path = options->perfetto,
                          .explains_bytes = options->explains_bytes,

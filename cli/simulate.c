@@ -50,6 +50,7 @@ static const cli_command command = {
                 "  aegisrt simulate kiosk.toml --execution profile --duration 60 --trace k.trace\n",
     .options = list,
     .option_count = sizeof list / sizeof list[0],
+    .writes = " gantt trace ",
 };
 
 static int take_word(const char *name,

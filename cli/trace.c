@@ -34,6 +34,7 @@ static const cli_command command = {
     .options = list,
     .option_count = sizeof list / sizeof list[0],
     .output_is_file = true,
+    .writes = " output ",
 };
 
 static int take(void *self, size_t option, const char *argument)

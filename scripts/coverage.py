@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Reads `llvm-cov export` and fails below 100 % of lines and branches.
+"""Reads `llvm-cov export` and fails below 100 % of lines, branches and MC/DC.
 
 A line that no test can reach says so in place: /* coverage: REASON */ on it excludes the line and
-the branches that begin on it. MC/DC is reported: a condition counts when one pair of tests shows
-that it alone changes the outcome of its decision.
+the branches and decisions that begin on it. A condition counts when one pair of tests shows that it
+alone changes the outcome of its decision.
 
 Usage: coverage.py EXPORT.json
 """
@@ -62,7 +62,7 @@ class File:
         self.excluded = {n for n, line in enumerate(text, 1) if MARK.search(line)}
         self.lines = self.kept(line_counts(entry["segments"]), lambda key: key)
         self.branches = self.kept(branch_counts(entry.get("branches", [])), lambda key: key[0])
-        self.conditions = condition_counts(entry.get("mcdc_records", []))
+        self.conditions = self.kept(condition_counts(entry.get("mcdc_records", [])), lambda key: key[0])
 
     def kept(self, counts, line_of):
         return {key: n for key, n in counts.items() if line_of(key) not in self.excluded}
@@ -73,6 +73,9 @@ class File:
         for (line, column, outcome), count in sorted(self.branches.items()):
             if count == 0:
                 yield f"{self.path}:{line}:{column}: never {outcome}"
+        for (line, column, number), shown in sorted(self.conditions.items()):
+            if not shown:
+                yield f"{self.path}:{line}:{column}: condition {number + 1} never decides alone"
 
     def shares(self):
         for counts in (self.lines, self.branches, self.conditions):

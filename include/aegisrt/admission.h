@@ -68,7 +68,7 @@ aegis_status aegis_analysis_parse(const char *name, aegis_analysis *ret_analysis
 /** The fixed point does not exist: no busy period of this level ends. */
 #define AEGIS_RESPONSE_DIVERGES INT64_C(-1)
 /** Not settled: np-edf at U = 1 with jitter, or the limits ended the computation (for np-edf, 10
- * million steps after the verdict, or 63 bits). */
+ * million steps after the verdict, or 63 bits). The result's `unsettled` says which. */
 #define AEGIS_RESPONSE_UNSETTLED INT64_C(-2)
 /** The test gives none (preemptive edf). */
 #define AEGIS_RESPONSE_OMITTED INT64_C(-3)
@@ -124,6 +124,15 @@ typedef struct aegis_simple_bounds {
     bool density;
 } aegis_simple_bounds;
 
+/** Why there are responses that are AEGIS_RESPONSE_UNSETTLED. */
+typedef enum aegis_unsettled {
+    AEGIS_UNSETTLED_NONE = 0, /**< there are none */
+    AEGIS_UNSETTLED_LIMITS,   /**< the steps were used up, or `cancel` became true */
+    AEGIS_UNSETTLED_ENDLESS,  /**< np-edf at U = 1 with jitter: no busy period ends */
+    AEGIS_UNSETTLED_OVERFLOW  /**< np-edf: one, or a busy period, passes 63 bits; the verdict holds
+                               */
+} aegis_unsettled;
+
 typedef struct aegis_admission_result {
     aegis_admission_verdict verdict;
     uint64_t utilisation_ppm; /**< rounded up, exact; UINT64_MAX when more */
@@ -142,6 +151,7 @@ typedef struct aegis_admission_result {
     size_t witness_count;
     uint64_t witness_total;
     size_t first_miss; /**< index of the first task that does not meet; SIZE_MAX: none */
+    aegis_unsettled unsettled;
 } aegis_admission_result;
 
 /**

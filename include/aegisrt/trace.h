@@ -34,7 +34,7 @@ typedef enum aegis_trace_kind {
     AEGIS_TRACE_EVENT_MODEL_ADD = 1,
     /** model */
     AEGIS_TRACE_EVENT_MODEL_REMOVE = 2,
-    /** model, job; a release (nominal), b absolute deadline, c priority */
+    /** model, job; a release (nominal), b absolute deadline (0: as admitted), c priority */
     AEGIS_TRACE_EVENT_SUBMIT = 3,
     /** the core was called because a timer passed */
     AEGIS_TRACE_EVENT_TIMER = 4,

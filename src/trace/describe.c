@@ -5,9 +5,9 @@
  *   $j the model and job    $l the lane's number       $f " of MODEL", or nothing without a model
  *   $w the rationale        $g " segment N" when operand a, a segment, is above 0
  *   $b the launch bound of a core, which its record keeps in the place of the job
- *   $1x to $4x operands a to d, x being the form: t instant, d duration, b bytes, n number,
- *      p parts per million as percent, m model, s status, c error category, a admission step,
- *      r mark of the run, k counter, v value of the counter in operand a */
+ *   $1x to $4x operands a to d, x being the form: t instant, u "at" an instant, or "as admitted"
+ * for 0, d duration, b bytes, n number, p parts per million as percent, m model, s status, c error
+ *      category, a admission step, r mark of the run, k counter, v value of the counter in a */
 #include "base/base.h"
 #include "trace/kinds.h"
 #include "trace/text.h"
@@ -28,7 +28,7 @@ static const sentence sentences[] = {
     {AEGIS_TRACE_EVENT_MODEL_ADD, AEGIS_WHY_NONE, "$m added$o at $t: period $1d, deadline $2d, segments $3n"},
     {AEGIS_TRACE_EVENT_MODEL_REMOVE, AEGIS_WHY_NONE, "$m removed at $t"},
     {AEGIS_TRACE_EVENT_SUBMIT, AEGIS_WHY_NONE,
-     "$j submitted at $t: released at $1t, due at $2t, priority $3n"},
+     "$j submitted at $t: released at $1t, due $2u, priority $3n"},
     {AEGIS_TRACE_EVENT_TIMER, AEGIS_WHY_NONE, "a timer passed at $t"},
     {AEGIS_TRACE_EVENT_SEGMENT_DONE, AEGIS_WHY_NONE,
      "$j segment $1n reported done$o at $t: started at $2t, ended at $3t, status $4s"},
@@ -282,6 +282,12 @@ static void add_operand(writing *out, int64_t value, char form)
     case 't':
         add(out, "%s", value < 0 ? "-" : "");
         add_instant(out, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+        break;
+    case 'u':
+        add(out, "%s", value == 0 ? "as admitted" : "at ");
+        if (value != 0) {
+            add_instant(out, (uint64_t)value);
+        }
         break;
     case 'd':
         add(out, "%s", aegis_format_duration(value, text, sizeof text));

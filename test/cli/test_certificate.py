@@ -170,7 +170,7 @@ class Certificates(support.CommandTest):
 
     def test_a_file_that_cannot_be_written(self):
         tasks = self.write("t.json", json.dumps({"policy": "np-fp", "tasks": EASY}))
-        _, err = self.expect(2, "admit", "--certificate", self.path("no/such/folder"), tasks)
+        _, err = self.expect(4, "admit", "--certificate", self.path("no/such/folder"), tasks)
         self.assertIn("no/such/folder", err)
 
 

@@ -142,6 +142,11 @@ class Errors(support.CommandTest):
         self.everywhere(2, ['no shape "gtp2"; there are gpt2-small'], "--synthetic", "gtp2")
         self.everywhere(2, ["unknown option --bogus"], "--bogus")
 
+    def test_files_that_cannot_be_written_are_found_before_any_work(self):
+        for command, option in (("run", "logits"), ("inspect", "svg")):
+            self.fails(4, [f"--{option} none/x cannot be written", "name a file in a folder"], command,
+                       "--model", "none", f"--{option}", "none/x")
+
     def test_status_of_a_machine_that_cannot_be_read(self):
         self.fails(4, ["neither proc/stat nor proc/meminfo", "is /proc mounted?"], "status", "--root",
                    self.path("nowhere"))

@@ -191,6 +191,29 @@ class Admit(support.CommandTest):
         meets, table = settled(3, 2)
         self.assertEqual(meets, [None, None])
         self.assertEqual(table.count("open"), 2)
+        self.assertIn("responses of 2 of 2 tasks are not settled: at utilisation 1 with jitter no busy period ends. "
+                      "The verdict stands without.", table)
+        result = self.expect_json(3, "admit", "--json", self.path("t.json"))
+        self.assertEqual(result["unsettled"], {"reason": "endless", "tasks": ["a", "b"]})
+
+    def test_what_the_time_ended_is_named(self):
+        # Full, with periods that have no common multiple within sight.
+        p, q = 1000000007, 998244353
+        tasks = [{"name": "a", "C": p - 3, "T": 4 * p, "D": 5 * p}, {"name": "b", "C": 3 * q, "T": 4 * q, "D": 5 * q},
+                 {"name": "c", "C": 3, "T": 4 * p, "D": 5 * p}]
+        path = self.write("t.json", json.dumps({"policy": "np-edf", "tasks": tasks}))
+        for reason, words, *options in (("timeout", "--timeout ended the search", "--timeout", "10ms"),
+                                        ("steps", "the steps of the search were used up")):
+            result = self.expect_json(0, "admit", "--json", *options, path)
+            self.assertIs(result["schedulable"], True)
+            self.assertEqual([task["response"] for task in result["tasks"]], [None] * 3)
+            self.assertEqual(result["unsettled"], {"reason": reason, "tasks": ["a", "b", "c"]})
+            out, _ = self.expect(0, "admit", *options, path)
+            self.assertIn("responses of 3 of 3 tasks are not settled: " + words, out)
+        # A response that diverges is null too, and settled.
+        result = self.admit(3, "np-fp", ("a", 1, 2, 2), ("b", 2, 4, 4), ("c", 1, 4, 4))
+        self.assertIsNone(result["tasks"][2]["response"])
+        self.assertNotIn("unsettled", result)
 
     def test_a_refusal_says_what_to_try(self):
         def refused(policy, *arguments):

@@ -123,9 +123,12 @@ class Drift(support.CommandTest):
         self.assertGreater(row["drift"]["evidence"], 1000)
         self.assertEqual(glob.glob(self.path("cache") + "/profile-*.json"), [kept])
 
+        out, _ = self.expect(0, "run", self.easy(), "--duration", "2")
+        self.assertRegex(out, r"a has a stale profile: .* Measure again with --fresh-profiles, or let --reprofile-on-drift")
         out, err = self.expect(0, "run", self.easy(), "--duration", "2",
                                "--reprofile-on-drift")
-        self.assertIn("a has a stale profile", out)
+        self.assertRegex(out, r"a has a stale profile: .* It is put aside: the next run measures again\.")
+        self.assertNotIn("--reprofile-on-drift", out)
         self.assertIn("(stale)", out)
         self.assertIn("the next run measures again", err)
         self.assertEqual(glob.glob(self.path("cache") + "/profile-*.json"), [])

@@ -72,6 +72,22 @@ class Usage(support.CommandTest):
         for command in (["run"], ["check"], ["replay"], ["explain"], ["trace", "export"], ["plan"]):
             self.refused(2, ["nowhere.file"], *command, "nowhere.file")
 
+    def test_files_that_cannot_be_written_are_found_before_any_work(self):
+        # The operands are not there: nothing of them was read.
+        commands = [("admit", "certificate"), ("simulate", "gantt"), ("simulate", "trace"), ("run", "trace"),
+                    ("run", "perfetto"), ("run", "svg"), ("check", "svg"), ("plan", "svg"), ("trace export", "output")]
+        self.write("file", "")
+        for command, option in commands:
+            for path, why in (("none/x", "No such file"), (self.folder, "Is a directory"), ("file/x", "Not a directory")):
+                self.refused(4, [f"--{option} {path} cannot be written: {why}", "name a file in a folder that is there"],
+                             *command.split(), f"--{option}", path, "no-operand")
+        for path in ("new", "file"):  # nothing is made, nothing is lost
+            self.write("file", "kept")
+            self.refused(2, ["no-operand"], "admit", "--certificate", path, "no-operand")
+            self.assertFalse(os.path.exists(self.path("new")))
+            with open(self.path("file"), encoding="utf-8") as file:
+                self.assertEqual(file.read(), "kept")
+
     def test_verbose_says_where_in_the_program(self):
         _, err = self.expect(2, "run", "nowhere.toml", "--verbose")
         self.assertRegex(err, r"(?m)^  \(base\.file, src/base/file\.c:\d+ .*not_found, permanent\)$")

@@ -38,18 +38,15 @@ uint64_t aegis_demand_blocking(const aegis_analysis_run *run, int64_t t, size_t 
     return longest;
 }
 
-bool aegis_demand_blocker_at(const aegis_analysis_run *run,
+void aegis_demand_blocker_at(const aegis_analysis_run *run,
                              int64_t t,
                              aegis_demand_blocker *blocker)
 {
-    if (t < blocker->until) {
-        return false;
+    if (t >= blocker->until) {
+        size_t task;
+        blocker->blocking = aegis_demand_blocking(run, t, &task);
+        blocker->until = task == SIZE_MAX ? INT64_MAX : aegis_first_deadline(&run->tasks[task]);
     }
-    size_t task;
-    uint64_t before = blocker->blocking;
-    blocker->blocking = aegis_demand_blocking(run, t, &task);
-    blocker->until = task == SIZE_MAX ? INT64_MAX : aegis_first_deadline(&run->tasks[task]);
-    return blocker->blocking != before;
 }
 
 static bool demand_at(const aegis_analysis_run *run, int64_t t, uint64_t *ret_demand)

@@ -21,9 +21,11 @@
  * All of these jobs are in the busy period of the jobs due by d behind b(d),
  *   L(d) = b(d) + sum_j min(ceil((L(d) + J_j) / T_j), N_j(d)) C_j,
  * so that a < L(d) and s + last <= L(d): RHS(L(d) - last) <= L(d) - last, as floor((x - last) / T)
- * + 1 <= ceil(x / T) for integers. That settles most pairs (d, i), and most d as a whole, without a
- * fixed point of their own. Responses of a subset of the tasks are lower bounds and may be given to
- * begin with. */
+ * + 1 <= ceil(x / T) for integers. That settles most pairs (d, i), and most d as a whole. For the
+ * rest there is one pass over the releases for all tasks, not a fixed point each: with W(s) the
+ * blocking and all the work due by d and ready by s (backlog.c), s is the first instant with all
+ * N_i(d) jobs of i ready at which W(s) - s <= last_i; while one is missing, W(s) > s counts C_i too
+ * little. Responses of a subset of the tasks are lower bounds and may be given to begin with. */
 #include "schedule/admission/internal.h"
 
 #define STEPS_OF_LOOK 32
@@ -31,8 +33,10 @@
 typedef struct edf_search {
     aegis_analysis_run *run;
     aegis_scan scan;
-    uint64_t *starts;      /* per task: a lower bound of s, valid while b stays */
-    uint64_t *reciprocals; /* per task: (2^64 - 1) / T */
+    aegis_backlog backlog;
+    size_t *late; /* tasks whose job due by d may respond later than any before */
+    size_t late_count;
+    uint64_t *starts; /* per task: a lower bound of s */
     uint64_t *responses;
     uint64_t length, blocked_length; /* L and L' */
     int64_t last_deadline;           /* F */
@@ -51,43 +55,6 @@ typedef struct edf_search {
     uint64_t pause;   /* deadlines until then */
     uint64_t setback; /* what a look that cost more than it spared makes of it */
 } edf_search;
-
-/* Whether the last job of `j` due by d is nominally released after s; no division tells that. */
-static bool comes_later(const edf_search *search, size_t j, uint64_t s)
-{
-    return search->scan.last[j] > 0 && s < (uint64_t)search->scan.last[j];
-}
-
-/* One evaluation of the right-hand side: all jobs due by d, less those not released by s. */
-static bool later_start(const edf_search *search, size_t i, uint64_t s, uint64_t *ret)
-{
-    const aegis_scan *scan = &search->scan;
-    uint64_t next = search->blocking + scan->demand - scan->tasks[i].last;
-    for (size_t j = 0; j < scan->count; j++) {
-        if (comes_later(search, j, s) && j != i) {
-            uint64_t later = scan->jobs[j] - aegis_jobs_until(&scan->tasks[j], s);
-            next -= later * scan->tasks[j].execution;
-        }
-    }
-    *ret = next;
-    return next > s;
-}
-
-/* Least start of the last segment of the job of `i` due at the present deadline. */
-static aegis_outcome start_of(edf_search *search, size_t i, uint64_t *ret_start)
-{
-    const aegis_atask *task = &search->scan.tasks[i];
-    uint64_t base = search->blocking + search->scan.jobs[i] * task->execution - task->last;
-    uint64_t s = search->starts[i] > base ? search->starts[i] : base;
-    do {
-        if (!aegis_budget_take(&search->run->budget)) {
-            return AEGIS_OUTCOME_LIMIT;
-        }
-    } while (later_start(search, i, s, &s));
-    search->starts[i] = s;
-    *ret_start = s;
-    return AEGIS_OUTCOME_DONE;
-}
 
 /* Nominal release of the job of `i` due now, relative to the start of the busy period. */
 static aegis_i128 release_of(const edf_search *search, size_t i)
@@ -124,20 +91,17 @@ static void note_worst(const edf_search *search, size_t i, uint64_t s)
     }
 }
 
-static aegis_outcome consider(edf_search *search, size_t i)
+/* L(d) - a <= R_i settles the job of i, and one released in no busy period of these is none. */
+static bool can_be_later(const edf_search *search, size_t i)
 {
-    const aegis_atask *task = &search->scan.tasks[i];
     aegis_i128 release = release_of(search, i);
-    if (release >= latest_end(search) ||
-        latest_end(search) - release <= (aegis_i128)search->responses[i]) {
-        return AEGIS_OUTCOME_DONE;
-    }
-    uint64_t s;
-    aegis_outcome outcome = start_of(search, i, &s);
-    if (outcome != AEGIS_OUTCOME_DONE) {
-        return outcome;
-    }
-    aegis_i128 response = (aegis_i128)s + task->last - release;
+    return search->scan.jobs[i] != 0 && release < latest_end(search) &&
+           latest_end(search) - release > (aegis_i128)search->responses[i];
+}
+
+static aegis_outcome take_start(edf_search *search, size_t i, uint64_t s)
+{
+    aegis_i128 response = (aegis_i128)s + search->scan.tasks[i].last - release_of(search, i);
     if (response > (aegis_i128)AEGIS_TICKS_MAX) {
         return AEGIS_OUTCOME_OVERFLOW;
     }
@@ -145,38 +109,103 @@ static aegis_outcome consider(edf_search *search, size_t i)
         note_worst(search, i, s);
         search->responses[i] = (uint64_t)response;
     }
+    search->starts[i] = s;
     return AEGIS_OUTCOME_DONE;
 }
 
-/* b(d), where it changed; s does not shrink with d as long as b stays. */
-static void update_blocking(edf_search *search)
+/* When all jobs of i due by d are ready. */
+static uint64_t ready_of(const edf_search *search, size_t i)
 {
-    if (aegis_demand_blocker_at(search->run, search->deadline, &search->blocker)) {
-        search->blocking = search->blocker.blocking;
-        search->busy = 0;
-        for (size_t i = 0; i < search->scan.count; i++) {
-            search->starts[i] = 0;
+    return search->scan.last[i] > 0 ? (uint64_t)search->scan.last[i] : 0;
+}
+
+/* The first instant at which no more is left than the last segment of the job of i, all jobs of i
+ * being ready, if no release comes before. */
+static uint64_t start_in_stretch(const edf_search *search, size_t i)
+{
+    uint64_t ready = ready_of(search, i);
+    uint64_t last = search->scan.tasks[i].last, work = search->backlog.work;
+    return ready + last >= work ? ready : work - last;
+}
+
+/* Takes the starts of the present stretch and keeps the tasks that have none there. */
+static aegis_outcome take_starts(edf_search *search)
+{
+    uint64_t until = aegis_backlog_until(&search->backlog);
+    size_t kept = 0;
+    for (size_t k = 0; k < search->late_count; k++) {
+        size_t i = search->late[k];
+        uint64_t s = start_in_stretch(search, i);
+        if (s >= until) {
+            search->late[kept++] = i;
+            continue;
+        }
+        aegis_outcome outcome = take_start(search, i, s);
+        if (outcome != AEGIS_OUTCOME_DONE) {
+            return outcome;
         }
     }
+    search->late_count = kept;
+    return AEGIS_OUTCOME_DONE;
+}
+
+/* Goes through stretches, as many as there are tasks, which take about as long as a sum over these
+ * and are a step. */
+static aegis_outcome sweep(edf_search *search)
+{
+    if (!aegis_budget_take(&search->run->budget)) {
+        return AEGIS_OUTCOME_LIMIT;
+    }
+    aegis_outcome outcome = take_starts(search);
+    for (size_t k = 0; k < search->scan.count; k++) {
+        if (outcome != AEGIS_OUTCOME_DONE || search->late_count == 0) {
+            break;
+        }
+        aegis_backlog_advance(&search->backlog, &search->scan);
+        outcome = take_starts(search);
+    }
+    return outcome;
+}
+
+/* What is known of the starts that are looked for: by those of d's before, and the work so far. */
+static aegis_backlog_look look_for_starts(const edf_search *search)
+{
+    aegis_backlog_look look = {
+        .blocking = search->blocking, .from = UINT64_MAX, .end = search->busy};
+    for (size_t k = 0; k < search->late_count; k++) {
+        size_t i = search->late[k];
+        uint64_t from = start_in_stretch(search, i), last = search->scan.tasks[i].last;
+        from = from > search->starts[i] ? from : search->starts[i];
+        look.from = from < look.from ? from : look.from;
+        look.longest_last = last > look.longest_last ? last : look.longest_last;
+    }
+    return look;
+}
+
+static aegis_outcome respond_all(edf_search *search)
+{
+    aegis_outcome outcome = AEGIS_OUTCOME_DONE;
+    search->backlog.work = 0;
+    while (outcome == AEGIS_OUTCOME_DONE && search->late_count > 0) {
+        const aegis_backlog_look look = look_for_starts(search);
+        outcome = aegis_backlog_begin(&search->backlog, &search->scan, &look, &search->run->budget);
+        if (outcome == AEGIS_OUTCOME_DONE) {
+            outcome = sweep(search);
+        }
+    }
+    return outcome;
 }
 
 /* One evaluation of b(d) + sum of min(ceil((w + J) / T), N(d)) C, likewise. */
 static bool longer_busy(const edf_search *search, uint64_t w, uint64_t *ret)
 {
-    const aegis_scan *scan = &search->scan;
-    uint64_t next = search->blocking + scan->demand;
-    for (size_t j = 0; j < scan->count; j++) {
-        if (comes_later(search, j, w - 1)) {
-            uint64_t later = scan->jobs[j] - aegis_jobs_before(&scan->tasks[j], w);
-            next -= later * scan->tasks[j].execution;
-        }
-    }
-    *ret = next;
-    return next > w;
+    *ret = aegis_backlog_work_by(&search->backlog, &search->scan, search->blocking, w - 1);
+    return *ret > w;
 }
 
-/* L(d): as long as the blocking stays it grows with d, by the jobs due now that are released before
- * its end. */
+/* L(d) grows with d by the jobs due now that are released before its end. Where b falls it grows
+ * too: what blocked is due then, all of it and not a segment less a tick, and ready at 0. The same
+ * holds for W and the dip. */
 static aegis_outcome update_busy(edf_search *search)
 {
     const aegis_scan *scan = &search->scan;
@@ -219,12 +248,13 @@ static void update_headroom(edf_search *search)
 
 static aegis_outcome consider_all(edf_search *search)
 {
-    aegis_outcome outcome = AEGIS_OUTCOME_DONE;
-    for (size_t i = 0; i < search->scan.count && outcome == AEGIS_OUTCOME_DONE; i++) {
-        if (search->scan.jobs[i] != 0) {
-            outcome = consider(search, i);
+    search->late_count = 0;
+    for (size_t i = 0; i < search->scan.count; i++) {
+        if (can_be_later(search, i)) {
+            search->late[search->late_count++] = i;
         }
     }
+    aegis_outcome outcome = respond_all(search);
     update_headroom(search);
     return outcome;
 }
@@ -240,18 +270,21 @@ static bool past_the_end(const edf_search *search)
 }
 
 /* The present deadline. L(d) <= b(d) + h(d), which the scan has summed up already, and on a lane
- * that is nearly full that settles nearly every d. */
+ * that is nearly full that settles nearly every d. Where L(d) is what it was, no job released
+ * before it has come since: all starts before it are what they were, and later deadlines only make
+ * the responses shorter. */
 static aegis_outcome search_here(edf_search *search)
 {
-    update_blocking(search);
+    aegis_demand_blocker_at(search->run, search->deadline, &search->blocker);
+    search->blocking = search->blocker.blocking;
+    uint64_t before = search->busy;
     if (nobody_can_be_later(search, (aegis_i128)search->blocking + search->scan.demand)) {
         search->behind = true;
         return AEGIS_OUTCOME_DONE;
     }
     aegis_outcome outcome = update_busy(search);
-    return outcome != AEGIS_OUTCOME_DONE || nobody_can_be_later(search, latest_end(search))
-               ? outcome
-               : consider_all(search);
+    bool settled = search->busy == before || nobody_can_be_later(search, latest_end(search));
+    return outcome != AEGIS_OUTCOME_DONE || settled ? outcome : consider_all(search);
 }
 
 /* The end of the next look ahead; all sums up to a period behind it fit 63 bits. */
@@ -275,7 +308,7 @@ static aegis_outcome look_ahead(edf_search *search)
     aegis_above above = {.from = search->deadline,
                          .to = end,
                          .steps = STEPS_OF_LOOK,
-                         .reciprocals = search->reciprocals};
+                         .reciprocals = search->backlog.reciprocals};
     above.room = search->headroom < INT64_MAX / 2 ? search->headroom : INT64_MAX / 2;
     if (end <= search->deadline) {
         return AEGIS_OUTCOME_DONE;
@@ -392,6 +425,19 @@ static void remember(const edf_search *search)
     }
 }
 
+static aegis_outcome search_with_memory(edf_search *search)
+{
+    aegis_outcome outcome = aegis_scan_init(&search->scan, search->run, false);
+    if (outcome == AEGIS_OUTCOME_DONE) {
+        outcome = search_all(search);
+        if (outcome == AEGIS_OUTCOME_DONE) {
+            remember(search);
+        }
+        aegis_scan_finish(&search->scan);
+    }
+    return outcome;
+}
+
 aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t *ret_responses)
 {
     edf_search search = {.run = run, .responses = ret_responses};
@@ -399,24 +445,23 @@ aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t
     if (outcome != AEGIS_OUTCOME_DONE) {
         return outcome;
     }
-    search.starts = aegis_allocate_zeroed(run->allocator, 2 * run->count, sizeof *search.starts);
-    if (search.starts == NULL) {
-        return AEGIS_OUTCOME_NO_MEMORY;
-    }
-    search.reciprocals = search.starts + run->count;
-    for (size_t i = 0; i < run->count; i++) {
-        search.reciprocals[i] = UINT64_MAX / run->tasks[i].period;
-    }
-    outcome = aegis_scan_init(&search.scan, run, false);
+    search.late = aegis_allocate_zeroed(run->allocator, run->count, sizeof *search.late);
+    search.starts = aegis_allocate_zeroed(run->allocator, run->count, sizeof *search.starts);
+    outcome = search.late == NULL || search.starts == NULL
+                  ? AEGIS_OUTCOME_NO_MEMORY
+                  : aegis_backlog_init(&search.backlog, run);
     if (outcome == AEGIS_OUTCOME_DONE) {
-        outcome = search_all(&search);
-        if (outcome == AEGIS_OUTCOME_DONE) {
-            remember(&search);
-        }
-        aegis_scan_finish(&search.scan);
+        outcome = search_with_memory(&search);
+        aegis_backlog_finish(&search.backlog);
     }
-    aegis_deallocate(run->allocator, search.starts, 2 * run->count, sizeof *search.starts);
+    aegis_deallocate(run->allocator, search.late, run->count, sizeof *search.late);
+    aegis_deallocate(run->allocator, search.starts, run->count, sizeof *search.starts);
     return outcome;
+}
+
+bool aegis_np_edf_is_endless(const aegis_analysis_run *run, int sign)
+{
+    return sign == 0 && aegis_has_jitter(run->tasks, run->count);
 }
 
 aegis_outcome aegis_np_edf_outcome(aegis_analysis_run *run, int sign, uint64_t *ret_responses)
@@ -424,8 +469,6 @@ aegis_outcome aegis_np_edf_outcome(aegis_analysis_run *run, int sign, uint64_t *
     if (sign > 0) {
         return AEGIS_OUTCOME_DIVERGES; /* demand grows faster than time, for every task */
     }
-    /* At U = 1 with jitter no busy period ends and the search has no end either. */
-    return sign == 0 && aegis_has_jitter(run->tasks, run->count)
-               ? AEGIS_OUTCOME_LIMIT
-               : aegis_np_edf_responses(run, sign, ret_responses);
+    return aegis_np_edf_is_endless(run, sign) ? AEGIS_OUTCOME_LIMIT
+                                              : aegis_np_edf_responses(run, sign, ret_responses);
 }

@@ -251,6 +251,10 @@ typedef struct aegis_scan {
     const aegis_allocator *allocator;
 } aegis_scan;
 
+/* A binary heap by `at`: one event let down to its place, and all of them put in order. */
+void aegis_events_sink(aegis_scan_event *heap, size_t live, size_t at);
+void aegis_events_order(aegis_scan_event *heap, size_t live);
+
 /* Each task's first event is at D - J, or at -J when `arrivals`. */
 aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, bool arrivals);
 void aegis_scan_finish(aegis_scan *scan);
@@ -259,6 +263,41 @@ aegis_outcome aegis_scan_next(aegis_scan *scan, int64_t *ret_at);
 /* Counts the deadlines before `before` in as if each had been the next one, and gives their number.
  * All tasks have started; demand, and instants up to there and a period on, fit 63 bits. */
 uint64_t aegis_scan_skip(aegis_scan *scan, int64_t before);
+
+/* ---- backlog.c: what is left, at an instant, of the jobs due by d that a scan has counted ---- */
+
+typedef struct aegis_backlog {
+    size_t count;
+    uint64_t *reciprocals; /* per task: (2^64 - 1) / T */
+    uint64_t longest_last; /* the longest last segment */
+    uint64_t dip;          /* where no more than that is left, or a lower bound */
+    uint64_t work, end;    /* of the stretch: all that was ready by then; where the stretches end */
+    aegis_scan_event *heap; /* the next release of each task with one before `end` */
+    size_t live;
+    const aegis_allocator *allocator;
+} aegis_backlog;
+
+aegis_outcome aegis_backlog_init(aegis_backlog *backlog, const aegis_analysis_run *run);
+void aegis_backlog_finish(aegis_backlog *backlog);
+/* Blocking and all the work ready by s. */
+uint64_t aegis_backlog_work_by(const aegis_backlog *backlog,
+                               const aegis_scan *scan,
+                               uint64_t blocking,
+                               uint64_t s);
+typedef struct aegis_backlog_look {
+    uint64_t blocking, from, end; /* the instants looked for lie in [from, end) */
+    uint64_t longest_last;        /* of the tasks that they are looked for */
+} aegis_backlog_look;
+
+/* The stretch that begins at the first of them, or a little before: from it on nothing becomes
+ * ready before `_until`, where `_advance` goes. */
+aegis_outcome aegis_backlog_begin(aegis_backlog *backlog,
+                                  const aegis_scan *scan,
+                                  const aegis_backlog_look *look,
+                                  aegis_budget *budget);
+/* UINT64_MAX where the last stretch is reached. */
+uint64_t aegis_backlog_until(const aegis_backlog *backlog);
+void aegis_backlog_advance(aegis_backlog *backlog, const aegis_scan *scan);
 
 /* ---- demand_limit.c: how far the demand must be looked at ---- */
 
@@ -314,8 +353,8 @@ typedef struct aegis_demand_blocker {
 
 #define AEGIS_DEMAND_BLOCKER_UNKNOWN ((aegis_demand_blocker){0, INT64_MIN})
 
-/* True when the blocking changed. */
-bool aegis_demand_blocker_at(const aegis_analysis_run *run,
+/* Brings it to t. */
+void aegis_demand_blocker_at(const aegis_analysis_run *run,
                              int64_t t,
                              aegis_demand_blocker *blocker);
 /* Jobs of a task due by t in the worst pattern: max(0, floor((t + J - D) / T) + 1). */
@@ -330,6 +369,8 @@ aegis_outcome aegis_demand_tightest(aegis_analysis_run *run);
 /* For U < 1, and U = 1 without jitter. `sign` is that of U - 1. `ret_responses` holds lower bounds,
  * or 0. */
 aegis_outcome aegis_np_edf_responses(aegis_analysis_run *run, int sign, uint64_t *ret_responses);
+/* At U = 1 with jitter, where no busy period ends and so no search for responses does. */
+bool aegis_np_edf_is_endless(const aegis_analysis_run *run, int sign);
 /* The same for any U: DIVERGES above 1, LIMIT where the search has no end. */
 aegis_outcome aegis_np_edf_outcome(aegis_analysis_run *run, int sign, uint64_t *ret_responses);
 /* DIVERGES as aegis_busy_period_exists says. */

@@ -3,30 +3,30 @@
  * the demand up to the present instant carried along instead of summed anew. */
 #include "schedule/admission/internal.h"
 
-static void sift_down(aegis_scan *scan, size_t at)
+void aegis_events_sink(aegis_scan_event *heap, size_t live, size_t at)
 {
-    aegis_scan_event moving = scan->heap[at];
+    aegis_scan_event moving = heap[at];
     for (;;) {
         size_t child = 2 * at + 1;
-        if (child >= scan->live) {
+        if (child >= live) {
             break;
         }
-        if (child + 1 < scan->live && scan->heap[child + 1].at < scan->heap[child].at) {
+        if (child + 1 < live && heap[child + 1].at < heap[child].at) {
             child++;
         }
-        if (scan->heap[child].at >= moving.at) {
+        if (heap[child].at >= moving.at) {
             break;
         }
-        scan->heap[at] = scan->heap[child];
+        heap[at] = heap[child];
         at = child;
     }
-    scan->heap[at] = moving;
+    heap[at] = moving;
 }
 
-static void order_heap(aegis_scan *scan)
+void aegis_events_order(aegis_scan_event *heap, size_t live)
 {
-    for (size_t i = scan->live / 2; i-- > 0;) {
-        sift_down(scan, i);
+    for (size_t i = live / 2; i-- > 0;) {
+        aegis_events_sink(heap, live, i);
     }
 }
 
@@ -51,7 +51,7 @@ aegis_outcome aegis_scan_init(aegis_scan *scan, const aegis_analysis_run *run, b
         scan->heap[i] = (aegis_scan_event){.at = first, .task = i};
         scan->last[i] = INT64_MIN;
     }
-    order_heap(scan);
+    aegis_events_order(scan->heap, scan->live);
     return AEGIS_OUTCOME_DONE;
 }
 
@@ -70,7 +70,7 @@ uint64_t aegis_scan_skip(aegis_scan *scan, int64_t before)
             skipped += jobs;
         }
     }
-    order_heap(scan);
+    aegis_events_order(scan->heap, scan->live);
     return skipped;
 }
 
@@ -100,7 +100,7 @@ static bool take_first(aegis_scan *scan)
     if (__builtin_add_overflow(first->at, (int64_t)task->period, &first->at)) {
         *first = scan->heap[--scan->live];
     }
-    sift_down(scan, 0);
+    aegis_events_sink(scan->heap, scan->live, 0);
     return true;
 }
 

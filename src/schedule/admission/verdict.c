@@ -16,6 +16,9 @@ static void set_response(const aegis_analysis_run *run,
                      : outcome == AEGIS_OUTCOME_DIVERGES ? AEGIS_RESPONSE_DIVERGES
                                                          : AEGIS_RESPONSE_UNSETTLED;
     task->meets = outcome == AEGIS_OUTCOME_DONE && response <= run->tasks[i].deadline;
+    if (task->response == AEGIS_RESPONSE_UNSETTLED) {
+        result->unsettled = AEGIS_UNSETTLED_LIMITS;
+    }
 }
 
 static bool is_final(aegis_outcome outcome)
@@ -117,10 +120,15 @@ respond_np_edf(aegis_analysis_run *run, int sign, aegis_admission_result *result
     }
     uint64_t left = run->budget.steps;
     run->budget.steps = left < RESPONSE_STEPS ? left : RESPONSE_STEPS;
-    aegis_outcome outcome = aegis_np_edf_outcome(run, sign, responses);
+    aegis_outcome found = aegis_np_edf_outcome(run, sign, responses);
     /* The verdict stands without them: what does not fit 63 bits is merely not settled. */
-    outcome = outcome == AEGIS_OUTCOME_OVERFLOW ? AEGIS_OUTCOME_LIMIT : outcome;
-    outcome = set_all(run, result, outcome, responses);
+    bool overflow = found == AEGIS_OUTCOME_OVERFLOW;
+    aegis_outcome outcome = set_all(run, result, overflow ? AEGIS_OUTCOME_LIMIT : found, responses);
+    if (overflow) {
+        result->unsettled = AEGIS_UNSETTLED_OVERFLOW;
+    } else if (aegis_np_edf_is_endless(run, sign)) {
+        result->unsettled = AEGIS_UNSETTLED_ENDLESS;
+    }
     aegis_deallocate(run->allocator, responses, run->count, sizeof *responses);
     return outcome;
 }
@@ -136,15 +144,17 @@ static aegis_outcome test_edf(aegis_analysis_run *run, aegis_admission_result *r
     result->verdict = !decided          ? AEGIS_ADMISSION_UNDECIDED
                       : demand.violated ? AEGIS_NOT_SCHEDULABLE
                                         : AEGIS_SCHEDULABLE;
+    bool responds = run->analysis == AEGIS_ANALYSIS_NP_EDF;
     for (size_t i = 0; i < run->count; i++) {
-        result->tasks[i].response =
-            run->analysis == AEGIS_ANALYSIS_EDF ? AEGIS_RESPONSE_OMITTED : AEGIS_RESPONSE_UNSETTLED;
+        result->tasks[i].response = responds ? AEGIS_RESPONSE_UNSETTLED : AEGIS_RESPONSE_OMITTED;
     }
-    if (decided && run->analysis == AEGIS_ANALYSIS_NP_EDF) {
+    if (decided && responds) {
         outcome = respond_np_edf(run, demand.sign, result);
         if (is_final(outcome)) {
             return outcome;
         }
+    } else if (responds) {
+        result->unsettled = AEGIS_UNSETTLED_LIMITS;
     }
     for (size_t i = 0; i < run->count; i++) {
         if (result->tasks[i].response < AEGIS_RESPONSE_DIVERGES) {

@@ -73,7 +73,8 @@ static bool is_form(const checker *k, const char *form, const json_t *in)
     if (*form == 'i') {
         return json_is_integer(in) && json_integer_value(in) >= 0;
     }
-    bool right = json_is_array(in) && (*form != '*' || json_array_size(in) == (wide)k->count) &&
+    const bool is_array = json_is_array(in);
+    bool right = is_array && (*form != '*' || json_array_size(in) == (wide)k->count) &&
                  (*form != 'j' || json_array_size(in) % 3 == 0);
     for (wide n = 0; right && n < json_array_size(in); n++) {
         right = is_form(k, form + 1, json_array_get(in, (size_t)n)) &&

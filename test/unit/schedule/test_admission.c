@@ -188,13 +188,21 @@ static void full_utilisation_needs_no_common_multiple_when_deadlines_are_periods
     late[2].jitter = 2 * r;
     aegis_admission_result result = test_set(AEGIS_ANALYSIS_EDF, late, 4, 0);
     assert_int_equal(result.verdict, AEGIS_ADMISSION_UNDECIDED);
+    assert_int_equal(result.unsettled, AEGIS_UNSETTLED_NONE);
     assert_true(result.first_miss == SIZE_MAX);
+    finish(&result);
+    /* np-edf with neither verdict nor responses. */
+    const aegis_task two[] = {task(5, 20, 19, 0), task(9, 21, 20, 0)};
+    result = test_set(AEGIS_ANALYSIS_NP_EDF, two, 2, 1);
+    assert_int_equal(result.verdict, AEGIS_ADMISSION_UNDECIDED);
+    assert_int_equal(result.unsettled, AEGIS_UNSETTLED_LIMITS);
     finish(&result);
     /* np-edf: the verdict is settled by the slack in the deadlines, the responses are not. */
     late[1].jitter = late[2].jitter = 0;
     result = test_set(AEGIS_ANALYSIS_NP_EDF, late, 4, 100000);
     assert_int_equal(result.verdict, AEGIS_SCHEDULABLE);
     assert_int_equal(result.tasks[0].response, AEGIS_RESPONSE_UNSETTLED);
+    assert_int_equal(result.unsettled, AEGIS_UNSETTLED_LIMITS);
     assert_true(result.tasks[0].meets);
     finish(&result);
 }
@@ -207,12 +215,14 @@ static void np_edf_at_full_utilisation(void **unused)
     assert_int_equal(result.verdict, AEGIS_SCHEDULABLE);
     assert_int_equal(result.tasks[0].response, 2);
     assert_int_equal(result.tasks[1].response, 4);
+    assert_int_equal(result.unsettled, AEGIS_UNSETTLED_NONE);
     finish(&result);
     tasks[2].deadline = 5;
     tasks[2].jitter = 1;
     result = test_set(AEGIS_ANALYSIS_NP_EDF, tasks, 3, 0);
     assert_int_equal(result.verdict, AEGIS_SCHEDULABLE);
     assert_int_equal(result.tasks[2].response, AEGIS_RESPONSE_UNSETTLED);
+    assert_int_equal(result.unsettled, AEGIS_UNSETTLED_ENDLESS);
     assert_true(result.tasks[2].meets);
     finish(&result);
     expect_responses(AEGIS_ANALYSIS_NP_FP, tasks, 3, (int64_t[]){1, 2, -1});
@@ -316,6 +326,28 @@ static void limits_leave_the_verdict_open(void **unused)
     }
 }
 
+/* Each number of steps ends it somewhere else, among the releases that are gone through too. */
+static void np_edf_responses_may_end_anywhere(void **unused)
+{
+    (void)unused;
+    const aegis_task tasks[] = {task(1, 4, 4, 3), task(60, 150, 150, 0), task(1, 5, 140, 0)};
+    const aegis_admission_result whole = test_set(AEGIS_ANALYSIS_NP_EDF, tasks, 3, 0);
+    assert_int_equal(whole.unsettled, AEGIS_UNSETTLED_NONE);
+    uint64_t steps = 1;
+    for (bool settled = false; !settled; steps++) {
+        aegis_admission_result result = test_set(AEGIS_ANALYSIS_NP_EDF, tasks, 3, steps);
+        settled = result.unsettled == AEGIS_UNSETTLED_NONE;
+        for (size_t i = 0; i < 3; i++) {
+            assert_true(result.tasks[i].response ==
+                        (settled ? whole.tasks[i].response : AEGIS_RESPONSE_UNSETTLED));
+        }
+        finish(&result);
+    }
+    assert_in_range(steps, 50, 5000);
+    aegis_admission_result done = whole;
+    finish(&done);
+}
+
 static void one_miss_decides_though_limits_leave_others_open(void **unused)
 {
     (void)unused;
@@ -324,6 +356,7 @@ static void one_miss_decides_though_limits_leave_others_open(void **unused)
     assert_int_equal(result.verdict, AEGIS_NOT_SCHEDULABLE);
     assert_int_equal(result.first_miss, 0);
     assert_int_equal(result.tasks[2].response, AEGIS_RESPONSE_UNSETTLED);
+    assert_int_equal(result.unsettled, AEGIS_UNSETTLED_LIMITS);
     finish(&result);
 }
 
@@ -693,6 +726,7 @@ int main(void)
         cmocka_unit_test(a_long_witness_is_cut),
         cmocka_unit_test(an_overload_too_far_to_show_is_refused_all_the_same),
         cmocka_unit_test(limits_leave_the_verdict_open),
+        cmocka_unit_test(np_edf_responses_may_end_anywhere),
         cmocka_unit_test(one_miss_decides_though_limits_leave_others_open),
         cmocka_unit_test(results_beyond_63_bits_are_overflow),
         cmocka_unit_test(extremes_neither_wrap_nor_contradict),

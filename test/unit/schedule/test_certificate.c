@@ -291,6 +291,7 @@ static void what_is_no_certificate_is_malformed(void **state)
         SET("edf", TWO) YES
         "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[],\"multiple\":30}",
         SET("edf", TWO) YES "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[10,2]}",
+        SET("edf", TWO) YES "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":5}",
         SET("edf", TWO) YES "\"demand\",\"horizon\":5,\"instants\":2,\"demand\":[10,2,15,\"5\"]}",
         SET("edf", TWO) YES "\"queue\",\"horizon\":5,\"instants\":2}",
         SET("edf", TWO) NO DEMAND,

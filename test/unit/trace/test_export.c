@@ -113,6 +113,12 @@ static void sentences_say_what_was_compared(void **state)
          "vad failed at 0 ns with status inference (permanent, native code -5)"},
         {{.kind = AEGIS_TRACE_ARM_TIMER, NO_MODEL, NO_LANE, .a = -1500000},
          "a timer armed at 0 ns for -1.500 ms"},
+        {{.kind = AEGIS_TRACE_EVENT_SUBMIT, .model = 1, .job = 4, NO_LANE, .a = 5},
+         "vad job 4 submitted at 0 ns: released at 5 ns, due as admitted, priority 0"},
+        {{.kind = AEGIS_TRACE_EVENT_SUBMIT, .model = 1, .job = 4, NO_LANE, .a = 5, .b = INT64_MAX},
+         "vad job 4 submitted at 0 ns: released at 5 ns, due at no instant, priority 0"},
+        {{.kind = AEGIS_TRACE_EVENT_SUBMIT, .model = 1, .job = 4, NO_LANE, .a = 5, .b = MS(2)},
+         "vad job 4 submitted at 0 ns: released at 5 ns, due at 2 ms, priority 0"},
         {{.kind = AEGIS_TRACE_MARK, NO_MODEL, NO_LANE, .a = 1}, "the run stopped at 0 ns"},
         {{.kind = 999, NO_MODEL, NO_LANE, .time_ns = 2000}, "a record of unknown kind 999 at 2 us"},
     };
