@@ -5,6 +5,7 @@
 #include <aegisrt/doctor.h>
 
 #include <stdio.h>
+#include <unistd.h>
 
 enum {
     DOCTOR_STRICT,
@@ -112,6 +113,10 @@ int aegisrt_command_doctor(int argc, char **argv)
     int code = cli_parse(&command, argc, argv, 0, 0, take, &options, &common, &first);
     if (code != CLI_CONTINUE) {
         return code;
+    }
+    if (options.root != NULL && access(options.root, X_OK) != 0) {
+        return cli_usage("--root %s: there is no such folder, or it cannot be entered",
+                         options.root);
     }
     if (aegis_doctor_run(options.root, &allocator, &checks, &count, &error) != AEGIS_OK) {
         return cli_fail(&common, &error);

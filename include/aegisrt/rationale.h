@@ -25,9 +25,9 @@ typedef enum aegis_rationale {
     AEGIS_WHY_MODEL_FAULTED = 19,  /**< the context has an error that was not cleared */
     AEGIS_WHY_OVERRUN = 20,        /**< passed its bound */
     AEGIS_WHY_COMPUTE_BUDGET = 21, /**< compute time of this period is used up */
-    AEGIS_WHY_STREAM_LIMIT = 22,
-    AEGIS_WHY_RUN_FAILED = 23, /**< the backend reported an error */
-    AEGIS_WHY_DEPARTURE = 24,  /**< allocations departed from the recording */
+    AEGIS_WHY_STREAM_LIMIT = 22,   /**< not given today: one segment of a model runs at a time */
+    AEGIS_WHY_RUN_FAILED = 23,     /**< the backend reported an error */
+    AEGIS_WHY_DEPARTURE = 24,      /**< allocations departed from the recording */
     AEGIS_WHY_MEMORY_BUDGET = 25,
     AEGIS_WHY_REMOVED = 26,          /**< the model was evicted */
     AEGIS_WHY_STOPPING = 27,         /**< the scheduler is stopping */
@@ -40,14 +40,14 @@ typedef enum aegis_rationale {
     AEGIS_WHY_EXCUSED_WAKE = 43,    /**< late; the driver woke later than its measured bound */
     /* admission */
     AEGIS_WHY_ADMITTED = 64,
-    AEGIS_WHY_UTILISATION = 65,   /**< a = ppm of the lane that would be used */
-    AEGIS_WHY_RESPONSE = 66,      /**< a = response, b = deadline, c = model that misses */
-    AEGIS_WHY_DEMAND = 67,        /**< a = instant, b = demand, c = model that blocks */
-    AEGIS_WHY_MEMORY = 68,        /**< a = bytes needed, b = bytes free, c = capacity */
-    AEGIS_WHY_MODEL_BUDGET = 69,  /**< a = bytes needed, b = the model's own limit */
-    AEGIS_WHY_NO_PROOF = 70,      /**< no proof exists for this combination */
-    AEGIS_WHY_COMPUTE_LIMIT = 71, /**< a = bound, b = the model's compute budget */
-    AEGIS_WHY_ANALYSIS_OVERFLOW = 72,
+    AEGIS_WHY_UTILISATION = 65,       /**< a = ppm of the lane that would be used */
+    AEGIS_WHY_RESPONSE = 66,          /**< a = response, b = deadline, c = model that misses */
+    AEGIS_WHY_DEMAND = 67,            /**< a = instant, b = demand, c = model that blocks */
+    AEGIS_WHY_MEMORY = 68,            /**< a = bytes needed, b = bytes free, c = capacity */
+    AEGIS_WHY_MODEL_BUDGET = 69,      /**< a = bytes needed, b = the model's own limit */
+    AEGIS_WHY_NO_PROOF = 70,          /**< no proof exists for this combination */
+    AEGIS_WHY_COMPUTE_LIMIT = 71,     /**< a = bound, b = the model's compute budget */
+    AEGIS_WHY_ANALYSIS_OVERFLOW = 72, /**< not given today: the call returns OVERFLOW */
     AEGIS_WHY_ANALYSIS_UNDECIDED = 73
 } aegis_rationale;
 

@@ -62,11 +62,8 @@ static aegis_status unknown_tensor(const aegis_surface *surface,
 }
 
 /* While a model is opened its name is put in front by the one who opens it. */
-static aegis_status unknown_in(const aegis_surface *surface,
-                               const char *key,
-                               bool input,
-                               const char *name,
-                               aegis_error *err)
+static aegis_status unknown_in(
+    const aegis_surface *surface, const char *key, bool input, const char *name, aegis_error *err)
 {
     aegis_status status = unknown_tensor(surface, false, input, name, AEGIS_ERROR_CONFIG, err);
     aegis_error_prefix(err, "%s", key);

@@ -271,10 +271,12 @@ const aegis_toml_node *aegis_workload_size(const aegis_workload_section *section
         }
     }
     if (bytes < least || bytes > AEGIS_WORKLOAD_MAX_SIZE_BYTES) {
+        char given[64], smallest[64];
         aegis_workload_fail(section, node, key, AEGIS_ERROR_CONFIG,
-                            "%" PRIu64 " bytes is out of range; write a size from %" PRIu64
-                            " bytes to 256 TiB, such as \"64MiB\"",
-                            bytes, least);
+                            "%s is out of range; write a size from %s to 256 TiB, such as "
+                            "\"64MiB\"",
+                            aegis_format_size(bytes, given, sizeof given),
+                            aegis_format_size(least, smallest, sizeof smallest));
         return NULL;
     }
     *ret_bytes = bytes;

@@ -69,11 +69,11 @@ class ProcessMemory(support.CommandTest):
         self.assertIn("[device] process_memory leaves", out + err)
 
     def test_an_arena_beyond_it_is_told_before_any_model(self):
-        self.refused(3, ["before any model is loaded", "[device] process_memory is 16777216", "raise it"],
+        self.refused(3, ["before any model is loaded", "[device] process_memory is 16.0 MiB", "raise it"],
                      "check", self.heavy_workload(16 * MIB))
 
     def test_wrong_values_are_told_with_their_place(self):
-        for value, parts in (("1", ("w.toml:4:18", "process_memory: 1", "65536")),
+        for value, parts in (("1", ("w.toml:4:18", "process_memory: 1 B", "64.0 KiB")),
                              ('"lots"', ("w.toml:4:18", "process_memory", "lots")),
                              ("-1", ("w.toml:4:18", "process_memory")),
                              ("true", ("w.toml:4:18", "process_memory"))):

@@ -141,6 +141,9 @@ class Machine(support.CommandTest):
         self.assertEqual(result["failures"], failures)
         self.expect(1 if failures else 0, "doctor", "--strict", "--root", "/")
 
+    def test_doctor_of_a_tree_that_is_not_there(self):
+        self.refused(2, ["--root", "no such folder"], "doctor", "--root", self.path("nowhere"))
+
     def test_doctor_of_an_empty_tree_knows_nothing(self):
         result = self.expect_json(0, "doctor", "--json", "--root", self.folder)
         states = {c["id"]: c["state"] for c in result["checks"]}

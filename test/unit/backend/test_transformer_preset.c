@@ -33,6 +33,9 @@ static void presets_are_read_and_checked(void **state)
     } bad[] = {
         {"[memory]\nbudgit = \"1M\"\n",
          "preset.toml:2:1: unknown key \"budgit\"; did you mean \"budget\"?", AEGIS_ERROR_CONFIG},
+        {"[device]\nkind = \"host\"\n",
+         "unknown table \"device\"; known are model, memory, plan, compute, generate",
+         AEGIS_ERROR_CONFIG},
         {"[memori]\nbudget = \"1M\"\n", "unknown table \"memori\"; did you mean \"memory\"?",
          AEGIS_ERROR_CONFIG},
         {"[memory]\nbudget = 5\n", "preset.toml:2:10", AEGIS_ERROR_CONFIG},

@@ -77,6 +77,27 @@ static void sentences_say_what_was_compared(void **state)
          "text-detector refused at 1 ns because vad would respond in 30.0 ms and its "
          "deadline is "
          "20.0 ms"},
+        {{.time_ns = MS(7),
+          .kind = AEGIS_TRACE_OVERRUN,
+          .rationale = AEGIS_WHY_EXCUSED_WAKE,
+          .model = 1,
+          .job = 4,
+          .lane = 0,
+          .a = 50000,
+          .b = MS(2)},
+         "vad job 4 was seen 2.00 ms after its release, at 7 ms, and the proofs count at most 50.0 "
+         "us: they are void on lane 0 until it is idle"},
+        {{.time_ns = MS(7),
+          .kind = AEGIS_TRACE_OVERRUN,
+          .rationale = AEGIS_WHY_EXCUSED_OVERRUN,
+          .model = 1,
+          .job = 4,
+          .lane = 0,
+          .a = MS(1),
+          .b = MS(2),
+          .c = 3},
+         "vad job 4 segment 3 held its lane for 2.00 ms by 7 ms, and the proofs count at most 1.00 "
+         "ms: they are void on lane 0 until it is idle"},
         {{.kind = AEGIS_TRACE_REFUSED, .rationale = AEGIS_WHY_NO_PROOF, .model = 1, NO_LANE},
          "vad refused at 0 ns because no proof exists for this combination"},
         {{.kind = AEGIS_TRACE_ADMISSION_STEP,

@@ -62,6 +62,18 @@ say(const preset_reader *reader, const aegis_toml_node *node, const char *wanted
                            node->line, node->column, node->key, wanted);
 }
 
+/* "known are model, memory, ..."; tables stand once for each of their keys. */
+static void list_known(const char *const *names, size_t count, char *text, size_t size)
+{
+    size_t used = (size_t)snprintf(text, size, "known are ");
+    for (size_t i = 0; i < count && used < size; i++) {
+        if (i == 0 || strcmp(names[i], names[i - 1]) != 0) {
+            used +=
+                (size_t)snprintf(text + used, size - used, "%s%s", i == 0 ? "" : ", ", names[i]);
+        }
+    }
+}
+
 static aegis_status
 unknown(const preset_reader *reader, const aegis_toml_node *node, const char *table)
 {
@@ -75,11 +87,15 @@ unknown(const preset_reader *reader, const aegis_toml_node *node, const char *ta
         }
     }
     const char *near = aegis_nearest_word(node->key, names, count);
-    return aegis_error_set(reader->err, HERE, AEGIS_ERROR_CONFIG,
-                           "%s:%d:%d: unknown %s \"%s\"%s%s%s", reader->path, node->key_line,
-                           node->key_column, table == NULL ? "table" : "key", node->key,
-                           near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
-                           near != NULL ? "\"?" : "");
+    char cure[192];
+    if (near != NULL) {
+        snprintf(cure, sizeof cure, "did you mean \"%s\"?", near);
+    } else {
+        list_known(names, count, cure, sizeof cure);
+    }
+    return aegis_error_set(reader->err, HERE, AEGIS_ERROR_CONFIG, "%s:%d:%d: unknown %s \"%s\"; %s",
+                           reader->path, node->key_line, node->key_column,
+                           table == NULL ? "table" : "key", node->key, cure);
 }
 
 static aegis_status take_text(const preset_reader *reader, const aegis_toml_node *node, void *to)
