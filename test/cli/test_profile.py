@@ -22,6 +22,19 @@ class Profiles(support.CommandTest):
             self.assertGreater(row["cold_ns"], 0)
             self.assertGreater(row["alone_ns"]["median"], 0)
 
+    def test_share_confidence_margin_and_device_are_as_asked(self):
+        row = self.profile("--samples", "120", "--confidence", "0.9", "--assurance", "0.8", "--margin", "2",
+                           "--device", "host", "--memory", "16MiB", "--source", "x=zeros", "--lanes", "1")
+        self.assertGreaterEqual(row["loaded_ns"]["samples"], 120)
+        self.assertEqual((row["quantile"], row["assurance"], row["margin"]), (0.9, 0.8, 2.0))
+        self.assertAlmostEqual(row["bound_ns"], 2 * row["loaded_ns"]["quantile"], delta=2)
+        self.assertGreater(row["contention_factor"], 0)
+        model = self.path("a.null")
+        for part, *arguments in (("--margin 0", "--margin", "0"), ("--confidence 1.5", "--confidence", "1.5"),
+                                 ("--assurance", "--assurance", "x"), ("--memory", "--memory", "much"),
+                                 ("--source", "--source", "zeros"), ("--state", "--state", "x")):
+            self.refused(2, [part], "profile", model, "--backend", "null", *arguments)
+
     def test_a_fit_is_accepted_or_says_why_not(self):
         row = self.profile("--method", "evt", "--exceedance", "1e-3")
         fit = row["extreme_value"]

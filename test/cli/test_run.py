@@ -178,7 +178,7 @@ class Run(support.CommandTest):
         self.assertTrue(any(text.startswith("a: activation 0") for text in titles), titles)
         self.assertTrue(any(text.startswith("a: weights") for text in titles), titles)
         _, err = self.expect(4, "check", self.null_workload(), "-q", "--svg", "/nowhere/m.svg")
-        self.assertIn("cannot write /nowhere/m.svg", err)
+        self.assertIn("--svg /nowhere/m.svg cannot be written", err)
 
     def test_tables_for_people_and_rows_for_programs(self):
         workload = self.null_workload()

@@ -86,7 +86,7 @@ class Simulate(support.CommandTest):
         self.refused(2, ["did you mean \"np-edf\""], "simulate", path, "--policy", "np-edg")
         self.refused(2, ["--refused"], "simulate", path, "--refused")
         self.refused(2, ["--lanes"], "simulate", self.null_workload(), "--lanes", "2")
-        self.refused(4, ["cannot write the picture"], "simulate", path, "--gantt",
+        self.refused(4, ["no/such/folder.svg cannot be written"], "simulate", path, "--gantt",
                      self.path("no/such/folder.svg"))
 
     def test_the_picture_shows_the_worst_case(self):
@@ -126,7 +126,14 @@ class Simulate(support.CommandTest):
             "Late because every bound held and yet it was late.",
             "The proved worst response is 16: this was 100 % of it.",
         ])
-        told = self.expect_json(0, "explain", trace, "--model", "b", "--json")["told"]
+        usual = self.expect_json(0, "explain", trace, "--model", "b", "--all", "--limit", "1000", "--json")
+        sentences = "\n".join(str(entry) for entry in usual["story"])
+        self.assertRegex(sentences, r"b job 2 submitted at \S+ ns: released at 1 ns, due as admitted")
+        fewer = self.expect_json(0, "explain", trace, "--model", "b", "--all", "--limit", "3", "--json")
+        self.assertEqual(len(fewer["story"]), 3)
+        plain = self.expect_json(0, "explain", trace, "--model", "b", "--json")
+        self.assertLess(len(plain["story"]), len(usual["story"]))
+        told = plain["told"]
         self.assertRegex(told[0], r"^b had 10 jobs: \d+ in time, \d+ missed, 0 aborted")
         self.assertIn("b job 2 was released at 1, due at 13.", told)
         at = self.expect_json(0, "explain", trace, "--at", "12ns", "--json")["told"]
