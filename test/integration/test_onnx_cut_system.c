@@ -19,10 +19,9 @@ enum {
     MODELS
 };
 
-/* Planted, so that a busy machine does not keep them from being admitted: what is looked at is the
- * cut one, which is measured. */
+/* Planted, so that a busy machine does not keep it from being admitted. The other two are measured:
+ * by the whole one's profile the cuts are chosen. */
 #define BETWEEN_NS UINT64_C(8000000)
-#define WHOLE_NS UINT64_C(300000000)
 
 static float pixels[PIXELS];
 
@@ -123,7 +122,6 @@ static void prepare_all(running *r, const char *overrun, const char *cuts)
     planter p;
     planter_init(&p, workload_text(overrun, cuts));
     plant_whole(&p, BETWEEN, BETWEEN_NS);
-    plant_whole(&p, WHOLE, WHOLE_NS);
     planter_finish(&p);
     prepare(r, workload_text(overrun, cuts), (aegis_system_options){0});
     const aegis_system_model *models = aegis_system_models(r->system, &count);
