@@ -50,6 +50,21 @@ static bool takes(aegis_dtype type)
     return type == AEGIS_DTYPE_F32 || type == AEGIS_DTYPE_F16 || type == AEGIS_DTYPE_BF16;
 }
 
+/* `count` pieces of `width` values, `from_bytes` apart, as f32, `apart` values apart. */
+static void widen_pieces(const aegis_kernels *kernels,
+                         aegis_dtype type,
+                         const uint8_t *from,
+                         uint64_t from_bytes,
+                         uint32_t count,
+                         uint32_t width,
+                         float *to,
+                         uint32_t apart)
+{
+    for (uint32_t r = 0; r < count; r++) {
+        kernels->widen(type, from + r * from_bytes, width, to + (size_t)r * apart);
+    }
+}
+
 /* Rows [first, first + count) of a stored matrix, `width` values from `column` on, as f32. */
 static const float *widened(const aegis_kernels *kernels,
                             const aegis_weight_run *run,
@@ -68,10 +83,7 @@ static const float *widened(const aegis_kernels *kernels,
         *ret_stride = (int)row_width;
         return (const float *)(const void *)data;
     }
-    for (uint32_t r = 0; r < count; r++) {
-        kernels->widen(run->type, data + (uint64_t)r * row_width * element, width,
-                       scratch + (size_t)r * width);
-    }
+    widen_pieces(kernels, run->type, data, row_width * element, count, width, scratch, width);
     *ret_stride = (int)width;
     return scratch;
 }
@@ -88,11 +100,8 @@ static const float *widened_bands(const aegis_kernels *kernels,
     const uint64_t row_bytes = AEGIS_BAND_OUTPUTS * aegis_dtype_bytes(run->type);
     for (uint32_t at = 0; at < width; at += AEGIS_BAND_OUTPUTS) {
         const uint64_t row = (uint64_t)(begin + at) / AEGIS_BAND_OUTPUTS * run->inputs + first;
-        const uint8_t *data = (const uint8_t *)run->data + row * row_bytes;
-        for (uint32_t r = 0; r < count; r++) {
-            kernels->widen(run->type, data + r * row_bytes, AEGIS_BAND_OUTPUTS,
-                           scratch + (size_t)r * width + at);
-        }
+        widen_pieces(kernels, run->type, (const uint8_t *)run->data + row * row_bytes, row_bytes,
+                     count, AEGIS_BAND_OUTPUTS, scratch + at, width);
     }
     return scratch;
 }
