@@ -27,6 +27,12 @@ static inline uint64_t aegis_align_up(uint64_t value, uint64_t alignment)
     return (value + alignment - 1) & ~(alignment - 1);
 }
 
+/* UINT64_MAX where the sum does not fit. */
+static inline uint64_t aegis_add_saturating(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
 static inline bool aegis_is_power_of_two(uint64_t value)
 {
     return value != 0 && (value & (value - 1)) == 0;

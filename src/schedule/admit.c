@@ -11,11 +11,6 @@
 #define DEFAULT_QUEUE_DEPTH 64u
 #define MOST_NS ((uint64_t)INT64_MAX / 4) /* of any time of a request */
 
-static uint64_t add(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 /* C^E of theory: what a lane may be occupied for. An aborted model adds the longest stretch that
  * cannot be ended; one that is only reported or skipped is taken at its word. */
 uint64_t aegis_admit_segment_ns(const aegis_scheduler *scheduler,
@@ -25,7 +20,8 @@ uint64_t aegis_admit_segment_ns(const aegis_scheduler *scheduler,
 {
     aegis_profile_segment one = aegis_profile_segment_at(profile, segment);
     uint64_t stretch = request->overrun == AEGIS_OVERRUN_ABORT ? one.stretch_ns : 0;
-    return add(add(one.bound_ns, stretch), scheduler->config.overhead_bound_ns);
+    return aegis_add_saturating(aegis_add_saturating(one.bound_ns, stretch),
+                                scheduler->config.overhead_bound_ns);
 }
 
 /* Of a job: the sum of its segments'. */
@@ -34,7 +30,8 @@ static uint64_t enforceable_bound(const aegis_scheduler *scheduler,
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < aegis_profile_segments(request->profile); i++) {
-        sum = add(sum, aegis_admit_segment_ns(scheduler, request, request->profile, i));
+        sum = aegis_add_saturating(sum,
+                                   aegis_admit_segment_ns(scheduler, request, request->profile, i));
     }
     return sum;
 }
@@ -111,7 +108,7 @@ static aegis_status check_segments(const char *name, const aegis_profile *profil
     bool fits = profile->segment_count <= AEGIS_MAX_SEGMENTS, positive = true;
     for (uint32_t i = 0; fits && i < profile->segment_count; i++) {
         positive = positive && profile->segments[i].bound_ns > 0;
-        sum = add(sum, profile->segments[i].bound_ns);
+        sum = aegis_add_saturating(sum, profile->segments[i].bound_ns);
     }
     if (fits && positive && (profile->segment_count < 2 || sum == profile->bound_ns)) {
         return AEGIS_OK;

@@ -37,11 +37,6 @@ static uint64_t elapsed_at(const aegis_cut_problem *problem, size_t point)
     return elapsed < problem->elapsed_ns ? elapsed : problem->elapsed_ns;
 }
 
-static uint64_t add(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 /* What the segment between two points is expected to occupy its lane for. Times are measured, so
  * they need not ascend: a step back counts as nothing. */
 static uint64_t length_of(const aegis_cut_problem *problem, size_t from, size_t to)
@@ -51,9 +46,10 @@ static uint64_t length_of(const aegis_cut_problem *problem, size_t from, size_t 
     cut_wide scaled = end > begin ? (cut_wide)(end - begin) * problem->bound_ns : 0;
     scaled = (scaled + problem->elapsed_ns - 1) / problem->elapsed_ns;
     uint64_t length = scaled > UINT64_MAX ? UINT64_MAX : (uint64_t)scaled;
-    length = add(length, from > 0 ? problem->crossing_ns : 0);
-    length = add(length, problem->stretch_ns < length ? problem->stretch_ns : length);
-    return add(length, problem->overhead_ns);
+    length = aegis_add_saturating(length, from > 0 ? problem->crossing_ns : 0);
+    length =
+        aegis_add_saturating(length, problem->stretch_ns < length ? problem->stretch_ns : length);
+    return aegis_add_saturating(length, problem->overhead_ns);
 }
 
 static bool is_better(const path *a, const path *b)
@@ -79,7 +75,7 @@ static void find_paths(chooser *c, uint64_t tolerance_ns)
                 continue;
             }
             path longer = {.segments = c->paths[from].segments + 1,
-                           .live_bytes = add(c->paths[from].live_bytes, bytes),
+                           .live_bytes = aegis_add_saturating(c->paths[from].live_bytes, bytes),
                            .from = from};
             if (is_better(&longer, &c->paths[to])) {
                 c->paths[to] = longer;
@@ -98,7 +94,7 @@ static void read_choice(const chooser *c, size_t *ret_cuts, aegis_cut_choice *re
         size_t from = c->paths[point].from;
         uint64_t length = length_of(c->problem, from, point);
         choice.longest_ns = length > choice.longest_ns ? length : choice.longest_ns;
-        choice.sum_ns = add(choice.sum_ns, length);
+        choice.sum_ns = aegis_add_saturating(choice.sum_ns, length);
         if (from == 0) {
             break;
         }
