@@ -15,12 +15,13 @@ the folder of results. Exit codes: 0 all passed, 1 one failed, 77 there is no GP
   --sanitize-only         with --sanitize: without the plain run before
   --sanitizer PROGRAM     another compute-sanitizer than the toolkit's
   --cases PATTERN         with --sanitize: of programs with cases those of that name
-  --jobs N                with --sanitize: so many cases at once (half the cores, 8 at most)
+  --jobs N                with --sanitize: so many cases at once (half the cores, 8 at most), on all GPUs in turn
   --within SECONDS        with --sanitize: what has not ended by then has failed
   --results FOLDER        default: results/gpu below the root of the bundle, build/gpu-results of a checkout
   --list                  name the programs and run nothing
 
-Variables: AEGISRT_CUDA_LIBRARIES (folders of cuBLAS and cuDNN, else they are looked for), CUDA_HOME.
+Variables: AEGISRT_CUDA_LIBRARIES (folders of cuBLAS and cuDNN, else they are looked for), CUDA_HOME,
+CUDA_VISIBLE_DEVICES.
 TEXT
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the GPU tests under compute-sanitizer: each case in a process of its own, several at once.
+"""Runs the GPU tests under compute-sanitizer: each case in a process of its own, several at once, on all GPUs in turn.
 
 Called by gpu-run.sh with its table of programs. What is instrumented, left out or known of other people's kernels
 stands in gpu-sanitize.txt beside this file. Writes a log for each case and sanitize-gpu.json, where every case has its
@@ -15,6 +15,7 @@ import datetime
 import fnmatch
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -180,9 +181,26 @@ def judge(run, code, text):
 # ---- running ----
 
 
+def visible_gpus():
+    """What CUDA_VISIBLE_DEVICES may say, one for each GPU."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if given:
+        return given.split(",")
+    try:
+        answer = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True,
+                                text=True, check=False).stdout
+    except FileNotFoundError:  # not every board has it
+        answer = ""
+    return answer.split() or ["0"]
+
+
 class Runner:
-    def __init__(self, given, plan):
+    def __init__(self, given, plan, gpus):
         self.given, self.plan, self.end = given, plan, time.monotonic() + given.within
+        # One place a process, so that all GPUs have as many of them.
+        self.places = queue.SimpleQueue()
+        for i in range(given.jobs):
+            self.places.put(gpus[i % len(gpus)])
 
     def command(self, run):
         command = [self.given.sanitizer, "--tool", run.tool, "--error-exitcode", str(FOUND), "--print-limit",
@@ -196,15 +214,15 @@ class Runner:
             command += ["--kernel-name", f"regex={self.plan.own()}"]
         return [*command, *run.row.command]
 
-    def environment(self, run):
+    def environment(self, run, gpu):
         more = {} if run.case == "whole" else {"AEGISRT_TEST_FILTER": run.case}
-        return with_environment(run.row, AEGISRT_UNDER_SANITIZER=run.tool, **more)
+        return with_environment(run.row, AEGISRT_UNDER_SANITIZER=run.tool, CUDA_VISIBLE_DEVICES=gpu, **more)
 
-    def execute(self, run, log, seconds):
+    def execute(self, run, log, seconds, gpu):
         """The exit code, None when it did not end."""
         with open(log, "wb") as out, subprocess.Popen(
                 self.command(run), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.given.root,
-                env=self.environment(run), start_new_session=True) as process:
+                env=self.environment(run, gpu), start_new_session=True) as process:
             try:
                 return process.wait(seconds)
             except subprocess.TimeoutExpired:
@@ -218,7 +236,11 @@ class Runner:
         row = {"test": run.row.name, "case": run.case, "tool": run.tool, "kernels": run.kernels, "result": "not begun",
                "seconds": 0, "limit": run.seconds}
         if seconds >= 1:
-            code = self.execute(run, log, seconds)
+            gpu = self.places.get()
+            try:
+                code = self.execute(run, log, seconds, gpu)
+            finally:
+                self.places.put(gpu)
             with open(log, encoding="utf-8", errors="replace") as file:
                 word, found, foreign = judge(run, code, file.read())
             row.update(result=word, exit=code, seconds=round(time.monotonic() - begin, 1), limit=round(seconds))
@@ -241,12 +263,12 @@ def version_of(program):
     return found[1] if found else "unknown"
 
 
-def write_result(given, rows, left):
+def write_result(given, rows, left, gpus):
     counts = collections.Counter(row["result"] for row in rows)
     result = {"schema_version": 1, "kind": "sanitize",
               "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "gpu": given.gpu,
-              "sanitizer": version_of(given.sanitizer), "at_once": given.jobs, "results": dict(sorted(counts.items())),
-              "left_out": left, "cases": rows}
+              "gpus": len(gpus), "sanitizer": version_of(given.sanitizer), "at_once": given.jobs,
+              "results": dict(sorted(counts.items())), "left_out": left, "cases": rows}
     with open(os.path.join(given.results, "sanitize-gpu.json"), "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
         file.write("\n")
@@ -280,9 +302,10 @@ def main():
         die(f"{given.plan} says `own` and not which kernels these are", "add the line `own EXPRESSION`")
     for one in left:
         print(f"left out   {one['tool']:<10}      {one['test']}:{one['case']}: {one['reason']}")
+    gpus = visible_gpus()
     with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
-        results = list(pool.map(Runner(given, plan), runs))
-    sys.exit(0 if write_result(given, results, left) else 1)
+        results = list(pool.map(Runner(given, plan, gpus), runs))
+    sys.exit(0 if write_result(given, results, left, gpus) else 1)
 
 
 if __name__ == "__main__":

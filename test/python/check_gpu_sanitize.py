@@ -10,7 +10,7 @@ import tempfile
 # Says what its last argument asks for, as compute-sanitizer would; it runs no program.
 SANITIZER = """#!/bin/sh
 [ "$1" != --version ] || { echo 'Version 1.2.3'; exit 0; }
-echo "$* $AEGISRT_UNDER_SANITIZER" > "$SAID/$AEGISRT_TEST_FILTER.$2"
+echo "$* $CUDA_VISIBLE_DEVICES $AEGISRT_UNDER_SANITIZER" > "$SAID/$AEGISRT_TEST_FILTER.$2"
 echo '========= COMPUTE-SANITIZER'
 foreign() {
     echo '========= Uninitialized __global__ memory read of size 4 bytes'
@@ -63,10 +63,10 @@ def write(path, text):
     return path
 
 
-def run(script, folder, *more):
+def run(script, folder, *more, gpus="0"):
     command = [sys.executable, "-B", script, "--table", f"{folder}/table", "--tools", "memcheck", "--sanitizer",
                f"{folder}/sanitizer", "--results", folder, "--root", folder, "--plan", f"{folder}/plan", *more]
-    code = subprocess.run(command, env=dict(os.environ, SAID=folder), check=False).returncode
+    code = subprocess.run(command, env=dict(os.environ, SAID=folder, CUDA_VISIBLE_DEVICES=gpus), check=False).returncode
     with open(f"{folder}/sanitize-gpu.json", encoding="utf-8") as file:
         return code, json.load(file)
 
@@ -106,6 +106,9 @@ def main():
         check(result["sanitizer"] == "1.2.3" and result["results"]["passed"] == 2, "the head of the result")
         code, result = run(script, folder, "--cases", "clean")
         check(code == 0 and len(result["cases"]) == 1, "a clean case passes alone")
+        _, result = run(script, folder, "--cases", "*i*g", "--jobs", "2", gpus="3,5")
+        check(result["gpus"] == 2 and {said(folder, case).split()[-2] for case in ("failing", "skipping")} == {"3", "5"},
+              "processes take GPUs in turn")
         code, result = run(script, folder, "--cases", "clean", "--within", "0")
         check(code == 1 and result["cases"][0]["result"] == "not begun", "what had no time has failed")
     print("1 passed, 0 failed")
