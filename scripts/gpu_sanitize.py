@@ -23,7 +23,7 @@ import sys
 import time
 
 PLAN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gpu-sanitize.txt")
-WORDS = {"seconds": 4, "kernels": 4, "own": 2, "leave": 3, "foreign": 4}
+WORDS = {"seconds": 4, "kernels": 4, "own": 2, "leave": 3, "foreign": 4, "unseen": 4}
 FOUND = 99
 SKIPPED = 77
 # More than this is not printed, and what was not printed is not known.
@@ -31,7 +31,7 @@ MOST_PRINTED = 100000
 GOOD = ("passed", "skipped")
 
 Row = collections.namedtuple("Row", "name how environment command")
-Run = collections.namedtuple("Run", "row case tool kernels seconds foreign")
+Run = collections.namedtuple("Run", "row case tool kernels seconds foreign unseen")
 
 
 def die(message, cure):
@@ -112,8 +112,9 @@ def runs_of(rows, tools, plan, pattern):
                     left.append({"test": row.name, "case": case, "tool": tool, "reason": reasons[-1][1]})
                     continue
                 foreign = [(fields[0], reason) for fields, reason in plan.fitting("foreign", tool, name)]
+                unseen = [(fields[0], reason) for fields, reason in plan.fitting("unseen", tool, name)]
                 runs.append(Run(row, case, tool, plan.last("kernels", tool, name, "all"),
-                                int(plan.last("seconds", tool, name, "120")), foreign))
+                                int(plan.last("seconds", tool, name, "120")), foreign, unseen))
     return sorted(runs, key=lambda run: tools.index(run.tool)), left
 
 
@@ -212,6 +213,8 @@ class Runner:
             command += ["--show-backtrace", "device"]
         if run.kernels == "own":
             command += ["--kernel-name", f"regex={self.plan.own()}"]
+        for expression, _ in run.unseen:
+            command += ["--kernel-name-exclude", f"regex={expression}"]
         return [*command, *run.row.command]
 
     def environment(self, run, gpu):
@@ -235,6 +238,8 @@ class Runner:
         log = os.path.join(self.given.results, f"{run.row.name}.{run.case}.{run.tool}.log")
         row = {"test": run.row.name, "case": run.case, "tool": run.tool, "kernels": run.kernels, "result": "not begun",
                "seconds": 0, "limit": run.seconds}
+        if run.unseen:
+            row["unseen"] = [{"kernel": expression, "reason": reason} for expression, reason in run.unseen]
         if seconds >= 1:
             gpu = self.places.get()
             try:

@@ -50,6 +50,7 @@ own ours[a-z]*
 kernels memcheck some:race own -- a reason of its own
 leave * some:left -- why it is left
 foreign * some:* theirs -- not ours
+unseen * some:race others|more -- too many
 """
 WANTED = {"clean": "passed", "known": "passed", "known_and_more": "findings", "too_many": "findings",
           "race": "findings", "failing": "failed", "skipping": "skipped", "warned": "findings", "silent": "unchecked",
@@ -101,6 +102,9 @@ def main():
         check(list(by_case["known_and_more"]["findings"]) == [
             "Invalid __global__ read of size 8 bytes at ours(int *)+0x20 in ours.cu:7"], "ours are told")
         check(by_case["race"]["kernels"] == "own" and "regex=ours[a-z]*" in said(folder, "race"), "own kernels alone")
+        check("--kernel-name-exclude regex=others|more" in said(folder, "race")
+              and by_case["race"]["unseen"] == [{"kernel": "others|more", "reason": "too many"}],
+              "kernels that are not looked at are named with the reason")
         check(by_case["clean"]["kernels"] == "all" and "regex" not in said(folder, "clean"), "all kernels")
         check(said(folder, "clean").split()[-1] == "memcheck", "programs know under which tool they run")
         check(result["sanitizer"] == "1.2.3" and result["results"]["passed"] == 2, "the head of the result")
