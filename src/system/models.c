@@ -355,6 +355,18 @@ static void refuse_process(aegis_system *system, size_t index, const char *reaso
     aegis_system_trace_refusal(system, index);
 }
 
+/* Past its own limit before all that it takes was known. The record says more than the limit, by the
+ * least; a report that one would plan with says nothing that is not known. */
+static void refuse_trial(aegis_system *system, size_t index, const char *reason)
+{
+    const uint64_t limit = system->workload->models[index].memory_bytes;
+    aegis_memory_refusal *refusal = &system->models[index].memory_refusal;
+    aegis_system_refuse_budget(system, index, reason);
+    *refusal = (aegis_memory_refusal){.need_bytes = limit + 1, .capacity_bytes = limit};
+    aegis_system_trace_refusal(system, index);
+    *refusal = (aegis_memory_refusal){0};
+}
+
 aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
 {
     uint32_t count = (uint32_t)system->workload->model_count;
@@ -378,7 +390,7 @@ aegis_status aegis_system_admit_models(aegis_system *system, aegis_error *err)
             continue;
         }
         if (status == AEGIS_ERROR_BUDGET_EXCEEDED) {
-            aegis_system_refuse_budget(system, i, why.message);
+            refuse_trial(system, i, why.message);
             status = AEGIS_OK;
             continue;
         }

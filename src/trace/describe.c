@@ -85,7 +85,7 @@ static const sentence sentences[] = {
     {AEGIS_TRACE_REFUSED, AEGIS_WHY_MEMORY,
      "$m refused at $t because it needs $1b and $2b of $3b are free"},
     {AEGIS_TRACE_REFUSED, AEGIS_WHY_MODEL_BUDGET,
-     "$m refused at $t because it needs $1b and its own limit is $2b"},
+     "$m refused at $t because it needs at least $1b and its own limit is $2b"},
     {AEGIS_TRACE_REFUSED, AEGIS_WHY_COMPUTE_LIMIT,
      "$m refused at $t because its bound $1d is above its compute budget $2d"},
     {AEGIS_TRACE_REFUSED, AEGIS_WHY_NONE, "$m refused at $t because $w"},

@@ -236,6 +236,28 @@ static void models_leave_and_come_back_to_a_running_system(void **state)
     tear_down(&r);
 }
 
+/* What the trace says of the one that is past its own limit before all that it takes is known. */
+static void budget_refusal_is_recorded(running *r, uint32_t model)
+{
+    aegis_trace_record found[4];
+    const aegis_trace_query wanted = {.kind = AEGIS_TRACE_REFUSED};
+    aegis_error err;
+    size_t count = 0, records = 0;
+    check(aegis_trace_collector_query(aegis_system_collector(r->system), &wanted, found, 4, &count,
+                                      &err),
+          &err);
+    assert_int_equal(count, 3);
+    for (size_t i = 0; i < count; i++) {
+        if (found[i].model == model) {
+            assert_int_equal(found[i].rationale, AEGIS_WHY_MODEL_BUDGET);
+            assert_int_equal(found[i].a, (2 << 20) + 1);
+            assert_int_equal(found[i].b, 2 << 20);
+            records++;
+        }
+    }
+    assert_int_equal(records, 1);
+}
+
 /* Of too-big every weight is a learnt one: nothing of it is there already. */
 static const char *const hopeless =
     "[[model]]\nname = \"hopeless\"\npath = \"models/light_squeezenet.onnx\"\n"
@@ -278,6 +300,7 @@ static void refusals_name_their_reason(void **state)
     assert_non_null(strstr(models[MODELS + 2].reason, "[[model]] \"over-budget\": memory: "));
     assert_non_null(strstr(models[MODELS + 2].reason, "its memory limit is 2097152"));
     assert_non_null(strstr(models[MODELS + 2].reason, "raise this limit"));
+    budget_refusal_is_recorded(&r, MODELS + 2);
     for (size_t i = MODELS; i < count; i++) {
         print_message("%s: %s\n", models[i].name, models[i].reason);
         assert_true(strlen(models[i].reason) > 20);
