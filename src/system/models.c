@@ -355,8 +355,8 @@ static void refuse_process(aegis_system *system, size_t index, const char *reaso
     aegis_system_trace_refusal(system, index);
 }
 
-/* Past its own limit before all that it takes was known. The record says more than the limit, by the
- * least; a report that one would plan with says nothing that is not known. */
+/* Past its own limit before all that it takes was known. The record says more than the limit, by
+ * the least; a report that one would plan with says nothing that is not known. */
 static void refuse_trial(aegis_system *system, size_t index, const char *reason)
 {
     const uint64_t limit = system->workload->models[index].memory_bytes;

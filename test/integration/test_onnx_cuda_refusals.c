@@ -2,18 +2,6 @@
 /* What ONNX Runtime's backend says on a CUDA device that it cannot use. The device is made up: it
  * answers as one of CUDA does. With AEGISRT_ONNXRUNTIME naming a library that has a CUDA provider,
  * what that provider misses is told. */
-#include <stdio.h>
-
-#ifndef AEGISRT_HAVE_ONNXRUNTIME
-
-int main(void)
-{
-    puts("skipped: this build has no ONNX Runtime (AEGISRT_BUILD_ONNXRUNTIME)");
-    return 77;
-}
-
-#else
-
 #include "integration/onnx_models.h"
 
 #include <aegisrt/ext/device_ops.h>
@@ -197,5 +185,3 @@ int main(void)
     aegis_device_destroy(device);
     return failures;
 }
-
-#endif

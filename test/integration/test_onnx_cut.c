@@ -1,18 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Real models cut into segments: what they compute is what the whole model computes, bit for bit,
  * in trial mode and at planned addresses; and what goes wrong in one segment. */
-#include <stdio.h>
-
-#ifndef AEGISRT_HAVE_ONNXRUNTIME
-
-int main(void)
-{
-    puts("skipped: this build has no ONNX Runtime (AEGISRT_BUILD_ONNXRUNTIME)");
-    return 77;
-}
-
-#else
-
 #include "backend/onnxruntime/inject.h"
 
 #include "integration/onnx_models.h"
@@ -23,6 +11,7 @@ int main(void)
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <time.h>
 
 #define MOST_SEGMENTS 8
@@ -750,5 +739,3 @@ int main(void)
     snprintf(command, sizeof command, "rm -rf '%s' '%s'/*/cut-*", dump_dir, cache);
     return system(command) != 0 && failures == 0 ? 1 : failures;
 }
-
-#endif

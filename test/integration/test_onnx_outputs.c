@@ -1,18 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A run alone: activations and outputs in one region, each as long as it lives. What lifetimes say
  * of outputs is true when results keep every bit there. */
-#include <stdio.h>
-
-#ifndef AEGISRT_HAVE_ONNXRUNTIME
-
-int main(void)
-{
-    puts("skipped: this build has no ONNX Runtime (AEGISRT_BUILD_ONNXRUNTIME)");
-    return 77;
-}
-
-#else
-
 #include "integration/onnx_models.h"
 #include "support/backend_conformance.h"
 
@@ -223,5 +211,3 @@ int main(void)
     aegis_backend_destroy(backend);
     return failures;
 }
-
-#endif

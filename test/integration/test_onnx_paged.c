@@ -1,18 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Models that take turns in one region for weights: same bits as resident ones, whoever ran
  * before, and nothing of it in silence. */
-#include <stdio.h>
-
-#ifndef AEGISRT_HAVE_ONNXRUNTIME
-
-int main(void)
-{
-    puts("skipped: this build has no ONNX Runtime (AEGISRT_BUILD_ONNXRUNTIME)");
-    return 77;
-}
-
-#else
-
 #include "integration/onnx_models.h"
 #include "support/backend_conformance.h"
 
@@ -24,6 +12,7 @@ int main(void)
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #define ARENA_BYTES (UINT64_C(64) << 20)
 #define MODELS 3
@@ -491,5 +480,3 @@ int main(void)
     snprintf(command, sizeof command, "rm -rf '%s'", cache);
     return system(command) == 0 ? failures : 1; /* NOLINT: a folder that this program made */
 }
-
-#endif

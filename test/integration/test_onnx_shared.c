@@ -1,22 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Several real models in one arena, where the orchestrator puts them: what they share, they share
  * without anybody noticing. */
-#include <stdio.h>
-
-#ifndef AEGISRT_HAVE_ONNXRUNTIME
-
-int main(void)
-{
-    puts("skipped: this build has no ONNX Runtime (AEGISRT_BUILD_ONNXRUNTIME)");
-    return 77;
-}
-
-#else
-
 #include "integration/onnx_models.h"
 #include "support/backend_conformance.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #define ARENA_BYTES (UINT64_C(64) << 20)
 #define MOST_MODELS 4
@@ -461,5 +450,3 @@ int main(void)
     aegis_backend_destroy(backend);
     return failures;
 }
-
-#endif

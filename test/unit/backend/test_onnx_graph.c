@@ -1,23 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What crosses where in small graphs, the segments that come of it, and bytes that are no graph. */
-#include <stdio.h>
-
-#ifndef AEGISRT_HAVE_ONNXRUNTIME
-
-int main(void)
-{
-    puts("skipped: this build reads no ONNX (AEGISRT_BUILD_ONNXRUNTIME)");
-    return 77;
-}
-
-#else
-
 #include "backend/onnxruntime/graph.h"
 
 #include "support/placed_model.h"
 #include "support/test_allocator.h"
 
 #include "support/onnx_writer.h"
+
+#include <stdio.h>
 
 #define MOST_VALUES 16
 
@@ -528,5 +518,3 @@ int main(void)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
-
-#endif

@@ -1,18 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory of a model on a device that no plan covers: who asks as before gets the same addresses,
  * and what captured work may still read is not handed out again. */
-#include <stdio.h>
-
-#ifndef AEGISRT_HAVE_ONNXRUNTIME
-
-int main(void)
-{
-    puts("skipped: this build has no ONNX Runtime (AEGISRT_BUILD_ONNXRUNTIME)");
-    return 77;
-}
-
-#else
-
 #include "backend/onnxruntime/heap.h"
 
 #include "support/placed_model.h"
@@ -122,5 +110,3 @@ int main(void)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
-
-#endif

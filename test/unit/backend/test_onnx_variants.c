@@ -1,18 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which operators are folded into the convolution before them and which are not, and what orders of
  * a small graph there are. */
-#include <stdio.h>
-
-#ifndef AEGISRT_HAVE_ONNXRUNTIME
-
-int main(void)
-{
-    puts("skipped: this build reads no ONNX (AEGISRT_BUILD_ONNXRUNTIME)");
-    return 77;
-}
-
-#else
-
 #include "backend/onnxruntime/graph.h"
 
 #include "support/placed_model.h"
@@ -286,5 +274,3 @@ int main(void)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
-
-#endif
