@@ -7,7 +7,8 @@ aegis_status aegis_program_plan_prompt(const aegis_program *program,
                                        aegis_prompt_plan *ret_plan,
                                        aegis_error *err)
 {
-    aegis_prompt_plan_make(&program->step, program->type, rows, ret_plan);
+    aegis_prompt_plan_make(&program->step, program->type, rows, aegis_prompt_workspace_bytes(),
+                           ret_plan);
     return aegis_prompt_prepare(&program->step, program->type, err);
 }
 

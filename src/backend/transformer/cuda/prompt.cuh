@@ -11,7 +11,7 @@
 /* ---- the begin ---- */
 
 struct begin_arguments {
-    prompt_state *state;
+    aegis_prompt_state *state;
     float *residual;
     uint32_t rows;
 };
@@ -23,9 +23,9 @@ __device__ __forceinline__ int64_t prompt_token(const aegis_decode_step &p, int6
     return p.measured != 0 ? 0 : at < p.prompt_count ? p.prompt[at] : p.cursor[1];
 }
 
-__device__ __forceinline__ prompt_state find_block(const aegis_decode_step &p,
-                                                   uint32_t rows,
-                                                   uint32_t *first_bad)
+__device__ __forceinline__ aegis_prompt_state find_block(const aegis_decode_step &p,
+                                                         uint32_t rows,
+                                                         uint32_t *first_bad)
 {
     int64_t at = p.cursor[0], token = p.cursor[1];
     uint32_t count = 1;
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
         first_bad = UINT32_MAX;
     }
     __syncthreads();
-    const prompt_state state = find_block(p, a.rows, &first_bad);
+    const aegis_prompt_state state = find_block(p, a.rows, &first_bad);
     if (row == 0 && threadIdx.x == 0) {
         *a.state = state;
     }
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
 /* ---- the residual stream ---- */
 
 struct norm_arguments {
-    const prompt_state *state;
+    const aegis_prompt_state *state;
     const float *from;
     float *to;            /* may be `from` */
     const float *outputs; /* of a product, to be added; NULL: `from` is only normalised */
@@ -164,7 +164,7 @@ template <int PARTS> __global__ void __launch_bounds__(ROW_THREADS) prompt_norm(
 /* ---- queries, keys and values ---- */
 
 struct qkv_arguments {
-    const prompt_state *state;
+    const aegis_prompt_state *state;
     const float *outputs, *bias; /* bias NULL: none */
     const float *frequencies;    /* NULL: nothing is rotated */
     float *queries, *cache;      /* cache: of the layer */

@@ -33,7 +33,7 @@ static inline __host__ __device__ uint32_t tile_floats(uint32_t head_width)
 }
 
 struct attention_arguments {
-    const prompt_state *state;
+    const aegis_prompt_state *state;
     const float *queries, *keys; /* keys: of the layer */
     const float *values;
     float *inputs; /* of the product that follows */

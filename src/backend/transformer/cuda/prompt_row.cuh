@@ -9,11 +9,6 @@
 
 #define ROW_THREADS 256u
 
-struct prompt_state {
-    uint32_t position, count; /* of the block's first token; tokens, 0: nothing to compute */
-    int64_t cursor[2];        /* for the step that follows */
-};
-
 __device__ __forceinline__ float to_tf32(float value)
 {
     uint32_t bits;
