@@ -106,13 +106,14 @@ aegis_status aegis_program_begin_prompt(const aegis_program *program,
                                         const aegis_program_job *job,
                                         struct CUstream_st *stream,
                                         aegis_error *err);
-/* Of `job` only the layers count; `from` as for aegis_prompt_layers. */
+/* Of `job` only the layers count; `from` and `to` as for aegis_prompt_layers. */
 aegis_status aegis_program_launch_prompt(const aegis_program *program,
                                          const aegis_prompt_plan *plan,
                                          const aegis_program_memory *memory,
                                          const aegis_prompt_memory *block,
                                          const aegis_program_job *job,
                                          uint32_t from,
+                                         uint32_t to,
                                          aegis_cublas *cublas,
                                          const aegis_prompt_lane *lane,
                                          aegis_error *err);

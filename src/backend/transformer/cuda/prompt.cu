@@ -404,6 +404,7 @@ extern "C" aegis_status aegis_prompt_layers(const aegis_prompt_plan *plan,
                                             uint32_t type,
                                             const aegis_prompt_memory *memory,
                                             uint32_t from,
+                                            uint32_t to,
                                             aegis_cublas *cublas,
                                             const aegis_prompt_lane *lane,
                                             aegis_error *err)
@@ -430,7 +431,10 @@ extern "C" aegis_status aegis_prompt_layers(const aegis_prompt_plan *plan,
                            vectors_of(&run, run.layer) + step->at.attention_norm, nullptr, err);
     }
     for (; run.layer < step->last && status == AEGIS_OK; run.layer++) {
-        status = run_layer(&run, run.layer == step->first ? from : 1 - from, 1 - from, err);
+        status = run_layer(&run, run.layer == step->first ? from : to, to, err);
+    }
+    if (status != AEGIS_OK) { /* what is being unpacked ends before the lane goes on */
+        (void)follow(lane->stream, lane->unpacking, lane->multiplied, nullptr);
     }
     return status;
 }

@@ -93,13 +93,15 @@ aegis_status aegis_prompt_begin(const aegis_prompt_plan *plan,
                                 const aegis_prompt_memory *memory,
                                 struct CUstream_st *stream,
                                 aegis_error *err);
-/* Layers [step->first, step->last) from residual `from` to the other, and behind the last layer the
- * last token's stream to step->crossing_out. Can be captured and repeated. */
+/* Layers [step->first, step->last) from residual `from` to `to`, and behind the last layer the last
+ * token's stream to step->crossing_out. Can be captured, and repeated where these are two. All of
+ * the weights are read when lane->stream gets behind it, also after a failure. */
 aegis_status aegis_prompt_layers(const aegis_prompt_plan *plan,
                                  const aegis_decode_step *step,
                                  uint32_t type,
                                  const aegis_prompt_memory *memory,
                                  uint32_t from,
+                                 uint32_t to,
                                  aegis_cublas *cublas,
                                  const aegis_prompt_lane *lane,
                                  aegis_error *err);
