@@ -100,8 +100,7 @@ static aegis_status divide(cuda_model *model, aegis_error *err)
             ", blocks of the prompt %" PRIu64 "), its memory limit is %" PRIu64
             "; raise memory, shorten context or take a smaller dtype%s",
             others + least, least, facts->fixed_bytes, facts->context, facts->cache_bytes,
-            block_bytes(model), limit,
-            model->prompt.plan.rows > 0 ? ", take a smaller prompt_block or none" : "");
+            block_bytes(model), limit, model->prompt.plan.rows > 0 ? " or prompt_block" : "");
     }
     model->base.stream = model->base.stream && model->residency.streamed > 0;
     return AEGIS_OK;

@@ -61,7 +61,7 @@ void aegis_program_keep_in_cache(aegis_program *program, bool keep);
 
 /* Device addresses, aligned to 256. */
 typedef struct aegis_program_memory {
-    const void *layers; /* of the segment's first layer on */
+    const void *layers; /* of the launch's first layer on */
     const void *fixed;
     void *cache, *work;
 } aegis_program_memory;
