@@ -77,6 +77,8 @@ void aegis_cuda_fetch_finish(cuda_model *model)
  *
  * Events are recorded and waited for by this thread alone, the lane's. A wait is for the record
  * that was made last before it was enqueued; later records do not move it.
+ *
+ * test_transformer_cuda_order.c has a world in which all of this can be seen without a GPU.
  */
 typedef struct segment_run {
     const cuda_model *model;
