@@ -13,7 +13,7 @@
  * their call until the host knows that they are done: what a profile bounds. Skipped (77) without a
  * GPU.
  */
-#include "llm_gpu.h"
+#include "llm_link.h"
 
 #include "backend/transformer/cuda/program.h"
 
@@ -21,10 +21,6 @@
 #define JOBS 120u
 #define WARM_UP 10u
 #define MOST_SEGMENTS 64u
-#define BUFFER_BYTES ((uint64_t)256 << 20)
-#define COPIED_BYTES (4 * BUFFER_BYTES)
-#define CHUNK_BYTES ((uint64_t)16 << 20)
-#define COPY_ROUNDS 9
 #define PINNED_BYTES ((uint64_t)1 << 30)
 #define ARENA_BYTES ((uint64_t)512 << 20)
 
@@ -33,45 +29,6 @@ typedef struct bed {
     double link_rate; /* bytes a second */
     uint64_t layer_bytes;
 } bed;
-
-/* ---- the link ---- */
-
-static void copy_once(const bed *b, const aegis_buffer *from, const aegis_buffer *to)
-{
-    aegis_error err;
-    for (uint64_t at = 0; at < BUFFER_BYTES; at += CHUNK_BYTES) {
-        gpu_check(aegis_stream_copy(b->on.stream, (uint8_t *)to->pointer + at,
-                                    (const uint8_t *)from->pointer + at, CHUNK_BYTES, &err),
-                  &err);
-    }
-}
-
-static void measure_link(bed *b)
-{
-    aegis_buffer from, to;
-    aegis_error err;
-    double rates[COPY_ROUNDS];
-    gpu_check(aegis_device_pinned_alloc(b->on.device, BUFFER_BYTES, 4096, &from, &err), &err);
-    gpu_check(aegis_device_alloc(b->on.device, BUFFER_BYTES, 4096, &to, &err), &err);
-    for (uint64_t i = 0; i < BUFFER_BYTES / 8; i++) {
-        ((uint64_t *)from.pointer)[i] = i * 0x9e3779b97f4a7c15u;
-    }
-    for (int round = -1; round < COPY_ROUNDS; round++) { /* the first warms up */
-        const uint64_t since = bench_now_ns();
-        for (uint64_t copied = 0; copied < COPIED_BYTES; copied += BUFFER_BYTES) {
-            copy_once(b, &from, &to);
-        }
-        llm_await(&b->on);
-        rates[round < 0 ? 0 : round] =
-            (double)COPIED_BYTES / ((double)(bench_now_ns() - since) / 1e9);
-    }
-    gpu_check(aegis_device_pinned_free(b->on.device, &from, &err), &err);
-    gpu_check(aegis_device_free(b->on.device, &to, &err), &err);
-    bench_sort(rates, COPY_ROUNDS);
-    b->link_rate = bench_percentile(rates, COPY_ROUNDS, 0.5);
-    bench_report_value(&b->on.report, "pinned memory to device, median", "bytes/s", b->link_rate);
-    fprintf(stderr, "link %.2f GB/s\n", b->link_rate / 1e9);
-}
 
 /* ---- jobs ---- */
 
@@ -141,27 +98,17 @@ static void report_segments(bed *b, const char *what, double *samples, uint32_t 
             what, segments, longest / 1e3, spread);
 }
 
-/* ", 9 of 12 layers from pinned memory)" at the end of a label; 0 when it is resident. */
-static uint32_t streamed_layers(const aegis_model *model)
-{
-    const char *comma = strrchr(aegis_model_label(model), ',');
-    return comma != NULL && strstr(comma, "pinned") != NULL ? (uint32_t)strtoul(comma + 1, NULL, 10)
-                                                            : 0;
-}
-
-static aegis_status open_model(
-    const bed *b, const char *folder, uint64_t memory, aegis_model **ret_model, aegis_error *err)
+static aegis_model_config config_of(const bed *b, const char *folder, uint64_t memory)
 {
     static const aegis_input_shape shape = {.name = "tokens", .rank = 1, .shape = {1}};
-    const aegis_model_config config = {.name = b->on.name,
-                                       .path = folder,
-                                       .inputs = &shape,
-                                       .input_count = 1,
-                                       .stream = b->on.stream,
-                                       .residency = memory > 0 ? AEGIS_STREAMED : AEGIS_RESIDENT,
-                                       .memory_limit_bytes = memory,
-                                       .context_tokens = CONTEXT};
-    return aegis_model_open(b->on.backend, &config, ret_model, err);
+    return (aegis_model_config){.name = b->on.name,
+                                .path = folder,
+                                .inputs = &shape,
+                                .input_count = 1,
+                                .stream = b->on.stream,
+                                .residency = memory > 0 ? AEGIS_STREAMED : AEGIS_RESIDENT,
+                                .memory_limit_bytes = memory,
+                                .context_tokens = CONTEXT};
 }
 
 static void run_model(bed *b, const char *folder, uint64_t memory)
@@ -170,8 +117,11 @@ static void run_model(bed *b, const char *folder, uint64_t memory)
     char what[64] = "resident";
     aegis_model *model = NULL;
     aegis_error err;
-    gpu_check(open_model(b, folder, memory, &model, &err), &err);
-    const uint32_t segments = aegis_model_segment_count(model), come = streamed_layers(model);
+    const aegis_model_config config = config_of(b, folder, memory);
+    gpu_check(aegis_model_open(b->on.backend, &config, &model, &err), &err);
+    uint32_t layers = 0;
+    const uint32_t segments = aegis_model_segment_count(model);
+    const uint32_t come = llm_streamed_layers(model, &layers);
     const double bytes = (double)come * (double)b->layer_bytes;
     if (come > 0) {
         snprintf(what, sizeof what, "%u layers come", come);
@@ -197,21 +147,6 @@ static void run_model(bed *b, const char *folder, uint64_t memory)
     aegis_model_close(model);
 }
 
-/* What the refusal of a budget that holds nothing asks for. */
-static uint64_t least_bytes(const bed *b, const char *folder)
-{
-    aegis_model *model = NULL;
-    aegis_error err;
-    const aegis_status status = open_model(b, folder, 1, &model, &err);
-    const char *needs =
-        status == AEGIS_ERROR_BUDGET_EXCEEDED ? strstr(err.message, "needs ") : NULL;
-    if (needs == NULL) {
-        fprintf(stderr, "bench: a budget of one byte was not refused\n");
-        exit(1);
-    }
-    return strtoull(needs + strlen("needs "), NULL, 10);
-}
-
 static void run_shape(bed *b, const char *what)
 {
     const aegis_allocator allocator = aegis_allocator_default();
@@ -225,7 +160,12 @@ static void run_shape(bed *b, const char *what)
     const uint32_t layers = aegis_program_about(program)->layers;
     b->layer_bytes = aegis_program_about(program)->layer_bytes;
     aegis_program_close(program);
-    const uint64_t least = least_bytes(b, made.folder);
+    const aegis_model_config config = config_of(b, made.folder, 1);
+    const uint64_t least = llm_needed_bytes(&b->on, &config);
+    if (least == 0) {
+        fprintf(stderr, "bench: a budget of one byte was not refused\n");
+        exit(1);
+    }
     run_model(b, made.folder, least);
     run_model(b, made.folder, least + layers / 2 * b->layer_bytes);
     run_model(b, made.folder, least + (layers - 3) * b->layer_bytes);
@@ -241,7 +181,7 @@ int main(int argc, char **argv)
     if (!llm_begin(&b.on, "llm_streamed_cuda", ARENA_BYTES, PINNED_BYTES)) {
         return LLM_SKIPPED;
     }
-    measure_link(&b);
+    b.link_rate = llm_measure_link(&b.on);
     char **models = argc > 1 ? argv + 1 : standard;
     const int count = argc > 1 ? argc - 1 : (int)(sizeof standard / sizeof *standard);
     for (int i = 0; i < count; i++) {

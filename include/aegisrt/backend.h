@@ -169,8 +169,9 @@ typedef struct aegis_model_config {
     const char *prompt;
     uint32_t prompt_block; /**< of a language model on a CUDA device: tokens of the prompt that one
                                 job takes at most, at most 1,024, by cuBLAS; 0, 1: one. Jobs are
-                                then as long as such a block is. UNSUPPORTED on other devices and
-                                with STREAMED, RUNTIME_NOT_AVAILABLE without cuBLAS */
+                                then as long as such a block is. With STREAMED its memory comes
+                                first, layers get what is left. UNSUPPORTED on other devices,
+                                RUNTIME_NOT_AVAILABLE without cuBLAS */
     /** That runs it: needed on a CUDA device, where models are bound to it at load; open, record,
      * place and close them from any other thread than the stream's. Borrowed until close. Others
      * pass it over. */

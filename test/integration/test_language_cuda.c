@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A language model whose layers come from pinned memory, and one that takes its prompt in blocks,
- * with a deadline, beside a resident one: admitted with proofs and run on a GPU. Skipped where
- * there is no CUDA device, the second also without cuBLAS. */
+/* A language model whose layers come from pinned memory, one that takes its prompt in blocks, and
+ * one that does both, with a deadline, beside a resident one: admitted with proofs and run on a
+ * GPU. Skipped where there is no CUDA device, blocks also without cuBLAS. */
 #include "system_test.h"
 
 #include "support/gpu_cases.h"
@@ -118,11 +118,24 @@ static void a_prompt_in_blocks_meets_its_deadlines(void **state)
     run_and_finish(&f, 1);
 }
 
+/* Both: a third of its layers stay beside what blocks take; each job copies the others. */
+static void a_streamed_prompt_in_blocks_meets_its_deadlines(void **state)
+{
+    (void)state;
+    fixture f;
+    skip_without_cublas();
+    make_models(&f, "llama-135m");
+    write_workload(&f, "inputs = { tokens = [300] }\ncontext = 320\nat_end = \"restart\"\n"
+                       "prompt_block = 64\nresidency = \"streamed\"\nmemory = \"200MiB\"\n");
+    run_and_finish(&f, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_streamed_model_meets_its_deadlines),
         cmocka_unit_test(a_prompt_in_blocks_meets_its_deadlines),
+        cmocka_unit_test(a_streamed_prompt_in_blocks_meets_its_deadlines),
     };
     if (cases_listed(tests, sizeof tests / sizeof tests[0])) {
         return 0;

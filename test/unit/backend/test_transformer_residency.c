@@ -223,12 +223,109 @@ static void a_failed_call_empties_the_slots(void **state)
     }
 }
 
+/* What a segment launches, for who has nothing to copy. */
+typedef struct launches {
+    uint32_t count, first[200], last[200], slot[200]; /* slot: none of what stays */
+} launches;
+
+static void note(launches *of, uint32_t first, uint32_t last, uint32_t slot)
+{
+    assert_true(of->count < LENGTH(of->first));
+    of->first[of->count] = first;
+    of->last[of->count] = last;
+    of->slot[of->count++] = slot;
+}
+
+static aegis_status pass_begin(void *self, aegis_error *err)
+{
+    (void)self;
+    (void)err;
+    return AEGIS_OK;
+}
+
+static aegis_status pass_fetch(void *self, uint32_t which, bool behind_launch, aegis_error *err)
+{
+    (void)self;
+    (void)which;
+    (void)behind_launch;
+    (void)err;
+    return AEGIS_OK;
+}
+
+static aegis_status note_launch(void *self, uint32_t first, uint32_t last, aegis_error *err)
+{
+    (void)err;
+    note(self, first, last, AEGIS_RESIDENCY_SLOTS);
+    return AEGIS_OK;
+}
+
+static aegis_status note_fetched(void *self, uint32_t layer, uint32_t which, aegis_error *err)
+{
+    (void)err;
+    note(self, layer, layer + 1, which % AEGIS_RESIDENCY_SLOTS);
+    return AEGIS_OK;
+}
+
+static aegis_status pass_await(void *self, uint32_t which, aegis_error *err)
+{
+    return pass_fetch(self, which, false, err);
+}
+
+static const aegis_residency_ops noting = {.begin = pass_begin,
+                                           .fetch = pass_fetch,
+                                           .launch = note_launch,
+                                           .launch_fetched = note_fetched,
+                                           .await = pass_await};
+
+static launches launches_of(const aegis_residency_plan *plan, uint32_t segment, uint32_t held)
+{
+    launches of = {.count = 0};
+    aegis_residency_slots slots = {{held, held}};
+    assert_int_equal(aegis_residency_run(plan, segment, &slots, &noting, &of, NULL), AEGIS_OK);
+    return of;
+}
+
+/* So what is captured once is what each job runs, and no launch begins with the layer of another.
+ * All segments but the first have layers: what they hand on takes turns. */
+static void launches_are_the_same_whatever_the_slots_hold(void **state)
+{
+    (void)state;
+    uint32_t empty = 0;
+    for (uint32_t layers = 3; layers <= 36; layers++) {
+        for (uint32_t room = 2; room < layers; room++) {
+            for (uint32_t most = 1; most <= 64; most *= 2) {
+                aegis_residency_plan plan;
+                uint32_t at = 0;
+                assert_true(aegis_residency_divide(layers, 20 * MIB, room * 20 * MIB, most, &plan));
+                for (uint32_t s = 0; s < plan.segments; s++) {
+                    const launches of = launches_of(&plan, s, AEGIS_RESIDENCY_NOTHING);
+                    for (uint32_t held = 0; held < plan.streamed; held++) {
+                        const launches other = launches_of(&plan, s, held);
+                        assert_memory_equal(&of, &other, sizeof of);
+                    }
+                    for (uint32_t i = 0; i < of.count; i++) {
+                        assert_int_equal(of.first[i], at);
+                        assert_true(of.last[i] > at);
+                        at = of.last[i];
+                    }
+                    assert_int_equal(at, aegis_residency_end_of(&plan, s));
+                    assert_true(of.count > 0 || (s == 0 && plan.segments > 1));
+                    empty += of.count == 0;
+                }
+                assert_int_equal(at, layers);
+            }
+        }
+    }
+    assert_true(empty > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_division_fetches_each_layer_once),
         cmocka_unit_test(segments_are_not_too_small),
         cmocka_unit_test(a_failed_call_empties_the_slots),
+        cmocka_unit_test(launches_are_the_same_whatever_the_slots_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

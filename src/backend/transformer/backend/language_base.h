@@ -45,8 +45,8 @@ typedef struct aegis_language {
     aegis_allocator allocator;
     const char *component; /* in messages; static */
     aegis_surface surface;
-    const char *hash; /* borrowed from what computes */
-    char label[160];
+    const char *hash;      /* borrowed from what computes */
+    char label[224];       /* holds the longest that write_label of cuda_model.c makes */
     uint64_t memory_limit; /* 0: none */
     bool stop_at_end;
     bool stream;      /* weights that do not fit into memory_limit come from elsewhere */

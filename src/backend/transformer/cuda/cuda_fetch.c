@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Segments of a model whose layers come from pinned memory: copies on a stream of their own, beside
- * the kernels of the same segment and ordered with them by events. */
+ * the parts that compute in the same segment and ordered with them by events. */
 #include "backend/transformer/cuda/cuda_model.h"
 
 #include "device/cuda/cuda_error.h"
@@ -56,11 +56,36 @@ void aegis_cuda_fetch_finish(cuda_model *model)
 
 /* ---- a segment ---- */
 
+/*
+ * Why nothing is read before it came, and nothing overwritten before it was read, whether a part is
+ * a step's kernel or a block's graph. The lane's stream L computes, the copies' stream C copies:
+ *
+ *  1. What a segment copies first follows, on C, `begun`: everything that L was given before. That
+ *     is all readers of both slots in segments before, this model's or others', whose bytes the
+ *     slots were between jobs.
+ *  2. Fetch f goes to slot f % 2 and is followed, on C, by `filled` of that slot; the part that
+ *     reads it follows, on L, that event. Between the two no other fetch goes to the slot, so the
+ *     event is that of f: f + 2 is enqueued behind the part.
+ *  3. A part has read its slot when L is behind it. A step's kernel runs on L. A block's unpacking
+ *     runs on a third stream U, but forks from L behind 2 and L waits for each of its pieces before
+ *     it multiplies them (prompt.cu), so that L passes the part when the last one is done; in a
+ *     graph the same, whose nodes all begin behind what L was given before and end before what
+ *     comes after.
+ *  4. Fetch f + 2 follows, on C, `freed` of its slot, recorded on L behind the part of 3.
+ *  5. L ends a segment behind `filled` of the last fetch that no part has waited for: when the lane
+ *     sees L's end, C is idle, and with 3 so is U.
+ *
+ * Events are recorded and waited for by this thread alone, the lane's. A wait is for the record
+ * that was made last before it was enqueued; later records do not move it.
+ *
+ * test_transformer_cuda_order.c has a world in which all of this can be seen without a GPU.
+ */
 typedef struct segment_run {
-    cuda_model *model;
+    const cuda_model *model;
     cudaStream_t lane;
-    const aegis_program_job *job; /* the segment as one launch */
-    uint32_t launches;
+    cuda_part_launch call;
+    void *self;
+    uint32_t segment, launches;
 } segment_run;
 
 /* The stream goes on once everything is done that was put into `behind` so far. */
@@ -107,26 +132,15 @@ static aegis_status fetch(void *self, uint32_t which, bool behind_launch, aegis_
                : status;
 }
 
-/* What a segment begins with stays as it was, so that it can run again: its own launches hand on
- * through two other areas. */
-static aegis_status launch_layers(
-    segment_run *run, const uint8_t *layers, uint32_t first, uint32_t last, aegis_error *err)
+static aegis_status
+call(segment_run *run, const uint8_t *layers, uint32_t first, uint32_t last, aegis_error *err)
 {
-    const cuda_model *model = run->model;
-    const aegis_program_memory memory = {
-        .layers = layers, .fixed = model->fixed, .cache = model->cache, .work = model->work};
-    aegis_program_job job = *run->job;
-    job.first = first;
-    job.last = last;
-    if (run->launches > 0) {
-        job.crossing_in = 2 + (run->launches - 1) % 2;
-    }
-    if (last != run->job->last) {
-        job.crossing_out = 2 + run->launches % 2;
-        job.head = false;
-    }
-    run->launches++;
-    return aegis_program_launch(model->program, &memory, &job, run->lane, err);
+    const cuda_part part = {.segment = run->segment,
+                            .number = run->launches++,
+                            .first = first,
+                            .last = last,
+                            .layers = layers};
+    return run->call(run->self, &part, err);
 }
 
 static aegis_status launch(void *self, uint32_t first, uint32_t last, aegis_error *err)
@@ -134,8 +148,7 @@ static aegis_status launch(void *self, uint32_t first, uint32_t last, aegis_erro
     segment_run *run = self;
     const cuda_model *model = run->model;
     const uint32_t resident = first - aegis_residency_streamed_before(&model->residency, first);
-    return launch_layers(run, model->layers + resident * model->facts->layer_bytes, first, last,
-                         err);
+    return call(run, model->layers + resident * model->facts->layer_bytes, first, last, err);
 }
 
 static aegis_status await(void *self, uint32_t which, aegis_error *err)
@@ -146,13 +159,16 @@ static aegis_status await(void *self, uint32_t which, aegis_error *err)
                             err);
 }
 
-static aegis_status launch_fetched(void *self, uint32_t layer, uint32_t which, aegis_error *err)
+static aegis_status visit_fetched(void *self, uint32_t layer, uint32_t which, aegis_error *err)
 {
     segment_run *run = self;
+    return call(run, slot_of(run->model, which), layer, layer + 1, err);
+}
+
+static aegis_status launch_fetched(void *self, uint32_t layer, uint32_t which, aegis_error *err)
+{
     aegis_status status = await(self, which, err);
-    return status == AEGIS_OK
-               ? launch_layers(run, slot_of(run->model, which), layer, layer + 1, err)
-               : status;
+    return status == AEGIS_OK ? visit_fetched(self, layer, which, err) : status;
 }
 
 static const aegis_residency_ops OPS = {.begin = begin,
@@ -161,17 +177,73 @@ static const aegis_residency_ops OPS = {.begin = begin,
                                         .launch_fetched = launch_fetched,
                                         .await = await};
 
+static aegis_status run_whole(segment_run *run, aegis_error *err)
+{
+    const cuda_model *model = run->model;
+    const uint32_t first = run->segment > 0 ? model->ends[run->segment - 1] : 0;
+    const uint32_t last = model->ends[run->segment];
+    return first < last ? launch(run, first, last, err) : AEGIS_OK;
+}
+
 aegis_status aegis_cuda_fetch_run(cuda_model *model,
                                   uint32_t segment,
-                                  const aegis_program_job *job,
                                   struct CUstream_st *stream,
+                                  cuda_part_launch launch_part,
+                                  void *self,
                                   aegis_error *err)
 {
-    segment_run run = {.model = model, .lane = stream, .job = job};
+    segment_run run = {
+        .model = model, .lane = stream, .call = launch_part, .self = self, .segment = segment};
+    if (!model->base.stream) {
+        return run_whole(&run, err);
+    }
     aegis_status status =
         aegis_residency_run(&model->residency, segment, &model->slots, &OPS, &run, err);
     if (status != AEGIS_OK) { /* what was begun ends before the lane goes on */
         (void)follow(stream, model->copies, model->begun, NULL);
     }
     return status;
+}
+
+/* ---- the same without copies ---- */
+
+static aegis_status pass_begin(void *self, aegis_error *err)
+{
+    (void)self;
+    (void)err;
+    return AEGIS_OK;
+}
+
+static aegis_status pass_fetch(void *self, uint32_t which, bool behind_launch, aegis_error *err)
+{
+    (void)self;
+    (void)which;
+    (void)behind_launch;
+    (void)err;
+    return AEGIS_OK;
+}
+
+static aegis_status pass_await(void *self, uint32_t which, aegis_error *err)
+{
+    (void)self;
+    (void)which;
+    (void)err;
+    return AEGIS_OK;
+}
+
+static const aegis_residency_ops VISIT_OPS = {.begin = pass_begin,
+                                              .fetch = pass_fetch,
+                                              .launch = launch,
+                                              .launch_fetched = visit_fetched,
+                                              .await = pass_await};
+
+/* What the slots hold is as it was: parts do not depend on it. */
+aegis_status aegis_cuda_fetch_visit(
+    const cuda_model *model, uint32_t segment, cuda_part_launch visit, void *self, aegis_error *err)
+{
+    aegis_residency_slots slots = {{AEGIS_RESIDENCY_NOTHING, AEGIS_RESIDENCY_NOTHING}};
+    segment_run run = {.model = model, .call = visit, .self = self, .segment = segment};
+    return model->base.stream
+               ? aegis_residency_run(&model->residency, segment, &slots, &VISIT_OPS, &run, err)
+               : run_whole(&run, err);
 }

@@ -54,11 +54,15 @@ static aegis_status cut(cuda_model *model, const uint32_t *cuts, size_t count, a
     return AEGIS_OK;
 }
 
+static uint64_t block_bytes(const cuda_model *model)
+{
+    return model->prompt.plan.bytes + aegis_cuda_prompt_table_bytes(model);
+}
+
 static uint64_t other_bytes(const cuda_model *model)
 {
     return model->facts->fixed_bytes + model->facts->cache_bytes + model->facts->work_bytes +
-           model->prompt.plan.bytes + aegis_cuda_prompt_table_bytes(model) +
-           aegis_language_surface_bytes(&model->base);
+           block_bytes(model) + aegis_language_surface_bytes(&model->base);
 }
 
 static aegis_status check_limit(const cuda_model *model, aegis_error *err)
@@ -85,6 +89,7 @@ static aegis_status divide(cuda_model *model, aegis_error *err)
     const aegis_program_facts *facts = model->facts;
     const uint64_t others = other_bytes(model), limit = model->base.memory_limit;
     const uint64_t available = limit > others ? limit - others : 0;
+    const uint64_t least = aegis_residency_least(facts->layers, facts->layer_bytes);
     model->residency = (aegis_residency_plan){.layers = facts->layers};
     if (model->base.stream && !aegis_residency_divide(facts->layers, facts->layer_bytes, available,
                                                       MOST_SEGMENTS, &model->residency)) {
@@ -92,11 +97,10 @@ static aegis_status divide(cuda_model *model, aegis_error *err)
             err, HERE, AEGIS_ERROR_BUDGET_EXCEEDED,
             "needs %" PRIu64 " bytes even when all layers come from pinned memory (slots for two "
             "%" PRIu64 ", head and tables %" PRIu64 ", keys and values of %u positions %" PRIu64
-            "), its memory limit is %" PRIu64 "; raise memory, shorten context or take a smaller "
-            "dtype",
-            others + aegis_residency_least(facts->layers, facts->layer_bytes),
-            aegis_residency_least(facts->layers, facts->layer_bytes), facts->fixed_bytes,
-            facts->context, facts->cache_bytes, limit);
+            ", blocks of the prompt %" PRIu64 "), its memory limit is %" PRIu64
+            "; raise memory, shorten context or take a smaller dtype%s",
+            others + least, least, facts->fixed_bytes, facts->context, facts->cache_bytes,
+            block_bytes(model), limit, model->prompt.plan.rows > 0 ? " or prompt_block" : "");
     }
     model->base.stream = model->base.stream && model->residency.streamed > 0;
     return AEGIS_OK;
@@ -165,11 +169,11 @@ open_parts(cuda_model *model, const aegis_model_config *config, aegis_error *err
     model->base.hash = model->facts->hash;
     status = aegis_language_make_surface(&model->base, config, model->facts->context,
                                          model->facts->vocabulary, err);
-    if (status == AEGIS_OK) {
-        status = divide(model, err);
+    if (status == AEGIS_OK) { /* before dividing: what blocks take, layers do not get */
+        status = open_prompt(model, config->prompt_block, err);
     }
     if (status == AEGIS_OK) {
-        status = open_prompt(model, config->prompt_block, err);
+        status = divide(model, err);
     }
     if (status == AEGIS_OK) {
         write_label(model);

@@ -15,7 +15,8 @@
  *    input goes to the device with the next job of its slot. So each is asked for anew.
  *  - With prompt_block a job takes up to that many tokens of the prompt at once: the same segments,
  *    each its layers for all of them (prompt.h), and the head for the last. So all jobs are bounded
- *    by the longer of block and step, and a prompt is done in as many jobs as it has blocks.
+ *    by the longer of block and step, and a prompt is done in as many jobs as it has blocks. Of a
+ *    streamed model both copy the same bytes in the same segments.
  *  - Whether a cursor or token is valid the kernel finds out. Such a job leaves -1 as token, and
  * the job after it fails with what was wrong.
  */
@@ -45,7 +46,7 @@ typedef struct cuda_prompt {
     aegis_prompt_plan plan; /* rows 0: none */
     aegis_cublas *cublas;
     aegis_prompt_lane lane;         /* its stream is that of the launch */
-    struct CUgraphExec_st **graphs; /* per segment; NULL in it: no layers, or eager */
+    struct CUgraphExec_st **graphs; /* by the first layer of a launch; NULL in it: none, or eager */
     bool is_longest;                /* a block takes longer than a step */
     bool is_due;                    /* the job that goes on takes one */
 } cuda_prompt;
@@ -98,14 +99,32 @@ aegis_status aegis_cuda_model_fill(cuda_model *model, aegis_error *err);
 /* cuda_fetch.c: the copies' stream and its events; the device is current. */
 aegis_status aegis_cuda_fetch_init(cuda_model *model, aegis_error *err);
 void aegis_cuda_fetch_finish(cuda_model *model);
-/* A segment of a streamed model; `job` as for a resident one. */
+
+/* What a segment launches at once: layers [first, last), whose packed weights lie from `layers` on
+ * when the device gets there. Of a resident model the whole segment, of a streamed one the layers
+ * between two fetches; the same in each job. */
+typedef struct cuda_part {
+    uint32_t segment, number; /* number: of the segment's, from 0 */
+    uint32_t first, last;
+    const uint8_t *layers;
+} cuda_part;
+typedef aegis_status (*cuda_part_launch)(void *self, const cuda_part *part, aegis_error *err);
+
+/* Launches a segment's parts into `stream`, which `launch` does, and copies between them. */
 aegis_status aegis_cuda_fetch_run(cuda_model *model,
                                   uint32_t segment,
-                                  const aegis_program_job *job,
                                   struct CUstream_st *stream,
+                                  cuda_part_launch launch,
+                                  void *self,
                                   aegis_error *err);
+/* The same parts in the same order, and nothing is copied. */
+aegis_status aegis_cuda_fetch_visit(const cuda_model *model,
+                                    uint32_t segment,
+                                    cuda_part_launch visit,
+                                    void *self,
+                                    aegis_error *err);
 
-/* cuda_prompt.c. Opens only what the configuration asks for; UNSUPPORTED (streamed),
+/* cuda_prompt.c. Opens only what the configuration asks for; CONFIG (too many tokens),
  * RUNTIME_NOT_AVAILABLE (no cuBLAS). The device is current in all of them. */
 aegis_status aegis_cuda_prompt_open(cuda_model *model, uint32_t rows, aegis_error *err);
 void aegis_cuda_prompt_close(cuda_model *model);
@@ -120,14 +139,20 @@ aegis_status aegis_cuda_prompt_run(cuda_model *model,
                                    const aegis_program_job *job,
                                    struct CUstream_st *stream,
                                    aegis_error *err);
+/* Its layers alone, upon whatever the slots hold. */
+aegis_status aegis_cuda_prompt_compute(const cuda_model *model,
+                                       uint32_t segment,
+                                       const aegis_program_job *job,
+                                       struct CUstream_st *stream,
+                                       aegis_error *err);
 
 /* cuda_run.c */
-/* Of a model that stays as a whole, from layer `first` on. */
-aegis_program_memory aegis_cuda_model_memory(const cuda_model *model, uint32_t first);
+/* With layers from `layers` on. */
+aegis_program_memory aegis_cuda_model_memory(const cuda_model *model, const uint8_t *layers);
 aegis_status aegis_cuda_model_execute(
     void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
 /* Layers [0, last) of a step at the last position, or all of the last block, seven times on a
- * stream of its own; the median. */
+ * stream of its own; the median. Copies are left out: of a streamed model `last` is all layers. */
 aegis_status aegis_cuda_model_measure(
     cuda_model *model, uint32_t last, bool block, uint64_t *ret_ns, aegis_error *err);
 

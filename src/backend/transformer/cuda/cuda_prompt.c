@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Jobs of a model that take a block of the prompt: their memory, and their segments as CUDA graphs,
- * so that the dispatch path never enters cuBLAS. */
+/* Jobs of a model that take a block of the prompt: their memory, and what their segments launch as
+ * CUDA graphs, so that the dispatch path never enters cuBLAS. A graph is a part (cuda_model.h): of
+ * a streamed model what is computed between two fetches, so that copies are ordered with graphs as
+ * they are with kernels (cuda_fetch.c). */
 #include "backend/transformer/cuda/cuda_model.h"
 
 #include "base/base.h"
@@ -14,19 +16,13 @@
 
 /* ---- opening ---- */
 
-static aegis_status check(const cuda_model *model, uint32_t rows, aegis_error *err)
+static aegis_status check(uint32_t rows, aegis_error *err)
 {
-    if (rows > AEGIS_PROMPT_MAX_ROWS) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_CONFIG,
-                               "prompt_block: %" PRIu32 " tokens, at most %u", rows,
-                               AEGIS_PROMPT_MAX_ROWS);
-    }
-    if (model->base.stream) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_UNSUPPORTED,
-                               "prompt_block: weights that come from pinned memory take a prompt "
-                               "token by token; remove prompt_block or residency = \"streamed\"");
-    }
-    return AEGIS_OK;
+    return rows > AEGIS_PROMPT_MAX_ROWS
+               ? aegis_error_set(err, HERE, AEGIS_ERROR_CONFIG,
+                                 "prompt_block: %" PRIu32 " tokens, at most %u", rows,
+                                 AEGIS_PROMPT_MAX_ROWS)
+               : AEGIS_OK;
 }
 
 static aegis_status make_lane(aegis_prompt_lane *lane, aegis_error *err)
@@ -63,7 +59,7 @@ aegis_status aegis_cuda_prompt_open(cuda_model *model, uint32_t rows, aegis_erro
     if (rows < 2) {
         return AEGIS_OK;
     }
-    aegis_status status = check(model, rows, err);
+    aegis_status status = check(rows, err);
     if (status == AEGIS_OK) {
         status = aegis_cublas_open(&model->base.allocator, &prompt->cublas, err);
     }
@@ -76,12 +72,15 @@ aegis_status aegis_cuda_prompt_open(cuda_model *model, uint32_t rows, aegis_erro
 
 static void drop_graphs(cuda_model *model, cudaGraphExec_t *graphs)
 {
-    for (uint32_t s = 0; graphs != NULL && s < model->base.segment_count; s++) {
-        if (graphs[s] != NULL) {
-            (void)cudaGraphExecDestroy(graphs[s]);
+    if (graphs == NULL) {
+        return;
+    }
+    for (uint32_t l = 0; l < model->facts->layers; l++) {
+        if (graphs[l] != NULL) {
+            (void)cudaGraphExecDestroy(graphs[l]);
         }
     }
-    aegis_deallocate(&model->base.allocator, graphs, model->base.segment_count, sizeof *graphs);
+    aegis_deallocate(&model->base.allocator, graphs, model->facts->layers, sizeof *graphs);
 }
 
 void aegis_cuda_prompt_close(cuda_model *model)
@@ -121,18 +120,42 @@ static aegis_prompt_memory block_of(const cuda_model *model)
                                  .where = (const uint32_t *)(const void *)model->table};
 }
 
-/* cuBLAS and kernels, one launch each. */
-static aegis_status
-launch_layers(const cuda_model *model, uint32_t segment, cudaStream_t stream, aegis_error *err)
+/* The residual stream that a segment begins with: one that has layers leaves the other. Of a
+ * streamed model the first may have none. */
+static uint32_t residual_before(const cuda_model *model, uint32_t segment)
 {
-    const aegis_program_job job = {.first = segment > 0 ? model->ends[segment - 1] : 0,
-                                   .last = model->ends[segment]};
-    const aegis_program_memory memory = aegis_cuda_model_memory(model, job.first);
+    return (segment + (model->ends[0] == 0 ? 1 : 0)) % 2;
+}
+
+/* cuBLAS and kernels, one launch each. What the segment begins with stays as it was, so that it can
+ * run again: its first part goes to the other residual stream, and the rest stay there. */
+static aegis_status
+compute(const cuda_model *model, const cuda_part *part, cudaStream_t stream, aegis_error *err)
+{
+    const aegis_program_job job = {.first = part->first, .last = part->last};
+    const aegis_program_memory memory = aegis_cuda_model_memory(model, part->layers);
     const aegis_prompt_memory block = block_of(model);
+    const uint32_t before = residual_before(model, part->segment);
     aegis_prompt_lane lane = model->prompt.lane;
     lane.stream = stream;
     return aegis_program_launch_prompt(model->program, &model->prompt.plan, &memory, &block, &job,
-                                       segment % 2, model->prompt.cublas, &lane, err);
+                                       part->number > 0 ? 1 - before : before, 1 - before,
+                                       model->prompt.cublas, &lane, err);
+}
+
+typedef struct block_run {
+    const cuda_model *model;
+    cudaStream_t stream;
+} block_run;
+
+static aegis_status launch_part(void *self, const cuda_part *part, aegis_error *err)
+{
+    const block_run *run = self;
+    const cudaGraphExec_t *graphs = run->model->prompt.graphs;
+    return graphs != NULL && graphs[part->first] != NULL
+               ? aegis_cuda_check(cudaGraphLaunch(graphs[part->first], run->stream),
+                                  "cudaGraphLaunch", HERE, err)
+               : compute(run->model, part, run->stream, err);
 }
 
 bool aegis_cuda_prompt_takes(const cuda_model *model)
@@ -150,40 +173,64 @@ bool aegis_cuda_prompt_takes(const cuda_model *model)
     return position >= 0 && position + 1 < (int64_t)model->base.prompt;
 }
 
+static aegis_status begin(const cuda_model *model,
+                          uint32_t segment,
+                          const aegis_program_job *job,
+                          cudaStream_t stream,
+                          aegis_error *err)
+{
+    const aegis_program_memory memory = aegis_cuda_model_memory(model, model->layers);
+    const aegis_prompt_memory block = block_of(model);
+    return segment > 0 ? AEGIS_OK
+                       : aegis_program_begin_prompt(model->program, &model->prompt.plan, &memory,
+                                                    &block, job, stream, err);
+}
+
+/* As a step's last launch, which has no layers. */
+static aegis_status launch_head(const cuda_model *model,
+                                const aegis_program_job *job,
+                                cudaStream_t stream,
+                                aegis_error *err)
+{
+    const aegis_program_memory memory = aegis_cuda_model_memory(model, model->layers);
+    const aegis_prompt_memory block = block_of(model);
+    aegis_program_job head = *job;
+    head.first = head.last;
+    head.crossing_in = AEGIS_PROGRAM_PROMPT_CROSSING;
+    head.cursor = aegis_prompt_cursor(&model->prompt.plan, &block);
+    return aegis_program_launch(model->program, &memory, &head, stream, err);
+}
+
 aegis_status aegis_cuda_prompt_run(cuda_model *model,
                                    uint32_t segment,
                                    const aegis_program_job *job,
                                    struct CUstream_st *stream,
                                    aegis_error *err)
 {
-    const cuda_prompt *prompt = &model->prompt;
-    const aegis_program_memory memory = aegis_cuda_model_memory(model, 0);
-    const aegis_prompt_memory block = block_of(model);
-    aegis_status status = AEGIS_OK;
-    if (segment == 0) {
-        status = aegis_program_begin_prompt(model->program, &prompt->plan, &memory, &block, job,
-                                            stream, err);
+    block_run run = {.model = model, .stream = stream};
+    aegis_status status = begin(model, segment, job, stream, err);
+    if (status == AEGIS_OK) {
+        status = aegis_cuda_fetch_run(model, segment, stream, launch_part, &run, err);
     }
-    if (status == AEGIS_OK && prompt->graphs[segment] != NULL) {
-        status = aegis_cuda_check(cudaGraphLaunch(prompt->graphs[segment], stream),
-                                  "cudaGraphLaunch", HERE, err);
-    } else if (status == AEGIS_OK) {
-        status = launch_layers(model, segment, stream, err);
-    }
-    if (status != AEGIS_OK || !job->head) {
-        return status;
-    }
-    aegis_program_job head = *job;
-    head.first = head.last;
-    head.crossing_in = AEGIS_PROGRAM_PROMPT_CROSSING;
-    head.cursor = aegis_prompt_cursor(&prompt->plan, &block);
-    return aegis_program_launch(model->program, &memory, &head, stream, err);
+    return status == AEGIS_OK && job->head ? launch_head(model, job, stream, err) : status;
+}
+
+aegis_status aegis_cuda_prompt_compute(const cuda_model *model,
+                                       uint32_t segment,
+                                       const aegis_program_job *job,
+                                       struct CUstream_st *stream,
+                                       aegis_error *err)
+{
+    block_run run = {.model = model, .stream = stream};
+    aegis_status status = begin(model, segment, job, stream, err);
+    return status == AEGIS_OK ? aegis_cuda_fetch_visit(model, segment, launch_part, &run, err)
+                              : status;
 }
 
 /* ---- graphs ---- */
 
 static aegis_status capture(const cuda_model *model,
-                            uint32_t segment,
+                            const cuda_part *part,
                             cudaStream_t stream,
                             cudaGraphExec_t *ret_graph,
                             aegis_error *err)
@@ -195,7 +242,7 @@ static aegis_status capture(const cuda_model *model,
     if (status != AEGIS_OK) {
         return status;
     }
-    status = launch_layers(model, segment, stream, err);
+    status = compute(model, part, stream, err);
     const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
     if (status == AEGIS_OK) {
         status = aegis_cuda_check(ended, "cudaStreamEndCapture", HERE, err);
@@ -221,19 +268,24 @@ typedef struct capture_job {
     aegis_error error;
 } capture_job;
 
+static aegis_status capture_part(void *self, const cuda_part *part, aegis_error *err)
+{
+    const capture_job *job = self;
+    return capture(job->model, part, job->stream, &job->graphs[part->first], err);
+}
+
 /* On the lane's thread, whose stream may be confined to a part of the device. */
 static void capture_all(void *argument)
 {
     capture_job *job = argument;
-    const cuda_model *model = job->model;
+    cuda_model *model = job->model;
+    block_run run = {.model = model, .stream = job->stream};
     const uint32_t segments = model->base.segment_count;
     for (uint32_t s = 0; s < segments && job->first && job->status == AEGIS_OK; s++) {
-        job->status = launch_layers(model, s, job->stream, &job->error);
+        job->status = aegis_cuda_fetch_run(model, s, job->stream, launch_part, &run, &job->error);
     }
     for (uint32_t s = 0; s < segments && !model->eager && job->status == AEGIS_OK; s++) {
-        if (s == 0 || model->ends[s] > model->ends[s - 1]) { /* else it has no layers */
-            job->status = capture(model, s, job->stream, &job->graphs[s], &job->error);
-        }
+        job->status = aegis_cuda_fetch_visit(model, s, capture_part, job, &job->error);
     }
     if (job->status == AEGIS_OK) {
         job->status = aegis_cuda_check(cudaStreamSynchronize(job->stream), "cudaStreamSynchronize",
@@ -249,11 +301,11 @@ aegis_status aegis_cuda_prompt_capture(cuda_model *model, aegis_error *err)
                                "prompt_block needs the stream that runs the model when it is "
                                "opened");
     }
-    job.graphs = aegis_allocate_zeroed(&model->base.allocator, model->base.segment_count,
-                                       sizeof *job.graphs);
+    job.graphs =
+        aegis_allocate_zeroed(&model->base.allocator, model->facts->layers, sizeof *job.graphs);
     if (job.graphs == NULL) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_NO_MEMORY, "no memory for %" PRIu32 " graphs",
-                               model->base.segment_count);
+                               model->facts->layers);
     }
     aegis_status status = aegis_cuda_stream_handle(model->stream, &job.stream, err);
     if (status == AEGIS_OK) {

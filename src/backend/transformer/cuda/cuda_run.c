@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Enqueueing a segment of a step. */
+/* Enqueueing a segment. */
 #include "backend/transformer/cuda/cuda_model.h"
 
 #include "base/base.h"
@@ -86,12 +86,10 @@ send_inputs(cuda_model *model, uint32_t slot, aegis_stream *stream, aegis_error 
     return status;
 }
 
-aegis_program_memory aegis_cuda_model_memory(const cuda_model *model, uint32_t first)
+aegis_program_memory aegis_cuda_model_memory(const cuda_model *model, const uint8_t *layers)
 {
-    return (aegis_program_memory){.layers = model->layers + first * model->facts->layer_bytes,
-                                  .fixed = model->fixed,
-                                  .cache = model->cache,
-                                  .work = model->work};
+    return (aegis_program_memory){
+        .layers = layers, .fixed = model->fixed, .cache = model->cache, .work = model->work};
 }
 
 static aegis_program_job job_of(const cuda_model *model, uint32_t segment, uint32_t slot)
@@ -112,6 +110,47 @@ static aegis_program_job job_of(const cuda_model *model, uint32_t segment, uint3
                                .next_position =
                                    &model->words->positions[model->base.surface.parity ^ 1u],
                                .fault = &model->words->fault};
+}
+
+typedef struct step_run {
+    const cuda_model *model;
+    cudaStream_t stream;
+    const aegis_program_job *job; /* the segment as one launch */
+} step_run;
+
+/* What a segment begins with stays as it was, so that it can run again: its own launches hand on
+ * through two other areas. */
+static aegis_status launch_part(void *self, const cuda_part *part, aegis_error *err)
+{
+    const step_run *run = self;
+    const aegis_program_memory memory = aegis_cuda_model_memory(run->model, part->layers);
+    aegis_program_job job = *run->job;
+    job.first = part->first;
+    job.last = part->last;
+    if (part->number > 0) {
+        job.crossing_in = 2 + (part->number - 1) % 2;
+    }
+    if (part->last != run->job->last) {
+        job.crossing_out = 2 + part->number % 2;
+        job.head = false;
+    }
+    return aegis_program_launch(run->model->program, &memory, &job, run->stream, err);
+}
+
+static aegis_status run_step(cuda_model *model,
+                             uint32_t segment,
+                             const aegis_program_job *job,
+                             cudaStream_t stream,
+                             aegis_error *err)
+{
+    if (model->base.stream) {
+        step_run run = {.model = model, .stream = stream, .job = job};
+        return aegis_cuda_fetch_run(model, segment, stream, launch_part, &run, err);
+    }
+    /* Also where it has no layers but the head. */
+    const aegis_program_memory memory =
+        aegis_cuda_model_memory(model, model->layers + job->first * model->facts->layer_bytes);
+    return aegis_program_launch(model->program, &memory, job, stream, err);
 }
 
 aegis_status aegis_cuda_model_execute(
@@ -135,14 +174,8 @@ aegis_status aegis_cuda_model_execute(
         return status;
     }
     const aegis_program_job job = job_of(model, segment, slot);
-    if (model->base.stream) {
-        status = aegis_cuda_fetch_run(model, segment, &job, handle, err);
-    } else if (model->prompt.is_due) {
-        status = aegis_cuda_prompt_run(model, segment, &job, handle, err);
-    } else {
-        const aegis_program_memory memory = aegis_cuda_model_memory(model, job.first);
-        status = aegis_program_launch(model->program, &memory, &job, handle, err);
-    }
+    status = model->prompt.is_due ? aegis_cuda_prompt_run(model, segment, &job, handle, err)
+                                  : run_step(model, segment, &job, handle, err);
     if (status != AEGIS_OK) {
         return status;
     }
@@ -162,27 +195,31 @@ static int compare(const void *a, const void *b)
 }
 
 static aegis_status
-launch_step(cuda_model *model, uint32_t last, cudaStream_t stream, aegis_error *err)
+launch_first(const cuda_model *model, uint32_t last, cudaStream_t stream, aegis_error *err)
 {
     aegis_program_job job = job_of(model, 0, 0);
-    const aegis_program_memory memory = aegis_cuda_model_memory(model, 0);
+    const aegis_program_memory memory = aegis_cuda_model_memory(model, model->layers);
     job.last = last;
     job.head = false;
     return aegis_program_launch(model->program, &memory, &job, stream, err);
 }
 
-static aegis_status launch_block(cuda_model *model, cudaStream_t stream, aegis_error *err)
+/* All layers of a step or a block, in the parts that jobs have. */
+static aegis_status
+launch_all(const cuda_model *model, bool block, cudaStream_t stream, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
     for (uint32_t s = 0; s < model->base.segment_count && status == AEGIS_OK; s++) {
         aegis_program_job job = job_of(model, s, 0);
+        step_run run = {.model = model, .stream = stream, .job = &job};
         job.head = false;
-        status = aegis_cuda_prompt_run(model, s, &job, stream, err);
+        status = block ? aegis_cuda_prompt_compute(model, s, &job, stream, err)
+                       : aegis_cuda_fetch_visit(model, s, launch_part, &run, err);
     }
     return status;
 }
 
-static aegis_status time_once(cuda_model *model,
+static aegis_status time_once(const cuda_model *model,
                               uint32_t last,
                               bool block,
                               cudaStream_t stream,
@@ -193,7 +230,8 @@ static aegis_status time_once(cuda_model *model,
     aegis_status status =
         aegis_cuda_check(cudaEventRecord(events[0], stream), "cudaEventRecord", HERE, err);
     if (status == AEGIS_OK) {
-        status = block ? launch_block(model, stream, err) : launch_step(model, last, stream, err);
+        status = block || model->base.stream ? launch_all(model, block, stream, err)
+                                             : launch_first(model, last, stream, err);
     }
     if (status == AEGIS_OK) {
         status = aegis_cuda_check(cudaEventRecord(events[1], stream), "cudaEventRecord", HERE, err);

@@ -61,7 +61,7 @@ void aegis_program_keep_in_cache(aegis_program *program, bool keep);
 
 /* Device addresses, aligned to 256. */
 typedef struct aegis_program_memory {
-    const void *layers; /* of the segment's first layer on */
+    const void *layers; /* of the launch's first layer on */
     const void *fixed;
     void *cache, *work;
 } aegis_program_memory;
@@ -106,13 +106,14 @@ aegis_status aegis_program_begin_prompt(const aegis_program *program,
                                         const aegis_program_job *job,
                                         struct CUstream_st *stream,
                                         aegis_error *err);
-/* Of `job` only the layers count; `from` as for aegis_prompt_layers. */
+/* Of `job` only the layers count; `from` and `to` as for aegis_prompt_layers. */
 aegis_status aegis_program_launch_prompt(const aegis_program *program,
                                          const aegis_prompt_plan *plan,
                                          const aegis_program_memory *memory,
                                          const aegis_prompt_memory *block,
                                          const aegis_program_job *job,
                                          uint32_t from,
+                                         uint32_t to,
                                          aegis_cublas *cublas,
                                          const aegis_prompt_lane *lane,
                                          aegis_error *err);

@@ -7,7 +7,8 @@ aegis_status aegis_program_plan_prompt(const aegis_program *program,
                                        aegis_prompt_plan *ret_plan,
                                        aegis_error *err)
 {
-    aegis_prompt_plan_make(&program->step, program->type, rows, ret_plan);
+    aegis_prompt_plan_make(&program->step, program->type, rows, aegis_prompt_workspace_bytes(),
+                           ret_plan);
     return aegis_prompt_prepare(&program->step, program->type, err);
 }
 
@@ -35,6 +36,7 @@ aegis_status aegis_program_launch_prompt(const aegis_program *program,
                                          const aegis_prompt_memory *block,
                                          const aegis_program_job *job,
                                          uint32_t from,
+                                         uint32_t to,
                                          aegis_cublas *cublas,
                                          const aegis_prompt_lane *lane,
                                          aegis_error *err)
@@ -43,5 +45,5 @@ aegis_status aegis_program_launch_prompt(const aegis_program *program,
     aegis_program_job layers = *job;
     layers.crossing_out = AEGIS_PROGRAM_PROMPT_CROSSING;
     aegis_program_set_step(program, memory, &layers, &step);
-    return aegis_prompt_layers(plan, &step, program->type, block, from, cublas, lane, err);
+    return aegis_prompt_layers(plan, &step, program->type, block, from, to, cublas, lane, err);
 }

@@ -7,84 +7,18 @@ extern "C" {
 }
 
 #define HERE AEGIS_HERE("transformer.cuda")
-#define ALIGNMENT 256u
 #define PRODUCTS AEGIS_DECODE_LAYER_PRODUCTS
-/* Unpacked at once: both of these stay in L2 until they are multiplied. */
-#define SCRATCH_BYTES ((uint64_t)16 << 20)
 /* What NVIDIA recommends for cuBLAS on Hopper and on what came before. */
 #define WORKSPACE_BYTES ((uint64_t)32 << 20)
 #define WORKSPACE_BYTES_BEFORE_9 ((uint64_t)4 << 20)
 
-namespace
-{
-
-/* ---- sizes ---- */
-
-uint64_t take(uint64_t *used, uint64_t bytes)
-{
-    const uint64_t at = *used;
-    *used = (at + bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return at;
-}
-
-uint32_t inputs_of(const aegis_decode_step *step, uint32_t product)
-{
-    return product == AEGIS_DECODE_OUTPUT ? step->heads * step->head_width
-           : product == AEGIS_DECODE_DOWN ? step->feed_forward
-                                          : step->width;
-}
-
-uint32_t tiles_of(const aegis_decode_step *step, uint32_t product)
-{
-    return (step->rows[product] + AEGIS_DECODE_TILE_ROWS - 1) / AEGIS_DECODE_TILE_ROWS;
-}
-
-/* Of unpacked weights. */
-uint64_t floats_of_unit(uint32_t type)
-{
-    return AEGIS_DECODE_UNIT_BYTES / (type == AEGIS_DECODE_F32 ? 4 : 2);
-}
-
-uint64_t workspace_bytes(void)
+extern "C" uint64_t aegis_prompt_workspace_bytes(void)
 {
     int device = 0, major = 0;
     if (cudaGetDevice(&device) == cudaSuccess) {
         (void)cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
     }
     return major >= 9 ? WORKSPACE_BYTES : WORKSPACE_BYTES_BEFORE_9;
-}
-
-} // namespace
-
-extern "C" void aegis_prompt_plan_make(const aegis_decode_step *step,
-                                       uint32_t type,
-                                       uint32_t rows,
-                                       aegis_prompt_plan *ret_plan)
-{
-    aegis_prompt_plan plan = {};
-    uint64_t inputs = 0, outputs = 0, used = 0;
-    uint32_t tile = 0;
-    plan.rows = rows;
-    plan.parts = type == AEGIS_DECODE_F32 ? 1 : 2;
-    for (uint32_t p = 0; p < PRODUCTS; p++) {
-        inputs = inputs_of(step, p) > inputs ? inputs_of(step, p) : inputs;
-        outputs = step->rows[p] > outputs ? step->rows[p] : outputs;
-        tile = step->units[p] > tile ? step->units[p] : tile;
-        plan.units += tiles_of(step, p) * step->units[p];
-    }
-    const uint64_t floats = floats_of_unit(type), most = SCRATCH_BYTES / (floats * sizeof(float));
-    plan.scratch = plan.units < most ? plan.units : most < tile ? tile : (uint32_t)most;
-    plan.state = take(&used, sizeof(prompt_state));
-    for (int i = 0; i < 2; i++) {
-        plan.residual[i] = take(&used, (uint64_t)rows * step->width * sizeof(float));
-    }
-    plan.inputs = take(&used, plan.parts * rows * inputs * sizeof(float));
-    plan.outputs = take(&used, plan.parts * rows * outputs * sizeof(float));
-    plan.queries = take(&used, (uint64_t)rows * step->heads * step->head_width * sizeof(float));
-    plan.weights = take(&used, 2 * plan.scratch * floats * sizeof(float));
-    plan.workspace = take(&used, workspace_bytes());
-    plan.bytes = used;
-    *ret_plan = plan;
 }
 
 /* ---- the compiled forms ---- */
@@ -112,7 +46,7 @@ uint32_t attention_bytes(const aegis_decode_step *step)
 
 /* ---- launching ---- */
 
-/* Units of a layer that are unpacked together: whole tiles, and whole products where they fit. */
+/* Units of a layer that are unpacked together. */
 struct piece {
     uint32_t layer, first, last;
 };
@@ -125,8 +59,7 @@ struct block_run {
     aegis_cublas *cublas;
     const aegis_prompt_lane *lane;
     uint32_t layer;
-    uint32_t before[PRODUCTS]; /* units of the products before each */
-    uint32_t slot;             /* the scratch of `present`; `next` is unpacked into the other */
+    uint32_t slot; /* the scratch of `present`; `next` is unpacked into the other */
     piece present, next;
 };
 
@@ -135,9 +68,9 @@ float *floats_at(const block_run *run, uint64_t offset)
     return reinterpret_cast<float *>(run->memory->block + offset);
 }
 
-const prompt_state *state_of(const block_run *run)
+const aegis_prompt_state *state_of(const block_run *run)
 {
-    return reinterpret_cast<const prompt_state *>(run->memory->block + run->plan->state);
+    return reinterpret_cast<const aegis_prompt_state *>(run->memory->block + run->plan->state);
 }
 
 aegis_status launched(const char *kernel, aegis_error *err)
@@ -160,23 +93,13 @@ const float *bias_of(const block_run *run, uint32_t product)
 
 piece piece_from(const block_run *run, uint32_t layer, uint32_t first)
 {
-    const uint32_t all = run->plan->units, room = run->plan->scratch;
-    uint32_t last = all - first < room ? all : first + room;
-    if (last < all) {
-        uint32_t p = PRODUCTS - 1;
-        while (run->before[p] > last) {
-            p--;
-        }
-        const uint32_t begin = run->before[p];
-        last = begin > first ? begin : last - (last - begin) % run->step->units[p];
-    }
-    return {layer, first, last};
+    return {layer, first, aegis_prompt_piece_end(run->plan, run->step, first)};
 }
 
 float *scratch_of(const block_run *run, uint32_t slot)
 {
     return floats_at(run, run->plan->weights) +
-           (size_t)slot * run->plan->scratch * floats_of_unit(run->type);
+           (size_t)slot * run->plan->scratch * aegis_prompt_unit_floats(run->type);
 }
 
 aegis_status unpack(const block_run *run, const piece &what, uint32_t slot, aegis_error *err)
@@ -190,7 +113,7 @@ aegis_status unpack(const block_run *run, const piece &what, uint32_t slot, aegi
     a.first = what.first;
     a.last = what.last;
     for (uint32_t p = 0; p < PRODUCTS; p++) {
-        a.before[p] = run->before[p];
+        a.before[p] = run->plan->before[p];
         a.units[p] = step->units[p];
     }
     const uint32_t blocks = (what.last - what.first + UNITS_OF_BLOCK - 1) / UNITS_OF_BLOCK;
@@ -257,18 +180,18 @@ aegis_status multiply(block_run *run, uint32_t product, aegis_error *err)
 {
     const aegis_decode_step *step = run->step;
     const aegis_prompt_plan *plan = run->plan;
-    const uint32_t tiles = tiles_of(step, product), units = step->units[product];
-    const uint64_t floats = floats_of_unit(run->type);
+    const uint32_t tiles = aegis_prompt_tiles(step, product), units = step->units[product];
+    const uint64_t floats = aegis_prompt_unit_floats(run->type);
     aegis_cublas_product call = {};
     call.rows = plan->parts * plan->rows;
-    call.inputs = call.x_stride = inputs_of(step, product);
+    call.inputs = call.x_stride = aegis_prompt_inputs(step, product);
     call.w_stride = units * (uint32_t)(floats / AEGIS_DECODE_TILE_ROWS);
     call.y_stride = step->rows[product];
     call.x = floats_at(run, plan->inputs);
     call.tf32 = run->type != AEGIS_DECODE_F32;
     aegis_status status = AEGIS_OK;
     for (uint32_t tile = 0, some = 0; tile < tiles && status == AEGIS_OK; tile += some) {
-        const uint32_t unit = run->before[product] + tile * units;
+        const uint32_t unit = run->plan->before[product] + tile * units;
         const uint32_t row = tile * AEGIS_DECODE_TILE_ROWS;
         if (run->present.layer != run->layer || unit >= run->present.last) {
             status = advance(run, err);
@@ -449,7 +372,7 @@ aegis_prompt_prepare(const aegis_decode_step *step, uint32_t type, aegis_error *
 extern "C" const int64_t *aegis_prompt_cursor(const aegis_prompt_plan *plan,
                                               const aegis_prompt_memory *memory)
 {
-    return reinterpret_cast<const prompt_state *>(memory->block + plan->state)->cursor;
+    return reinterpret_cast<const aegis_prompt_state *>(memory->block + plan->state)->cursor;
 }
 
 extern "C" aegis_status aegis_prompt_begin(const aegis_prompt_plan *plan,
@@ -460,7 +383,7 @@ extern "C" aegis_status aegis_prompt_begin(const aegis_prompt_plan *plan,
                                            aegis_error *err)
 {
     begin_arguments a = {};
-    a.state = reinterpret_cast<prompt_state *>(memory->block + plan->state);
+    a.state = reinterpret_cast<aegis_prompt_state *>(memory->block + plan->state);
     a.residual = reinterpret_cast<float *>(memory->block + plan->residual[0]);
     a.rows = plan->rows;
     switch (type) {
@@ -481,6 +404,7 @@ extern "C" aegis_status aegis_prompt_layers(const aegis_prompt_plan *plan,
                                             uint32_t type,
                                             const aegis_prompt_memory *memory,
                                             uint32_t from,
+                                            uint32_t to,
                                             aegis_cublas *cublas,
                                             const aegis_prompt_lane *lane,
                                             aegis_error *err)
@@ -492,9 +416,6 @@ extern "C" aegis_status aegis_prompt_layers(const aegis_prompt_plan *plan,
     run.memory = memory;
     run.cublas = cublas;
     run.lane = lane;
-    for (uint32_t p = 1; p < PRODUCTS; p++) {
-        run.before[p] = run.before[p - 1] + tiles_of(step, p - 1) * step->units[p - 1];
-    }
     if (step->first == step->last) {
         return AEGIS_OK;
     }
@@ -510,7 +431,10 @@ extern "C" aegis_status aegis_prompt_layers(const aegis_prompt_plan *plan,
                            vectors_of(&run, run.layer) + step->at.attention_norm, nullptr, err);
     }
     for (; run.layer < step->last && status == AEGIS_OK; run.layer++) {
-        status = run_layer(&run, run.layer == step->first ? from : 1 - from, 1 - from, err);
+        status = run_layer(&run, run.layer == step->first ? from : to, to, err);
+    }
+    if (status != AEGIS_OK) { /* what is being unpacked ends before the lane goes on */
+        (void)follow(lane->stream, lane->unpacking, lane->multiplied, nullptr);
     }
     return status;
 }

@@ -27,12 +27,21 @@ extern "C" {
 
 #define AEGIS_PROMPT_MAX_ROWS 1024u
 
+/* What a block's first launch finds out. */
+typedef struct aegis_prompt_state {
+    uint32_t position, count; /* of the block's first token; tokens, 0: nothing to compute */
+    int64_t cursor[2];        /* for the step that follows */
+} aegis_prompt_state;
+
+/* ---- prompt_plan.c: plain C, tested where there is no GPU ---- */
+
 /* Sizes of a model's blocks, and where what they need begins in memory that holds nothing between
  * jobs, aligned to 256. */
 typedef struct aegis_prompt_plan {
-    uint32_t rows;    /* tokens */
-    uint32_t parts;   /* rows that a token has in a product */
-    uint32_t units;   /* of a layer: entries of the table */
+    uint32_t rows;                                /* tokens */
+    uint32_t parts;                               /* rows that a token has in a product */
+    uint32_t units;                               /* of a layer: entries of the table */
+    uint32_t before[AEGIS_DECODE_LAYER_PRODUCTS]; /* of them, in the products before each */
     uint32_t scratch; /* units that are unpacked at once; there are two */
     uint64_t state, residual[2], inputs, outputs, queries, weights, workspace;
     uint64_t bytes;
@@ -42,7 +51,22 @@ typedef struct aegis_prompt_plan {
 void aegis_prompt_plan_make(const aegis_decode_step *step,
                             uint32_t type,
                             uint32_t rows,
+                            uint64_t workspace_bytes,
                             aegis_prompt_plan *ret_plan);
+/* Of a product of a layer: its inputs, its tiles; of an unpacked unit: its floats. */
+uint32_t aegis_prompt_inputs(const aegis_decode_step *step, uint32_t product);
+uint32_t aegis_prompt_tiles(const aegis_decode_step *step, uint32_t product);
+uint32_t aegis_prompt_unit_floats(uint32_t type);
+/* Units of a layer that are unpacked together begin at `first`, which begins a tile, and end there:
+ * whole tiles, and whole products where they fit. */
+uint32_t aegis_prompt_piece_end(const aegis_prompt_plan *plan,
+                                const aegis_decode_step *step,
+                                uint32_t first);
+
+/* ---- prompt.cu ---- */
+
+/* That cuBLAS gets on the current device: what NVIDIA recommends. */
+uint64_t aegis_prompt_workspace_bytes(void);
 /* Sets the kernels' attributes: once before the first launch. DEVICE and the like. */
 aegis_status aegis_prompt_prepare(const aegis_decode_step *step, uint32_t type, aegis_error *err);
 
@@ -69,13 +93,15 @@ aegis_status aegis_prompt_begin(const aegis_prompt_plan *plan,
                                 const aegis_prompt_memory *memory,
                                 struct CUstream_st *stream,
                                 aegis_error *err);
-/* Layers [step->first, step->last) from residual `from` to the other, and behind the last layer the
- * last token's stream to step->crossing_out. Can be captured and repeated. */
+/* Layers [step->first, step->last) from residual `from` to `to`, and behind the last layer the last
+ * token's stream to step->crossing_out. Can be captured, and repeated where these are two. All of
+ * the weights are read when lane->stream gets behind it, also after a failure. */
 aegis_status aegis_prompt_layers(const aegis_prompt_plan *plan,
                                  const aegis_decode_step *step,
                                  uint32_t type,
                                  const aegis_prompt_memory *memory,
                                  uint32_t from,
+                                 uint32_t to,
                                  aegis_cublas *cublas,
                                  const aegis_prompt_lane *lane,
                                  aegis_error *err);
