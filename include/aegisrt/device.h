@@ -321,6 +321,16 @@ void aegis_stream_ahead_take(aegis_stream *stream);
  * its memory goes. */
 void aegis_stream_ahead_discard(aegis_stream *stream);
 
+/** What the stream's own thread does while it waits for the work before a notification, each time
+ * that it is asked to: `function(argument)`, which may put work behind the gate. NULL: nothing.
+ * Only while the stream is idle. Means nothing where the device knows no such waiting. */
+void aegis_stream_set_meanwhile(aegis_stream *stream,
+                                aegis_stream_function function,
+                                void *argument);
+/** Asks for it, once: at once when the thread waits and polls, else when it does next, if at all.
+ * Any thread. */
+void aegis_stream_ask_meanwhile(aegis_stream *stream);
+
 /* From within a function that runs on the stream's own thread (aegis_stream_call), the following
  * three put work behind what that function has enqueued so far, at once and past the commands that
  * wait: with them a backend copies its inputs in and its outputs out in the order of its kernels.

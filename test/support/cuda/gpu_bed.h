@@ -99,7 +99,8 @@ static inline void gpu_bed_open(gpu_bed *bed, const gpu_bed_config *config)
 
 static inline aegis_profile gpu_bed_profile(uint32_t segments, uint64_t segment_ns)
 {
-    aegis_profile profile = {.margin = 1, .segment_count = segments};
+    aegis_profile profile = {
+        .margin = 1, .segment_count = segments, .loaded.best_ns = segments * segment_ns};
     for (uint32_t i = 0; i < segments; i++) {
         profile.segments[i].series.best_ns = segment_ns;
         profile.segments[i].bound_ns = segment_ns + GPU_BED_SLACK_NS;
