@@ -29,6 +29,7 @@
 #define LANES 2
 #define MODELS 3
 #define MS UINT64_C(1000000)
+#define LONG_NS (UINT64_C(1000000) * MS) /* it is never too late to put something behind a gate */
 
 typedef struct pieces {
     bare_model bare; /* first */
@@ -43,10 +44,12 @@ typedef struct pieces {
 
 typedef struct gate {
     void *stream;
-    bool going, stands, is_open, failed;
+    bool is_open, failed;
+    _Atomic bool going, stands;
     _Atomic bool runs, lasts, asked, deaf;   /* lasts: goes on; deaf: what is asked is not seen */
     aegis_stream_function finish, meanwhile; /* of the notification that waits; while it does */
     void *finish_argument, *meanwhile_argument;
+    sem_t *waits; /* posted when it does */
     const pieces *model;
     uint32_t segment, slot;
     bool odd;
@@ -173,6 +176,10 @@ static aegis_status take_failure(void *stream, aegis_error *err)
 static void wait_and_finish(void *argument)
 {
     gate *at = argument;
+    if (at->waits != NULL) {
+        sem_post(at->waits);
+        at->waits = NULL;
+    }
     while (at->lasts) {
         if (!at->deaf && atomic_exchange(&at->asked, false) && at->meanwhile != NULL) {
             at->meanwhile(at->meanwhile_argument);
@@ -224,7 +231,7 @@ static void run_piece(pieces *self, uint32_t segment, gate *at, const char *how)
     if ((int)segment == self->lasts) {
         self->lasts = -1;
         at->lasts = true;
-        sem_post(&self->held);
+        at->waits = &self->held;
     }
     at->failed = (int)segment == self->fail;
     self->fail = at->failed ? -1 : self->fail;
@@ -479,6 +486,24 @@ static inline uint64_t opened(void)
     aegis_error err;
     check(aegis_scheduler_get_metrics(the.scheduler, &metrics, &err), &err);
     return metrics.opened;
+}
+
+/* The driver has seen so many jobs of the model, and done what it does about them. */
+static inline void see_jobs(int i, uint64_t jobs)
+{
+    aegis_error err;
+    while (counters_of(i).jobs < jobs) {
+        sched_yield();
+    }
+    check(aegis_scheduler_clear_fault(the.scheduler, (uint32_t)i, &err), &err);
+}
+
+/* So much was put behind the gate of the first lane. */
+static inline void see_put(int begun)
+{
+    while (the.gates[0].begun < begun || the.gates[0].going) {
+        sched_yield();
+    }
 }
 
 static inline uint64_t now_ns(void)

@@ -20,6 +20,7 @@ static void a_job_goes_on_through_the_gate(void **state)
 static void urgent_comes_between(bool with_gates, bool late, const char *expected)
 {
     open_bed(with_gates, 1);
+    the.pieces[0].best_ns = LONG_NS;
     admit(0, 0);
     admit(1, 0);
     if (late) {
@@ -31,9 +32,7 @@ static void urgent_comes_between(bool with_gates, bool late, const char *expecte
     submit(0);
     wait_for(&the.pieces[0].held);
     submit(1);
-    while (counters_of(1).jobs == 0) { /* the core knows it */
-        sched_yield();
-    }
+    see_jobs(1, 1);
     the.gates[0].lasts = false;
     sem_post(&the.pieces[0].go);
     wait_for(&the.ended);

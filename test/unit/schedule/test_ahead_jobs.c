@@ -4,9 +4,6 @@
  * whatever comes between (ahead_bed.h). */
 #include "ahead_bed.h"
 
-/* No release is due before what runs ends, and it is never too late to put something there. */
-#define LONG_NS (UINT64_C(1000000) * MS)
-
 static void open_whole_models(void)
 {
     open_bed(true, 1);
@@ -18,20 +15,10 @@ static void open_whole_models(void)
     }
 }
 
-/* The core knows `jobs` jobs of the model. */
 static void submit_and_see(int i, uint64_t jobs)
 {
     submit(i);
-    while (counters_of(i).jobs < jobs) {
-        sched_yield();
-    }
-}
-
-static void see_put(int begun)
-{
-    while (the.gates[0].begun < begun || the.gates[0].going) {
-        sched_yield();
-    }
+    see_jobs(i, jobs);
 }
 
 static void go_on(void)
@@ -63,8 +50,8 @@ static void jobs_of_other_models_follow_through_the_gate(void **state)
     admit(1, 0);
     admit(2, 0);
     start();
-    begin_lasting(0);
     the.gates[0].deaf = true;
+    begin_lasting(0);
     submit_and_see(1, 1);
     submit_and_see(2, 1); /* instead of b, which was wanted */
     the.gates[0].deaf = false;
@@ -224,8 +211,8 @@ static void a_model_goes_that_was_wanted(void **state)
     admit(0, 0);
     admit(1, 0);
     start();
-    begin_lasting(0);
     the.gates[0].deaf = true;
+    begin_lasting(0);
     submit_and_see(1, 1);
     evict_b(NULL);
     the.gates[0].deaf = false;
@@ -293,13 +280,8 @@ static void stop_lets_it_run_in_vain(void **state)
     submit_and_see(1, 1);
     see_put(1);
     pthread_create(&thread, NULL, stop_it, NULL);
-    while (counters_of(1).refused == 0) { /* until nothing is accepted any more */
-        aegis_error err;
-        uint64_t job;
-        if (aegis_scheduler_submit(the.scheduler, 1, NULL, &job, &err) == AEGIS_ERROR_STATE) {
-            break;
-        }
-        sched_yield();
+    while (aegis_scheduler_submit(the.scheduler, MODELS, NULL, NULL, NULL) != AEGIS_ERROR_STATE) {
+        sched_yield(); /* NOT_ADMITTED, until it takes no submissions any more */
     }
     go_on();
     pthread_join(thread, NULL);
@@ -356,8 +338,8 @@ static void it_is_seen_too_late(void **state)
     admit(0, 0);
     admit(1, 0);
     start();
-    begin_lasting(0);
     the.gates[0].deaf = true;
+    begin_lasting(0);
     submit_and_see(1, 1);
     pass_time(201 * MS);
     the.gates[0].deaf = false;
