@@ -351,6 +351,14 @@ create_itself(void *self, const aegis_stream_config *config, void **ret_stream, 
     return AEGIS_OK;
 }
 
+static aegis_device_capabilities those_of_the_host;
+
+static const aegis_device_capabilities *give_capabilities(void *self)
+{
+    (void)self;
+    return &those_of_the_host;
+}
+
 static void destroy_nothing(void *stream)
 {
     (void)stream;
@@ -382,6 +390,8 @@ static void what_is_done_while_a_stream_waits(void **state)
     ops.destroy = count_destroy;
     ops.arena = give_small_arena;
     ops.pinned = NULL;
+    those_of_the_host = *aegis_device_get_capabilities(host);
+    ops.capabilities = give_capabilities;
     ops.stream_create = create_itself;
     ops.stream_destroy = destroy_nothing;
     ops.ask_meanwhile = never_opened;

@@ -44,8 +44,8 @@ typedef struct pieces {
 
 typedef struct gate {
     void *stream;
-    bool is_open, failed;
-    _Atomic bool going, stands;
+    bool failed;
+    _Atomic bool going, stands, is_open;
     _Atomic bool runs, lasts, asked, deaf;   /* lasts: goes on; deaf: what is asked is not seen */
     aegis_stream_function finish, meanwhile; /* of the notification that waits; while it does */
     void *finish_argument, *meanwhile_argument;

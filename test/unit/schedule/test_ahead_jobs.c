@@ -41,6 +41,14 @@ static void wait_for_ends(int count)
     }
 }
 
+static void pass_time(uint64_t ns)
+{
+    const uint64_t until = now_ns() + ns;
+    while (now_ns() < until) {
+        sched_yield();
+    }
+}
+
 /* a runs when b and c come: c is put there at once, b when c is dispatched. */
 static void jobs_of_other_models_follow_through_the_gate(void **state)
 {
@@ -73,12 +81,12 @@ static void jobs_of_one_model(bool no_halves, const char *expected)
     start();
     begin_lasting(0);
     submit(0); /* held back until its period has passed */
-    while (no_halves && the.gates[0].begun == 0) {
-        sched_yield();
-    }
+    pass_time(11 * MS);
+    see_put(no_halves ? 1 : 0);
     go_on();
     wait_for_ends(2);
     assert_string_equal(the.gates[0].log, expected);
+    assert_int_equal(the.gates[0].begun, no_halves ? 1 : 0);
     close_bed();
 }
 
@@ -88,14 +96,6 @@ static void the_next_job_of_a_model_without_state(void **state)
     (void)state;
     jobs_of_one_model(true, "a0 a0+");
     jobs_of_one_model(false, "a0 a0");
-}
-
-static void pass_time(uint64_t ns)
-{
-    const uint64_t until = now_ns() + ns;
-    while (now_ns() < until) {
-        sched_yield();
-    }
 }
 
 /* a stands behind the gate when c comes, and b's second job after it; then it is a's turn. */
@@ -226,11 +226,19 @@ static void a_model_goes_that_was_wanted(void **state)
     close_bed();
 }
 
+static void *evict_b_and_look(void *argument)
+{
+    evict_b(NULL);
+    *(bool *)argument = the.gates[0].stands && !the.gates[0].is_open;
+    return NULL;
+}
+
 /* Closing b may wait for the whole device and so for what waits at gates: its removal waits until
  * it is known whether c is taken. */
 static void a_model_goes_while_another_is_put_ahead(void **state)
 {
     pthread_t thread;
+    bool stood = true;
     (void)state;
     open_whole_models();
     admit(0, 0);
@@ -240,10 +248,12 @@ static void a_model_goes_while_another_is_put_ahead(void **state)
     begin_lasting(0);
     submit_and_see(2, 1);
     see_put(1);
-    pthread_create(&thread, NULL, evict_b, NULL);
+    pthread_create(&thread, NULL, evict_b_and_look, &stood);
+    pass_time(20 * MS); /* in which it could return */
     go_on();
     pthread_join(thread, NULL);
     wait_for_ends(2);
+    assert_false(stood);
     assert_string_equal(the.gates[0].log, "a0 c0+");
     close_bed();
 }
