@@ -5,6 +5,10 @@
 #include "support/cuda/gpu_bed.h"
 #include "support/cuda/require.h"
 
+#include <aegisrt/ext/cuda_graph.h>
+
+#include <time.h>
+
 #define MS UINT64_C(1000000)
 #define STREAMS 10
 #define VALUES ((size_t)1024)
@@ -282,6 +286,223 @@ static void ends_in_the_middle(bool evict)
     }
 }
 
+/* ---- from job to job ---- */
+
+static void sleep_ns(uint64_t ns)
+{
+    struct timespec nap = {.tv_sec = (time_t)(ns / 1000000000u),
+                           .tv_nsec = (long)(ns % 1000000000u)};
+    nanosleep(&nap, NULL);
+}
+
+/* Behind a long kernel, jobs of two models of one segment each, in turns. */
+static void whole_models_follow_one_another(aegis_completion completion, aegis_wait_mode wait)
+{
+    gpu_bed bed;
+    sem_t ended;
+    sem_init(&ended, 0, 0);
+    gpu_bed_open(&bed, &(gpu_bed_config){.wait = wait,
+                                         .completion = completion,
+                                         .ahead = true,
+                                         .wake_bound_ns = MS / 100,
+                                         .overhead_bound_ns = MS / 100});
+    uint32_t first = gpu_bed_add(&bed, "1x5000000", GPU_BED_HOUR_NS, 0, 4);
+    uint32_t a = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
+    uint32_t b = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
+    gpu_bed_start(&bed);
+    for (int i = 0; i < 20; i++) {
+        gpu_bed_submit(&bed, first, note_end, &ended);
+        for (int k = 0; k < 4; k++) { /* released one period after the other, before it ends */
+            gpu_bed_submit(&bed, a, note_end, &ended);
+            gpu_bed_submit(&bed, b, note_end, &ended);
+        }
+        for (int k = 0; k < 9; k++) {
+            gpu_sem_wait(&ended);
+        }
+        sleep_ns(bed.periods_ns[first]);
+    }
+    uint64_t through = opened(&bed);
+    printf("%llu of 160 jobs that followed another came through the gate\n",
+           (unsigned long long)through);
+    REQUIRE(through >= 120 && through <= 160);
+    REQUIRE(aegis_scheduler_stop(bed.scheduler, NULL) == AEGIS_OK);
+    REQUIRE(none_overlap(&bed) == 180);
+    gpu_bed_close(&bed);
+}
+
+/* b stands behind the gate while a runs, when c comes, sooner or later; c goes past it. */
+static void a_more_urgent_job_comes(aegis_completion completion, aegis_wait_mode wait)
+{
+    gpu_bed bed;
+    sem_t ended;
+    sem_init(&ended, 0, 0);
+    gpu_bed_open(&bed, &(gpu_bed_config){.wait = wait,
+                                         .completion = completion,
+                                         .ahead = true,
+                                         .policy = "np-fp",
+                                         .wake_bound_ns = MS / 100,
+                                         .overhead_bound_ns = MS / 100});
+    uint32_t a = gpu_bed_add(&bed, "1x500000", GPU_BED_HOUR_NS, 9, 4);
+    uint32_t b = gpu_bed_add(&bed, "2x50000", GPU_BED_HOUR_NS, 5, 4);
+    uint32_t c = gpu_bed_add(&bed, "3x30000", GPU_BED_HOUR_NS, 1, 4);
+    gpu_bed_start(&bed);
+    for (uint64_t i = 0; i < 60; i++) {
+        gpu_bed_submit(&bed, a, note_end, &ended);
+        sleep_ns(MS / 10);
+        gpu_bed_submit(&bed, b, note_end, &ended);
+        sleep_ns(i * 10000);
+        gpu_bed_submit(&bed, c, note_end, &ended);
+        for (int k = 0; k < 3; k++) {
+            gpu_sem_wait(&ended);
+        }
+        sleep_ns(bed.periods_ns[a]);
+    }
+    printf("%llu of 360 segments came through the gate\n", (unsigned long long)opened(&bed));
+    REQUIRE(opened(&bed) >= 60);
+    REQUIRE(aegis_scheduler_stop(bed.scheduler, NULL) == AEGIS_OK);
+    REQUIRE(none_overlap(&bed) == 360);
+    gpu_bed_close(&bed);
+}
+
+typedef enum in_between {
+    STOPPED,
+    ITSELF_GONE,
+    ANOTHER_GONE
+} in_between;
+
+/* b, of a job that follows, stands behind the gate while a runs. */
+static void ends_before_it_is_taken(in_between what)
+{
+    for (int i = 0; i < 20; i++) {
+        gpu_bed bed;
+        aegis_error error;
+        gpu_bed_open(&bed, &(gpu_bed_config){.wait = AEGIS_WAIT_POLL,
+                                             .completion = AEGIS_COMPLETION_POLL,
+                                             .ahead = true,
+                                             .wake_bound_ns = MS,
+                                             .overhead_bound_ns = MS});
+        uint32_t a = gpu_bed_add(&bed, "1x2000000", GPU_BED_HOUR_NS, 0, 4);
+        uint32_t b = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
+        uint32_t c = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
+        gpu_bed_start(&bed);
+        gpu_bed_submit(&bed, a, NULL, NULL);
+        gpu_bed_submit(&bed, b, NULL, NULL);
+        sleep_ns(MS / 4 + (uint64_t)i * MS / 10); /* in the last ones a has ended */
+        if (what != STOPPED) {
+            gpu_check(aegis_scheduler_evict(bed.scheduler, what == ITSELF_GONE ? b : c, &error),
+                      &error);
+        }
+        gpu_check(aegis_scheduler_stop(bed.scheduler, &error), &error);
+        none_overlap(&bed);
+        gpu_bed_close(&bed);
+    }
+}
+
+typedef struct twice {
+    aegis_stream *stream;
+    aegis_cuda_graph *graph;
+    kernel_stamp *stamp;
+    bool runs_on; /* when the second launch has returned */
+    sem_t seen;
+} twice;
+
+static void capture_spin(void *argument)
+{
+    twice *self = argument;
+    const aegis_allocator allocator = aegis_allocator_default();
+    struct CUstream_st *handle = NULL;
+    REQUIRE(aegis_cuda_capture_begin(self->stream, NULL) == AEGIS_OK);
+    REQUIRE(aegis_cuda_stream_handle(self->stream, &handle, NULL) == AEGIS_OK);
+    REQUIRE(kernel_spin(handle, 50 * MS, self->stamp) == 0);
+    REQUIRE(aegis_cuda_capture_end(self->stream, &allocator, &self->graph, NULL, NULL) == AEGIS_OK);
+}
+
+static void launch_twice(void *argument)
+{
+    twice *self = argument;
+    REQUIRE(aegis_cuda_graph_launch(self->graph, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_ahead_begin(self->stream, NULL) == AEGIS_OK);
+    REQUIRE(aegis_cuda_graph_launch(self->graph, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_ahead_end(self->stream, NULL) == AEGIS_OK);
+    self->runs_on = *(volatile uint64_t *)&self->stamp->end_ns == 0;
+}
+
+static void take_second(void *argument)
+{
+    aegis_stream_ahead_take(((twice *)argument)->stream);
+}
+
+static void see_twice(void *argument)
+{
+    sem_post(&((twice *)argument)->seen);
+}
+
+/* The next job in the same slot of a model without state is the same graph: put there while it
+ * runs, it holds up neither the thread nor the one that runs. */
+static void a_graph_waits_while_it_runs(aegis_device *device)
+{
+    aegis_buffer stamp;
+    twice self = {.stream = new_stream(device, AEGIS_COMPLETION_POLL, 0)};
+    sem_init(&self.seen, 0, 0);
+    REQUIRE(aegis_device_pinned_alloc(device, sizeof *self.stamp, 64, &stamp, NULL) == AEGIS_OK);
+    self.stamp = stamp.pointer;
+    *self.stamp = (kernel_stamp){0};
+    REQUIRE(aegis_stream_call(self.stream, capture_spin, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_call(self.stream, launch_twice, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_notify(self.stream, see_twice, &self, NULL) == AEGIS_OK);
+    gpu_sem_wait(&self.seen);
+    REQUIRE(self.runs_on);
+    const kernel_stamp first = *self.stamp;
+    REQUIRE(first.end_ns > first.start_ns);
+    REQUIRE(aegis_stream_call(self.stream, take_second, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_notify(self.stream, see_twice, &self, NULL) == AEGIS_OK);
+    gpu_sem_wait(&self.seen);
+    REQUIRE(self.stamp->start_ns >= first.end_ns && self.stamp->end_ns > first.end_ns);
+    aegis_cuda_graph_destroy(self.graph);
+    aegis_stream_destroy(self.stream);
+    REQUIRE(aegis_device_pinned_free(device, &stamp, NULL) == AEGIS_OK);
+}
+
+/* ---- what a thread does while it waits ---- */
+
+static void spin_long(void *argument)
+{
+    struct CUstream_st *handle = NULL;
+    step *self = argument;
+    REQUIRE(aegis_cuda_stream_handle(self->stream, &handle, NULL) == AEGIS_OK);
+    aegis_stream_expect(self->stream, 50 * MS);
+    REQUIRE(kernel_spin(handle, 50 * MS, (kernel_stamp *)self->values) == 0);
+}
+
+/* Asked for while a kernel runs it puts something behind the gate, before the kernel has ended. */
+static void what_is_asked_while_it_waits(aegis_device *device, aegis_completion completion)
+{
+    aegis_buffer stamp, values;
+    step long_one = {.stream = new_stream(device, completion, 0)}, next = long_one;
+    sem_init(&long_one.seen, 0, 0);
+    sem_init(&next.seen, 0, 0);
+    REQUIRE(aegis_device_pinned_alloc(device, sizeof(kernel_stamp), 64, &stamp, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_pinned_alloc(device, VALUES * 4, 64, &values, NULL) == AEGIS_OK);
+    memset(stamp.pointer, 0, sizeof(kernel_stamp));
+    fill(values.pointer, 0);
+    long_one.values = stamp.pointer;
+    next.values = values.pointer;
+    next.status = AEGIS_ERROR_STATE;
+    aegis_stream_set_meanwhile(long_one.stream, put, &next);
+    REQUIRE(aegis_stream_call(long_one.stream, spin_long, &long_one, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_notify(long_one.stream, see, &long_one, NULL) == AEGIS_OK);
+    sleep_ns(5 * MS);
+    aegis_stream_ask_meanwhile(long_one.stream);
+    gpu_sem_wait(&long_one.seen);
+    REQUIRE(next.status == AEGIS_OK && next.code == 0 && all_are(values.pointer, 0));
+    aegis_stream_set_meanwhile(long_one.stream, NULL, NULL);
+    call(&next, take);
+    REQUIRE(all_are(values.pointer, 1));
+    aegis_stream_destroy(long_one.stream);
+    REQUIRE(aegis_device_pinned_free(device, &stamp, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_pinned_free(device, &values, NULL) == AEGIS_OK);
+}
+
 int main(void)
 {
     aegis_device *device = gpu_device(65536, 65536);
@@ -297,6 +518,11 @@ int main(void)
     }
     gates_hold_nobody_up(device);
     printf("nobody held up\n");
+    a_graph_waits_while_it_runs(device);
+    printf("a graph beside itself\n");
+    what_is_asked_while_it_waits(device, AEGIS_COMPLETION_POLL);
+    what_is_asked_while_it_waits(device, AEGIS_COMPLETION_ADAPTIVE);
+    printf("asked while it waits\n");
     aegis_device_destroy(device);
     jobs_never_overlap(AEGIS_COMPLETION_POLL, AEGIS_WAIT_POLL);
     jobs_never_overlap(AEGIS_COMPLETION_ADAPTIVE, AEGIS_WAIT_SLEEP);
@@ -304,6 +530,14 @@ int main(void)
     printf("stopped\n");
     ends_in_the_middle(true);
     printf("gone\n");
+    whole_models_follow_one_another(AEGIS_COMPLETION_POLL, AEGIS_WAIT_POLL);
+    whole_models_follow_one_another(AEGIS_COMPLETION_ADAPTIVE, AEGIS_WAIT_SLEEP);
+    a_more_urgent_job_comes(AEGIS_COMPLETION_POLL, AEGIS_WAIT_POLL);
+    a_more_urgent_job_comes(AEGIS_COMPLETION_ADAPTIVE, AEGIS_WAIT_SLEEP);
+    ends_before_it_is_taken(STOPPED);
+    ends_before_it_is_taken(ITSELF_GONE);
+    ends_before_it_is_taken(ANOTHER_GONE);
+    printf("before it is taken\n");
     printf("%s\n", failures == 0 ? "ok" : "FAIL");
     return failures == 0 ? 0 : 1;
 }
