@@ -7,19 +7,24 @@
  * follows another segment at once, the shares that
  *   through   begins through the gate;
  *   passed    is launched past another one that stands there;
- *   successor would begin through it were only the next segment of a job put there;
+ *   successor is the next segment of the job that ran before: all that could be, were nothing else
+ *             put there;
+ *   at_once   would begin through the gate, were things put there as soon as they are foreseen and
+ *             not shortly before the end of what runs;
  * and how many were put there and never taken. `heavy` is the same set, periods divided by two.
  */
 #include "bench/bench.h"
 
 #include "base/base.h"
 
+#include <aegisrt/device.h>
 #include <aegisrt/ext/core.h>
 
 #define MODELS 25u
 #define SAMPLES 100000
 #define END_NS (UINT64_C(120) * 1000000000)
 #define LEAST_NS UINT64_C(15000)
+#define NEAR_NS ((uint64_t)AEGIS_STREAM_NEAR_NS)
 
 static const uint64_t kiosk_us[MODELS - 1][2] = {
     {32000, 146},   {32000, 146},  {64000, 134},   {50000, 257},   {33000, 548},  {50000, 678},
@@ -46,7 +51,7 @@ typedef struct bed {
     aegis_core_action *actions;
     uint64_t now_ns, jobs, seed;
     uint64_t releases[MODELS];
-    bool runs, has_put;
+    bool runs, has_put, at_once;
     aegis_core_next running, stands, put;
     uint64_t start_ns, end_ns;
     uint64_t followed, through, passed, successor, puts, in_vain;
@@ -71,12 +76,18 @@ static bool same(const aegis_core_next *a, const aegis_core_next *b)
     return a->model == b->model && a->segment == b->segment && a->slot == b->slot;
 }
 
+static uint64_t least_end_ns(const bed *b)
+{
+    return b->start_ns + length_ns(b, b->running.model);
+}
+
 static void want(bed *b)
 {
-    uint64_t least = b->start_ns + length_ns(b, b->running.model);
+    uint64_t least = least_end_ns(b);
     uint64_t end = least > b->now_ns ? least : b->now_ns;
     aegis_core_next next;
     if (!b->runs || b->has_put || b->stands.job != 0 || least < b->now_ns + LEAST_NS ||
+        (!b->at_once && least > b->now_ns + NEAR_NS) ||
         !aegis_core_foresee(b->core, 0, end, end - b->start_ns, &next) ||
         next.model == AEGIS_TRACE_NONE) {
         return;
@@ -158,8 +169,11 @@ static void run(bed *b)
         for (uint32_t i = 1; i < MODELS; i++) {
             first = b->releases[i] < b->releases[first] ? i : first;
         }
-        uint64_t next = b->releases[first];
-        if (b->runs && b->end_ns < next) {
+        uint64_t next = b->releases[first], least = least_end_ns(b);
+        if (b->runs && least > b->now_ns + NEAR_NS && least - NEAR_NS < next) {
+            b->now_ns = least - NEAR_NS;
+            want(b);
+        } else if (b->runs && b->end_ns < next) {
             b->now_ns = b->end_ns;
             end_segment(b);
         } else {
@@ -214,14 +228,14 @@ report_share(bench_report *report, const set *is, const char *what, uint64_t n, 
     bench_report_value(report, name, "of those that follow", (double)n / (double)of);
 }
 
-static void measure(bench_report *report, const set *is, const char *policy_name)
+static void measure(bench_report *report, const set *is, const char *policy_name, bool at_once)
 {
     const aegis_core_config config = {.lanes = 1, .max_models = MODELS, .max_jobs = 256};
     aegis_allocator allocator = aegis_allocator_default();
     aegis_policy policy;
     aegis_error err;
     char name[64];
-    bed b = {.is = is, .seed = 1};
+    bed b = {.is = is, .seed = 1, .at_once = at_once};
     must(aegis_policy_find(policy_name, &policy, &err), &err);
     must(aegis_core_create(&config, &policy, &allocator, &b.core, &err), &err);
     b.actions = calloc(aegis_core_max_actions(b.core), sizeof *b.actions);
@@ -230,6 +244,10 @@ static void measure(bench_report *report, const set *is, const char *policy_name
     }
     add_models(&b);
     run(&b);
+    if (at_once) {
+        report_share(report, is, "at_once", b.through, b.followed);
+        goto done;
+    }
     snprintf(name, sizeof name, "%s_followed", is->name);
     bench_report_value(report, name, "segments a second", (double)b.followed / 120.0);
     report_share(report, is, "through", b.through, b.followed);
@@ -240,6 +258,7 @@ static void measure(bench_report *report, const set *is, const char *policy_name
     if (is == &sets[0]) {
         measure_cost(report, &b);
     }
+done:
     aegis_core_destroy(b.core);
     free(b.actions);
 }
@@ -248,7 +267,8 @@ int main(void)
 {
     bench_report report = bench_report_begin("foresee");
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-        measure(&report, &sets[i], "np-edf");
+        measure(&report, &sets[i], "np-edf", false);
+        measure(&report, &sets[i], "np-edf", true);
     }
     bench_report_end(&report);
     return 0;

@@ -321,14 +321,19 @@ void aegis_stream_ahead_take(aegis_stream *stream);
  * its memory goes. */
 void aegis_stream_ahead_discard(aegis_stream *stream);
 
-/** What the stream's own thread does while it waits for the work before a notification, each time
- * that it is asked to: `function(argument)`, which may put work behind the gate. NULL: nothing.
- * Only while the stream is idle. Means nothing where the device knows no such waiting. */
-void aegis_stream_set_meanwhile(aegis_stream *stream,
+/**
+ * What the stream's own thread does while it waits for the work before a notification:
+ * `function(argument)`, which may put work behind the gate. It is called once when the end is near,
+ * AEGIS_STREAM_NEAR_NS before the instant of aegis_stream_expect (without one at once), and from
+ * then on each time that it is asked for, as long as the thread polls. NULL: nothing. Only while
+ * the stream is idle.
+ * @return false when the device knows no such waiting: it is never called.
+ */
+bool aegis_stream_set_meanwhile(aegis_stream *stream,
                                 aegis_stream_function function,
                                 void *argument);
-/** Asks for it, once: at once when the thread waits and polls, else when it does next, if at all.
- * Any thread. */
+#define AEGIS_STREAM_NEAR_NS 60000u
+/** Asks for it, once. Any thread; one store. */
 void aegis_stream_ask_meanwhile(aegis_stream *stream);
 
 /* From within a function that runs on the stream's own thread (aegis_stream_call), the following

@@ -370,24 +370,28 @@ typedef enum in_between {
     ANOTHER_GONE
 } in_between;
 
-/* b, of a job that follows, stands behind the gate while a runs. */
+/* b, of a job that follows, stands behind the gate while a runs: at once, since a is thought to be
+ * short, and for long. */
 static void ends_before_it_is_taken(in_between what)
 {
-    for (int i = 0; i < 20; i++) {
+    for (uint64_t i = 0; i < 20; i++) {
         gpu_bed bed;
         aegis_error error;
         gpu_bed_open(&bed, &(gpu_bed_config){.wait = AEGIS_WAIT_POLL,
                                              .completion = AEGIS_COMPLETION_POLL,
                                              .ahead = true,
+                                             .policy = "np-fp",
                                              .wake_bound_ns = MS,
-                                             .overhead_bound_ns = MS});
-        uint32_t a = gpu_bed_add(&bed, "1x2000000", GPU_BED_HOUR_NS, 0, 4);
-        uint32_t b = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
-        uint32_t c = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
+                                             .overhead_bound_ns = MS,
+                                             .least_ns = AEGIS_STREAM_NEAR_NS});
+        uint32_t a = gpu_bed_add(&bed, "1x2000000", GPU_BED_HOUR_NS, 1, 4);
+        uint32_t b = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 2, 4);
+        uint32_t c = gpu_bed_add(&bed, "1x500000", GPU_BED_HOUR_NS, 3, 4);
         gpu_bed_start(&bed);
+        gpu_bed_submit(&bed, c, NULL, NULL);
         gpu_bed_submit(&bed, a, NULL, NULL);
         gpu_bed_submit(&bed, b, NULL, NULL);
-        sleep_ns(MS / 4 + (uint64_t)i * MS / 10); /* in the last ones a has ended */
+        sleep_ns(MS / 2 + i * MS / 8); /* c runs, then a, and in the last ones that has ended */
         if (what != STOPPED) {
             gpu_check(aegis_scheduler_evict(bed.scheduler, what == ITSELF_GONE ? b : c, &error),
                       &error);
@@ -465,40 +469,65 @@ static void a_graph_waits_while_it_runs(aegis_device *device)
 
 /* ---- what a thread does while it waits ---- */
 
+typedef struct waiting {
+    step next; /* which it puts behind the gate, the second time that it is called */
+    kernel_stamp *stamp;
+    uint64_t expect_ns, called_ns;
+    _Atomic int calls;
+} waiting;
+
 static void spin_long(void *argument)
 {
+    waiting *self = argument;
     struct CUstream_st *handle = NULL;
-    step *self = argument;
-    REQUIRE(aegis_cuda_stream_handle(self->stream, &handle, NULL) == AEGIS_OK);
-    aegis_stream_expect(self->stream, 50 * MS);
-    REQUIRE(kernel_spin(handle, 50 * MS, (kernel_stamp *)self->values) == 0);
+    REQUIRE(aegis_cuda_stream_handle(self->next.stream, &handle, NULL) == AEGIS_OK);
+    if (self->expect_ns > 0) {
+        self->called_ns = gpu_now_ns() + self->expect_ns - AEGIS_STREAM_NEAR_NS;
+        aegis_stream_expect(self->next.stream, self->expect_ns);
+    }
+    REQUIRE(kernel_spin(handle, 50 * MS, self->stamp) == 0);
 }
 
-/* Asked for while a kernel runs it puts something behind the gate, before the kernel has ended. */
-static void what_is_asked_while_it_waits(aegis_device *device, aegis_completion completion)
+static void put_the_second_time(void *argument)
+{
+    waiting *self = argument;
+    REQUIRE(gpu_now_ns() >= self->called_ns);
+    REQUIRE(*(volatile uint64_t *)&self->stamp->end_ns == 0);
+    if (++self->calls == 2) {
+        put(&self->next);
+    }
+}
+
+/* Its end being near, or nothing being known of it, it is called, and called again when it is
+ * asked; what it puts behind the gate waits there. */
+static void
+what_is_done_while_it_waits(aegis_device *device, aegis_completion completion, uint64_t expect_ns)
 {
     aegis_buffer stamp, values;
-    step long_one = {.stream = new_stream(device, completion, 0)}, next = long_one;
-    sem_init(&long_one.seen, 0, 0);
-    sem_init(&next.seen, 0, 0);
-    REQUIRE(aegis_device_pinned_alloc(device, sizeof(kernel_stamp), 64, &stamp, NULL) == AEGIS_OK);
+    waiting self = {.next = {.stream = new_stream(device, completion, 0)}, .expect_ns = expect_ns};
+    aegis_stream *stream = self.next.stream;
+    sem_init(&self.next.seen, 0, 0);
+    REQUIRE(aegis_device_pinned_alloc(device, sizeof *self.stamp, 64, &stamp, NULL) == AEGIS_OK);
     REQUIRE(aegis_device_pinned_alloc(device, VALUES * 4, 64, &values, NULL) == AEGIS_OK);
-    memset(stamp.pointer, 0, sizeof(kernel_stamp));
+    memset(stamp.pointer, 0, sizeof *self.stamp);
     fill(values.pointer, 0);
-    long_one.values = stamp.pointer;
-    next.values = values.pointer;
-    next.status = AEGIS_ERROR_STATE;
-    aegis_stream_set_meanwhile(long_one.stream, put, &next);
-    REQUIRE(aegis_stream_call(long_one.stream, spin_long, &long_one, NULL) == AEGIS_OK);
-    REQUIRE(aegis_stream_notify(long_one.stream, see, &long_one, NULL) == AEGIS_OK);
-    sleep_ns(5 * MS);
-    aegis_stream_ask_meanwhile(long_one.stream);
-    gpu_sem_wait(&long_one.seen);
-    REQUIRE(next.status == AEGIS_OK && next.code == 0 && all_are(values.pointer, 0));
-    aegis_stream_set_meanwhile(long_one.stream, NULL, NULL);
-    call(&next, take);
+    self.stamp = stamp.pointer;
+    self.next.values = values.pointer;
+    self.next.status = AEGIS_ERROR_STATE;
+    REQUIRE(aegis_stream_set_meanwhile(stream, put_the_second_time, &self));
+    REQUIRE(aegis_stream_call(stream, spin_long, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_notify(stream, see, &self.next, NULL) == AEGIS_OK);
+    while (self.calls == 0) {
+        /* until it is near */
+    }
+    aegis_stream_ask_meanwhile(stream);
+    gpu_sem_wait(&self.next.seen);
+    REQUIRE(self.calls == 2);
+    REQUIRE(self.next.status == AEGIS_OK && self.next.code == 0 && all_are(values.pointer, 0));
+    (void)aegis_stream_set_meanwhile(stream, NULL, NULL);
+    call(&self.next, take);
     REQUIRE(all_are(values.pointer, 1));
-    aegis_stream_destroy(long_one.stream);
+    aegis_stream_destroy(stream);
     REQUIRE(aegis_device_pinned_free(device, &stamp, NULL) == AEGIS_OK);
     REQUIRE(aegis_device_pinned_free(device, &values, NULL) == AEGIS_OK);
 }
@@ -520,8 +549,9 @@ int main(void)
     printf("nobody held up\n");
     a_graph_waits_while_it_runs(device);
     printf("a graph beside itself\n");
-    what_is_asked_while_it_waits(device, AEGIS_COMPLETION_POLL);
-    what_is_asked_while_it_waits(device, AEGIS_COMPLETION_ADAPTIVE);
+    what_is_done_while_it_waits(device, AEGIS_COMPLETION_POLL, 0);
+    what_is_done_while_it_waits(device, AEGIS_COMPLETION_POLL, 40 * MS);
+    what_is_done_while_it_waits(device, AEGIS_COMPLETION_ADAPTIVE, 40 * MS);
     printf("asked while it waits\n");
     aegis_device_destroy(device);
     jobs_never_overlap(AEGIS_COMPLETION_POLL, AEGIS_WAIT_POLL);

