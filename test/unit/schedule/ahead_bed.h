@@ -386,7 +386,7 @@ static inline void open_bed(bool with_gates, uint16_t lanes)
     for (int i = 0; i < MODELS; i++) {
         pieces *one = &the.pieces[i];
         *one = (pieces){.name = (char)('a' + i), .hold = -1, .fail = -1, .cannot = -1, .lasts = -1};
-        one->best_ns = MS;
+        one->best_ns = LONG_NS;
         sem_init(&one->held, 0, 0);
         sem_init(&one->go, 0, 0);
     }

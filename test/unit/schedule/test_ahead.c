@@ -20,7 +20,6 @@ static void a_job_goes_on_through_the_gate(void **state)
 static void urgent_comes_between(bool with_gates, bool late, const char *expected)
 {
     open_bed(with_gates, 1);
-    the.pieces[0].best_ns = LONG_NS;
     admit(0, 0);
     admit(1, 0);
     if (late) {

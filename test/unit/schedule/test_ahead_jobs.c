@@ -9,10 +9,6 @@ static void open_whole_models(void)
     open_bed(true, 1);
     the.segments = 1;
     the.slots = 2;
-    for (int i = 0; i < MODELS; i++) {
-        the.pieces[i].best_ns = LONG_NS;
-        the.pieces[i].lasts = -1;
-    }
 }
 
 static void submit_and_see(int i, uint64_t jobs)
@@ -263,7 +259,6 @@ static void after_a_removal_jobs_are_launched(void **state)
 {
     (void)state;
     open_whole_models();
-    the.pieces[0].best_ns = the.pieces[2].best_ns = MS;
     admit(0, 0);
     admit(1, 0);
     admit(2, 0);
