@@ -7,7 +7,9 @@
  *     bench_gpu_dispatch [ROUNDS]
  *
  * Kernels stamp their start and end by the GPU's clock. Of each job of 32 segments only what lies
- * inside it counts: 31 gaps, and the time from the first start to the last end. The bare loops:
+ * inside it counts: 31 gaps, and the time from the first start to the last end. Then the same of 32
+ * jobs of one segment, of one model (`jobs_of_one`) and of two in turns (`jobs_of_two`), which have
+ * all been released when the long kernel before them ends; its gap counts nowhere. The bare loops:
  * `bare` launches all kernels back to back, so that the GPU never waits for the host; `waiting`
  * waits for each before it launches the next, as anything must that decides after the end and
  * launches then; `gated` launches each while the one before it runs, behind a gate that the host
@@ -121,19 +123,57 @@ static void note_end(void *self, const aegis_job_result *result)
     sem_post(self);
 }
 
-static void aegis_round(series *one, gpu_bed *bed, uint32_t model, sem_t *ended)
+/* A submission before its time would be held back, and the waiting counted. */
+static void sleep_period(const gpu_bed *bed, uint32_t model)
 {
-    size_t count;
-    /* A submission before its time would be held back, and the waiting counted. */
     struct timespec period = {.tv_sec = (time_t)(bed->periods_ns[model] / 1000000000u),
                               .tv_nsec = (long)(bed->periods_ns[model] % 1000000000u)};
     nanosleep(&period, NULL);
+}
+
+static void aegis_round(series *one, gpu_bed *bed, uint32_t model, sem_t *ended)
+{
+    size_t count;
+    sleep_period(bed, model);
     double before = gpu_cpu_ns();
     kernel_model_clear(bed->models[model]);
     gpu_bed_submit(bed, model, note_end, ended);
     gpu_sem_wait(ended);
     one->cpu_ns += gpu_cpu_ns() - before;
     take_round(one, kernel_model_stamps(bed->models[model], &count));
+}
+
+static int by_start(const void *a, const void *b)
+{
+    uint64_t first = ((const kernel_stamp *)a)->start_ns;
+    uint64_t second = ((const kernel_stamp *)b)->start_ns;
+    return (first > second) - (first < second);
+}
+
+/* Jobs of the models before the last one, which holds the lane until they are all ready. The CPU
+ * time is that of the long kernel too, and means nothing. */
+static void jobs_round(series *one, gpu_bed *bed, uint32_t models, sem_t *ended)
+{
+    kernel_stamp stamps[SEGMENTS];
+    size_t used = 0, count;
+    sleep_period(bed, models);
+    for (uint32_t m = 0; m <= models; m++) {
+        kernel_model_clear(bed->models[m]);
+    }
+    gpu_bed_submit(bed, models, note_end, ended);
+    for (uint32_t i = 0; i < SEGMENTS; i++) {
+        gpu_bed_submit(bed, i % models, note_end, ended);
+    }
+    for (uint32_t i = 0; i <= SEGMENTS; i++) {
+        gpu_sem_wait(ended);
+    }
+    for (uint32_t m = 0; m < models; m++) {
+        const kernel_stamp *own = kernel_model_stamps(bed->models[m], &count);
+        memcpy(stamps + used, own, count * sizeof *own);
+        used += count;
+    }
+    qsort(stamps, SEGMENTS, sizeof *stamps, by_start);
+    take_round(one, stamps);
 }
 
 static double median_of(double *samples, size_t count)
@@ -185,9 +225,12 @@ static void report_against(bench_report *report,
                            median_of(ours->spans, ours->rounds));
 }
 
+typedef void (*our_round)(series *one, gpu_bed *bed, uint32_t model, sem_t *ended);
+
 static void measure_length(bench_report *report,
                            const mode *how,
                            gpu_bed *bed,
+                           our_round take_ours,
                            uint32_t model,
                            uint64_t ns,
                            size_t rounds,
@@ -203,7 +246,7 @@ static void measure_length(bench_report *report,
                                         64, &stamps, &error),
               &error);
     for (size_t i = 0; i < rounds; i++) {
-        aegis_round(&ours, bed, model, &ended);
+        take_ours(&ours, bed, model, &ended);
         bare_round(&bare, bed, stamps.pointer, ns, BARE);
         bare_round(&waiting, bed, stamps.pointer, ns, BARE_WAITING);
         bare_round(&gated, bed, stamps.pointer, ns, BARE_GATED);
@@ -276,12 +319,51 @@ static void measure_mode(bench_report *report, const mode *how, size_t rounds)
     }
     gpu_bed_start(&bed);
     for (int i = 0; i < 3; i++) {
-        measure_length(report, how, &bed, models[i], lengths_ns[i], rounds, times.launch_ns);
+        measure_length(report, how, &bed, aegis_round, models[i], lengths_ns[i], rounds,
+                       times.launch_ns);
     }
     gpu_check(aegis_scheduler_get_metrics(bed.scheduler, &metrics, &error), &error);
     snprintf(text, sizeof text, "%s_opened", how->name);
     bench_report_value(report, text, "of all segments",
                        (double)metrics.opened / (double)(3 * rounds * SEGMENTS));
+    gpu_bed_close(&bed);
+}
+
+/* SEGMENTS jobs of one segment each, of so many models. */
+static void
+measure_jobs(bench_report *report, const mode *how, uint32_t models, uint64_t ns, size_t rounds)
+{
+    aegis_scheduler_metrics metrics;
+    gpu_bed bed;
+    aegis_error error;
+    char text[96], path[32];
+    const mode named = {.name = text};
+    snprintf(text, sizeof text, "%s_jobs_of_%s", how->name, models == 1 ? "one" : "two");
+    gpu_bed_open(&bed, &(gpu_bed_config){.wait = how->wait,
+                                         .completion = how->completion,
+                                         .ahead = how->ahead,
+                                         .wake_bound_ns = 10000,
+                                         .overhead_bound_ns = 10000,
+                                         .slots = SEGMENTS / models});
+    launch_times times = {.lane = bed.lane};
+    gpu_check(aegis_stream_call(bed.lane, time_launches, &times, &error), &error);
+    gpu_check(aegis_stream_synchronize(bed.lane, &error), &error);
+    gpu_must(times.code, "launches");
+    snprintf(path, sizeof path, "1x%llu", (unsigned long long)ns);
+    for (uint32_t i = 0; i < models; i++) {
+        gpu_bed_add(&bed, path, GPU_BED_HOUR_NS, 0, 4);
+    }
+    /* The last of them is released before it ends. */
+    snprintf(path, sizeof path, "1x%llu",
+             (unsigned long long)((SEGMENTS / models + 1) * bed.periods_ns[0]));
+    gpu_bed_add(&bed, path, GPU_BED_HOUR_NS, 0, 4);
+    gpu_bed_start(&bed);
+    measure_length(report, &named, &bed, jobs_round, models, ns, rounds, times.launch_ns);
+    gpu_check(aegis_scheduler_get_metrics(bed.scheduler, &metrics, &error), &error);
+    char opened[128];
+    snprintf(opened, sizeof opened, "%lluus_%s_opened", (unsigned long long)(ns / 1000), text);
+    bench_report_value(report, opened, "of all jobs",
+                       (double)metrics.opened / (double)(rounds * SEGMENTS));
     gpu_bed_close(&bed);
 }
 
@@ -296,6 +378,10 @@ int main(int argc, char **argv)
     bench_report report = bench_report_begin("gpu_dispatch");
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         measure_mode(&report, &modes[i], (size_t)rounds);
+        for (uint32_t k = 0; k < 2; k++) { /* 1 ms says no more */
+            measure_jobs(&report, &modes[i], 1, lengths_ns[k], (size_t)rounds);
+            measure_jobs(&report, &modes[i], 2, lengths_ns[k], (size_t)rounds);
+        }
     }
     gpu_report_device(&report);
     bench_report_end(&report);

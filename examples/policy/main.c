@@ -35,8 +35,11 @@ static bool proof(void *self,
     return true;
 }
 
-static const aegis_policy_ops least_slack = {
-    .version = AEGIS_POLICY_OPS_VERSION, .name = "least-slack", .key = slack, .proof = proof};
+static const aegis_policy_ops least_slack = {.version = AEGIS_POLICY_OPS_VERSION,
+                                             .name = "least-slack",
+                                             .key = slack,
+                                             .proof = proof,
+                                             .key_keeps = true};
 
 int main(int argc, char **argv)
 {

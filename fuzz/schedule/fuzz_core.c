@@ -2,7 +2,7 @@
 /*
  * Bytes as a sequence of events, malformed ones among them. A shadow of the jobs checks what the
  * core answers: each job ends once, a lane runs one segment, none that waits for bytes, slots are
- * not shared, counts add up, and the recorded run replays bit for bit.
+ * not shared, counts add up, what was foreseen comes, and the recorded run replays bit for bit.
  */
 #include <aegisrt/ext/core.h>
 #include <aegisrt/ext/policy_ops.h>
@@ -149,12 +149,33 @@ static void expect_event(fuzz *f, const aegis_core_event *event)
     }
 }
 
+static void check_foreseen(const fuzz *f, uint16_t lane, const aegis_core_next *next, size_t count)
+{
+    const aegis_core_action *got = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (f->actions[i].kind == AEGIS_TRACE_DISPATCH && f->actions[i].lane == lane) {
+            got = &f->actions[i];
+        }
+    }
+    CHECK((got != NULL) == (next->model != AEGIS_TRACE_NONE));
+    CHECK(got == NULL || (got->model == next->model && got->job == next->job &&
+                          got->segment == next->segment && got->slot == next->slot));
+}
+
 static void take(fuzz *f, const aegis_core_event *event)
 {
     size_t count = SIZE_MAX;
+    aegis_core_next next = {0};
+    bool foreseen = event->kind == AEGIS_CORE_SEGMENT_DONE && event->status == AEGIS_OK &&
+                    event->end_ns == f->now_ns &&
+                    aegis_core_foresee(f->core, event->lane, event->end_ns,
+                                       event->end_ns - event->start_ns, &next);
     if (aegis_core_step(f->core, f->now_ns, event, f->actions, &count, NULL) != AEGIS_OK) {
         CHECK(count == SIZE_MAX);
         return;
+    }
+    if (foreseen) {
+        check_foreseen(f, event->lane, &next, count);
     }
     CHECK(count <= aegis_core_max_actions(f->core));
     expect_event(f, event);

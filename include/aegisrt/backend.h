@@ -326,13 +326,17 @@ aegis_status aegis_model_output(aegis_model *model,
  */
 aegis_status aegis_model_execute(
     aegis_model *model, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
-/** True when the backend can do the next two. */
+/** True when the backend can enqueue ahead and take what it enqueued. */
 bool aegis_model_can_go_ahead(const aegis_model *model);
+/** Whether what the next one enqueues depends on the number of commits. False: of a model without
+ * state, and always the same for a segment and a slot. */
+bool aegis_model_ahead_has_halves(const aegis_model *model);
 /**
  * Between aegis_stream_ahead_begin and _end: enqueues for this segment the work of an execution,
  * all of it or nothing, and changes nothing else. What is enqueued depends on the segment, the slot
- * and whether the number of commits so far is even: as long as these are what they were it may run,
- * in place of an execution, once. UNSUPPORTED when this model's work cannot be put ahead, and what
+ * and, where aegis_model_ahead_has_halves, whether the number of commits so far is even: as long as
+ * these are what they were it may run, in place of an execution, once, and until it does they may
+ * not be executed in another way. UNSUPPORTED when this model's work cannot be put ahead, and what
  * the device returned.
  */
 aegis_status aegis_model_enqueue_ahead(

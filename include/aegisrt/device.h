@@ -321,6 +321,21 @@ void aegis_stream_ahead_take(aegis_stream *stream);
  * its memory goes. */
 void aegis_stream_ahead_discard(aegis_stream *stream);
 
+/**
+ * What the stream's own thread does while it waits for the work before a notification:
+ * `function(argument)`, which may put work behind the gate. It is called once when the end is near,
+ * AEGIS_STREAM_NEAR_NS before the instant of aegis_stream_expect (without one at once), and from
+ * then on each time that it is asked for, as long as the thread polls. NULL: nothing. Only while
+ * the stream is idle.
+ * @return false when the device knows no such waiting: it is never called.
+ */
+bool aegis_stream_set_meanwhile(aegis_stream *stream,
+                                aegis_stream_function function,
+                                void *argument);
+#define AEGIS_STREAM_NEAR_NS 60000u
+/** Asks for it, once. Any thread; one store. */
+void aegis_stream_ask_meanwhile(aegis_stream *stream);
+
 /* From within a function that runs on the stream's own thread (aegis_stream_call), the following
  * three put work behind what that function has enqueued so far, at once and past the commands that
  * wait: with them a backend copies its inputs in and its outputs out in the order of its kernels.

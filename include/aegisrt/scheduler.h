@@ -313,7 +313,8 @@ typedef struct aegis_scheduler_metrics {
     uint64_t decisions;
     uint64_t lane_turns; /**< ends of segments after which the lane itself made the decision,
                             because the orchestration thread slept */
-    uint64_t opened;     /**< segments that were enqueued ahead and begun by opening their gate */
+    uint64_t opened;     /**< segments that were enqueued ahead, while another one ran, as what is
+                            foreseen to follow it, and begun by opening their gate */
     uint64_t elapsed_ns; /**< since start */
     uint16_t lane_count;
     uint64_t lane_busy_ns[64];      /**< time in which the lane executed */

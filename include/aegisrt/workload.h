@@ -97,8 +97,8 @@ typedef struct aegis_workload {
                                  which stages inputs and outputs there, and none on a host */
     bool pinned_given;      /**< the key stands in the file */
     aegis_completion completion; /**< how the lanes' threads wait */
-    bool ahead;  /**< on a CUDA device: the segment that follows is launched while one runs; without
-                      the key unless completion is "block" */
+    bool ahead;  /**< on a CUDA device: the segment that is foreseen to follow is launched while one
+                      runs; without the key unless completion is "block" */
     bool graphs; /**< on a CUDA device: models run as captured graphs where they can be; true when
                       the key is missing */
     uint16_t lanes;

@@ -583,6 +583,11 @@ bool aegis_model_can_go_ahead(const aegis_model *model)
     return model->ops->enqueue_ahead != NULL && model->ops->take_ahead != NULL;
 }
 
+bool aegis_model_ahead_has_halves(const aegis_model *model)
+{
+    return model->ops->ahead_has_halves == NULL || model->ops->ahead_has_halves(model->self);
+}
+
 static aegis_status not_ahead(const aegis_model *model, aegis_error *err)
 {
     return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,

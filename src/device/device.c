@@ -76,7 +76,8 @@ aegis_status aegis_device_wrap(const aegis_device_ops *ops,
     aegis_device *device = NULL;
     if (ops == NULL || allocator == NULL || ret_device == NULL || !is_complete(ops) ||
         (ops->version >= 2 && !newer_is_complete(ops)) ||
-        (ops->version >= 3 && !ahead_is_complete(ops))) {
+        (ops->version >= 3 && !ahead_is_complete(ops)) ||
+        (ops->version >= 4 && (ops->set_meanwhile == NULL) != (ops->ask_meanwhile == NULL))) {
         status = aegis_error_set(err, AEGIS_HERE("device"), AEGIS_ERROR_INVALID_ARGUMENT,
                                  "a device needs ops of version 1 to %u with every required entry",
                                  AEGIS_DEVICE_OPS_VERSION);
@@ -91,6 +92,7 @@ aegis_status aegis_device_wrap(const aegis_device_ops *ops,
     device->ops = ops;
     device->newer = ops->version >= 2 ? ops : &nothing_newer;
     device->ahead = ops->version >= 3 ? ops : &nothing_newer;
+    device->meanwhile = ops->version >= 4 ? ops : &nothing_newer;
     device->self = self;
     device->allocator = *allocator;
     status = list_arena(device, allocator, err);

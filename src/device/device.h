@@ -12,8 +12,9 @@
 
 struct aegis_device {
     const aegis_device_ops *ops;
-    const aegis_device_ops *newer; /* entries since version 2; all NULL for an older table */
-    const aegis_device_ops *ahead; /* those since version 3, likewise */
+    const aegis_device_ops *newer;     /* entries since version 2; all NULL for an older table */
+    const aegis_device_ops *ahead;     /* those since version 3, likewise */
+    const aegis_device_ops *meanwhile; /* since version 4 */
     void *self;
     aegis_allocator allocator;
     aegis_arena_list *list;

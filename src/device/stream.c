@@ -326,6 +326,24 @@ void aegis_stream_ahead_discard(aegis_stream *stream)
     }
 }
 
+bool aegis_stream_set_meanwhile(aegis_stream *stream,
+                                aegis_stream_function function,
+                                void *argument)
+{
+    if (stream->device->meanwhile->set_meanwhile == NULL) {
+        return false;
+    }
+    stream->device->meanwhile->set_meanwhile(stream->self, function, argument);
+    return true;
+}
+
+void aegis_stream_ask_meanwhile(aegis_stream *stream)
+{
+    if (stream->device->meanwhile->ask_meanwhile != NULL) {
+        stream->device->meanwhile->ask_meanwhile(stream->self);
+    }
+}
+
 int aegis_stream_width(const aegis_stream *stream)
 {
     return stream->width;

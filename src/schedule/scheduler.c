@@ -281,6 +281,9 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
     }
     uint64_t now = aegis_clock_now_ns(&scheduler->config.clock);
     scheduler->start_ns = start_ns > now ? start_ns : now + START_DELAY_NS;
+    for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
+        aegis_ahead_start(&scheduler->lanes[i]); /* nobody asks before the loop runs */
+    }
     aegis_command loop = {.kind = AEGIS_COMMAND_CALL,
                           .of.call = {.function = aegis_driver_loop, .argument = scheduler}};
     status = aegis_worker_push(scheduler->orchestrator, &loop, err);
@@ -339,7 +342,7 @@ static void synchronize_lanes(aegis_scheduler *scheduler)
 {
     for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
         if (!scheduler->lanes[i].hung) {
-            aegis_ahead_clear(&scheduler->lanes[i]);
+            aegis_ahead_stop(&scheduler->lanes[i]);
         }
     }
 }

@@ -5,6 +5,10 @@
 #include "support/cuda/gpu_bed.h"
 #include "support/cuda/require.h"
 
+#include <aegisrt/ext/cuda_graph.h>
+
+#include <time.h>
+
 #define MS UINT64_C(1000000)
 #define STREAMS 10
 #define VALUES ((size_t)1024)
@@ -282,6 +286,252 @@ static void ends_in_the_middle(bool evict)
     }
 }
 
+/* ---- from job to job ---- */
+
+static void sleep_ns(uint64_t ns)
+{
+    struct timespec nap = {.tv_sec = (time_t)(ns / 1000000000u),
+                           .tv_nsec = (long)(ns % 1000000000u)};
+    nanosleep(&nap, NULL);
+}
+
+/* Behind a long kernel, jobs of two models of one segment each, in turns. */
+static void whole_models_follow_one_another(aegis_completion completion, aegis_wait_mode wait)
+{
+    gpu_bed bed;
+    sem_t ended;
+    sem_init(&ended, 0, 0);
+    gpu_bed_open(&bed, &(gpu_bed_config){.wait = wait,
+                                         .completion = completion,
+                                         .ahead = true,
+                                         .wake_bound_ns = MS / 100,
+                                         .overhead_bound_ns = MS / 100});
+    uint32_t first = gpu_bed_add(&bed, "1x5000000", GPU_BED_HOUR_NS, 0, 4);
+    uint32_t a = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
+    uint32_t b = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
+    gpu_bed_start(&bed);
+    for (int i = 0; i < 20; i++) {
+        gpu_bed_submit(&bed, first, note_end, &ended);
+        for (int k = 0; k < 4; k++) { /* released one period after the other, before it ends */
+            gpu_bed_submit(&bed, a, note_end, &ended);
+            gpu_bed_submit(&bed, b, note_end, &ended);
+        }
+        for (int k = 0; k < 9; k++) {
+            gpu_sem_wait(&ended);
+        }
+        sleep_ns(bed.periods_ns[first]);
+    }
+    uint64_t through = opened(&bed);
+    printf("%llu of 160 jobs that followed another came through the gate\n",
+           (unsigned long long)through);
+    REQUIRE(through >= 120 && through <= 160);
+    REQUIRE(aegis_scheduler_stop(bed.scheduler, NULL) == AEGIS_OK);
+    REQUIRE(none_overlap(&bed) == 180);
+    gpu_bed_close(&bed);
+}
+
+/* b stands behind the gate while a runs, when c comes, sooner or later; c goes past it. */
+static void a_more_urgent_job_comes(aegis_completion completion, aegis_wait_mode wait)
+{
+    gpu_bed bed;
+    sem_t ended;
+    sem_init(&ended, 0, 0);
+    gpu_bed_open(&bed, &(gpu_bed_config){.wait = wait,
+                                         .completion = completion,
+                                         .ahead = true,
+                                         .policy = "np-fp",
+                                         .wake_bound_ns = MS / 100,
+                                         .overhead_bound_ns = MS / 100});
+    uint32_t a = gpu_bed_add(&bed, "1x500000", GPU_BED_HOUR_NS, 9, 4);
+    uint32_t b = gpu_bed_add(&bed, "2x50000", GPU_BED_HOUR_NS, 5, 4);
+    uint32_t c = gpu_bed_add(&bed, "3x30000", GPU_BED_HOUR_NS, 1, 4);
+    gpu_bed_start(&bed);
+    for (uint64_t i = 0; i < 60; i++) {
+        gpu_bed_submit(&bed, a, note_end, &ended);
+        sleep_ns(MS / 10);
+        gpu_bed_submit(&bed, b, note_end, &ended);
+        sleep_ns(i * 10000);
+        gpu_bed_submit(&bed, c, note_end, &ended);
+        for (int k = 0; k < 3; k++) {
+            gpu_sem_wait(&ended);
+        }
+        sleep_ns(bed.periods_ns[a]);
+    }
+    printf("%llu of 360 segments came through the gate\n", (unsigned long long)opened(&bed));
+    REQUIRE(opened(&bed) >= 60);
+    REQUIRE(aegis_scheduler_stop(bed.scheduler, NULL) == AEGIS_OK);
+    REQUIRE(none_overlap(&bed) == 360);
+    gpu_bed_close(&bed);
+}
+
+typedef enum in_between {
+    STOPPED,
+    ITSELF_GONE,
+    ANOTHER_GONE
+} in_between;
+
+/* b, of a job that follows, stands behind the gate while a runs: at once, since a is thought to be
+ * short, and for long. */
+static void ends_before_it_is_taken(in_between what)
+{
+    for (uint64_t i = 0; i < 20; i++) {
+        gpu_bed bed;
+        aegis_error error;
+        gpu_bed_open(&bed, &(gpu_bed_config){.wait = AEGIS_WAIT_POLL,
+                                             .completion = AEGIS_COMPLETION_POLL,
+                                             .ahead = true,
+                                             .policy = "np-fp",
+                                             .wake_bound_ns = MS,
+                                             .overhead_bound_ns = MS,
+                                             .least_ns = AEGIS_STREAM_NEAR_NS});
+        uint32_t a = gpu_bed_add(&bed, "1x2000000", GPU_BED_HOUR_NS, 1, 4);
+        uint32_t b = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 2, 4);
+        uint32_t c = gpu_bed_add(&bed, "1x500000", GPU_BED_HOUR_NS, 3, 4);
+        gpu_bed_start(&bed);
+        gpu_bed_submit(&bed, c, NULL, NULL);
+        gpu_bed_submit(&bed, a, NULL, NULL);
+        gpu_bed_submit(&bed, b, NULL, NULL);
+        sleep_ns(MS / 2 + i * MS / 8); /* c runs, then a, and in the last ones that has ended */
+        if (what != STOPPED) {
+            gpu_check(aegis_scheduler_evict(bed.scheduler, what == ITSELF_GONE ? b : c, &error),
+                      &error);
+        }
+        gpu_check(aegis_scheduler_stop(bed.scheduler, &error), &error);
+        none_overlap(&bed);
+        gpu_bed_close(&bed);
+    }
+}
+
+typedef struct twice {
+    aegis_stream *stream;
+    aegis_cuda_graph *graph;
+    kernel_stamp *stamp;
+    bool runs_on; /* when the second launch has returned */
+    sem_t seen;
+} twice;
+
+static void capture_spin(void *argument)
+{
+    twice *self = argument;
+    const aegis_allocator allocator = aegis_allocator_default();
+    struct CUstream_st *handle = NULL;
+    REQUIRE(aegis_cuda_capture_begin(self->stream, NULL) == AEGIS_OK);
+    REQUIRE(aegis_cuda_stream_handle(self->stream, &handle, NULL) == AEGIS_OK);
+    REQUIRE(kernel_spin(handle, 50 * MS, self->stamp) == 0);
+    REQUIRE(aegis_cuda_capture_end(self->stream, &allocator, &self->graph, NULL, NULL) == AEGIS_OK);
+}
+
+static void launch_twice(void *argument)
+{
+    twice *self = argument;
+    REQUIRE(aegis_cuda_graph_launch(self->graph, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_ahead_begin(self->stream, NULL) == AEGIS_OK);
+    REQUIRE(aegis_cuda_graph_launch(self->graph, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_ahead_end(self->stream, NULL) == AEGIS_OK);
+    self->runs_on = *(volatile uint64_t *)&self->stamp->end_ns == 0;
+}
+
+static void take_second(void *argument)
+{
+    aegis_stream_ahead_take(((twice *)argument)->stream);
+}
+
+static void see_twice(void *argument)
+{
+    sem_post(&((twice *)argument)->seen);
+}
+
+/* The next job in the same slot of a model without state is the same graph: put there while it
+ * runs, it holds up neither the thread nor the one that runs. */
+static void a_graph_waits_while_it_runs(aegis_device *device)
+{
+    aegis_buffer stamp;
+    twice self = {.stream = new_stream(device, AEGIS_COMPLETION_POLL, 0)};
+    sem_init(&self.seen, 0, 0);
+    REQUIRE(aegis_device_pinned_alloc(device, sizeof *self.stamp, 64, &stamp, NULL) == AEGIS_OK);
+    self.stamp = stamp.pointer;
+    *self.stamp = (kernel_stamp){0};
+    REQUIRE(aegis_stream_call(self.stream, capture_spin, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_call(self.stream, launch_twice, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_notify(self.stream, see_twice, &self, NULL) == AEGIS_OK);
+    gpu_sem_wait(&self.seen);
+    REQUIRE(self.runs_on);
+    const kernel_stamp first = *self.stamp;
+    REQUIRE(first.end_ns > first.start_ns);
+    REQUIRE(aegis_stream_call(self.stream, take_second, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_notify(self.stream, see_twice, &self, NULL) == AEGIS_OK);
+    gpu_sem_wait(&self.seen);
+    REQUIRE(self.stamp->start_ns >= first.end_ns && self.stamp->end_ns > first.end_ns);
+    aegis_cuda_graph_destroy(self.graph);
+    aegis_stream_destroy(self.stream);
+    REQUIRE(aegis_device_pinned_free(device, &stamp, NULL) == AEGIS_OK);
+}
+
+/* ---- what a thread does while it waits ---- */
+
+typedef struct waiting {
+    step next; /* which it puts behind the gate, the second time that it is called */
+    kernel_stamp *stamp;
+    uint64_t expect_ns, called_ns;
+    _Atomic int calls;
+} waiting;
+
+static void spin_long(void *argument)
+{
+    waiting *self = argument;
+    struct CUstream_st *handle = NULL;
+    REQUIRE(aegis_cuda_stream_handle(self->next.stream, &handle, NULL) == AEGIS_OK);
+    if (self->expect_ns > 0) {
+        self->called_ns = gpu_now_ns() + self->expect_ns - AEGIS_STREAM_NEAR_NS;
+        aegis_stream_expect(self->next.stream, self->expect_ns);
+    }
+    REQUIRE(kernel_spin(handle, 50 * MS, self->stamp) == 0);
+}
+
+static void put_the_second_time(void *argument)
+{
+    waiting *self = argument;
+    REQUIRE(gpu_now_ns() >= self->called_ns);
+    REQUIRE(*(volatile uint64_t *)&self->stamp->end_ns == 0);
+    if (++self->calls == 2) {
+        put(&self->next);
+    }
+}
+
+/* Its end being near, or nothing being known of it, it is called, and called again when it is
+ * asked; what it puts behind the gate waits there. */
+static void
+what_is_done_while_it_waits(aegis_device *device, aegis_completion completion, uint64_t expect_ns)
+{
+    aegis_buffer stamp, values;
+    waiting self = {.next = {.stream = new_stream(device, completion, 0)}, .expect_ns = expect_ns};
+    aegis_stream *stream = self.next.stream;
+    sem_init(&self.next.seen, 0, 0);
+    REQUIRE(aegis_device_pinned_alloc(device, sizeof *self.stamp, 64, &stamp, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_pinned_alloc(device, VALUES * 4, 64, &values, NULL) == AEGIS_OK);
+    memset(stamp.pointer, 0, sizeof *self.stamp);
+    fill(values.pointer, 0);
+    self.stamp = stamp.pointer;
+    self.next.values = values.pointer;
+    self.next.status = AEGIS_ERROR_STATE;
+    REQUIRE(aegis_stream_set_meanwhile(stream, put_the_second_time, &self));
+    REQUIRE(aegis_stream_call(stream, spin_long, &self, NULL) == AEGIS_OK);
+    REQUIRE(aegis_stream_notify(stream, see, &self.next, NULL) == AEGIS_OK);
+    while (self.calls == 0) {
+        /* until it is near */
+    }
+    aegis_stream_ask_meanwhile(stream);
+    gpu_sem_wait(&self.next.seen);
+    REQUIRE(self.calls == 2);
+    REQUIRE(self.next.status == AEGIS_OK && self.next.code == 0 && all_are(values.pointer, 0));
+    (void)aegis_stream_set_meanwhile(stream, NULL, NULL);
+    call(&self.next, take);
+    REQUIRE(all_are(values.pointer, 1));
+    aegis_stream_destroy(stream);
+    REQUIRE(aegis_device_pinned_free(device, &stamp, NULL) == AEGIS_OK);
+    REQUIRE(aegis_device_pinned_free(device, &values, NULL) == AEGIS_OK);
+}
+
 int main(void)
 {
     aegis_device *device = gpu_device(65536, 65536);
@@ -297,6 +547,12 @@ int main(void)
     }
     gates_hold_nobody_up(device);
     printf("nobody held up\n");
+    a_graph_waits_while_it_runs(device);
+    printf("a graph beside itself\n");
+    what_is_done_while_it_waits(device, AEGIS_COMPLETION_POLL, 0);
+    what_is_done_while_it_waits(device, AEGIS_COMPLETION_POLL, 40 * MS);
+    what_is_done_while_it_waits(device, AEGIS_COMPLETION_ADAPTIVE, 40 * MS);
+    printf("asked while it waits\n");
     aegis_device_destroy(device);
     jobs_never_overlap(AEGIS_COMPLETION_POLL, AEGIS_WAIT_POLL);
     jobs_never_overlap(AEGIS_COMPLETION_ADAPTIVE, AEGIS_WAIT_SLEEP);
@@ -304,6 +560,14 @@ int main(void)
     printf("stopped\n");
     ends_in_the_middle(true);
     printf("gone\n");
+    whole_models_follow_one_another(AEGIS_COMPLETION_POLL, AEGIS_WAIT_POLL);
+    whole_models_follow_one_another(AEGIS_COMPLETION_ADAPTIVE, AEGIS_WAIT_SLEEP);
+    a_more_urgent_job_comes(AEGIS_COMPLETION_POLL, AEGIS_WAIT_POLL);
+    a_more_urgent_job_comes(AEGIS_COMPLETION_ADAPTIVE, AEGIS_WAIT_SLEEP);
+    ends_before_it_is_taken(STOPPED);
+    ends_before_it_is_taken(ITSELF_GONE);
+    ends_before_it_is_taken(ANOTHER_GONE);
+    printf("before it is taken\n");
     printf("%s\n", failures == 0 ? "ok" : "FAIL");
     return failures == 0 ? 0 : 1;
 }

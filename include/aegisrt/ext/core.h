@@ -220,6 +220,28 @@ bool aegis_core_lane_running(const aegis_core *core,
                              uint64_t *ret_job,
                              uint32_t *ret_segment);
 
+/** What a lane would run next. */
+typedef struct aegis_core_next {
+    uint32_t model; /**< AEGIS_TRACE_NONE: nothing */
+    uint32_t segment, slot;
+    uint64_t job;
+} aegis_core_next;
+/**
+ * What the lane would run next if the next event were that what runs on it ended without fault:
+ * SEGMENT_DONE with the status OK, now and at `end_ns`, after executing for `execution_ns`. The
+ * answer is what that step dispatches on the lane. Advice, and a pure function: it changes nothing,
+ * and whatever comes before the end may change what follows. O(1).
+ * @return false when it is not known, or nothing runs on the lane: the policy may wait
+ * (`idle_until`), a release is due by then or a rest ends, so that keys and ranks would be made
+ * anew, the segment that follows competes under a policy of which `key_keeps` is not known, or
+ * `end_ns` has passed.
+ */
+bool aegis_core_foresee(const aegis_core *core,
+                        uint16_t lane,
+                        uint64_t end_ns,
+                        uint64_t execution_ns,
+                        aegis_core_next *ret_next);
+
 /* ---- events and actions as trace records ---- */
 
 /** The EVENT_CORE record: the first of an orchestration ring. */

@@ -12,7 +12,7 @@ extern "C" {
 
 /** Version 1 ended with event_elapsed_ns, version 2 with stream_expect. Tables of any version up to
  * this one are taken. */
-#define AEGIS_DEVICE_OPS_VERSION 3u
+#define AEGIS_DEVICE_OPS_VERSION 4u
 
 /** All entries are required unless said otherwise. `self`, `stream` and `event` are the
  * implementation's own objects. Threads and statuses: as the public call of the same name, which
@@ -82,6 +82,10 @@ typedef struct aegis_device_ops {
     void (*ahead_open)(void *stream);
     void (*ahead_take)(void *stream);
     void (*ahead_discard)(void *stream);
+
+    /* Since version 4; both or none: while a stream's thread waits. NULL: it does nothing then. */
+    void (*set_meanwhile)(void *stream, aegis_stream_function function, void *argument);
+    void (*ask_meanwhile)(void *stream);
 } aegis_device_ops;
 
 /** Wraps an implementation. Takes `self` (destroyed with the device, also when this fails).

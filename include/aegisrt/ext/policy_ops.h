@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-#define AEGIS_POLICY_OPS_VERSION 1u
+#define AEGIS_POLICY_OPS_VERSION 2u
 
 typedef struct aegis_policy_model {
     uint32_t model;
@@ -63,7 +63,8 @@ typedef struct aegis_policy_view {
 } aegis_policy_view;
 
 typedef struct aegis_policy_ops {
-    uint32_t version; /**< AEGIS_POLICY_OPS_VERSION; grows at the end only */
+    uint32_t version; /**< AEGIS_POLICY_OPS_VERSION, or 1 without the last member; grows at the end
+                         only */
     const char *name;
     /** Optional: bookkeeping when a model enters or leaves. O(log n). */
     void (*add_model)(void *self, const aegis_policy_model *model);
@@ -84,6 +85,10 @@ typedef struct aegis_policy_ops {
                   size_t count,
                   aegis_analysis *ret_analysis,
                   size_t *ret_order);
+    /** Since version 2. True: all segments of a job have the same key, because `key` looks at the
+     * model and at the release and the deadline of the job alone. What follows a segment can then
+     * be foreseen (aegis_core_foresee), and on a GPU be launched ahead, also when it competes. */
+    bool key_keeps;
 } aegis_policy_ops;
 
 /**

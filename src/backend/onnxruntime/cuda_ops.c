@@ -143,6 +143,11 @@ static aegis_status cuda_take_ahead(void *self, uint32_t segment, uint32_t slot,
     return aegis_ort_model_take_ahead(self, segment, slot, err);
 }
 
+static bool cuda_ahead_has_halves(void *model)
+{
+    return ((const aegis_ort_model *)model)->cuda->has_state;
+}
+
 static const char *cuda_note(void *model)
 {
     return ((const aegis_ort_model *)model)->cuda->note;
@@ -160,6 +165,7 @@ aegis_backend_ops aegis_ort_cuda_ops(void)
     ops.execute = cuda_execute;
     ops.enqueue_ahead = cuda_enqueue_ahead;
     ops.take_ahead = cuda_take_ahead;
+    ops.ahead_has_halves = cuda_ahead_has_halves;
     ops.terminate = NULL; /* what is on the device goes on to its end */
     ops.note = cuda_note;
     ops.visit_touched = NULL; /* most of it is not on the host */

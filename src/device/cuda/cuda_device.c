@@ -106,6 +106,8 @@ static const aegis_device_ops cuda_ops = {
     .ahead_open = aegis_cuda_ahead_open,
     .ahead_take = aegis_cuda_ahead_take,
     .ahead_discard = aegis_cuda_ahead_discard,
+    .set_meanwhile = aegis_cuda_set_meanwhile,
+    .ask_meanwhile = aegis_cuda_ask_meanwhile,
 };
 
 static aegis_status does_not_fit(const aegis_cuda_device *device, aegis_error *err)

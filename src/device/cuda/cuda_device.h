@@ -58,6 +58,8 @@ aegis_status aegis_cuda_ahead_end(void *self, aegis_error *err);
 void aegis_cuda_ahead_open(void *self);
 void aegis_cuda_ahead_take(void *self);
 void aegis_cuda_ahead_discard(void *self);
+void aegis_cuda_set_meanwhile(void *self, aegis_stream_function function, void *argument);
+void aegis_cuda_ask_meanwhile(void *self);
 aegis_status aegis_cuda_enqueue_copy(
     void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
 aegis_status aegis_cuda_enqueue_record(void *stream, void *self, aegis_error *err);

@@ -12,6 +12,8 @@
 #define NAP_NS 100000
 /* Of a word, between two questions whether the work failed: some 0.1 ms. */
 #define LOOKS_OF_WORD 65536u
+/* And between two whether something else is to be done: some 0.1 us. */
+#define LOOKS_BETWEEN 64u
 
 static uint64_t now_ns(void)
 {
@@ -34,6 +36,21 @@ static cudaError_t look_closely(const aegis_cuda_end *end)
     return end->event != NULL ? cudaEventQuery(end->event) : cudaStreamQuery(end->handle);
 }
 
+static void do_meanwhile(const aegis_cuda_end *end)
+{
+    aegis_cuda_meanwhile *meanwhile = end->meanwhile;
+    if (meanwhile == NULL || meanwhile->function == NULL) {
+        return;
+    }
+    bool is_near = meanwhile->near_ns != 0 && now_ns() >= meanwhile->near_ns;
+    if (is_near || (meanwhile->near_ns == 0 &&
+                    atomic_load_explicit(&meanwhile->asked, memory_order_relaxed))) {
+        meanwhile->near_ns = 0;
+        atomic_store(&meanwhile->asked, false);
+        meanwhile->function(meanwhile->argument);
+    }
+}
+
 /* A word tells of no failure: now and then it is asked whether there was one. */
 static cudaError_t poll_until(const aegis_cuda_end *end, uint64_t until_ns)
 {
@@ -42,6 +59,9 @@ static cudaError_t poll_until(const aegis_cuda_end *end, uint64_t until_ns)
         code = look(end);
         if (code == cudaErrorNotReady && looks % LOOKS_OF_WORD == 0 && end->word != NULL) {
             code = look_closely(end);
+        }
+        if (code == cudaErrorNotReady && looks % LOOKS_BETWEEN == 1) {
+            do_meanwhile(end);
         }
         if (code == cudaErrorNotReady && until_ns != UINT64_MAX && now_ns() >= until_ns) {
             break;
@@ -65,9 +85,11 @@ static void sleep_until(uint64_t instant_ns)
 static cudaError_t wait_adaptively(const aegis_cuda_end *end, uint64_t expected_ns)
 {
     uint64_t now = now_ns(), poll_end = now + AEGIS_CUDA_POLL_NS;
+    bool has_more = end->meanwhile != NULL && end->meanwhile->function != NULL;
+    uint64_t early_ns = EARLY_NS + (has_more ? AEGIS_STREAM_NEAR_NS : 0);
     if (expected_ns > now) {
-        if (expected_ns - now > EARLY_NS) {
-            sleep_until(expected_ns - EARLY_NS);
+        if (expected_ns - now > early_ns) {
+            sleep_until(expected_ns - early_ns);
         }
         poll_end = expected_ns + (expected_ns - now) / 4 + AEGIS_CUDA_POLL_NS;
     }

@@ -12,11 +12,20 @@
 /* Adaptive completion: the end is caught by polling where it is near; else the CPU sleeps. */
 #define AEGIS_CUDA_POLL_NS UINT64_C(50000)
 
+/* What the thread that polls for an end does when that is near, and then when it is asked to. */
+typedef struct aegis_cuda_meanwhile {
+    aegis_stream_function function; /* NULL: nothing */
+    void *argument;
+    uint64_t near_ns; /* from this instant on; the thread's own */
+    _Atomic bool asked;
+} aegis_cuda_meanwhile;
+
 typedef struct aegis_cuda_end {
-    cudaStream_t handle;          /* where the work is */
-    cudaEvent_t event;            /* recorded behind it; NULL: it can only be polled for */
-    const _Atomic uint32_t *word; /* which the device writes behind it; NULL: none */
-    uint32_t value;               /* what the word has then */
+    cudaStream_t handle;             /* where the work is */
+    cudaEvent_t event;               /* recorded behind it; NULL: it can only be polled for */
+    const _Atomic uint32_t *word;    /* which the device writes behind it; NULL: none */
+    uint32_t value;                  /* what the word has then */
+    aegis_cuda_meanwhile *meanwhile; /* NULL: nothing to be done */
 } aegis_cuda_end;
 
 /* Waits as the mode says; `expected_ns`: it will not come before this instant. Returns the failure

@@ -32,6 +32,7 @@ typedef struct cuda_stream {
     aegis_cuda_end end;   /* of what the next notification waits for, when `marked` */
     bool marked, ahead;   /* ahead: what is enqueued goes behind the gate */
     bool wants_ahead;
+    aegis_cuda_meanwhile meanwhile;
     uint64_t expected_ns;   /* not before this instant will the work complete; worker only */
     cudaEvent_t drain;      /* synchronize */
     _Atomic int first_code; /* first failure of the work since it was last reported */
@@ -151,6 +152,10 @@ static cudaError_t mark(cuda_stream *stream)
 static void notify(cuda_stream *stream, const aegis_command *command)
 {
     cudaError_t code = stream->marked ? cudaSuccess : mark(stream);
+    stream->end.meanwhile = &stream->meanwhile;
+    stream->meanwhile.near_ns = stream->expected_ns > AEGIS_STREAM_NEAR_NS
+                                    ? stream->expected_ns - AEGIS_STREAM_NEAR_NS
+                                    : 1; /* at once */
     note(stream, code == cudaSuccess
                      ? aegis_cuda_end_wait(&stream->end, stream->completion, stream->expected_ns)
                      : code);
@@ -445,6 +450,21 @@ void aegis_cuda_ahead_discard(void *self)
         const aegis_cuda_end end = aegis_cuda_gate_last(&stream->gate, false);
         note(stream, aegis_cuda_end_wait(&end, AEGIS_COMPLETION_POLL, 0));
     }
+}
+
+/* ---- while the stream's own thread waits ---- */
+
+void aegis_cuda_set_meanwhile(void *self, aegis_stream_function function, void *argument)
+{
+    aegis_cuda_meanwhile *meanwhile = &((cuda_stream *)self)->meanwhile;
+    meanwhile->function = function;
+    meanwhile->argument = argument;
+    atomic_store(&meanwhile->asked, false);
+}
+
+void aegis_cuda_ask_meanwhile(void *self)
+{
+    atomic_store(&((cuda_stream *)self)->meanwhile.asked, true);
 }
 
 /* ---- on the stream's own thread: past the commands that wait in its ring ---- */

@@ -53,9 +53,9 @@ static aegis_status check_policy(const aegis_policy *policy, aegis_error *err)
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
                                "no policy; find one with aegis_policy_find");
     }
-    if (policy->ops->version != AEGIS_POLICY_OPS_VERSION) {
+    if (policy->ops->version < 1 || policy->ops->version > AEGIS_POLICY_OPS_VERSION) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
-                               "policy ops are of version %" PRIu32 ", this core wants %u",
+                               "policy ops are of version %" PRIu32 ", this core wants at most %u",
                                policy->ops->version, AEGIS_POLICY_OPS_VERSION);
     }
     if (policy->ops->name == NULL || policy->ops->key == NULL) {

@@ -216,7 +216,7 @@ static void charge(core_model *model, uint64_t execution_ns)
 
 /* After executing e a model with the share s rests e (1 - s) / s, rounded up: then no stretch of
  * time from the start of one of its segments to the start of another holds more than s of it. */
-static uint64_t rest_ns(uint64_t execution_ns, uint32_t share_ppm)
+uint64_t aegis_core_rest_ns(uint64_t execution_ns, uint32_t share_ppm)
 {
     aegis_u128 rest = (aegis_u128)execution_ns * (AEGIS_SHARE_WHOLE - share_ppm);
     rest = (rest + share_ppm - 1) / share_ppm;
@@ -268,7 +268,8 @@ static void end_segment(aegis_core *core, const aegis_core_event *event)
         charge(model, execution);
         if (limits->share_ppm > 0) {
             aegis_core_ready_rest(
-                core, number, core_add_ns(event->end_ns, rest_ns(execution, limits->share_ppm)));
+                core, number,
+                core_add_ns(event->end_ns, aegis_core_rest_ns(execution, limits->share_ppm)));
         } else if (model->listed) {
             aegis_core_heap_update(&lane->background, number);
         }

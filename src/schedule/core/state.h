@@ -157,6 +157,8 @@ aegis_status aegis_core_check_event(const aegis_core *core,
 
 /* event.c: step 1 */
 void aegis_core_apply(aegis_core *core, const aegis_core_event *event);
+/* How long a model with the share rests after executing so long. */
+uint64_t aegis_core_rest_ns(uint64_t execution_ns, uint32_t share_ppm);
 
 /* enforce.c: overruns, termination and broken proofs */
 void aegis_core_enforce(aegis_core *core, uint16_t lane_number);

@@ -52,7 +52,8 @@ static void end_job(aegis_scheduler *scheduler,
     scheduler->has_results = true;
 }
 
-static uint32_t data_slot(const aegis_scheduler *scheduler, const aegis_entry *entry, uint64_t job)
+uint32_t
+aegis_driver_data_slot(const aegis_scheduler *scheduler, const aegis_entry *entry, uint64_t job)
 {
     uint32_t index = aegis_job_table_find(&scheduler->jobs, job);
     if (index == AEGIS_NO_RECORD) {
@@ -71,7 +72,7 @@ static void dispatch(aegis_scheduler *scheduler,
     lane->entry = entry;
     lane->job = action->job;
     lane->segment = action->segment;
-    lane->data_slot = data_slot(scheduler, entry, action->job);
+    lane->data_slot = aegis_driver_data_slot(scheduler, entry, action->job);
     lane->dispatched_ns = now;
     entry->in_job = true;
     aegis_status status = aegis_context_acquire_stream(entry->context, &error);
@@ -82,6 +83,7 @@ static void dispatch(aegis_scheduler *scheduler,
     aegis_driver_watch(lane, now);
     atomic_store_explicit(&lane->done, false, memory_order_relaxed);
     if (status == AEGIS_OK) {
+        aegis_ahead_want(lane, now);
         status = aegis_lane_dispatch(lane, &error);
     } else {
         status = AEGIS_ERROR_INTERNAL; /* the core runs one segment of a model at a time */
@@ -193,6 +195,9 @@ aegis_status aegis_driver_step(aegis_scheduler *scheduler, const aegis_core_even
     /* What was decided is done before it is written down: a lane waits for it. */
     for (size_t i = 0; i < count; i++) {
         apply(scheduler, &scheduler->actions[i], now);
+    }
+    if (event->kind != AEGIS_CORE_SUBMIT || !event->more) {
+        aegis_ahead_want_again(scheduler, now);
     }
     if (scheduler->has_results) { /* a wake takes longer than a decision: after the lanes' */
         scheduler->has_results = false;

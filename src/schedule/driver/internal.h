@@ -54,6 +54,7 @@ typedef struct aegis_entry {
     _Atomic bool active; /* takes submissions */
     atomic_bool in_core;
     _Atomic bool never_ahead; /* its segments cannot be put behind a gate */
+    bool has_halves;          /* what is put there depends on `odd` */
     bool odd;                 /* so many commits; the turn's */
     bool in_job;              /* a job has begun and not ended; the turn's */
     uint64_t next_release_ns; /* of a periodic model */
@@ -93,8 +94,15 @@ static inline bool aegis_request_is_continuous(const aegis_admission_request *re
 typedef struct aegis_ahead {
     aegis_entry *entry; /* NULL: nothing does */
     uint32_t segment, data_slot;
-    bool odd; /* the model's number of commits */
+    bool odd; /* the model's number of commits, where it has halves */
 } aegis_ahead;
+
+/* What is to be put there while a segment runs. */
+typedef enum aegis_ahead_want_state {
+    AEGIS_AHEAD_NONE = 0,
+    AEGIS_AHEAD_WANTED, /* `wanted`; the turn takes it back, or the lane's thread takes it */
+    AEGIS_AHEAD_TAKEN   /* until the segment has been collected */
+} aegis_ahead_want_state;
 
 typedef struct aegis_lane {
     aegis_scheduler *scheduler;
@@ -105,18 +113,21 @@ typedef struct aegis_lane {
     aegis_entry *entry;
     uint64_t job, dispatched_ns;
     uint32_t segment, data_slot;
-    bool opened, may_put; /* the segment stood behind the gate; the next one may be put there */
-    bool odd;
+    bool opened;                /* the segment stood behind the gate */
     bool running, hung;         /* the turn's */
-    aegis_ahead stands;         /* the turn's; while `may_put` holds of what runs it is nothing */
+    aegis_ahead stands;         /* the turn's */
+    aegis_ahead wanted;         /* the turn's while it is not WANTED */
     aegis_promise_lane promise; /* the turn's */
     uint64_t hung_at_ns;        /* still running then, it does not end */
     /* written by the stream's thread, published by `done` */
     uint64_t start_ns, end_ns;
     aegis_status status;
     aegis_error error;
-    aegis_ahead puts; /* what it put behind the gate meanwhile */
+    bool was_put;   /* what it took stands behind the gate */
+    bool puts_late; /* its thread puts things there while it waits; since start */
     _Atomic bool done;
+    _Atomic uint32_t want; /* aegis_ahead_want_state */
+    _Atomic bool gateless; /* nothing of the stream can stand behind a gate */
     _Atomic bool discards; /* it lets run what nobody wants any more */
     _Atomic uint64_t busy_ns;
 } aegis_lane;
@@ -177,6 +188,7 @@ struct aegis_scheduler {
     aegis_wake wake;
     aegis_turn turn;
     uint64_t sleeps_until_ns;    /* the orchestration thread; the turn's */
+    uint64_t quiet_until_ns;     /* until then no next job is put ahead; the turn's */
     _Atomic uint64_t *submitted; /* one bit a model: its queue has something */
     _Atomic(aegis_driver_command *) mailbox;
     aegis_driver_command *removing; /* waits for a running segment */
@@ -207,21 +219,28 @@ static inline aegis_entry *aegis_scheduler_entry(const aegis_scheduler *schedule
 /* lane.c */
 aegis_status aegis_lane_dispatch(aegis_lane *lane, aegis_error *err);
 
-/* ahead.c: the segment that follows the one that runs, behind the gate of its lane. */
+/* ahead.c: what is foreseen to follow what runs, behind the gate of its lane. */
 
+/* Before and after all jobs; the lanes are idle. Stop waits for what stands there. */
+void aegis_ahead_start(aegis_lane *lane);
+void aegis_ahead_stop(aegis_lane *lane);
 /* At dispatch, the turn's; lane->entry, segment and data_slot say what. Opens the gate if that is
- * what stands behind it, and says whether its successor may be put there. */
+ * what stands behind it. */
 void aegis_ahead_open(aegis_lane *lane);
+/* The turn's, of a lane that runs: what is to be put behind its gate, as the core sees it now. At
+ * dispatch before the lane hears of it. */
+void aegis_ahead_want(aegis_lane *lane, uint64_t now);
+/* After an event, of the lanes that were running before. */
+void aegis_ahead_want_again(aegis_scheduler *scheduler, uint64_t now);
 /* When the segment has ended, the turn's. */
 void aegis_ahead_collect(aegis_lane *lane);
-/* On the lane's thread: puts the successor of the segment that was just launched there. */
+/* On the lane's thread, when the segment that runs was launched: puts what is wanted there, unless
+ * that is done later, while the thread waits. */
 void aegis_ahead_put(aegis_lane *lane);
 /* The turn's. Whether nothing of `entry`, which goes and does not run, stands behind a gate, and
  * nothing of any model that has no job under way; else sees to it, and rings the orchestration
  * thread when it has been done. */
 bool aegis_ahead_is_clear(aegis_scheduler *scheduler, const aegis_entry *entry);
-/* When no thread of the driver runs any more; waits. */
-void aegis_ahead_clear(aegis_lane *lane);
 
 /* faults.c: what ends a run for good; the turn's. */
 void aegis_driver_keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane);
@@ -232,6 +251,9 @@ uint64_t aegis_driver_next_hang(const aegis_scheduler *scheduler);
 /* decide.c: hands an event to the core, does what it decides and writes both down. A failure is
  * kept in the scheduler too. */
 aegis_status aegis_driver_step(aegis_scheduler *scheduler, const aegis_core_event *event);
+/* Of a model's slots, the one with the job's inputs and outputs. */
+uint32_t
+aegis_driver_data_slot(const aegis_scheduler *scheduler, const aegis_entry *entry, uint64_t job);
 /* A continuous model releases one more job at `from_ns`, unless it has as many as it may. */
 void aegis_driver_want_job(aegis_scheduler *scheduler, aegis_entry *entry, uint64_t from_ns);
 

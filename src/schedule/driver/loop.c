@@ -103,6 +103,7 @@ static aegis_status add_to_core(aegis_scheduler *scheduler, aegis_entry *entry)
     if (status == AEGIS_OK) {
         entry->in_core = true;
         atomic_store(&entry->never_ahead, !aegis_model_can_go_ahead(entry->model));
+        entry->has_halves = aegis_model_ahead_has_halves(entry->model);
         aegis_streaming_add(scheduler, entry);
     }
     return status;

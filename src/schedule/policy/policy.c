@@ -149,12 +149,13 @@ static bool fifo_proof(void *self,
 /* ---- names ---- */
 
 static const aegis_policy_ops builtin[] = {
-    {AEGIS_POLICY_OPS_VERSION, "fifo", NULL, NULL, fifo_key, NULL, fifo_proof},
-    {AEGIS_POLICY_OPS_VERSION, "np-rm", NULL, NULL, rm_key, NULL, rm_proof},
-    {AEGIS_POLICY_OPS_VERSION, "np-dm", NULL, NULL, dm_key, NULL, dm_proof},
-    {AEGIS_POLICY_OPS_VERSION, "np-fp", NULL, NULL, fp_key, NULL, fp_proof},
-    {AEGIS_POLICY_OPS_VERSION, "np-edf", NULL, NULL, edf_key, NULL, edf_proof},
-    {AEGIS_POLICY_OPS_VERSION, "cw-edf", NULL, NULL, edf_key, aegis_policy_critical_window, NULL},
+    {AEGIS_POLICY_OPS_VERSION, "fifo", NULL, NULL, fifo_key, NULL, fifo_proof, true},
+    {AEGIS_POLICY_OPS_VERSION, "np-rm", NULL, NULL, rm_key, NULL, rm_proof, true},
+    {AEGIS_POLICY_OPS_VERSION, "np-dm", NULL, NULL, dm_key, NULL, dm_proof, true},
+    {AEGIS_POLICY_OPS_VERSION, "np-fp", NULL, NULL, fp_key, NULL, fp_proof, true},
+    {AEGIS_POLICY_OPS_VERSION, "np-edf", NULL, NULL, edf_key, NULL, edf_proof, true},
+    {AEGIS_POLICY_OPS_VERSION, "cw-edf", NULL, NULL, edf_key, aegis_policy_critical_window, NULL,
+     true},
 };
 
 static const char *const names[] = {"fifo", "np-rm", "np-dm", "np-fp", "np-edf", "cw-edf"};

@@ -27,6 +27,8 @@ typedef struct gpu_bed_config {
     const char *policy;
     uint64_t wake_bound_ns, overhead_bound_ns; /* 0: measured */
     uint64_t hang_ns;                          /* aegis_scheduler_config */
+    uint32_t slots;                            /* of each model; 0: 4 */
+    uint64_t least_ns; /* what profiles say that each segment takes at least; 0: its length */
 } gpu_bed_config;
 
 typedef struct gpu_bed {
@@ -39,7 +41,8 @@ typedef struct gpu_bed {
     aegis_model *models[GPU_BED_MODELS];
     aegis_context *contexts[GPU_BED_MODELS];
     uint64_t periods_ns[GPU_BED_MODELS];
-    uint32_t count;
+    uint32_t count, slots;
+    uint64_t least_ns;
 } gpu_bed;
 
 static inline void gpu_check(aegis_status status, const aegis_error *error)
@@ -84,7 +87,10 @@ static inline void gpu_bed_open(gpu_bed *bed, const gpu_bed_config *config)
                                         .wake_bound_ns = config->wake_bound_ns,
                                         .overhead_bound_ns = config->overhead_bound_ns,
                                         .hang_ns = config->hang_ns};
-    *bed = (gpu_bed){.allocator = aegis_allocator_default(), .clock = aegis_clock_monotonic()};
+    *bed = (gpu_bed){.allocator = aegis_allocator_default(),
+                     .clock = aegis_clock_monotonic(),
+                     .slots = config->slots > 0 ? config->slots : 4,
+                     .least_ns = config->least_ns};
     bed->device = gpu_device(UINT64_C(64) << 20, UINT64_C(16) << 20);
     lane.completion = config->completion;
     lane.ahead = config->ahead;
@@ -97,11 +103,12 @@ static inline void gpu_bed_open(gpu_bed *bed, const gpu_bed_config *config)
     gpu_check(aegis_scheduler_create(&scheduler, &bed->allocator, &bed->scheduler, &error), &error);
 }
 
-static inline aegis_profile gpu_bed_profile(uint32_t segments, uint64_t segment_ns)
+static inline aegis_profile
+gpu_bed_profile(uint32_t segments, uint64_t segment_ns, uint64_t least_ns)
 {
-    aegis_profile profile = {.margin = 1, .segment_count = segments};
+    aegis_profile profile = {.margin = 1, .segment_count = segments, .loaded.best_ns = least_ns};
     for (uint32_t i = 0; i < segments; i++) {
-        profile.segments[i].series.best_ns = segment_ns;
+        profile.segments[i].series.best_ns = least_ns;
         profile.segments[i].bound_ns = segment_ns + GPU_BED_SLACK_NS;
         profile.segments[i].stretch_ns = profile.segments[i].bound_ns;
         profile.bound_ns += profile.segments[i].bound_ns;
@@ -119,13 +126,14 @@ gpu_bed_add(gpu_bed *bed, const char *path, uint64_t deadline_ns, int32_t priori
     uint32_t number = bed->count++, segments = 0;
     uint64_t segment_ns = 0;
     aegis_error error;
-    aegis_model_config config = {.name = names[number], .path = path, .slots = 4};
+    aegis_model_config config = {.name = names[number], .path = path, .slots = bed->slots};
     aegis_resource_budget budget = {.stream_limit = 1};
     aegis_admission_answer answer = {0};
     if (sscanf(path, "%ux%lu", &segments, &segment_ns) != 2) {
         exit(2);
     }
-    aegis_profile profile = gpu_bed_profile(segments, segment_ns);
+    aegis_profile profile =
+        gpu_bed_profile(segments, segment_ns, bed->least_ns > 0 ? bed->least_ns : segment_ns);
     uint64_t overhead = aegis_scheduler_overhead_bound_ns(bed->scheduler) +
                         aegis_scheduler_wake_bound_ns(bed->scheduler);
     bed->periods_ns[number] = share * (profile.bound_ns + segments * overhead) + 1000;
@@ -134,8 +142,8 @@ gpu_bed_add(gpu_bed *bed, const char *path, uint64_t deadline_ns, int32_t priori
                                        .deadline_ns = deadline_ns,
                                        .priority = priority,
                                        .lane = 0,
-                                       .queue_depth = 8,
-                                       .slots = 4,
+                                       .queue_depth = 2 * bed->slots,
+                                       .slots = bed->slots,
                                        .external = true,
                                        .overrun = AEGIS_OVERRUN_REPORT,
                                        .early = AEGIS_EARLY_DELAY};

@@ -159,6 +159,12 @@ static aegis_status kernel_take_ahead(void *self, uint32_t segment, uint32_t slo
     return AEGIS_OK;
 }
 
+static bool kernel_ahead_has_halves(void *self)
+{
+    (void)self;
+    return false;
+}
+
 static void kernel_destroy(void *self)
 {
     kernel_backend *backend = self;
@@ -198,6 +204,7 @@ aegis_status kernel_backend_create(aegis_device *device,
     backend->ops.execute = kernel_execute;
     backend->ops.enqueue_ahead = kernel_enqueue_ahead;
     backend->ops.take_ahead = kernel_take_ahead;
+    backend->ops.ahead_has_halves = kernel_ahead_has_halves;
     return aegis_backend_wrap(&backend->ops, backend, allocator, ret_backend, err);
 }
 

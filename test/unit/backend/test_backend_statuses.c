@@ -100,6 +100,12 @@ static aegis_status say_take_ahead(void *self, uint32_t segment, uint32_t slot, 
     return say(err);
 }
 
+static bool has_no_halves(void *self)
+{
+    (void)self;
+    return false;
+}
+
 static void count_destroyed(void *self)
 {
     (void)self;
@@ -301,6 +307,9 @@ static void nothing_is_put_ahead(void **state)
            "said so");
     the.said = AEGIS_ERROR_STATE;
     expect(aegis_model_take_ahead(the.model, 1, 0, &err), AEGIS_ERROR_STATE, &err, "said so");
+    assert_true(aegis_model_ahead_has_halves(the.model));
+    the.ops.ahead_has_halves = has_no_halves;
+    assert_false(aegis_model_ahead_has_halves(the.model));
     close_bed();
 }
 

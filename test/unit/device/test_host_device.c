@@ -342,6 +342,82 @@ static void gates_are_all_there_or_none(void **state)
     aegis_device_destroy(host);
 }
 
+static aegis_status
+create_itself(void *self, const aegis_stream_config *config, void **ret_stream, aegis_error *err)
+{
+    (void)config;
+    (void)err;
+    *ret_stream = self;
+    return AEGIS_OK;
+}
+
+static aegis_device_capabilities those_of_the_host;
+
+static const aegis_device_capabilities *give_capabilities(void *self)
+{
+    (void)self;
+    return &those_of_the_host;
+}
+
+static void destroy_nothing(void *stream)
+{
+    (void)stream;
+}
+
+static void take_meanwhile(void *stream, aegis_stream_function function, void *argument)
+{
+    assert_non_null(stream);
+    function(argument);
+}
+
+/* Both or none, and only from version 4 on. */
+static void what_is_done_while_a_stream_waits(void **state)
+{
+    (void)state;
+    aegis_allocator allocator = aegis_allocator_default();
+    aegis_stream_config config = aegis_stream_config_default("meanwhile");
+    aegis_device *host, *device = NULL;
+    aegis_stream *stream = NULL;
+    counting self = {0}, other = {0};
+    assert_int_equal(make(4096, false, &host, NULL), AEGIS_OK);
+    /* The host's thread waits for nothing. */
+    assert_int_equal(aegis_stream_create(host, &config, &stream, NULL), AEGIS_OK);
+    aegis_stream_set_meanwhile(stream, never_opened, NULL);
+    aegis_stream_ask_meanwhile(stream);
+    assert_int_equal(aegis_stream_synchronize(stream, NULL), AEGIS_OK);
+    aegis_stream_destroy(stream);
+    aegis_device_ops ops = *aegis_device_get_ops(host);
+    ops.destroy = count_destroy;
+    ops.arena = give_small_arena;
+    ops.pinned = NULL;
+    those_of_the_host = *aegis_device_get_capabilities(host);
+    ops.capabilities = give_capabilities;
+    ops.stream_create = create_itself;
+    ops.stream_destroy = destroy_nothing;
+    ops.ask_meanwhile = never_opened;
+    assert_int_equal(aegis_device_wrap(&ops, &self, &allocator, &device, NULL),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    ops.version = 3;
+    assert_int_equal(aegis_device_wrap(&ops, &self, &allocator, &device, NULL), AEGIS_OK);
+    assert_int_equal(aegis_stream_create(device, &config, &stream, NULL), AEGIS_OK);
+    aegis_stream_ask_meanwhile(stream);
+    aegis_stream_destroy(stream);
+    aegis_device_destroy(device);
+    ops.version = 4;
+    ops.set_meanwhile = take_meanwhile;
+    ops.ask_meanwhile = count_destroy;
+    assert_int_equal(aegis_device_wrap(&ops, &self, &allocator, &device, NULL), AEGIS_OK);
+    assert_int_equal(aegis_stream_create(device, &config, &stream, NULL), AEGIS_OK);
+    aegis_stream_set_meanwhile(stream, count_destroy, &other);
+    assert_int_equal(other.destroyed, 1);
+    self.destroyed = 0;
+    aegis_stream_ask_meanwhile(stream);
+    assert_int_equal(self.destroyed, 1);
+    aegis_stream_destroy(stream);
+    aegis_device_destroy(device);
+    aegis_device_destroy(host);
+}
+
 static void must_not_be_called(void *self, void **ret_base, uint64_t *ret_size_bytes)
 {
     (void)self;
@@ -412,6 +488,7 @@ int main(void)
         cmocka_unit_test(absent_cuda_says_why),
         cmocka_unit_test(incomplete_ops_are_refused_and_self_is_taken),
         cmocka_unit_test(gates_are_all_there_or_none),
+        cmocka_unit_test(what_is_done_while_a_stream_waits),
         cmocka_unit_test(tables_of_version_one_are_taken),
         cmocka_unit_test(pinned_memory_counts_with_the_arena),
     };

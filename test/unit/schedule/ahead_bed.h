@@ -27,14 +27,16 @@
 #include <string.h>
 
 #define LANES 2
-#define MODELS 2
+#define MODELS 3
 #define MS UINT64_C(1000000)
+#define LONG_NS (UINT64_C(1000000) * MS) /* it is never too late to put something behind a gate */
 
 typedef struct pieces {
     bare_model bare; /* first */
     char name;
     sem_t held, go;
     int hold, fail, cannot; /* segments at which it waits, fails late, cannot be put ahead; -1 */
+    int lasts;              /* the segment that runs on when its call has returned; -1 */
     uint64_t best_ns;
     struct gate *at; /* of its lane */
     bool odd;        /* its number of commits */
@@ -42,13 +44,17 @@ typedef struct pieces {
 
 typedef struct gate {
     void *stream;
-    bool going, stands, is_open, failed;
-    _Atomic bool runs;
+    bool failed;
+    _Atomic bool going, stands, is_open;
+    _Atomic bool runs, lasts, asked, deaf;   /* lasts: goes on; deaf: what is asked is not seen */
+    aegis_stream_function finish, meanwhile; /* of the notification that waits; while it does */
+    void *finish_argument, *meanwhile_argument;
+    sem_t *waits; /* posted when it does */
     const pieces *model;
     uint32_t segment, slot;
     bool odd;
     char log[256];
-    int begun;
+    _Atomic int begun;
 } gate;
 
 typedef struct bed {
@@ -67,7 +73,9 @@ typedef struct bed {
     _Atomic int broken; /* rules that the driver broke */
     sem_t ended, answered;
     bool hold_answer;
-    uint32_t slots;
+    uint32_t slots, segments;
+    uint64_t period_ns;
+    bool no_halves;
     aegis_status late_status; /* of a segment that fails late */
 } bed;
 
@@ -164,6 +172,54 @@ static aegis_status take_failure(void *stream, aegis_error *err)
     return aegis_error_set(err, AEGIS_HERE("test"), the.late_status, "failed late");
 }
 
+/* The end is always near, unless the thread is deaf. */
+static void look_around(gate *at, bool *is_near)
+{
+    if (!at->deaf && (atomic_exchange(&at->asked, false) || *is_near) && at->meanwhile != NULL) {
+        *is_near = false;
+        at->meanwhile(at->meanwhile_argument);
+    }
+}
+
+/* A notification waits as long as what runs on the device goes on. */
+static void wait_and_finish(void *argument)
+{
+    gate *at = argument;
+    bool is_near = true;
+    look_around(at, &is_near);
+    if (at->waits != NULL) {
+        sem_post(at->waits);
+        at->waits = NULL;
+    }
+    while (at->lasts) {
+        look_around(at, &is_near);
+        sched_yield();
+    }
+    at->finish(at->finish_argument);
+}
+
+static aegis_status
+notify(void *stream, aegis_stream_function function, void *argument, aegis_error *err)
+{
+    gate *at = gate_of(stream);
+    at->finish = function;
+    at->finish_argument = argument;
+    return aegis_device_get_ops(the.host)->stream_call(stream, wait_and_finish, at, err);
+}
+
+static void set_meanwhile(void *stream, aegis_stream_function function, void *argument)
+{
+    gate *at = gate_of(stream);
+    rule(!at->runs);
+    at->meanwhile = function;
+    at->meanwhile_argument = argument;
+}
+
+static void ask_meanwhile(void *stream)
+{
+    gate_of(stream)->asked = true;
+}
+
 static void keep_host(void *self)
 {
     (void)self; /* the host device's, which goes on its own */
@@ -180,6 +236,11 @@ static void run_piece(pieces *self, uint32_t segment, gate *at, const char *how)
         self->hold = -1;
         sem_post(&self->held);
         wait_for(&self->go);
+    }
+    if ((int)segment == self->lasts) {
+        self->lasts = -1;
+        at->lasts = true;
+        at->waits = &self->held;
     }
     at->failed = (int)segment == self->fail;
     self->fail = at->failed ? -1 : self->fail;
@@ -230,13 +291,19 @@ static aegis_status pieces_enqueue_ahead(
     return AEGIS_OK;
 }
 
+static bool pieces_have_halves(void *self)
+{
+    (void)self;
+    return !the.no_halves;
+}
+
 static aegis_status pieces_take_ahead(void *self, uint32_t segment, uint32_t slot, aegis_error *err)
 {
     (void)err;
     pieces *model = self;
     gate *at = model->at;
     rule(at->model == model && at->is_open && at->segment == segment && at->slot == slot);
-    rule(at->odd == model->odd);
+    rule(the.no_halves || at->odd == model->odd);
     run_piece(model, segment, at, "+");
     return AEGIS_OK;
 }
@@ -260,6 +327,9 @@ static inline void open_device(bool with_gates)
     the.device_ops.destroy = keep_host;
     the.device_ops.stream_take_failure = take_failure;
     if (with_gates) {
+        the.device_ops.stream_notify = notify;
+        the.device_ops.set_meanwhile = set_meanwhile;
+        the.device_ops.ask_meanwhile = ask_meanwhile;
         the.device_ops.ahead_begin = ahead_begin;
         the.device_ops.ahead_end = ahead_end;
         the.device_ops.ahead_open = ahead_open;
@@ -294,6 +364,8 @@ static inline void open_bed(bool with_gates, uint16_t lanes)
     memset(&the, 0, sizeof the);
     the.allocator = test_allocator_make(&the.counting);
     the.slots = 1;
+    the.segments = 3;
+    the.period_ns = 100 * MS;
     the.late_status = AEGIS_ERROR_INFERENCE;
     sem_init(&the.ended, 0, 0);
     sem_init(&the.answered, 0, 0);
@@ -307,15 +379,14 @@ static inline void open_bed(bool with_gates, uint16_t lanes)
     the.backend_ops.execute = pieces_execute;
     the.backend_ops.enqueue_ahead = pieces_enqueue_ahead;
     the.backend_ops.take_ahead = pieces_take_ahead;
+    the.backend_ops.ahead_has_halves = pieces_have_halves;
     check(aegis_backend_wrap(&the.backend_ops, &the, &the.allocator, &the.backend, &err), &err);
     const aegis_scheduler_config config = config_of(lanes);
     check(aegis_scheduler_create(&config, &the.allocator, &the.scheduler, &err), &err);
     for (int i = 0; i < MODELS; i++) {
         pieces *one = &the.pieces[i];
-        *one = (pieces){.name = (char)('a' + i), .hold = -1, .fail = -1, .cannot = -1};
-        one->bare.segments = 3;
-        one->best_ns = MS;
-        bare_model_init(&one->bare);
+        *one = (pieces){.name = (char)('a' + i), .hold = -1, .fail = -1, .cannot = -1, .lasts = -1};
+        one->best_ns = LONG_NS;
         sem_init(&one->held, 0, 0);
         sem_init(&one->go, 0, 0);
     }
@@ -326,6 +397,8 @@ static inline void open_model(int i)
     const char name[2] = {(char)('a' + i), '\0'};
     aegis_error err;
     aegis_model_config config = {.name = name, .path = "-", .slots = the.slots};
+    the.pieces[i].bare.segments = the.segments;
+    bare_model_init(&the.pieces[i].bare);
     aegis_resource_budget budget = {.stream_limit = 1};
     check(aegis_model_open(the.backend, &config, &the.models[i], &err), &err);
     check(aegis_context_create((uint32_t)i, name, &budget, the.models[i], &the.allocator,
@@ -335,20 +408,22 @@ static inline void open_model(int i)
 
 static inline aegis_profile profile_of(int i)
 {
-    aegis_profile profile = {.margin = 1, .segment_count = 3};
+    aegis_profile profile = {
+        .margin = 1, .segment_count = the.segments, .loaded.best_ns = the.pieces[i].best_ns};
     for (uint32_t s = 0; s < profile.segment_count; s++) {
         profile.segments[s].series.best_ns = the.pieces[i].best_ns;
         profile.segments[s].bound_ns = profile.segments[s].stretch_ns = 2 * MS;
+        profile.bound_ns += 2 * MS;
     }
-    profile.bound_ns = profile.stretch_ns = 6 * MS;
+    profile.stretch_ns = profile.bound_ns;
     return profile;
 }
 
-/* Model 1 is the more urgent one. */
+/* The higher the number, the more urgent. */
 static inline aegis_admission_request request_of(int i, int lane, const aegis_profile *profile)
 {
     return (aegis_admission_request){.profile = profile,
-                                     .period_ns = 100 * MS,
+                                     .period_ns = the.period_ns,
                                      .deadline_ns = 100 * MS,
                                      .priority = -i,
                                      .lane = lane,
@@ -420,6 +495,37 @@ static inline uint64_t opened(void)
     aegis_error err;
     check(aegis_scheduler_get_metrics(the.scheduler, &metrics, &err), &err);
     return metrics.opened;
+}
+
+/* The driver has seen so many jobs of the model, and done what it does about them. */
+static inline void see_jobs(int i, uint64_t jobs)
+{
+    aegis_error err;
+    while (counters_of(i).jobs < jobs) {
+        sched_yield();
+    }
+    check(aegis_scheduler_clear_fault(the.scheduler, (uint32_t)i, &err), &err);
+}
+
+/* So much was put behind the gate of the first lane. */
+static inline void see_put(int begun)
+{
+    while (the.gates[0].begun < begun || the.gates[0].going) {
+        sched_yield();
+    }
+}
+
+static inline uint64_t now_ns(void)
+{
+    aegis_clock clock = aegis_clock_monotonic();
+    return aegis_clock_now_ns(&clock);
+}
+
+static inline void *stop_it(void *argument)
+{
+    (void)argument;
+    aegis_scheduler_stop(the.scheduler, NULL);
+    return NULL;
 }
 
 static inline void close_bed(void)

@@ -15,21 +15,24 @@ static void a_job_goes_on_through_the_gate(void **state)
     close_bed();
 }
 
-/* While a runs its first segment the urgent b comes, which passes what stands there and, the gate
- * being taken, is launched itself. */
-static void urgent_comes_between(bool with_gates, const char *expected)
+/* While a runs its first segment the urgent b comes: before anything was put behind the gate, or
+ * when it passes what stands there and, the gate being taken, is launched itself. */
+static void urgent_comes_between(bool with_gates, bool late, const char *expected)
 {
     open_bed(with_gates, 1);
     admit(0, 0);
     admit(1, 0);
-    the.pieces[0].hold = 0;
+    if (late) {
+        the.pieces[0].lasts = 0;
+    } else {
+        the.pieces[0].hold = 0;
+    }
     start();
     submit(0);
     wait_for(&the.pieces[0].held);
     submit(1);
-    while (counters_of(1).jobs == 0) { /* the core knows it */
-        sched_yield();
-    }
+    see_jobs(1, 1);
+    the.gates[0].lasts = false;
     sem_post(&the.pieces[0].go);
     wait_for(&the.ended);
     wait_for(&the.ended);
@@ -40,8 +43,9 @@ static void urgent_comes_between(bool with_gates, const char *expected)
 static void another_decision_goes_past_the_gate(void **state)
 {
     (void)state;
-    urgent_comes_between(true, "a0 b0 b1 b2 a1+ a2+");
-    urgent_comes_between(false, "a0 b0 b1 b2 a1 a2");
+    urgent_comes_between(true, true, "a0 b0 b1 b2 a1+ a2+");
+    urgent_comes_between(true, false, "a0 b0+ b1+ b2+ a1+ a2+");
+    urgent_comes_between(false, false, "a0 b0 b1 b2 a1 a2");
 }
 
 /* The second segment fails when the third stands behind the gate already. */
@@ -156,13 +160,6 @@ static void stop_leaves_nothing_behind(void **state)
     check(aegis_scheduler_stop(the.scheduler, &err), &err);
     assert_string_equal(the.gates[0].log, "a0 a1+ a2!");
     close_bed();
-}
-
-static void *stop_it(void *argument)
-{
-    (void)argument;
-    aegis_scheduler_stop(the.scheduler, NULL);
-    return NULL;
 }
 
 /* Whenever the stop comes: the job goes on through the gate or ends, and what stands there goes. */

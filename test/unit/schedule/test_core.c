@@ -74,10 +74,12 @@ static void refuse_policy(const aegis_policy *policy, const char *word)
 static void create_refuses_bad_policies(void **state)
 {
     (void)state;
-    aegis_policy_ops ops = {.version = 2, .name = "odd", .key = no_key};
+    aegis_policy_ops ops = {.version = 3, .name = "odd", .key = no_key};
     refuse_policy(NULL, "no policy");
     refuse_policy(&(aegis_policy){0}, "no policy");
-    refuse_policy(&(aegis_policy){.ops = &ops}, "version 2");
+    refuse_policy(&(aegis_policy){.ops = &ops}, "version 3");
+    ops.version = 0;
+    refuse_policy(&(aegis_policy){.ops = &ops}, "version 0");
     ops.version = AEGIS_POLICY_OPS_VERSION;
     ops.key = NULL;
     refuse_policy(&(aegis_policy){.ops = &ops}, "required op key");
