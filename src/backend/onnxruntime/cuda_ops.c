@@ -143,6 +143,18 @@ static aegis_status cuda_take_ahead(void *self, uint32_t segment, uint32_t slot,
     return aegis_ort_model_take_ahead(self, segment, slot, err);
 }
 
+/* On the thread of the stream that copies, while the lane may run other models. */
+static aegis_status
+cuda_enqueue_inputs(void *self, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    const aegis_ort_model *model = self;
+    if (slot >= model->surface.slots) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "model '%s' has no slot %u", model->surface.model_name, slot);
+    }
+    return aegis_ort_cuda_copy_in(model, slot, stream, err);
+}
+
 static const char *cuda_note(void *model)
 {
     return ((const aegis_ort_model *)model)->cuda->note;
@@ -160,6 +172,7 @@ aegis_backend_ops aegis_ort_cuda_ops(void)
     ops.execute = cuda_execute;
     ops.enqueue_ahead = cuda_enqueue_ahead;
     ops.take_ahead = cuda_take_ahead;
+    ops.enqueue_inputs = cuda_enqueue_inputs;
     ops.terminate = NULL; /* what is on the device goes on to its end */
     ops.note = cuda_note;
     ops.visit_touched = NULL; /* most of it is not on the host */
