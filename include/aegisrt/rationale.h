@@ -48,7 +48,8 @@ typedef enum aegis_rationale {
     AEGIS_WHY_NO_PROOF = 70,          /**< no proof exists for this combination */
     AEGIS_WHY_COMPUTE_LIMIT = 71,     /**< a = bound, b = the model's compute budget */
     AEGIS_WHY_ANALYSIS_OVERFLOW = 72, /**< not given today: the call returns OVERFLOW */
-    AEGIS_WHY_ANALYSIS_UNDECIDED = 73
+    AEGIS_WHY_ANALYSIS_UNDECIDED = 73,
+    AEGIS_WHY_LINK = 74 /**< a = ppm of the link to the device that early copies would use */
 } aegis_rationale;
 
 /** "smaller-key", "queue-full", ...; "unknown" for a foreign value. Static. */

@@ -50,6 +50,8 @@ static const rationale_text texts[] = {
     {AEGIS_WHY_ANALYSIS_OVERFLOW, "analysis-overflow", "the numbers of the analysis do not fit"},
     {AEGIS_WHY_ANALYSIS_UNDECIDED, "analysis-undecided",
      "the analysis ended undecided at its limit"},
+    {AEGIS_WHY_LINK, "link",
+     "early copies would use the link to the device for all of its time or more"},
 };
 
 static const rationale_text *find(aegis_rationale code)
