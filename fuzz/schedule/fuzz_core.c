@@ -53,7 +53,7 @@ typedef struct fuzz {
     uint64_t running[LANES]; /* job; 0: none */
     uint32_t segment_count[MODELS];
     uint64_t awaited[MODELS];
-    bool copies[MODELS]; /* its jobs wait for their inputs */
+    bool copies[MODELS];         /* its jobs wait for their inputs */
     uint32_t ready[MODELS];      /* awaited segment that may be dispatched; NONE_READY: none */
     aegis_trace_record *records; /* kept between runs: not cleared each time */
     size_t record_count;

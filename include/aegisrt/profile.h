@@ -125,7 +125,7 @@ typedef struct aegis_profile {
      * not measured. */
     aegis_profile_series copy;
     uint64_t copy_bound_ns;
-    char key[65];        /**< SHA-256 over everything that moves the figures */
+    char key[65]; /**< SHA-256 over everything that moves the figures */
     /** 0 or 1: the model is whole and `segments` says nothing that the model's figures do not. */
     uint32_t segment_count;
     aegis_profile_segment segments[AEGIS_MAX_SEGMENTS];
@@ -276,10 +276,10 @@ aegis_status aegis_profiler_profile_under_load(aegis_profiler *profiler,
                                                aegis_profile *ret_profile,
                                                aegis_error *err);
 
-/** Measures the copy of the inputs of an open model with early copies, on the copy stream while every
- * lane is loaded, into `copy` and `copy_bound_ns` of the profile. Blocks. @return OK; INVALID_ARGUMENT
- * for options out of range, or without a copy stream; UNSUPPORTED when the model copies inline;
- * NO_MEMORY; and what copying returned. */
+/** Measures the copy of the inputs of an open model with early copies, on the copy stream while
+ * every lane is loaded, into `copy` and `copy_bound_ns` of the profile. Blocks. @return OK;
+ * INVALID_ARGUMENT for options out of range, or without a copy stream; UNSUPPORTED when the model
+ * copies inline; NO_MEMORY; and what copying returned. */
 aegis_status aegis_profiler_profile_copies(aegis_profiler *profiler,
                                            aegis_model *model,
                                            const aegis_profile_options *options,
@@ -300,6 +300,12 @@ aegis_status aegis_profile_make_key(const aegis_model *model,
  * UNSUPPORTED for more cuts than a model can have; INTERNAL when the hash cannot be computed. */
 aegis_status aegis_profile_cut_key(
     const char key[65], const uint32_t *cuts, size_t cut_count, char ret_key[65], aegis_error *err);
+
+/** The key (of make_key) where some models copy early: all are measured while inputs come in,
+ * copies are in pieces, and the copy of an early model is no part of its runs. `ret_key` may be
+ * `key`. INTERNAL when the hash cannot be computed. */
+aegis_status
+aegis_profile_copies_key(const char key[65], bool early, char ret_key[65], aegis_error *err);
 
 /** Writes a profile file, atomically: JSON with the version of its layout. NOT_FOUND (no such
  * folder), PERMISSION or IO from the system; NO_MEMORY. */

@@ -115,9 +115,9 @@ typedef struct aegis_admission_request {
     uint32_t share_ppm;
     /** The inputs of a job are copied to the device when it is released, and it is ready when they
      * have come: how long that takes is jitter of its release (copy_response_ns of the answer), and
-     * no part of C. The profile has copy_bound_ns; the model has a deadline, at most its period, and
-     * was opened so (aegis_model_config.early_copies). It makes inputs of the other early models come
-     * later; their lanes are proved with that too. */
+     * no part of C. The profile has copy_bound_ns; the model has a deadline, at most its period,
+     * and was opened so (aegis_model_config.early_copies). It makes inputs of the other early
+     * models come later; their lanes are proved with that too. */
     bool early_copies;
     /** Other models whose profiles change together with this admission, or not at all when it is
      * refused. Only before start: STATE. Borrowed for the call. */
@@ -193,7 +193,8 @@ aegis_status aegis_scheduler_cut_advice(aegis_scheduler *scheduler,
  * the model number.
  * @return NOT_ADMITTED with the answer filled in when refused; EXISTS when the number is taken;
  * when the scheduler runs, STATE for a model that is not placed, and CONFIG for one with a deadline
- * that waits for its weights, or one opened for other copies than it is admitted with; else as aegis_scheduler_analyse.
+ * that waits for its weights, or one opened for other copies than it is admitted with; else as
+ * aegis_scheduler_analyse.
  */
 aegis_status aegis_scheduler_admit(aegis_scheduler *scheduler,
                                    aegis_context *context,
@@ -213,8 +214,8 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
 
 /** Starts the orchestration thread, once in a scheduler's life. Periodic releases begin at
  * `start_ns` of the clock (0: 10 ms from now). STATE when it was started before or a model is not
- * placed; CONFIG when one with a deadline waits for its weights, or was opened for other copies than
- * it was admitted with. */
+ * placed; CONFIG when one with a deadline waits for its weights, or was opened for other copies
+ * than it was admitted with. */
 aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err);
 /** No more releases; waits for running segments; jobs that are left count as pending, and who
  * waits for one hears REJECTED, on this thread. STATE when it does not run. A fatal failure of a
@@ -318,12 +319,12 @@ typedef struct aegis_model_metrics {
     aegis_distribution response_ns;  /**< nominal release to finish, of jobs that finished */
     aegis_distribution execution_ns; /**< of executions that ended by themselves */
     aegis_distribution start_ns;     /**< dispatch decision to start of execution */
-    aegis_distribution arrival_ns;   /**< of early copies: decision to copy to the inputs' arrival */
-    uint64_t busy_ns;                /**< in which it executed, runs that were ended included */
-    aegis_drift drift;               /**< whether executions keep to the profile */
-    uint64_t page_ins;               /**< executions that read weights in first */
-    uint64_t paged_in_bytes;         /**< read by them */
-    aegis_past_proof past_proof;     /**< responses beyond what was proved */
+    aegis_distribution arrival_ns; /**< of early copies: decision to copy to the inputs' arrival */
+    uint64_t busy_ns;              /**< in which it executed, runs that were ended included */
+    aegis_drift drift;             /**< whether executions keep to the profile */
+    uint64_t page_ins;             /**< executions that read weights in first */
+    uint64_t paged_in_bytes;       /**< read by them */
+    aegis_past_proof past_proof;   /**< responses beyond what was proved */
 } aegis_model_metrics;
 
 typedef struct aegis_scheduler_metrics {

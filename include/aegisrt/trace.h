@@ -45,7 +45,8 @@ typedef enum aegis_trace_kind {
     /** a lanes, b max models, c max jobs, d wake bound; job: launch bound */
     AEGIS_TRACE_EVENT_CORE = 7,
     /** model; a compute budget, b priority, c queue depth, d overrun | early << 8 | background <<
-     * 16 | copies early << 24 | weight << 32; job: share of a background model in parts per million, 0: all */
+     * 16 | copies early << 24 | weight << 32; job: share of a background model in parts per
+     * million, 0: all */
     AEGIS_TRACE_EVENT_MODEL_LIMITS = 8,
     /** model; a index, b bound, c enforceable bound, d 1: waits for SEGMENT_READY */
     AEGIS_TRACE_EVENT_MODEL_SEGMENT = 9,

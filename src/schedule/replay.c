@@ -26,8 +26,7 @@ typedef struct replay_state {
 static bool is_event(const aegis_trace_record *record)
 {
     return record->kind >= AEGIS_TRACE_EVENT_MODEL_ADD &&
-           record->kind <= AEGIS_TRACE_EVENT_MODEL_JITTER &&
-           record->kind != AEGIS_TRACE_EVENT_MODE;
+           record->kind <= AEGIS_TRACE_EVENT_MODEL_JITTER && record->kind != AEGIS_TRACE_EVENT_MODE;
 }
 
 static bool is_decision(const aegis_trace_record *record)

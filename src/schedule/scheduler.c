@@ -72,8 +72,7 @@ static aegis_status create_tables(aegis_scheduler *scheduler, aegis_error *err)
     scheduler->submitted =
         aegis_allocate_zeroed(allocator, words(models), sizeof *scheduler->submitted);
     if (scheduler->actions == NULL || scheduler->entries == NULL || scheduler->heap == NULL ||
-        scheduler->streaming == NULL || scheduler->copies == NULL ||
-        scheduler->submitted == NULL) {
+        scheduler->streaming == NULL || scheduler->copies == NULL || scheduler->submitted == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no host memory for %u models", models);
     }
@@ -318,8 +317,7 @@ tell(aegis_scheduler *scheduler, aegis_command_to_driver kind, aegis_entry *entr
 }
 
 /* Before a placed model joins: how it gets its weights and its inputs. */
-aegis_status
-aegis_driver_prepare(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err)
+aegis_status aegis_driver_prepare(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err)
 {
     aegis_status status = aegis_copies_check(entry, err);
     return status == AEGIS_OK ? aegis_streaming_watch(scheduler, entry, err) : status;
@@ -345,7 +343,8 @@ static void reject_remaining(aegis_scheduler *scheduler)
     }
 }
 
-/* The thread of a lane that ran last, or of the copies, may still be ringing a bell of the scheduler. */
+/* The thread of a lane that ran last, or of the copies, may still be ringing a bell of the
+ * scheduler. */
 static void synchronize_lanes(aegis_scheduler *scheduler)
 {
     for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {

@@ -66,6 +66,7 @@ struct aegis_system {
     aegis_device *device;
     aegis_device_capabilities capabilities;
     aegis_stream *lanes[AEGIS_SYSTEM_LANES];
+    aegis_stream *copy_stream; /* NULL: no model copies early */
     aegis_backend *backends[AEGIS_SYSTEM_BACKENDS];
     size_t backend_count;
     aegis_scheduler *scheduler;

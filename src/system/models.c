@@ -82,6 +82,10 @@ blame(const aegis_system *system, size_t index, aegis_status status, aegis_error
         place = model->cuts.place.line > 0 ? model->cuts.place : place;
         key = ": cuts";
     }
+    if (status == AEGIS_ERROR_UNSUPPORTED && key[0] == '\0' && model->config.early_copies) {
+        place = model->copies_place;
+        key = ": copies";
+    }
     if (status == AEGIS_ERROR_UNSUPPORTED && key[0] == '\0' &&
         model->config.residency != AEGIS_RESIDENT) {
         key = ": residency";
@@ -172,6 +176,7 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
     config.cut_count = entry->cut_count;
     config.stream = system->lanes[aegis_system_lane_of(system, index)];
     config.prepack = entry->prepack;
+    config.copies_in_pieces = system->copy_stream != NULL;
     config.reserve = aegis_system_reserve;
     config.reserve_self = system;
     system->process_missing = 0;
@@ -207,6 +212,7 @@ static aegis_status create_profiler(aegis_system *system, aegis_error *err)
 {
     aegis_profiler_config config = {.lanes = system->lanes,
                                     .lane_count = system->workload->lanes,
+                                    .copy_stream = system->copy_stream,
                                     .scratch = system->scratch,
                                     .pinned = system->pinned_scratch,
                                     .clock = system->clock,
@@ -273,7 +279,8 @@ aegis_admission_request aegis_system_request(const aegis_system *system, size_t 
                                      .early = wanted->early,
                                      .background = wanted->background,
                                      .weight = wanted->weight,
-                                     .share_ppm = wanted->share_ppm};
+                                     .share_ppm = wanted->share_ppm,
+                                     .early_copies = wanted->config.early_copies};
 }
 
 /* Step 5, with cuts where the deadlines need them. */

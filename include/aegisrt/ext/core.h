@@ -110,7 +110,7 @@ typedef struct aegis_core_model {
     bool background;
     uint32_t weight;    /**< of background models, >= 1 */
     uint32_t share_ppm; /**< of background models: most of the time, 1..AEGIS_SHARE_WHOLE; 0: all */
-    bool copies_early;          /**< jobs wait for INPUTS_READY; not for background models */
+    bool copies_early;  /**< jobs wait for INPUTS_READY; not for background models */
     uint64_t awaited_segments;  /**< bit s: segment s waits for SEGMENT_READY; background only */
     uint64_t compute_budget_ns; /**< per period; 0: none */
     uint32_t segment_count;
@@ -191,9 +191,9 @@ size_t aegis_core_max_actions(const aegis_core *core);
  * Takes one event. `now_ns` never goes back and is at most INT64_MAX. `ret_actions` has room for
  * aegis_core_max_actions; actions are written in a total, deterministic order. A malformed event
  * (time going back, a model number never possible or, but for SUBMIT, not admitted; a job number in
- * use or 0; limits out of range; done for a lane that runs something else, inputs of a job that does
- * not wait for them, or with start <= end <= now untrue) is INVALID_ARGUMENT and changes nothing. O(log n) in ready jobs,
- * except MODEL_REMOVE and faults, which end all jobs of a model.
+ * use or 0; limits out of range; done for a lane that runs something else, inputs of a job that
+ * does not wait for them, or with start <= end <= now untrue) is INVALID_ARGUMENT and changes
+ * nothing. O(log n) in ready jobs, except MODEL_REMOVE and faults, which end all jobs of a model.
  */
 aegis_status aegis_core_step(aegis_core *core,
                              uint64_t now_ns,

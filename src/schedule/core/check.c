@@ -110,8 +110,7 @@ check_ready(const aegis_core *core, const aegis_core_event *event, aegis_error *
     return AEGIS_OK;
 }
 
-static aegis_status
-check_times(uint64_t now_ns, const aegis_core_event *event, aegis_error *err)
+static aegis_status check_times(uint64_t now_ns, const aegis_core_event *event, aegis_error *err)
 {
     if (event->start_ns > event->end_ns || event->end_ns > now_ns) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,

@@ -26,9 +26,9 @@
 
 typedef enum core_job_state {
     JOB_FREE = 0,
-    JOB_PENDING, /* its release is to come */
+    JOB_PENDING,  /* its release is to come */
     JOB_RELEASED, /* its inputs have still to be asked for */
-    JOB_COPYING, /* they are on their way */
+    JOB_COPYING,  /* they are on their way */
     JOB_READY,
     JOB_RUNNING
 } core_job_state;

@@ -135,8 +135,8 @@ static aegis_status run_loaded(calibration *c,
     aegis_status status = AEGIS_OK, stopped;
     if (count > 0 || scheduler->config.copy_stream != NULL) {
         status = aegis_stressor_create(scheduler->config.lanes + first, count,
-                                       scheduler->config.copy_stream, NULL,
-                                       &scheduler->allocator, &load, err);
+                                       scheduler->config.copy_stream, NULL, &scheduler->allocator,
+                                       &load, err);
         if (status != AEGIS_OK) {
             return status;
         }

@@ -59,7 +59,8 @@ void aegis_copies_begin(
     aegis_stream *stream = scheduler->config.copy_stream;
     aegis_copy *copy = &entry->copy;
     const uint64_t hang_ns = scheduler->config.hang_ns;
-    const uint32_t at = (scheduler->first_copy + scheduler->copy_count) % scheduler->config.max_models;
+    const uint32_t at =
+        (scheduler->first_copy + scheduler->copy_count) % scheduler->config.max_models;
     if (scheduler->copies_hang) {
         return; /* it would never come */
     }

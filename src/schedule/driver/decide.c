@@ -161,8 +161,8 @@ static void apply(aegis_scheduler *scheduler, const aegis_core_action *action, u
         entry->is_due = false;
         dispatch(scheduler, entry, action, now);
     } else if (action->kind == AEGIS_TRACE_COPY_IN) {
-        aegis_copies_begin(scheduler, entry, action->job,
-                           data_slot(scheduler, entry, action->job), now);
+        aegis_copies_begin(scheduler, entry, action->job, data_slot(scheduler, entry, action->job),
+                           now);
     } else if (action->kind == AEGIS_TRACE_TERMINATE) {
         aegis_model_terminate(entry->model);
     } else if (action->kind == AEGIS_TRACE_COMPLETE || action->kind == AEGIS_TRACE_MISS ||

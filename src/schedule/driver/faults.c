@@ -23,7 +23,8 @@ static void keep(aegis_scheduler *scheduler,
     atomic_store_explicit(&scheduler->failed, true, memory_order_release);
 }
 
-static void keep_of_lane(aegis_scheduler *scheduler, const aegis_lane *lane, const aegis_error *error)
+static void
+keep_of_lane(aegis_scheduler *scheduler, const aegis_lane *lane, const aegis_error *error)
 {
     char name[16];
     snprintf(name, sizeof name, "lane %u", lane->index);

@@ -188,7 +188,8 @@ struct aegis_scheduler {
     uint32_t heap_count;
     uint32_t *streaming; /* models with segments that wait for bytes */
     uint32_t streaming_count;
-    aegis_entry **copies; /* whose inputs are on their way, first come first: a ring of max_models */
+    aegis_entry *
+        *copies; /* whose inputs are on their way, first come first: a ring of max_models */
     uint32_t first_copy, copy_count;
     bool copies_hang; /* the first of them does not end */
 
@@ -248,7 +249,8 @@ void aegis_ahead_clear(aegis_lane *lane);
 
 /* Before a placed model joins: CONFIG when it was opened for the other way. */
 aegis_status aegis_copies_check(const aegis_entry *entry, aegis_error *err);
-/* The turn's. The inputs of `job` in `data_slot` are enqueued behind those that are on their way. */
+/* The turn's. The inputs of `job` in `data_slot` are enqueued behind those that are on their way.
+ */
 void aegis_copies_begin(
     aegis_scheduler *scheduler, aegis_entry *entry, uint64_t job, uint32_t data_slot, uint64_t now);
 /* The turn's. The job has ended, whether its inputs have come or not. */
@@ -278,10 +280,9 @@ void aegis_driver_loop(void *argument);
  * come: the next decision, here or by the orchestration thread. */
 void aegis_driver_segment_ended(aegis_scheduler *scheduler);
 
-/* scheduler.c: before a placed model joins: CONFIG when it waits for more, or other inputs, than was
- * admitted. */
-aegis_status
-aegis_driver_prepare(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err);
+/* scheduler.c: before a placed model joins: CONFIG when it waits for more, or other inputs, than
+ * was admitted. */
+aegis_status aegis_driver_prepare(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err);
 /* A model joins a running scheduler; `admin` is held. */
 aegis_status aegis_driver_add(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err);
 
@@ -346,7 +347,8 @@ typedef struct aegis_candidate {
     const char *name;
     aegis_policy_model policy; /* lane: the result */
     uint64_t enforceable_ns, jitter_ns;
-    int64_t copy_ns, copy_response_ns; /* of early copies: K, and how late inputs may come; else 0 */
+    int64_t copy_ns,
+        copy_response_ns;    /* of early copies: K, and how late inputs may come; else 0 */
     const int64_t *segments; /* enforceable bounds of segments, NULL: one */
     size_t segment_count;
     int pinned;      /* -1: free to move */
@@ -451,9 +453,8 @@ aegis_status aegis_admit_collect(const aegis_scheduler *scheduler,
                                  aegis_error *err);
 /* link.c: fills in the jitter of candidates with early copies, and the set's link. OVERFLOW,
  * NO_MEMORY. */
-aegis_status aegis_link_test(const aegis_scheduler *scheduler,
-                             aegis_candidate_set *set,
-                             aegis_error *err);
+aegis_status
+aegis_link_test(const aegis_scheduler *scheduler, aegis_candidate_set *set, aegis_error *err);
 /* Why the new model is refused when the link does not hold. */
 void aegis_link_refuse(const aegis_link *link, aegis_refusal *ret_refusal);
 void aegis_admit_finish(const aegis_scheduler *scheduler, aegis_candidate_set *set);

@@ -25,8 +25,8 @@ static void take_responses(const aegis_scheduler *scheduler,
         }
         const int64_t response = result->tasks[next++].response;
         if (response < 0) {
-            set->link.verdict = response == AEGIS_RESPONSE_DIVERGES ? AEGIS_LINK_OVERLOADED
-                                                                    : AEGIS_LINK_UNDECIDED;
+            set->link.verdict =
+                response == AEGIS_RESPONSE_DIVERGES ? AEGIS_LINK_OVERLOADED : AEGIS_LINK_UNDECIDED;
             continue;
         }
         candidate->copy_response_ns = response;
@@ -40,9 +40,8 @@ static void take_responses(const aegis_scheduler *scheduler,
     }
 }
 
-aegis_status aegis_link_test(const aegis_scheduler *scheduler,
-                             aegis_candidate_set *set,
-                             aegis_error *err)
+aegis_status
+aegis_link_test(const aegis_scheduler *scheduler, aegis_candidate_set *set, aegis_error *err)
 {
     const aegis_allocator *allocator = &scheduler->allocator;
     const aegis_admission_limits limits = {.steps = LINK_STEPS};
@@ -78,11 +77,11 @@ aegis_status aegis_link_test(const aegis_scheduler *scheduler,
 
 void aegis_link_refuse(const aegis_link *link, aegis_refusal *ret_refusal)
 {
-    *ret_refusal = (aegis_refusal){
-        .rationale = link->verdict == AEGIS_LINK_UNDECIDED ? AEGIS_WHY_ANALYSIS_UNDECIDED
-                                                           : AEGIS_WHY_LINK,
-        .lane = AEGIS_TRACE_NONE,
-        .culprit = AEGIS_TRACE_NONE,
-        .blocker = AEGIS_TRACE_NONE,
-        .utilisation = link->utilisation};
+    *ret_refusal = (aegis_refusal){.rationale = link->verdict == AEGIS_LINK_UNDECIDED
+                                                    ? AEGIS_WHY_ANALYSIS_UNDECIDED
+                                                    : AEGIS_WHY_LINK,
+                                   .lane = AEGIS_TRACE_NONE,
+                                   .culprit = AEGIS_TRACE_NONE,
+                                   .blocker = AEGIS_TRACE_NONE,
+                                   .utilisation = link->utilisation};
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The orchestration thread. Each round: results of lanes, then inputs that came, then commands, then
- * submissions, then periodic releases, then timers, each as an event of the core; then it waits. A
- * lane whose segment ends while this thread sleeps takes the turn and does the part of a round that
- * is its own; so does the thread of the copies.
+ * The orchestration thread. Each round: results of lanes, then inputs that came, then commands,
+ * then submissions, then periodic releases, then timers, each as an event of the core; then it
+ * waits. A lane whose segment ends while this thread sleeps takes the turn and does the part of a
+ * round that is its own; so does the thread of the copies.
  */
 #include "schedule/driver/internal.h"
 
@@ -343,8 +343,8 @@ static void sleep_until(aegis_scheduler *scheduler, uint32_t seen, uint64_t unti
     aegis_turn_take(&scheduler->turn);
 }
 
-/* What the thread of a lane or of the copies does not do itself: a removal or a stop that waited for
- * it, and instants before the one that is slept for. */
+/* What the thread of a lane or of the copies does not do itself: a removal or a stop that waited
+ * for it, and instants before the one that is slept for. */
 static bool needs_orchestrator(const aegis_scheduler *scheduler)
 {
     return scheduler->stopping || scheduler->removing != NULL ||

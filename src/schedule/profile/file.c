@@ -67,6 +67,15 @@ aegis_status aegis_profile_cut_key(
     return aegis_sha256_bytes(text, at, ret_key, err);
 }
 
+aegis_status
+aegis_profile_copies_key(const char key[65], bool early, char ret_key[65], aegis_error *err)
+{
+    char text[128];
+    int length = snprintf(text, sizeof text, "%.64s|copies %s, beside copies in", key,
+                          early ? "early" : "inline");
+    return aegis_sha256_bytes(text, (size_t)length, ret_key, err);
+}
+
 static json_t *series_to_json(const aegis_profile_series *series)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "samples", (json_int_t)series->samples,

@@ -411,8 +411,7 @@ static aegis_status profile_model(aegis_profiler *profiler,
                                   aegis_profile *ret_profile,
                                   aegis_error *err)
 {
-    measurement m = {.segments = aegis_model_segment_count(model),
-                     .under_load = under_load};
+    measurement m = {.segments = aegis_model_segment_count(model), .under_load = under_load};
     aegis_status status = aegis_profiler_options(given, &m.options, err);
     if (status != AEGIS_OK) {
         return status;
@@ -498,10 +497,9 @@ aegis_status aegis_profiler_create(const aegis_profiler_config *config,
     profiler->config = *config;
     if (stream_count(config) > 1) {
         const aegis_stress_memory memory = {config->scratch, config->pinned};
-        aegis_status status = aegis_stressor_create(config->lanes, config->lane_count,
-                                                    config->copy_stream,
-                                                    config->scratch.size_bytes > 0 ? &memory : NULL,
-                                                    allocator, &profiler->stressor, err);
+        aegis_status status = aegis_stressor_create(
+            config->lanes, config->lane_count, config->copy_stream,
+            config->scratch.size_bytes > 0 ? &memory : NULL, allocator, &profiler->stressor, err);
         if (status != AEGIS_OK) {
             aegis_profiler_destroy(profiler);
             return status;

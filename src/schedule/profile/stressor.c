@@ -76,8 +76,8 @@ enqueue_copies_in(const stress_lane *lane, aegis_event *copied, aegis_error *err
     piece = piece < AEGIS_COPY_PIECE_BYTES ? piece : AEGIS_COPY_PIECE_BYTES;
     aegis_status status = AEGIS_OK;
     for (int i = 0; i < COPIES_IN && status == AEGIS_OK; i++) {
-        status = aegis_stream_enqueue_copy(lane->stream, lane->device.pointer,
-                                           lane->pinned.pointer, piece, err);
+        status = aegis_stream_enqueue_copy(lane->stream, lane->device.pointer, lane->pinned.pointer,
+                                           piece, err);
     }
     return status == AEGIS_OK ? aegis_stream_enqueue_record(lane->stream, copied, err) : status;
 }
