@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whole systems of null models with early copies: what is measured, admitted, run, recorded and
+ * replayed, and models that come and go. */
+#include "planted.h"
+
+#include <aegisrt/replay.h>
+
+#define MS UINT64_C(1000000)
+
+static const char model[] =
+    "{\"inputs\": [{\"name\": \"x\", \"dtype\": \"f32\", \"shape\": [1, 1024]}],"
+    " \"outputs\": [{\"name\": \"y\", \"dtype\": \"f32\", \"shape\": [1, 4]}],"
+    " \"weights_bytes\": 256, \"segments\": [[{\"alloc\": 1024}, {\"spin\": \"50us\"}, {\"free\": "
+    "0}], [{\"spin\": \"20us\"}]]}";
+
+static char path[160];
+
+static int make_model(void **state)
+{
+    if (make_planted_cache(state) != 0) {
+        return -1;
+    }
+    snprintf(path, sizeof path, "%s/model.null", planted_cache);
+    FILE *file = fopen(path, "w");
+    return file == NULL || fputs(model, file) < 0 ? -1 : fclose(file);
+}
+
+/* Two early models and an inline one on two lanes; `more` goes to the last. */
+static const char *workload(const char *more)
+{
+    static char toml[2048];
+    const char *const copies[] = {"copies = \"early\"\nlane = 0\n",
+                                  "copies = \"early\"\nlane = 1\n", "lane = 0\n"};
+    size_t used = (size_t)snprintf(
+        toml, sizeof toml,
+        "[device]\nkind = \"host\"\nmemory = \"8MiB\"\nlanes = 2\nspill = \"64KiB\"\n"
+        "[schedule]\npolicy = \"np-edf\"\nqueue_depth = 4\n");
+    for (int i = 0; i < 3; i++) {
+        used += (size_t)snprintf(toml + used, sizeof toml - used,
+                                 "[[model]]\nname = \"%c\"\npath = \"%s\"\nbackend = \"null\"\n"
+                                 "period = \"50ms\"\nconfidence = 0.9\noverrun = \"report\"\n%s%s",
+                                 'a' + i, path, copies[i], i == 2 ? more : "");
+    }
+    return toml;
+}
+
+static size_t early_records(const running *r, uint32_t which, aegis_trace_kind kind)
+{
+    aegis_trace_file *file;
+    aegis_error err = {0};
+    size_t count = 0, found = 0;
+    check(aegis_trace_file_open(r->trace, &r->allocator, &file, &err), &err);
+    const aegis_trace_record *records = aegis_trace_file_records(file, &count);
+    for (size_t i = 0; i < count; i++) {
+        found += records[i].kind == kind && records[i].model == which;
+    }
+    aegis_trace_file_close(file);
+    return found;
+}
+
+/* In the trace a job is submitted, copied, there, and dispatched, in this order. */
+static void jobs_came_in_order(const running *r, uint32_t which)
+{
+    aegis_trace_file *file;
+    aegis_error err = {0};
+    size_t count = 0, jobs = 0;
+    uint64_t job = 0;
+    int stage = 0;
+    check(aegis_trace_file_open(r->trace, &r->allocator, &file, &err), &err);
+    const aegis_trace_record *records = aegis_trace_file_records(file, &count);
+    for (size_t i = 0; i < count; i++) {
+        const aegis_trace_record *record = &records[i];
+        if (record->model != which) {
+            continue;
+        }
+        if (record->kind == AEGIS_TRACE_COPY_IN) {
+            assert_int_equal(stage, 0);
+            job = record->job;
+            stage = 1;
+        } else if (record->kind == AEGIS_TRACE_EVENT_INPUTS_READY) {
+            assert_true(stage == 1 && record->job == job && record->c == AEGIS_OK);
+            assert_true(record->a <= record->b && record->b <= (int64_t)record->time_ns);
+            stage = 2;
+        } else if (record->kind == AEGIS_TRACE_DISPATCH && record->a == 0) {
+            assert_true(stage == 2 && record->job == job);
+            stage = 0;
+            jobs++;
+        }
+    }
+    aegis_trace_file_close(file);
+    assert_true(jobs >= 10);
+}
+
+static void what_if_knows_when_inputs_came(const running *r)
+{
+    aegis_trace_file *file;
+    aegis_error err = {0};
+    aegis_policy fifo;
+    aegis_replay_model *models;
+    size_t count;
+    check(aegis_trace_file_open(r->trace, &r->allocator, &file, &err), &err);
+    check(aegis_policy_find("fifo", &fifo, &err), &err);
+    check(aegis_replay_what_if(file, &fifo, &r->allocator, &models, &count, &err), &err);
+    assert_int_equal(count, 3);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(models[i].simulated.jobs, models[i].recorded.jobs);
+        assert_true(models[i].simulated.completed + models[i].simulated.missed >= 10);
+    }
+    aegis_replay_models_free(models, count, &r->allocator);
+    aegis_trace_file_close(file);
+}
+
+static void early_jobs_run_and_replay(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0};
+    prepare_planted(&r, workload(""), (aegis_system_options){0}, 5 * MS);
+    all_are_admitted(&r);
+    aegis_admission_answer answer;
+    const aegis_scheduler *scheduler = aegis_system_scheduler(r.system);
+    for (uint32_t i = 0; i < 2; i++) {
+        check(aegis_scheduler_answer(scheduler, i, &answer, &err), &err);
+        assert_int_equal(answer.copy_bound_ns, PLANTED_COPY_NS);
+        assert_int_equal(answer.copy_response_ns, 2 * PLANTED_COPY_NS + PLANTED_DRIVER_NS);
+        assert_int_equal(answer.jitter_ns, answer.copy_response_ns + PLANTED_DRIVER_NS);
+    }
+    check(aegis_scheduler_answer(scheduler, 2, &answer, &err), &err);
+    assert_int_equal(answer.copy_response_ns, 0);
+    check(aegis_system_start(r.system, &err), &err);
+    for (uint32_t i = 0; i < 3; i++) {
+        run_until_completed(&r, i, 12);
+    }
+    aegis_model_metrics metrics = metrics_of(&r, 0);
+    assert_true(metrics.arrival_ns.count >= 12);
+    check(aegis_system_stop(r.system, &err), &err);
+    aegis_replay_result result = replay(&r);
+    assert_int_equal(result.identical, result.decisions);
+    jobs_came_in_order(&r, 0);
+    jobs_came_in_order(&r, 1);
+    assert_int_equal(early_records(&r, 2, AEGIS_TRACE_COPY_IN), 0);
+    what_if_knows_when_inputs_came(&r);
+    tear_down(&r);
+}
+
+static void early_models_come_and_go(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0};
+    prepare_planted(&r, workload("copies = \"early\"\n"), (aegis_system_options){0}, 5 * MS);
+    all_are_admitted(&r);
+    check(aegis_system_start(r.system, &err), &err);
+    run_until_completed(&r, 1, 3);
+    check(aegis_system_remove(r.system, 1, &err), &err);
+    run_jobs(&r, 0, 3);
+    check(aegis_system_add(r.system, 1, &err), &err);
+    run_jobs(&r, 1, 3);
+    check(aegis_system_compact(r.system, AEGIS_SYSTEM_NOBODY, &err), &err);
+    for (uint32_t i = 0; i < 3; i++) {
+        run_jobs(&r, i, 3);
+    }
+    aegis_admission_answer answer;
+    check(aegis_scheduler_answer(aegis_system_scheduler(r.system), 0, &answer, &err), &err);
+    assert_int_equal(answer.copy_response_ns, 3 * PLANTED_COPY_NS + PLANTED_DRIVER_NS);
+    check(aegis_system_stop(r.system, &err), &err);
+    assert_true(early_records(&r, 0, AEGIS_TRACE_EVENT_MODEL_JITTER) >= 1); /* back one by one */
+    aegis_replay_result result = replay(&r);
+    assert_int_equal(result.identical, result.decisions);
+    tear_down(&r);
+}
+
+/* Not planted: the whole way, with a cache that is read the second time. */
+static void copies_are_measured_and_kept(void **state)
+{
+    (void)state;
+    size_t count;
+    char toml[1024];
+    snprintf(toml, sizeof toml,
+             "[device]\nkind = \"host\"\nmemory = \"8MiB\"\nspill = \"64KiB\"\n"
+             "[[model]]\nname = \"a\"\npath = \"%s\"\nbackend = \"null\"\nperiod = \"10s\"\n"
+             "confidence = 0.5\nmargin = 2\ncopies = \"early\"\n",
+             path);
+    for (int round = 0; round < 2; round++) {
+        running r;
+        prepare(&r, toml, (aegis_system_options){0});
+        all_are_admitted(&r);
+        const aegis_system_model *models = aegis_system_models(r.system, &count);
+        assert_int_equal(models[0].profile_from_cache, round == 1);
+        assert_true(models[0].profile.copy.samples > 0);
+        assert_true(models[0].answer.copy_bound_ns >= models[0].profile.copy.best_ns);
+        assert_int_equal(models[0].answer.copy_bound_ns, models[0].profile.copy_bound_ns);
+        tear_down(&r);
+    }
+}
+
+static void a_runtime_that_cannot_is_refused(void **state)
+{
+    (void)state;
+    char toml[1024];
+    aegis_error err = {0};
+    aegis_workload *parsed;
+    aegis_system *system = NULL;
+    const aegis_allocator allocator = aegis_allocator_default();
+    snprintf(toml, sizeof toml,
+             "[device]\nkind = \"host\"\nmemory = \"8MiB\"\n"
+             "[[model]]\nname = \"a\"\npath = \"%s\"\nbackend = \"onnxruntime\"\nperiod = \"10s\"\n"
+             "copies = \"early\"\n",
+             path);
+    check(aegis_workload_parse(toml, strlen(toml), "test.toml", &allocator, &parsed, &err), &err);
+    const aegis_status status = aegis_system_create(parsed, NULL, &allocator, &system, &err);
+    aegis_workload_free(parsed);
+    if (status == AEGIS_ERROR_RUNTIME_NOT_AVAILABLE) {
+        skip();
+    }
+    assert_int_equal(status, AEGIS_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "test.toml:9:10: [[model]] \"a\": copies: "));
+    assert_non_null(strstr(err.message, "leave its copies inline"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(early_jobs_run_and_replay),
+        cmocka_unit_test(early_models_come_and_go),
+        cmocka_unit_test(copies_are_measured_and_kept),
+        cmocka_unit_test(a_runtime_that_cannot_is_refused),
+    };
+    return cmocka_run_group_tests(tests, make_model, remove_planted_cache);
+}
