@@ -143,7 +143,8 @@ typedef struct aegis_admission_answer {
     uint32_t segments;       /**< that it runs in */
     uint64_t longest_ns;     /**< enforceable bound of the longest */
     uint32_t blocker;        /**< on refusal: model whose segment blocks, AEGIS_TRACE_NONE: none */
-    uint64_t copy_bound_ns;  /**< of early copies: K of its own; 0: it copies inline */
+    uint64_t copy_bound_ns;  /**< of early copies: K, the profile's and the driver's overhead; 0: it
+                                  copies inline */
     /** Likewise: how late after a nominal release its inputs may arrive, behind those of all early
      * models; first in, first out over their K, T and release jitters. */
     uint64_t copy_response_ns;
@@ -290,9 +291,10 @@ typedef enum aegis_premise {
                                 it after that */
     AEGIS_PREMISE_OVERHEAD,  /**< a segment kept to its bound, but held the lane longer than the
                                 bound and what is counted to launch, detect and decide */
-    AEGIS_PREMISE_WAKE,      /**< a release was seen later than the wake bound and its jitter */
-    AEGIS_PREMISE_ORDER      /**< submissions gave priorities, so that jobs of the model overtake
-                                each other */
+    AEGIS_PREMISE_WAKE, /**< a release was seen later than the wake bound and its jitter; inputs
+                           of an early model came later */
+    AEGIS_PREMISE_ORDER /**< submissions gave priorities, so that jobs of the model overtake
+                           each other */
 } aegis_premise;
 /** "none", "execution", "overhead", "wake", "order"; "unknown" for another value. Static. */
 const char *aegis_premise_name(aegis_premise premise);

@@ -33,24 +33,32 @@ uint64_t aegis_admit_enforceable_ns(const aegis_scheduler *scheduler,
     return sum;
 }
 
+/* K of the link's test: like C^E of a segment, with the decision that may follow on the thread of
+ * the copies before it begins the next one. */
+static int64_t copy_ns(const aegis_scheduler *scheduler, const aegis_admission_request *request)
+{
+    return request->early_copies
+               ? (int64_t)(request->profile->copy_bound_ns + scheduler->config.overhead_bound_ns)
+               : 0;
+}
+
 static aegis_candidate candidate_of(const aegis_scheduler *scheduler,
                                     uint32_t id,
                                     const char *name,
                                     const aegis_admission_request *request)
 {
-    return (aegis_candidate){
-        .id = id,
-        .name = name,
-        .policy = {.model = id,
-                   .period_ns = request->period_ns,
-                   .deadline_ns = request->deadline_ns,
-                   .priority = request->priority,
-                   .bound_ns = request->profile->bound_ns},
-        .enforceable_ns = aegis_admit_enforceable_ns(scheduler, request),
-        .jitter_ns = scheduler->config.wake_bound_ns + request->jitter_ns,
-        .copy_ns = request->early_copies ? (int64_t)request->profile->copy_bound_ns : 0,
-        .pinned = request->lane,
-        .background = request->background};
+    return (aegis_candidate){.id = id,
+                             .name = name,
+                             .policy = {.model = id,
+                                        .period_ns = request->period_ns,
+                                        .deadline_ns = request->deadline_ns,
+                                        .priority = request->priority,
+                                        .bound_ns = request->profile->bound_ns},
+                             .enforceable_ns = aegis_admit_enforceable_ns(scheduler, request),
+                             .jitter_ns = scheduler->config.wake_bound_ns + request->jitter_ns,
+                             .copy_ns = copy_ns(scheduler, request),
+                             .pinned = request->lane,
+                             .background = request->background};
 }
 
 /* A candidate with its segments; whole models have none of their own. */
