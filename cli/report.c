@@ -306,6 +306,11 @@ static json_t *copies_json(const cli_report *report,
 {
     aegis_model_metrics metrics = {0};
     json_t *object = json_object();
+    cli_json_text(object, "mode", model->early_copies ? "early" : "inline");
+    cli_json_text(object, "reason", model->copies_reason[0] == '\0' ? NULL : model->copies_reason);
+    if (!model->early_copies) {
+        return object;
+    }
     cli_json_unsigned(object, "bound_ns", answer->copy_bound_ns);
     cli_json_unsigned(object, "median_ns", model->profile.copy.median_ns);
     cli_json_unsigned(object, "response_ns", answer->copy_response_ns);
@@ -341,7 +346,7 @@ static json_t *model_json(const cli_report *report, const aegis_system_model *mo
     cli_json_response(object, "blocking_ns", wanted->background ? -1 : answer.blocking_ns);
     cli_json_unsigned(object, "execution_bound_ns", answer.bound_ns);
     cli_json_unsigned(object, "enforceable_bound_ns", answer.enforceable_ns);
-    if (answer.copy_bound_ns > 0) {
+    if (model->early_copies || wanted->copies_auto) {
         cli_json_set(object, "copies", copies_json(report, model, &answer));
     }
     cli_json_bool(object, "enforced",

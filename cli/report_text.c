@@ -128,6 +128,9 @@ static void print_copies(const cli_report *report)
     for (size_t i = 0; i < count; i++) {
         const aegis_admission_answer answer = cli_report_answer(report, &models[i]);
         texts t;
+        if (models[i].copies_reason[0] != '\0') {
+            printf("%s, copies %s.\n", models[i].name, models[i].copies_reason);
+        }
         if (models[i].admitted && answer.copy_bound_ns > 0) {
             printf("%s copies early: one copy takes at most %s; behind those of the others its "
                    "inputs have come %s after a release, and its proof counts releases up to %s "

@@ -176,6 +176,7 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
     config.cut_count = entry->cut_count;
     config.stream = system->lanes[aegis_system_lane_of(system, index)];
     config.prepack = entry->prepack;
+    config.early_copies = entry->early_copies;
     config.copies_in_pieces = system->copy_stream != NULL;
     config.reserve = aegis_system_reserve;
     config.reserve_self = system;
@@ -280,7 +281,7 @@ aegis_admission_request aegis_system_request(const aegis_system *system, size_t 
                                      .background = wanted->background,
                                      .weight = wanted->weight,
                                      .share_ppm = wanted->share_ppm,
-                                     .early_copies = wanted->config.early_copies};
+                                     .early_copies = system->entries[index].early_copies};
 }
 
 /* Step 5, with cuts where the deadlines need them. */
@@ -336,7 +337,12 @@ static aegis_status trial(aegis_system *system, size_t index, aegis_error *err)
     }
     system->entries[index].whole = whole->profile;
     aegis_system_trial_adopt(system, index, whole);
-    return aegis_system_cut_as_told(system, index, err);
+    status = aegis_system_cut_as_told(system, index, err);
+    if (status == AEGIS_OK) {
+        status = aegis_system_choose_copies(system, index, err);
+    }
+    system->models[index].early_copies = system->entries[index].early_copies;
+    return status;
 }
 
 /* Past its own limit it was never measured with them, so there is no price to tell. */

@@ -255,6 +255,7 @@ static aegis_status create_tables(aegis_system *system, aegis_error *err)
         system->models[i].name = system->workload->models[i].name;
         system->models[i].model = (uint32_t)i;
         system->entries[i].prepack = system->workload->models[i].config.prepack;
+        system->entries[i].early_copies = system->workload->models[i].config.early_copies;
         system->models[i].prepacked = system->entries[i].prepack;
         system->models[i].expect_refuse = system->workload->models[i].expect_refuse;
     }

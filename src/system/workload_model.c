@@ -216,23 +216,24 @@ static void read_times(const aegis_workload_section *section, aegis_workload_mod
  * is there when one is released. Needs class and times. */
 static void read_copies(const aegis_workload_section *section, aegis_workload_model *model)
 {
-    static const char *const words[] = {"inline", "early"};
+    static const char *const words[] = {"inline", "early", "auto"};
     int choice = 0;
     const aegis_toml_node *node =
         aegis_workload_choice(section, "copies", words, AEGIS_ARRAY_LENGTH(words), &choice);
     if (node == NULL || choice == 0) {
         return;
     }
-    model->config.early_copies = true;
+    model->config.early_copies = choice == 1;
+    model->copies_auto = choice == 2;
     model->copies_place = (aegis_workload_place){.line = node->line, .column = node->column};
     if (model->background) {
         aegis_workload_fail(
             section, node, "copies", AEGIS_ERROR_CONFIG,
-            "\"early\" is for models with a deadline: nothing is proved of a "
+            "is for models with a deadline: nothing is proved of a "
             "background model, and its copies would delay theirs; write \"inline\"");
     } else if (model->deadline_ns > model->period_ns) {
         aegis_workload_fail(section, node, "copies", AEGIS_ERROR_CONFIG,
-                            "\"early\" needs a deadline of at most the period, so that the last "
+                            "early ones need a deadline of at most the period, so that the last "
                             "job has read its inputs when the next one's come; lower deadline or "
                             "write \"inline\"");
     }

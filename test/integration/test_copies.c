@@ -26,7 +26,8 @@ static int make_model(void **state)
     return file == NULL || fputs(model, file) < 0 ? -1 : fclose(file);
 }
 
-/* Two early models and an inline one on two lanes; `more` goes to the last. */
+/* Two early models and an inline one on two lanes; `more` goes to the last, whose profile is
+ * another one than theirs. */
 static const char *workload(const char *more)
 {
     static char toml[2048];
@@ -39,8 +40,8 @@ static const char *workload(const char *more)
     for (int i = 0; i < 3; i++) {
         used += (size_t)snprintf(toml + used, sizeof toml - used,
                                  "[[model]]\nname = \"%c\"\npath = \"%s\"\nbackend = \"null\"\n"
-                                 "period = \"50ms\"\nconfidence = 0.9\noverrun = \"report\"\n%s%s",
-                                 'a' + i, path, copies[i], i == 2 ? more : "");
+                                 "period = \"50ms\"\nconfidence = 0.%d\noverrun = \"report\"\n%s%s",
+                                 'a' + i, path, i == 2 ? 8 : 9, copies[i], i == 2 ? more : "");
     }
     return toml;
 }
@@ -171,6 +172,64 @@ static void early_models_come_and_go(void **state)
     tear_down(&r);
 }
 
+/* ---- "auto" ---- */
+
+static void plant(const char *copies, uint64_t bound_ns)
+{
+    planter p;
+    planter_init(&p, workload(copies));
+    for (size_t i = 0; i < 3; i++) {
+        plant_whole(&p, i, i == 2 ? bound_ns : 5 * MS);
+    }
+    planter_finish(&p);
+}
+
+/* The last model, with these bounds inline and early. */
+static void prepare_choice(running *r, uint64_t inline_ns, uint64_t early_ns)
+{
+    plant("copies = \"inline\"\n", inline_ns);
+    plant("copies = \"early\"\n", early_ns);
+    prepare_unmeasured(r, workload("copies = \"auto\"\n"), (aegis_system_options){0});
+}
+
+static void expect_choice(uint64_t inline_ns, uint64_t early_ns, bool early, const char *reason)
+{
+    running r;
+    size_t count;
+    prepare_choice(&r, inline_ns, early_ns);
+    const aegis_system_model *row = &aegis_system_models(r.system, &count)[2];
+    assert_true(row->admitted);
+    assert_int_equal(row->early_copies, early);
+    assert_int_equal(row->answer.bound_ns, early ? early_ns : inline_ns);
+    assert_int_equal(row->answer.copy_bound_ns, early ? K_NS : 0);
+    if (strstr(row->copies_reason, reason) != row->copies_reason) {
+        fail_msg("\"%s\" is not \"%s\"", row->copies_reason, reason);
+    }
+    tear_down(&r);
+}
+
+static void it_is_early_where_that_pays(void **state)
+{
+    (void)state;
+    expect_choice(6 * MS, 4 * MS, true, "early: lane 0 is used to 26.00 % by the bounds with its");
+    expect_choice(4 * MS, 6 * MS, false, "inline: lane 0 is used to 30.00 % by the bounds with");
+    expect_choice(45 * MS, 20 * MS, true, "early: inline it would be refused");
+    expect_choice(20 * MS, 45 * MS, false, "inline: early it would be refused");
+}
+
+static void what_was_chosen_runs(void **state)
+{
+    (void)state;
+    running r;
+    aegis_error err = {0};
+    prepare_choice(&r, 6 * MS, 4 * MS);
+    check(aegis_system_start(r.system, &err), &err);
+    run_until_completed(&r, 2, 10);
+    check(aegis_system_stop(r.system, &err), &err);
+    jobs_came_in_order(&r, 2);
+    tear_down(&r);
+}
+
 /* Not planted: the whole way, with a cache that is read the second time. */
 static void copies_are_measured_and_kept(void **state)
 {
@@ -221,13 +280,44 @@ static void a_runtime_that_cannot_is_refused(void **state)
     assert_non_null(strstr(err.message, "leave its copies inline"));
 }
 
+/* Where it may choose, that is no reason to refuse: it says so. */
+static void a_runtime_that_cannot_is_left_inline(void **state)
+{
+    (void)state;
+    char onnx[512], toml[1024];
+    size_t count;
+    running r;
+    snprintf(onnx, sizeof onnx, "%s/models/ch_ppocr_mobile_v2.0_cls_infer.onnx", source_dir());
+#ifndef AEGISRT_HAVE_ONNXRUNTIME
+    skip();
+#endif
+    if (access(onnx, R_OK) != 0) {
+        skip();
+    }
+    snprintf(toml, sizeof toml,
+             "[device]\nkind = \"host\"\nmemory = \"256MiB\"\n"
+             "[[model]]\nname = \"a\"\npath = \"%s\"\nperiod = \"30s\"\nconfidence = 0.5\n"
+             "inputs = { x = [1, 3, 48, 192] }\nmargin = 2\ncopies = \"auto\"\n",
+             onnx);
+    prepare(&r, toml, (aegis_system_options){0});
+    all_are_admitted(&r);
+    const aegis_system_model *models = aegis_system_models(r.system, &count);
+    assert_false(models[0].early_copies);
+    assert_non_null(strstr(models[0].copies_reason, "inline: its runtime does not copy inputs"));
+    assert_int_equal(models[0].answer.copy_bound_ns, 0);
+    tear_down(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(early_jobs_run_and_replay),
         cmocka_unit_test(early_models_come_and_go),
+        cmocka_unit_test(it_is_early_where_that_pays),
+        cmocka_unit_test(what_was_chosen_runs),
         cmocka_unit_test(copies_are_measured_and_kept),
         cmocka_unit_test(a_runtime_that_cannot_is_refused),
+        cmocka_unit_test(a_runtime_that_cannot_is_left_inline),
     };
     return cmocka_run_group_tests(tests, make_model, remove_planted_cache);
 }
