@@ -125,7 +125,9 @@ typedef struct aegis_profile {
      * not measured. */
     aegis_profile_series copy;
     uint64_t copy_bound_ns;
-    char key[65]; /**< SHA-256 over everything that moves the figures */
+    uint64_t
+        copy_least_ns; /**< from its beginning on the stream's thread: what that may sleep for */
+    char key[65];      /**< SHA-256 over everything that moves the figures */
     /** 0 or 1: the model is whole and `segments` says nothing that the model's figures do not. */
     uint32_t segment_count;
     aegis_profile_segment segments[AEGIS_MAX_SEGMENTS];

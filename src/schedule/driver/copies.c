@@ -30,7 +30,7 @@ static void enqueue(void *argument)
     aegis_stream *stream = entry->scheduler->config.copy_stream;
     aegis_copy *copy = &entry->copy;
     copy->start_ns = aegis_clock_now_ns(&entry->scheduler->config.clock);
-    aegis_stream_expect(stream, entry->profile.copy.best_ns);
+    aegis_stream_expect(stream, entry->profile.copy_least_ns);
     copy->status = aegis_model_enqueue_inputs(entry->model, copy->data_slot, stream, &copy->error);
 }
 

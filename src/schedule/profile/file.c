@@ -87,8 +87,9 @@ static json_t *series_to_json(const aegis_profile_series *series)
 
 static json_t *copy_to_json(const aegis_profile *profile)
 {
-    return json_pack("{s:o, s:I}", "series", series_to_json(&profile->copy), "bound_ns",
-                     (json_int_t)profile->copy_bound_ns);
+    return json_pack("{s:o, s:I, s:I}", "series", series_to_json(&profile->copy), "bound_ns",
+                     (json_int_t)profile->copy_bound_ns, "least_ns",
+                     (json_int_t)profile->copy_least_ns);
 }
 
 /* NULL when there is no memory for all of them. */
@@ -202,15 +203,17 @@ static bool segments_from_json(const json_t *list, aegis_profile *profile)
 static bool copy_from_json(const json_t *node, aegis_profile *profile)
 {
     json_t *series;
-    json_int_t bound;
+    json_int_t bound, least;
     if (node == NULL) {
         return true;
     }
-    if (json_unpack((json_t *)node, "{s:o, s:I}", "series", &series, "bound_ns", &bound) != 0 ||
-        !series_from_json(series, &profile->copy) || bound <= 0) {
+    if (json_unpack((json_t *)node, "{s:o, s:I, s:I}", "series", &series, "bound_ns", &bound,
+                    "least_ns", &least) != 0 ||
+        !series_from_json(series, &profile->copy) || bound <= 0 || least < 0) {
         return false;
     }
     profile->copy_bound_ns = (uint64_t)bound;
+    profile->copy_least_ns = (uint64_t)least;
     return true;
 }
 

@@ -14,7 +14,8 @@ typedef struct timed_copy {
     const aegis_clock *clock;
     aegis_stream *stream;
     aegis_model *model;
-    uint64_t end_ns, least_ns;
+    uint64_t begin_ns, end_ns;
+    uint64_t least_ns; /* of end - begin so far: the thread waits as it will */
     aegis_status status;
     aegis_error error;
 } timed_copy;
@@ -22,6 +23,7 @@ typedef struct timed_copy {
 static void enqueue(void *argument)
 {
     timed_copy *copy = argument;
+    copy->begin_ns = aegis_clock_now_ns(copy->clock);
     aegis_stream_expect(copy->stream, copy->least_ns);
     copy->status = aegis_model_enqueue_inputs(copy->model, 0, copy->stream, &copy->error);
 }
@@ -56,9 +58,9 @@ static aegis_status copy_once(timed_copy *copy, uint64_t *ret_elapsed_ns, aegis_
         }
     }
     if (status == AEGIS_OK) {
-        const uint64_t elapsed = copy->end_ns - start;
-        copy->least_ns = copy->least_ns == 0 || elapsed < copy->least_ns ? elapsed : copy->least_ns;
-        *ret_elapsed_ns = elapsed;
+        const uint64_t took = copy->end_ns - copy->begin_ns;
+        copy->least_ns = copy->least_ns == 0 || took < copy->least_ns ? took : copy->least_ns;
+        *ret_elapsed_ns = copy->end_ns - start;
     }
     return status;
 }
@@ -67,6 +69,7 @@ static aegis_status sample(const aegis_profiler *profiler,
                            aegis_model *model,
                            uint64_t *samples,
                            uint32_t count,
+                           uint64_t *ret_least_ns,
                            aegis_error *err)
 {
     timed_copy copy = {
@@ -77,6 +80,7 @@ static aegis_status sample(const aegis_profiler *profiler,
         status = copy_once(&copy, &samples[i < WARM_UP ? 0 : i - WARM_UP], err);
         aegis_profiler_report(profiler, "profiling copies", i + 1, count + WARM_UP);
     }
+    *ret_least_ns = copy.least_ns;
     return status;
 }
 
@@ -84,6 +88,7 @@ static aegis_status sample_loaded(const aegis_profiler *profiler,
                                   aegis_model *model,
                                   uint64_t *samples,
                                   uint32_t count,
+                                  uint64_t *ret_least_ns,
                                   aegis_error *err)
 {
     const size_t own = profiler->config.lane_count; /* behind the lanes */
@@ -91,7 +96,7 @@ static aegis_status sample_loaded(const aegis_profiler *profiler,
     if (status != AEGIS_OK) {
         return status;
     }
-    status = sample(profiler, model, samples, count, err);
+    status = sample(profiler, model, samples, count, ret_least_ns, err);
     aegis_status stopped = aegis_stressor_stop(profiler->stressor, status == AEGIS_OK ? err : NULL);
     return status != AEGIS_OK ? status : stopped;
 }
@@ -124,8 +129,10 @@ aegis_status aegis_profiler_profile_copies(aegis_profiler *profiler,
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no host memory for %u samples", count);
     }
-    status = sample_loaded(profiler, model, samples, count, err);
+    uint64_t least_ns = 0;
+    status = sample_loaded(profiler, model, samples, count, &least_ns, err);
     if (status == AEGIS_OK) {
+        profile->copy_least_ns = least_ns;
         aegis_profile_summarise(samples, count, options.quantile, options.assurance,
                                 &profile->copy);
         profile->copy_bound_ns = aegis_profile_compute_wcet(

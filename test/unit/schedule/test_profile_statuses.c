@@ -39,6 +39,7 @@ static aegis_profile example(void)
                              .bound_ns = 5,
                              .copy = {.samples = 3, .best_ns = 1, .worst_ns = 4},
                              .copy_bound_ns = 6,
+                             .copy_least_ns = 1,
                              .segment_count = 2};
     profile.segments[0] = (aegis_profile_segment){.bound_ns = 2, .stretch_ns = 1};
     profile.segments[1] = (aegis_profile_segment){.bound_ns = 3, .stretch_ns = 1};

@@ -169,6 +169,7 @@ static void a_copy_beside_loaded_lanes(void **state)
     must(aegis_profiler_profile_copies(profiler, b.model, &options, &profile, &err), &err);
     in_order(&profile.copy, 1);
     assert_int_equal(profile.copy.samples, SAMPLES);
+    assert_true(profile.copy_least_ns <= profile.copy.best_ns);
     assert_true(profile.copy_bound_ns >= 2 * profile.copy.quantile_ns);
     assert_true(profile.copy_bound_ns <= 2 * profile.copy.worst_ns);
     assert_int_equal(profile.bound_ns, 5);
