@@ -112,7 +112,10 @@ static bool is_usual(const aegis_trace_record *record)
                                              AEGIS_TRACE_ALLOCATION,
                                              AEGIS_TRACE_SYNCHRONIZE,
                                              AEGIS_TRACE_COUNTER,
-                                             AEGIS_TRACE_IDLE_UNTIL};
+                                             AEGIS_TRACE_IDLE_UNTIL,
+                                             AEGIS_TRACE_COPY_IN,
+                                             AEGIS_TRACE_EVENT_INPUTS_READY,
+                                             AEGIS_TRACE_EVENT_MODEL_JITTER};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (record->kind == (uint16_t)kinds[i]) {
             return true;

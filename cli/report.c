@@ -299,6 +299,29 @@ static json_t *profile_json(const aegis_system_model *model)
     return object;
 }
 
+/* The first stage of a model with early copies, and where the jitter of the second comes from. */
+static json_t *copies_json(const cli_report *report,
+                           const aegis_system_model *model,
+                           const aegis_admission_answer *answer)
+{
+    aegis_model_metrics metrics = {0};
+    json_t *object = json_object();
+    cli_json_text(object, "mode", model->early_copies ? "early" : "inline");
+    cli_json_text(object, "reason", model->copies_reason[0] == '\0' ? NULL : model->copies_reason);
+    if (!model->early_copies) {
+        return object;
+    }
+    cli_json_unsigned(object, "bound_ns", answer->copy_bound_ns);
+    cli_json_unsigned(object, "median_ns", model->profile.copy.median_ns);
+    cli_json_unsigned(object, "response_ns", answer->copy_response_ns);
+    cli_json_unsigned(object, "jitter_ns", answer->jitter_ns);
+    if (report->ran && aegis_scheduler_model_metrics(aegis_system_scheduler(report->system),
+                                                     model->model, &metrics, NULL) == AEGIS_OK) {
+        cli_json_set(object, "arrival_ns", cli_json_distribution(&metrics.arrival_ns));
+    }
+    return object;
+}
+
 static json_t *model_json(const cli_report *report, const aegis_system_model *model)
 {
     static const char *const residencies[] = {"resident", "paged", "streamed"};
@@ -323,6 +346,9 @@ static json_t *model_json(const cli_report *report, const aegis_system_model *mo
     cli_json_response(object, "blocking_ns", wanted->background ? -1 : answer.blocking_ns);
     cli_json_unsigned(object, "execution_bound_ns", answer.bound_ns);
     cli_json_unsigned(object, "enforceable_bound_ns", answer.enforceable_ns);
+    if (model->early_copies || wanted->copies_auto) {
+        cli_json_set(object, "copies", copies_json(report, model, &answer));
+    }
     cli_json_bool(object, "enforced",
                   wanted->overrun == AEGIS_OVERRUN_ABORT && can_end(report, model));
     cli_json_unsigned(object, "memory_bytes", model->memory_bytes);

@@ -120,6 +120,28 @@ static void print_unpacked(const cli_report *report)
     }
 }
 
+/* Why inputs of early models may come as late as the proofs take it. */
+static void print_copies(const cli_report *report)
+{
+    size_t count;
+    const aegis_system_model *models = aegis_system_models(report->system, &count);
+    for (size_t i = 0; i < count; i++) {
+        const aegis_admission_answer answer = cli_report_answer(report, &models[i]);
+        texts t;
+        if (models[i].copies_reason[0] != '\0') {
+            printf("%s, copies %s.\n", models[i].name, models[i].copies_reason);
+        }
+        if (models[i].admitted && answer.copy_bound_ns > 0) {
+            printf("%s copies early: one copy takes at most %s; behind those of the others its "
+                   "inputs have come %s after a release, and its proof counts releases up to %s "
+                   "late.\n",
+                   models[i].name, cli_duration((int64_t)answer.copy_bound_ns, t.a),
+                   cli_duration((int64_t)answer.copy_response_ns, t.b),
+                   cli_duration((int64_t)answer.jitter_ns, t.c));
+        }
+    }
+}
+
 int cli_report_admission(const cli_report *report)
 {
     size_t count;
@@ -170,6 +192,7 @@ int cli_report_admission(const cli_report *report)
         "Counted in every proof: releases seen up to %s late, %s to launch, detect and decide.\n",
         cli_duration((int64_t)aegis_scheduler_wake_bound_ns(scheduler), t.a),
         cli_duration((int64_t)aegis_scheduler_overhead_bound_ns(scheduler), t.b));
+    print_copies(report);
     print_unpacked(report);
     if (report->explains_bytes) {
         cli_byte_story_print(report->system, report->explained_byte);

@@ -198,7 +198,9 @@ static void take_model(sim_set *set, size_t i, const aegis_system_model *model)
     sim_task *task = &set->tasks[i];
     *task = (sim_task){.name = model->name,
                        .execution = answer->enforceable_ns,
-                       .jitter = set->wake_bound + wanted->jitter_ns,
+                       .jitter = answer->copy_response_ns > 0
+                                     ? answer->jitter_ns /* when its inputs have come */
+                                     : set->wake_bound + wanted->jitter_ns,
                        .offset = wanted->offset_ns,
                        .background = wanted->background,
                        .refused = !model->admitted,

@@ -422,6 +422,12 @@ static aegis_status check_models(const simulation *sim, aegis_error *err)
                                    "background with a queue of two, to be continuous",
                                    model->core.model);
         }
+        if (model->core.copies_early) {
+            return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                                   "model %" PRIu32 " waits for copies, which are not simulated; "
+                                   "set copies_early to false and delay its releases",
+                                   model->core.model);
+        }
         if (model->core.awaited_segments != 0) {
             return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
                                    "model %" PRIu32 " waits for bytes from a disk, which are not "

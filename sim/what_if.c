@@ -9,6 +9,8 @@
 
 #define HERE AEGIS_HERE("sim.what_if")
 #define NO_INDEX SIZE_MAX
+/* Submissions between that of a job and its inputs, at most, that are looked through. */
+#define MOST_WAITING_JOBS 4096
 #define MOST_CONTINUOUS_JOBS UINT64_C(20000000)
 
 /* One submission, and where its job stands among those of its model. */
@@ -174,6 +176,7 @@ static aegis_status read_models(what_if *w, aegis_error *err)
                 add.segment_enforceable_ns[k] = bound;
             }
         }
+        add.copies_early = false; /* a job is seen when its inputs have come */
         add.awaited_segments = 0; /* when bytes would have come is not known under another policy */
         w->index_of[record->model] = w->model_count;
         w->models[w->model_count++].core = add;
@@ -193,12 +196,27 @@ static uint64_t since_start(const what_if *w, uint64_t instant_ns)
     return instant_ns > w->start_ns ? instant_ns - w->start_ns : 0;
 }
 
+/* A job with early copies is there when its inputs are, whatever the policy. */
+static void see_inputs(what_if *w, const aegis_trace_record *record, size_t count)
+{
+    const size_t first = count > MOST_WAITING_JOBS ? count - MOST_WAITING_JOBS : 0;
+    for (size_t i = count; i-- > first;) {
+        if (w->jobs[i].job == record->job && w->jobs[i].model == record->model) {
+            w->jobs[i].seen_ns = since_start(w, record->time_ns);
+            return;
+        }
+    }
+}
+
 static void read_jobs(what_if *w)
 {
     size_t count = 0;
     for (size_t i = 0; i < w->record_count; i++) {
         const aegis_trace_record *record = &w->records[i];
         size_t index = record->model < AEGIS_TRACE_NONE ? w->index_of[record->model] : NO_INDEX;
+        if (record->kind == AEGIS_TRACE_EVENT_INPUTS_READY && record->c == AEGIS_OK) {
+            see_inputs(w, record, count);
+        }
         if (record->kind != AEGIS_TRACE_EVENT_SUBMIT || index == NO_INDEX) {
             continue;
         }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Bytes as a sequence of events, malformed ones among them. A shadow of the jobs checks what the
- * core answers: each job ends once, a lane runs one segment, none that waits for bytes, slots are
- * not shared, counts add up, what was foreseen comes, and the recorded run replays bit for bit.
+ * core answers: each job ends once, a lane runs one segment, none that waits for bytes, none whose
+ * inputs have not come, slots are not shared, counts add up, what was foreseen comes, and the
+ * recorded run replays bit for bit.
  */
 #include <aegisrt/ext/core.h>
 #include <aegisrt/ext/policy_ops.h>
@@ -32,6 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 typedef enum shadow_state {
     SHADOW_NONE = 0,
     SHADOW_WAITS,
+    SHADOW_COPIES, /* its inputs were asked for */
+    SHADOW_LOADED, /* they came */
     SHADOW_RUNS
 } shadow_state;
 
@@ -50,6 +53,7 @@ typedef struct fuzz {
     uint64_t running[LANES]; /* job; 0: none */
     uint32_t segment_count[MODELS];
     uint64_t awaited[MODELS];
+    bool copies[MODELS];         /* its jobs wait for their inputs */
     uint32_t ready[MODELS];      /* awaited segment that may be dispatched; NONE_READY: none */
     aegis_trace_record *records; /* kept between runs: not cleared each time */
     size_t record_count;
@@ -66,7 +70,8 @@ static void check_dispatch(fuzz *f, const aegis_core_action *action)
 {
     CHECK(action->lane < LANES && f->running[action->lane] == 0);
     shadow_job *job = &f->jobs[action->job];
-    CHECK(job->state == SHADOW_WAITS && job->model == action->model);
+    CHECK(job->state == (f->copies[action->model] ? SHADOW_LOADED : SHADOW_WAITS));
+    CHECK(job->model == action->model);
     CHECK(action->segment == job->segment && action->segment < f->segment_count[action->model]);
     CHECK((f->awaited[action->model] >> action->segment & 1) == 0 ||
           f->ready[action->model] == action->segment);
@@ -75,9 +80,19 @@ static void check_dispatch(fuzz *f, const aegis_core_action *action)
     f->running[action->lane] = action->job;
 }
 
+/* One job of a model has its inputs on the device, from here to its end. */
+static void check_copy(fuzz *f, const aegis_core_action *action)
+{
+    CHECK(f->copies[action->model] && f->jobs[action->job].state == SHADOW_WAITS);
+    for (uint64_t i = 1; i <= NUMBERS; i++) {
+        CHECK(f->jobs[i].model != action->model || f->jobs[i].state <= SHADOW_WAITS);
+    }
+    f->jobs[action->job].state = SHADOW_COPIES;
+}
+
 static void check_action(fuzz *f, const aegis_core_action *action)
 {
-    CHECK(action->kind >= AEGIS_TRACE_DISPATCH && action->kind <= AEGIS_TRACE_IDLE_UNTIL);
+    CHECK(action->kind >= AEGIS_TRACE_DISPATCH && action->kind <= AEGIS_TRACE_COPY_IN);
     if (action->kind == AEGIS_TRACE_ARM_TIMER || action->kind == AEGIS_TRACE_LANE_WHOLE ||
         action->kind == AEGIS_TRACE_IDLE_UNTIL) {
         return;
@@ -85,12 +100,15 @@ static void check_action(fuzz *f, const aegis_core_action *action)
     CHECK(action->job >= 1 && action->job <= NUMBERS && action->model < MODELS);
     if (action->kind == AEGIS_TRACE_DISPATCH) {
         check_dispatch(f, action);
+    } else if (action->kind == AEGIS_TRACE_COPY_IN) {
+        check_copy(f, action);
     } else if (action->kind == AEGIS_TRACE_TERMINATE) {
         CHECK(f->running[action->lane] == action->job);
     } else if (action->kind == AEGIS_TRACE_OVERRUN) {
         CHECK(f->jobs[action->job].state != SHADOW_NONE);
     } else { /* an end */
-        CHECK(f->jobs[action->job].state == SHADOW_WAITS);
+        shadow_state was = f->jobs[action->job].state;
+        CHECK(was != SHADOW_NONE && was != SHADOW_RUNS);
         CHECK(f->jobs[action->job].model == action->model);
         f->jobs[action->job].state = SHADOW_NONE;
     }
@@ -138,14 +156,18 @@ static void expect_event(fuzz *f, const aegis_core_event *event)
     } else if (event->kind == AEGIS_CORE_SEGMENT_DONE) {
         CHECK(f->running[event->lane] == event->job);
         f->running[event->lane] = 0;
-        f->jobs[event->job].state = SHADOW_WAITS;
+        f->jobs[event->job].state = f->copies[event->model] ? SHADOW_LOADED : SHADOW_WAITS;
         f->jobs[event->job].segment++;
     } else if (event->kind == AEGIS_CORE_MODEL_ADD) {
         f->segment_count[event->add->model] = event->add->segment_count;
         f->awaited[event->add->model] = event->add->awaited_segments;
         f->ready[event->add->model] = NONE_READY;
+        f->copies[event->add->model] = event->add->copies_early;
     } else if (event->kind == AEGIS_CORE_SEGMENT_READY) {
         f->ready[event->model] = event->segment;
+    } else if (event->kind == AEGIS_CORE_INPUTS_READY) {
+        CHECK(f->jobs[event->job].state == SHADOW_COPIES);
+        f->jobs[event->job].state = SHADOW_LOADED;
     }
 }
 
@@ -190,13 +212,13 @@ static void take(fuzz *f, const aegis_core_event *event)
 
 static void add_model(fuzz *f)
 {
-    uint8_t flags = byte(f);
+    uint8_t flags = byte(f), jitter;
     aegis_core_model model = {.model = byte(f) % (MODELS + 1),
                               .lane = byte(f) % (LANES + 1),
                               .period_ns = byte(f),
                               .deadline_ns = byte(f),
                               .priority = (int8_t)byte(f),
-                              .jitter_ns = byte(f) % 8,
+                              .jitter_ns = (jitter = byte(f)) % 8,
                               .queue_depth = byte(f) % 8,
                               .overrun = (aegis_overrun_rule)(flags % 4),
                               .early = (aegis_early_rule)(flags / 4 % 2),
@@ -204,6 +226,7 @@ static void add_model(fuzz *f)
                               .weight = byte(f) % 4,
                               .compute_budget_ns = byte(f) % 64,
                               .segment_count = flags / 32 % 5};
+    model.copies_early = jitter >= 192;
     for (uint32_t i = 0; i < model.segment_count; i++) {
         model.segment_bound_ns[i] = byte(f) % 32;
         const uint8_t more = byte(f);
@@ -258,6 +281,23 @@ static void clear_or_ready(fuzz *f, uint8_t what)
     take(f, &(aegis_core_event){.kind = kind, .model = what % 8, .segment = what / 8 % 8});
 }
 
+static void end_copy(fuzz *f)
+{
+    const uint8_t flags = byte(f);
+    aegis_core_event event = {.kind = AEGIS_CORE_INPUTS_READY,
+                              .job = flags % (NUMBERS + 1),
+                              .start_ns = f->now_ns,
+                              .end_ns = f->now_ns};
+    for (uint64_t i = 1; i <= NUMBERS && flags < 224; i++) {
+        event.job = f->jobs[i].state == SHADOW_COPIES ? i : event.job;
+    }
+    event.model = f->jobs[event.job].model;
+    if (flags % 8 == 7) {
+        event.status = (aegis_status)(byte(f) % (AEGIS_ERROR_INTERNAL + 1));
+    }
+    take(f, &event);
+}
+
 static void one_event(fuzz *f)
 {
     uint8_t what = byte(f);
@@ -289,6 +329,9 @@ static void one_event(fuzz *f)
     case 10:
     case 11:
         submit(f);
+        break;
+    case 12:
+        end_copy(f);
         break;
     default:
         finish_segment(f);

@@ -176,11 +176,16 @@ typedef struct aegis_model_config {
      * place and close them from any other thread than the stream's. Borrowed until close. Others
      * pass it over. */
     aegis_stream *stream;
-    bool eager;           /**< on a CUDA device: launch operator by operator, capture nothing */
-    bool allow_cpu_nodes; /**< on a CUDA device: nodes without a kernel there may run on the CPU;
-                               else they are UNSUPPORTED, and the message names them */
-    bool stop_at_end;     /**< of a language model: behind the end of its text or context jobs do
-                               nothing until reset; else the sequence begins anew */
+    bool eager;        /**< on a CUDA device: launch operator by operator, capture nothing */
+    bool early_copies; /**< jobs do not copy their inputs to the device: aegis_model_enqueue_inputs
+                            does, before their first segment, on a stream of its own. UNSUPPORTED
+                            where the backend cannot */
+    bool copies_in_pieces; /**< on a CUDA device: of AEGIS_COPY_PIECE_BYTES, for the sake of others
+                                that copy early. Early copies always are */
+    bool allow_cpu_nodes;  /**< on a CUDA device: nodes without a kernel there may run on the CPU;
+                                else they are UNSUPPORTED, and the message names them */
+    bool stop_at_end;      /**< of a language model: behind the end of its text or context jobs do
+                                nothing until reset; else the sequence begins anew */
     /** Asked during open, before the memory is taken. Language models on the host and `null` know
      * it exactly; ONNX Runtime asks for what reading the file takes, then for an estimate of what
      * compiling takes, when the model is not in the cache, and on the host for what its sessions
@@ -346,6 +351,17 @@ aegis_status aegis_model_enqueue_ahead(
  * UNSUPPORTED when this model's work cannot be put ahead. */
 aegis_status
 aegis_model_take_ahead(aegis_model *model, uint32_t segment, uint32_t slot, aegis_error *err);
+/** True when it was opened with aegis_model_config.early_copies. */
+bool aegis_model_copies_early(const aegis_model *model);
+/** Of a model with early copies: copies the inputs of `slot`, state apart, from where
+ * aegis_model_input says to where its segments read them; they have arrived when the stream has
+ * completed. Called on the stream's own thread, which need not be the one that runs the model,
+ * while no job of that slot is between its first and its last segment. Allocates nothing.
+ * UNSUPPORTED for other models, INVALID_ARGUMENT (no such slot), and what the device returned. */
+aegis_status aegis_model_enqueue_inputs(aegis_model *model,
+                                        uint32_t slot,
+                                        aegis_stream *stream,
+                                        aegis_error *err);
 /** Called by a model whose bytes come from elsewhere; from a thread of its own, shortly, at any
  * time. */
 typedef void (*aegis_model_wake)(void *self);

@@ -341,6 +341,10 @@ void aegis_stream_ask_meanwhile(aegis_stream *stream);
  * wait: with them a backend copies its inputs in and its outputs out in the order of its kernels.
  * STATE on another thread; UNSUPPORTED when the device cannot. They allocate nothing. */
 
+/** Who shares the link with others copies at most so much at once: theirs get between the pieces,
+ * so that none waits for all of a large one. */
+#define AEGIS_COPY_PIECE_BYTES (UINT64_C(2) << 20)
+
 /** A copy (aegis_stream_copy). From pageable memory it may wait for the copy, from pinned it does
  * not. STATE, UNSUPPORTED; INVALID_ARGUMENT when a range starts in the arena and ends outside. */
 aegis_status aegis_stream_enqueue_copy(aegis_stream *stream,

@@ -120,7 +120,14 @@ typedef struct aegis_profile {
                               a cut model the sum of its segments' bounds */
     uint64_t stretch_ns; /**< longest time that a run went on after it was told to end, times
                               the margin; bound_ns when a run cannot be ended */
-    char key[65];        /**< SHA-256 over everything that moves the figures */
+    /** Of a model with early copies: of its inputs, from the call that asks for them to the moment
+     * that their arrival is seen, with every lane loaded; and K, order statistic times margin. 0:
+     * not measured. */
+    aegis_profile_series copy;
+    uint64_t copy_bound_ns;
+    uint64_t
+        copy_least_ns; /**< from its beginning on the stream's thread: what that may sleep for */
+    char key[65];      /**< SHA-256 over everything that moves the figures */
     /** 0 or 1: the model is whole and `segments` says nothing that the model's figures do not. */
     uint32_t segment_count;
     aegis_profile_segment segments[AEGIS_MAX_SEGMENTS];
@@ -218,12 +225,16 @@ typedef struct aegis_profiler aegis_profiler;
 typedef struct aegis_profiler_config {
     aegis_stream *const *lanes; /**< one runs the model, the others the load; borrowed */
     size_t lane_count;
+    /** Copies the inputs of models with early copies beside the lanes: where there are such models,
+     * each profile is taken while it copies in without end. NULL: there are none. Borrowed; counts
+     * as a lane in what follows. */
+    aegis_stream *copy_stream;
     /** Device memory, an equal part for each lane (aegis_profiler_scratch_bytes): overwritten
      * before a run that shall start cold, so that the device's cache holds nothing of the model,
      * and streamed through by the load of the other lanes. Borrowed; none (zeroes) on a host, where
      * the lanes' own threads load. */
     aegis_buffer scratch;
-    /** With `scratch` and several lanes: pinned memory, likewise (AEGIS_PROFILER_PINNED_BYTES
+    /** With `scratch` and more lanes than one: pinned memory, likewise (AEGIS_PROFILER_PINNED_BYTES
      * each), which the load copies in and out. */
     aegis_buffer pinned;
     aegis_clock clock;
@@ -232,7 +243,7 @@ typedef struct aegis_profiler_config {
 } aegis_profiler_config;
 
 /** Of `pinned`, for each lane. */
-#define AEGIS_PROFILER_PINNED_BYTES (UINT64_C(4) << 20)
+#define AEGIS_PROFILER_PINNED_BYTES (2 * AEGIS_COPY_PIECE_BYTES)
 /** Bytes of `scratch` for each lane of the first device of this kind, to be added to its arena; 0
  * on a host. AUTO as aegis_device_create takes it. Any thread. */
 uint64_t aegis_profiler_scratch_bytes(aegis_device_kind kind);
@@ -267,6 +278,16 @@ aegis_status aegis_profiler_profile_under_load(aegis_profiler *profiler,
                                                aegis_profile *ret_profile,
                                                aegis_error *err);
 
+/** Measures the copy of the inputs of an open model with early copies, on the copy stream while
+ * every lane is loaded, into `copy` and `copy_bound_ns` of the profile. Blocks. @return OK;
+ * INVALID_ARGUMENT for options out of range, or without a copy stream; UNSUPPORTED when the model
+ * copies inline; NO_MEMORY; and what copying returned. */
+aegis_status aegis_profiler_profile_copies(aegis_profiler *profiler,
+                                           aegis_model *model,
+                                           const aegis_profile_options *options,
+                                           aegis_profile *profile,
+                                           aegis_error *err);
+
 /** Key of a profile: model hash, runtime and version, device, clocks, lanes, threads, options.
  * INTERNAL when the hash cannot be computed. */
 aegis_status aegis_profile_make_key(const aegis_model *model,
@@ -281,6 +302,12 @@ aegis_status aegis_profile_make_key(const aegis_model *model,
  * UNSUPPORTED for more cuts than a model can have; INTERNAL when the hash cannot be computed. */
 aegis_status aegis_profile_cut_key(
     const char key[65], const uint32_t *cuts, size_t cut_count, char ret_key[65], aegis_error *err);
+
+/** The key (of make_key) where some models copy early: all are measured while inputs come in,
+ * copies are in pieces, and the copy of an early model is no part of its runs. `ret_key` may be
+ * `key`. INTERNAL when the hash cannot be computed. */
+aegis_status
+aegis_profile_copies_key(const char key[65], bool early, char ret_key[65], aegis_error *err);
 
 /** Writes a profile file, atomically: JSON with the version of its layout. NOT_FOUND (no such
  * folder), PERMISSION or IO from the system; NO_MEMORY. */

@@ -37,7 +37,9 @@ typedef enum aegis_rationale {
     AEGIS_WHY_IN_TIME = 40,
     AEGIS_WHY_EXCUSED_OVERRUN = 41, /**< late; a bound was broken in this busy period of the lane */
     AEGIS_WHY_UNEXCUSED = 42,       /**< late although every bound held: a broken promise */
-    AEGIS_WHY_EXCUSED_WAKE = 43,    /**< late; the driver woke later than its measured bound */
+    /** late; the driver woke later than its measured bound, or early inputs came later than proved
+     */
+    AEGIS_WHY_EXCUSED_WAKE = 43,
     /* admission */
     AEGIS_WHY_ADMITTED = 64,
     AEGIS_WHY_UTILISATION = 65,       /**< a = ppm of the lane that would be used */
@@ -48,7 +50,8 @@ typedef enum aegis_rationale {
     AEGIS_WHY_NO_PROOF = 70,          /**< no proof exists for this combination */
     AEGIS_WHY_COMPUTE_LIMIT = 71,     /**< a = bound, b = the model's compute budget */
     AEGIS_WHY_ANALYSIS_OVERFLOW = 72, /**< not given today: the call returns OVERFLOW */
-    AEGIS_WHY_ANALYSIS_UNDECIDED = 73
+    AEGIS_WHY_ANALYSIS_UNDECIDED = 73,
+    AEGIS_WHY_LINK = 74 /**< a = ppm of the link to the device that early copies would use */
 } aegis_rationale;
 
 /** "smaller-key", "queue-full", ...; "unknown" for a foreign value. Static. */

@@ -57,6 +57,9 @@ typedef struct aegis_scheduler_config {
     /** A segment that still runs this long after its enforceable bound does not end: the run fails
      * with DEVICE_LOST. 0: segments are waited for without end. */
     uint64_t hang_ns;
+    /** Copies inputs of models with early copies, first come first served, beside the lanes; has
+     * room for two commands a model. NULL: there are no such models. Borrowed. */
+    aegis_stream *copy_stream;
 } aegis_scheduler_config;
 
 /** Lanes and collector are borrowed and outlive it. INVALID_ARGUMENT; PERMISSION when pinning or
@@ -110,6 +113,12 @@ typedef struct aegis_admission_request {
     /** Of background models: part of its lane's time that it executes for at most, in parts per
      * million up to AEGIS_SHARE_WHOLE; 0: all that is left. It leaves the rest to nobody else. */
     uint32_t share_ppm;
+    /** The inputs of a job are copied to the device when it is released, and it is ready when they
+     * have come: how long that takes is jitter of its release (copy_response_ns of the answer), and
+     * no part of C. The profile has copy_bound_ns; the model has a deadline, at most its period,
+     * and was opened so (aegis_model_config.early_copies). It makes inputs of the other early
+     * models come later; their lanes are proved with that too. */
+    bool early_copies;
     /** Other models whose profiles change together with this admission, or not at all when it is
      * refused. Only before start: STATE. Borrowed for the call. */
     const aegis_admission_change *changes;
@@ -134,6 +143,13 @@ typedef struct aegis_admission_answer {
     uint32_t segments;       /**< that it runs in */
     uint64_t longest_ns;     /**< enforceable bound of the longest */
     uint32_t blocker;        /**< on refusal: model whose segment blocks, AEGIS_TRACE_NONE: none */
+    uint64_t copy_bound_ns;  /**< of early copies: K, the profile's and the driver's overhead; 0: it
+                                  copies inline */
+    /** Likewise: how late after a nominal release its inputs may arrive, behind those of all early
+     * models; first in, first out over their K, T and release jitters. */
+    uint64_t copy_response_ns;
+    uint64_t jitter_ns; /**< J that the proof counts: the driver's and its own, or for early copies
+                             copy_response_ns and the driver's once more, to see that they came */
 } aegis_admission_answer;
 
 /** Analyses without admitting: pure in effect. OK also when it would be refused: `ret_answer` says
@@ -178,7 +194,8 @@ aegis_status aegis_scheduler_cut_advice(aegis_scheduler *scheduler,
  * the model number.
  * @return NOT_ADMITTED with the answer filled in when refused; EXISTS when the number is taken;
  * when the scheduler runs, STATE for a model that is not placed, and CONFIG for one with a deadline
- * that waits for its weights; else as aegis_scheduler_analyse.
+ * that waits for its weights, or one opened for other copies than it is admitted with; else as
+ * aegis_scheduler_analyse.
  */
 aegis_status aegis_scheduler_admit(aegis_scheduler *scheduler,
                                    aegis_context *context,
@@ -198,7 +215,8 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
 
 /** Starts the orchestration thread, once in a scheduler's life. Periodic releases begin at
  * `start_ns` of the clock (0: 10 ms from now). STATE when it was started before or a model is not
- * placed; CONFIG when one with a deadline waits for its weights. */
+ * placed; CONFIG when one with a deadline waits for its weights, or was opened for other copies
+ * than it was admitted with. */
 aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err);
 /** No more releases; waits for running segments; jobs that are left count as pending, and who
  * waits for one hears REJECTED, on this thread. STATE when it does not run. A fatal failure of a
@@ -273,9 +291,10 @@ typedef enum aegis_premise {
                                 it after that */
     AEGIS_PREMISE_OVERHEAD,  /**< a segment kept to its bound, but held the lane longer than the
                                 bound and what is counted to launch, detect and decide */
-    AEGIS_PREMISE_WAKE,      /**< a release was seen later than the wake bound and its jitter */
-    AEGIS_PREMISE_ORDER      /**< submissions gave priorities, so that jobs of the model overtake
-                                each other */
+    AEGIS_PREMISE_WAKE, /**< a release was seen later than the wake bound and its jitter; inputs
+                           of an early model came later */
+    AEGIS_PREMISE_ORDER /**< submissions gave priorities, so that jobs of the model overtake
+                           each other */
 } aegis_premise;
 /** "none", "execution", "overhead", "wake", "order"; "unknown" for another value. Static. */
 const char *aegis_premise_name(aegis_premise premise);
@@ -302,11 +321,12 @@ typedef struct aegis_model_metrics {
     aegis_distribution response_ns;  /**< nominal release to finish, of jobs that finished */
     aegis_distribution execution_ns; /**< of executions that ended by themselves */
     aegis_distribution start_ns;     /**< dispatch decision to start of execution */
-    uint64_t busy_ns;                /**< in which it executed, runs that were ended included */
-    aegis_drift drift;               /**< whether executions keep to the profile */
-    uint64_t page_ins;               /**< executions that read weights in first */
-    uint64_t paged_in_bytes;         /**< read by them */
-    aegis_past_proof past_proof;     /**< responses beyond what was proved */
+    aegis_distribution arrival_ns; /**< of early copies: decision to copy to the inputs' arrival */
+    uint64_t busy_ns;              /**< in which it executed, runs that were ended included */
+    aegis_drift drift;             /**< whether executions keep to the profile */
+    uint64_t page_ins;             /**< executions that read weights in first */
+    uint64_t paged_in_bytes;       /**< read by them */
+    aegis_past_proof past_proof;   /**< responses beyond what was proved */
 } aegis_model_metrics;
 
 typedef struct aegis_scheduler_metrics {

@@ -76,7 +76,9 @@ typedef struct aegis_system_model {
     int64_t unpacking_price_ns; /**< then: C without them less C with them, both measured */
     uint64_t paged_bytes;       /**< of memory_bytes: shared with the lane's other paged models */
     uint64_t overhead_bytes;    /**< what the runtime took from malloc for it */
-    char note[384]; /**< what is worth knowing about how it runs (aegis_model_note); "" */
+    char note[384];          /**< what is worth knowing about how it runs (aegis_model_note); "" */
+    bool early_copies;       /**< it copies its inputs early */
+    char copies_reason[160]; /**< copies = "auto": what it came to, and why; else "" */
     uint32_t segments;
     aegis_system_cuts cuts;
 } aegis_system_model;

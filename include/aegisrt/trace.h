@@ -45,7 +45,8 @@ typedef enum aegis_trace_kind {
     /** a lanes, b max models, c max jobs, d wake bound; job: launch bound */
     AEGIS_TRACE_EVENT_CORE = 7,
     /** model; a compute budget, b priority, c queue depth, d overrun | early << 8 | background <<
-     * 16 | weight << 32; job: share of a background model in parts per million, 0: all */
+     * 16 | copies early << 24 | weight << 32; job: share of a background model in parts per
+     * million, 0: all */
     AEGIS_TRACE_EVENT_MODEL_LIMITS = 8,
     /** model; a index, b bound, c enforceable bound, d 1: waits for SEGMENT_READY */
     AEGIS_TRACE_EVENT_MODEL_SEGMENT = 9,
@@ -55,6 +56,10 @@ typedef enum aegis_trace_kind {
     AEGIS_TRACE_EVENT_STOP = 11,
     /** model; a segment: what it waited for (bytes from a disk) is there */
     AEGIS_TRACE_EVENT_SEGMENT_READY = 12,
+    /** model, job; the copy of its inputs to the device has ended: a start, b end, c status */
+    AEGIS_TRACE_EVENT_INPUTS_READY = 13,
+    /** model; a jitter in place of the one that it was added with */
+    AEGIS_TRACE_EVENT_MODEL_JITTER = 14,
     /* decisions: what came out of the core, in order */
     /** model, job, lane; a segment, b key of the chosen, c key of the runner-up, d its model or -1
      */
@@ -79,6 +84,8 @@ typedef enum aegis_trace_kind {
     AEGIS_TRACE_LANE_WHOLE = 25,
     /** lane; a when: a non-work-conserving policy waits */
     AEGIS_TRACE_IDLE_UNTIL = 26,
+    /** model, job, lane; a release: its inputs are to be copied to the device now */
+    AEGIS_TRACE_COPY_IN = 27,
     /* execution, written by lanes */
     /** model, job, lane; a segment, b start, c end, d status */
     AEGIS_TRACE_EXECUTE = 32,

@@ -53,7 +53,11 @@ typedef struct aegis_workload_model {
     uint32_t weight;
     uint32_t share_ppm; /**< of background models: most of its lane's time; 0: no limit */
     bool expect_refuse;
+    aegis_workload_place
+        copies_place;  /**< of copies = "early" (config.early_copies) or "auto"; line 0: inline
+                        */
     bool absent;       /**< start = false: out until an event or aegis_system_add brings it in */
+    bool copies_auto;  /**< early where the analysis says that it pays, else inline */
     bool prepack_auto; /**< config.prepack is true, and given up when the plan is short */
     double confidence, assurance, margin; /**< of the profile; 0: default */
     uint32_t samples;                     /**< minimum; 0: default */
@@ -121,6 +125,7 @@ typedef struct aegis_workload {
     aegis_workload_cuts cuts; /**< of models that say nothing: NONE, AUTO or EVEN */
     const char *cache_dir;    /**< compiled models and profiles; default ".aegisrt-cache" beside the
                                   working directory, or $AEGISRT_CACHE_DIR */
+    bool copies_early;        /**< some model copies early (config.early_copies), or may */
     const aegis_workload_model *models;
     size_t model_count;
     const aegis_workload_event *events; /**< by time; of one time as they stand in the file */

@@ -23,6 +23,7 @@ struct aegis_model {
     void *self;
     aegis_allocator allocator;
     char *name;
+    bool early_copies;
 };
 
 size_t aegis_element_bytes(aegis_element element)
@@ -287,6 +288,13 @@ aegis_status aegis_model_open(aegis_backend *backend,
     if (status == AEGIS_OK) {
         status = check_residency(backend, config, err);
     }
+    if (status == AEGIS_OK && config->early_copies && backend->ops->enqueue_inputs == NULL) {
+        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                                 "model '%s': backend '%s' does not copy the inputs of its models "
+                                 "to a device, or not apart from their execution; leave its copies "
+                                 "inline",
+                                 config->name, backend->ops->name);
+    }
     if (status != AEGIS_OK) {
         return status;
     }
@@ -303,8 +311,11 @@ aegis_status aegis_model_open(aegis_backend *backend,
         aegis_error_prefix(err, "model '%s'", config->name);
         goto fail;
     }
-    *model = (aegis_model){
-        .ops = backend->ops, .self = self, .allocator = backend->allocator, .name = name};
+    *model = (aegis_model){.ops = backend->ops,
+                           .self = self,
+                           .allocator = backend->allocator,
+                           .name = name,
+                           .early_copies = config->early_copies};
     *ret_model = model;
     return AEGIS_OK;
 fail:
@@ -576,6 +587,24 @@ aegis_status aegis_model_execute(
         return invalid(err, AEGIS_HERE(COMPONENT), "no model to execute");
     }
     return model->ops->execute(model->self, segment, slot, stream, err);
+}
+
+bool aegis_model_copies_early(const aegis_model *model)
+{
+    return model->early_copies;
+}
+
+aegis_status aegis_model_enqueue_inputs(aegis_model *model,
+                                        uint32_t slot,
+                                        aegis_stream *stream,
+                                        aegis_error *err)
+{
+    if (!model->early_copies) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_UNSUPPORTED,
+                               "model '%s' copies its inputs itself; open it with early_copies",
+                               model->name);
+    }
+    return model->ops->enqueue_inputs(model->self, slot, stream, err);
 }
 
 bool aegis_model_can_go_ahead(const aegis_model *model)

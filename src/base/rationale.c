@@ -38,7 +38,7 @@ static const rationale_text texts[] = {
      "a bound was broken in the same busy period of the lane"},
     {AEGIS_WHY_UNEXCUSED, "unexcused", "every bound held and yet it was late"},
     {AEGIS_WHY_EXCUSED_WAKE, "excused-wake",
-     "the driver woke later than its measured bound in the same busy period"},
+     "the driver woke, or early inputs came, later than proved in the same busy period"},
     {AEGIS_WHY_ADMITTED, "admitted", "every test passed"},
     {AEGIS_WHY_UTILISATION, "utilisation", "the lane would be used for more than all of its time"},
     {AEGIS_WHY_RESPONSE, "response", "a worst response would pass its deadline"},
@@ -50,6 +50,8 @@ static const rationale_text texts[] = {
     {AEGIS_WHY_ANALYSIS_OVERFLOW, "analysis-overflow", "the numbers of the analysis do not fit"},
     {AEGIS_WHY_ANALYSIS_UNDECIDED, "analysis-undecided",
      "the analysis ended undecided at its limit"},
+    {AEGIS_WHY_LINK, "link",
+     "early copies would use the link to the device for all of its time or more"},
 };
 
 static const rationale_text *find(aegis_rationale code)

@@ -8,8 +8,6 @@
 #include <string.h>
 
 #define COMPONENT "schedule.admit"
-#define DEFAULT_QUEUE_DEPTH 64u
-#define MOST_NS ((uint64_t)INT64_MAX / 4) /* of any time of a request */
 
 /* C^E of theory: what a lane may be occupied for. An aborted model adds the longest stretch that
  * cannot be ended; one that is only reported or skipped is taken at its word. */
@@ -24,9 +22,8 @@ uint64_t aegis_admit_segment_ns(const aegis_scheduler *scheduler,
                                 scheduler->config.overhead_bound_ns);
 }
 
-/* Of a job: the sum of its segments'. */
-static uint64_t enforceable_bound(const aegis_scheduler *scheduler,
-                                  const aegis_admission_request *request)
+uint64_t aegis_admit_enforceable_ns(const aegis_scheduler *scheduler,
+                                    const aegis_admission_request *request)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < aegis_profile_segments(request->profile); i++) {
@@ -36,52 +33,13 @@ static uint64_t enforceable_bound(const aegis_scheduler *scheduler,
     return sum;
 }
 
-static aegis_status check_request(const aegis_scheduler *scheduler,
-                                  const char *name,
-                                  const aegis_admission_request *request,
-                                  aegis_error *err)
+/* K of the link's test: like C^E of a segment, with the decision that may follow on the thread of
+ * the copies before it begins the next one. */
+static int64_t copy_ns(const aegis_scheduler *scheduler, const aegis_admission_request *request)
 {
-    bool paced = request->period_ns > 0 || request->background;
-    if (request->profile == NULL || request->profile->bound_ns == 0 || !paced ||
-        request->period_ns > MOST_NS || request->deadline_ns > MOST_NS ||
-        request->jitter_ns > MOST_NS) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "%s: a request needs a profile with a bound and a period, and times "
-                               "below 2^61 ns",
-                               name);
-    }
-    if (request->lane >= (int)scheduler->config.lane_count) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "%s: lane %d was asked for, lanes are 0 to %u", name, request->lane,
-                               scheduler->config.lane_count - 1u);
-    }
-    if (request->background && (request->weight == 0 || request->deadline_ns > 0)) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                               "%s: a background model has a weight of at least 1 and no deadline",
-                               name);
-    }
-    if (request->share_ppm > (request->background ? AEGIS_SHARE_WHOLE : 0)) {
-        return aegis_error_set(
-            err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-            "%s: a share is for background models, and %" PRIu32 " of %u parts is %s", name,
-            request->share_ppm, AEGIS_SHARE_WHOLE, request->background ? "more than all" : "not 0");
-    }
-    return AEGIS_OK;
-}
-
-static aegis_admission_request with_defaults(const aegis_admission_request *given)
-{
-    aegis_admission_request request = *given;
-    if (request.deadline_ns == 0 && !request.background) {
-        request.deadline_ns = request.period_ns;
-    }
-    if (request.queue_depth == 0) {
-        request.queue_depth = DEFAULT_QUEUE_DEPTH;
-    }
-    if (aegis_request_is_continuous(&request) && request.queue_depth < AEGIS_CONTINUOUS_JOBS) {
-        request.queue_depth = AEGIS_CONTINUOUS_JOBS;
-    }
-    return request;
+    return request->early_copies
+               ? (int64_t)(request->profile->copy_bound_ns + scheduler->config.overhead_bound_ns)
+               : 0;
 }
 
 static aegis_candidate candidate_of(const aegis_scheduler *scheduler,
@@ -96,87 +54,11 @@ static aegis_candidate candidate_of(const aegis_scheduler *scheduler,
                                         .deadline_ns = request->deadline_ns,
                                         .priority = request->priority,
                                         .bound_ns = request->profile->bound_ns},
-                             .enforceable_ns = enforceable_bound(scheduler, request),
+                             .enforceable_ns = aegis_admit_enforceable_ns(scheduler, request),
                              .jitter_ns = scheduler->config.wake_bound_ns + request->jitter_ns,
+                             .copy_ns = copy_ns(scheduler, request),
                              .pinned = request->lane,
                              .background = request->background};
-}
-
-static aegis_status check_segments(const char *name, const aegis_profile *profile, aegis_error *err)
-{
-    uint64_t sum = 0;
-    bool fits = profile->segment_count <= AEGIS_MAX_SEGMENTS, positive = true;
-    for (uint32_t i = 0; fits && i < profile->segment_count; i++) {
-        positive = positive && profile->segments[i].bound_ns > 0;
-        sum = aegis_add_saturating(sum, profile->segments[i].bound_ns);
-    }
-    if (fits && positive && (profile->segment_count < 2 || sum == profile->bound_ns)) {
-        return AEGIS_OK;
-    }
-    return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                           "%s: the %" PRIu32 " segments of its profile (at most %d) must have "
-                           "bounds that sum to the model's %" PRIu64 " ns",
-                           name, profile->segment_count, AEGIS_MAX_SEGMENTS, profile->bound_ns);
-}
-
-/* What a job can occupy its lane for has to fit where it is computed with. */
-static aegis_status check_bounds(const aegis_scheduler *scheduler,
-                                 const char *name,
-                                 const aegis_admission_request *request,
-                                 const aegis_profile *profile,
-                                 aegis_error *err)
-{
-    aegis_admission_request asked = *request;
-    aegis_status status = check_segments(name, profile, err);
-    asked.profile = profile;
-    if (status == AEGIS_OK && enforceable_bound(scheduler, &asked) > MOST_NS) {
-        status = aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                                 "%s: the bounds and stretches of a profile, with the driver's "
-                                 "overhead, must stay below 2^61 ns; profile again",
-                                 name);
-    }
-    return status;
-}
-
-static aegis_status check_changes(const aegis_scheduler *scheduler,
-                                  const char *name,
-                                  const aegis_admission_request *request,
-                                  aegis_error *err)
-{
-    aegis_status status = AEGIS_OK;
-    if (request->change_count > 0 && scheduler->started) {
-        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_STATE,
-                               "%s: other models cannot be cut while the scheduler runs", name);
-    }
-    for (size_t i = 0; i < request->change_count && status == AEGIS_OK; i++) {
-        const aegis_admission_change *change = &request->changes[i];
-        if (change->profile == NULL || change->profile->bound_ns == 0 ||
-            change->model >= scheduler->config.max_models) {
-            return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
-                                   "%s: change %zu needs a model of the pool and a profile", name,
-                                   i);
-        }
-        status = check_bounds(scheduler, name, request, change->profile, err);
-    }
-    return status;
-}
-
-aegis_status aegis_admit_check(const aegis_scheduler *scheduler,
-                               const char *name,
-                               aegis_admission_request *request,
-                               aegis_error *err)
-{
-    aegis_status status = check_request(scheduler, name, request, err);
-    if (status == AEGIS_OK) {
-        status = check_bounds(scheduler, name, request, request->profile, err);
-    }
-    if (status == AEGIS_OK) {
-        status = check_changes(scheduler, name, request, err);
-    }
-    if (status == AEGIS_OK) {
-        *request = with_defaults(request);
-    }
-    return status;
 }
 
 /* A candidate with its segments; whole models have none of their own. */
@@ -250,6 +132,11 @@ aegis_status aegis_admit_collect(const aegis_scheduler *scheduler,
         }
     }
     add_candidate(scheduler, id, name, request, &set);
+    aegis_status status = aegis_link_test(scheduler, &set, err);
+    if (status != AEGIS_OK) {
+        aegis_admit_finish(scheduler, &set);
+        return status;
+    }
     *ret_set = set;
     return AEGIS_OK;
 }
@@ -302,6 +189,9 @@ static aegis_admission_answer answer_of(const aegis_candidate *candidate,
                                     .utilisation = candidate->lane_utilisation,
                                     .segments = aegis_profile_segments(request->profile),
                                     .longest_ns = aegis_candidate_longest_ns(candidate),
+                                    .copy_bound_ns = (uint64_t)candidate->copy_ns,
+                                    .copy_response_ns = (uint64_t)candidate->copy_response_ns,
+                                    .jitter_ns = candidate->background ? 0 : candidate->jitter_ns,
                                     .blocker = AEGIS_TRACE_NONE,
                                     .culprit = AEGIS_TRACE_NONE};
 }
@@ -325,6 +215,9 @@ static void refuse(const aegis_refusal *refusal,
                                            .utilisation = refusal->utilisation,
                                            .violation_at_ns = refusal->at_ns,
                                            .culprit = refusal->culprit,
+                                           .copy_bound_ns = (uint64_t)asked->copy_ns,
+                                           .copy_response_ns = (uint64_t)asked->copy_response_ns,
+                                           .jitter_ns = asked->background ? 0 : asked->jitter_ns,
                                            .fit = refusal->fit};
     aegis_refusal_describe(refusal, candidates, count, ret_answer->reason,
                            sizeof ret_answer->reason);
@@ -336,6 +229,7 @@ static void fill_refusal(const aegis_refusal *refusal, aegis_trace_record *recor
     record->lane = refusal->lane;
     switch ((int)refusal->rationale) {
     case AEGIS_WHY_UTILISATION:
+    case AEGIS_WHY_LINK:
         record->a = (int64_t)(refusal->utilisation * 1e6);
         break;
     case AEGIS_WHY_RESPONSE:
@@ -403,6 +297,7 @@ static void take_over(aegis_scheduler *scheduler,
             entry->answer = answer_of(&candidates[i], &entry->request);
             aegis_promise_raise(&entry->promise, candidates[i].response_ns);
             entry->core.lane = candidates[i].policy.lane;
+            atomic_store(&entry->copy_response_ns, (uint64_t)candidates[i].copy_response_ns);
             if (moved) {
                 record_answer(scheduler, candidates[i].id, NULL, &entry->answer);
             }
@@ -432,9 +327,13 @@ static aegis_status decide(aegis_scheduler *scheduler,
     if (request->change_count > 0) { /* with other segments first fit may come out otherwise */
         scheduler->lane_memory.first_fit = false;
     }
-    status = aegis_assignment_find(&scheduler->config.policy, candidates, count,
-                                   scheduler->config.lane_count, &scheduler->lane_memory,
-                                   &scheduler->allocator, &fits, &refusal, err);
+    if (set.link.verdict != AEGIS_LINK_HOLDS) {
+        aegis_link_refuse(&set.link, &refusal);
+    } else {
+        status = aegis_assignment_find(&scheduler->config.policy, candidates, count,
+                                       scheduler->config.lane_count, &scheduler->lane_memory,
+                                       &scheduler->allocator, &fits, &refusal, err);
+    }
     if (status != AEGIS_OK) {
         goto done;
     }
@@ -457,7 +356,7 @@ static aegis_status decide(aegis_scheduler *scheduler,
     take_over(scheduler, request, candidates, count);
     aegis_lane_memory_take_over(&scheduler->lane_memory);
     if (scheduler->started) {
-        status = aegis_streaming_watch(scheduler, entry, err);
+        status = aegis_driver_prepare(scheduler, entry, err);
         if (status == AEGIS_OK) {
             status = aegis_driver_add(scheduler, entry, err);
         }

@@ -48,6 +48,7 @@ aegis_status aegis_scheduler_model_metrics(const aegis_scheduler *scheduler,
     aegis_histogram_summarise(&entry->response, &metrics.response_ns);
     aegis_histogram_summarise(&entry->execution, &metrics.execution_ns);
     aegis_histogram_summarise(&entry->start, &metrics.start_ns);
+    aegis_histogram_summarise(&entry->arrival, &metrics.arrival_ns);
     metrics.drift = aegis_profile_drift(&entry->profile, metrics.execution_ns.count,
                                         atomic_load(&entry->past_claim));
     metrics.busy_ns = atomic_load(&entry->busy_ns);

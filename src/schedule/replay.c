@@ -26,13 +26,12 @@ typedef struct replay_state {
 static bool is_event(const aegis_trace_record *record)
 {
     return record->kind >= AEGIS_TRACE_EVENT_MODEL_ADD &&
-           record->kind <= AEGIS_TRACE_EVENT_SEGMENT_READY &&
-           record->kind != AEGIS_TRACE_EVENT_MODE;
+           record->kind <= AEGIS_TRACE_EVENT_MODEL_JITTER && record->kind != AEGIS_TRACE_EVENT_MODE;
 }
 
 static bool is_decision(const aegis_trace_record *record)
 {
-    return record->kind >= AEGIS_TRACE_DISPATCH && record->kind <= AEGIS_TRACE_IDLE_UNTIL;
+    return record->kind >= AEGIS_TRACE_DISPATCH && record->kind <= AEGIS_TRACE_COPY_IN;
 }
 
 static aegis_status broken(const replay_state *replay, const char *what, aegis_error *err)

@@ -68,10 +68,11 @@ static aegis_status create_tables(aegis_scheduler *scheduler, aegis_error *err)
     scheduler->entries = aegis_allocate_zeroed(allocator, models, sizeof *scheduler->entries);
     scheduler->heap = aegis_allocate_zeroed(allocator, models, sizeof *scheduler->heap);
     scheduler->streaming = aegis_allocate_zeroed(allocator, models, sizeof *scheduler->streaming);
+    scheduler->copies = aegis_allocate_zeroed(allocator, models, sizeof(aegis_entry *));
     scheduler->submitted =
         aegis_allocate_zeroed(allocator, words(models), sizeof *scheduler->submitted);
     if (scheduler->actions == NULL || scheduler->entries == NULL || scheduler->heap == NULL ||
-        scheduler->streaming == NULL || scheduler->submitted == NULL) {
+        scheduler->streaming == NULL || scheduler->copies == NULL || scheduler->submitted == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no host memory for %u models", models);
     }
@@ -210,6 +211,7 @@ void aegis_scheduler_destroy(aegis_scheduler *scheduler)
     aegis_deallocate(&allocator, scheduler->entries, models, sizeof *scheduler->entries);
     aegis_deallocate(&allocator, scheduler->heap, models, sizeof *scheduler->heap);
     aegis_deallocate(&allocator, scheduler->streaming, models, sizeof *scheduler->streaming);
+    aegis_deallocate(&allocator, scheduler->copies, models, sizeof(aegis_entry *));
     aegis_deallocate(&allocator, scheduler->submitted, words(models), sizeof *scheduler->submitted);
     pthread_mutex_destroy(&scheduler->admin);
     sem_destroy(&scheduler->entered);
@@ -271,7 +273,7 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
                                      aegis_context_name(entry->context));
             goto done;
         }
-        status = entry != NULL ? aegis_streaming_watch(scheduler, entry, err) : AEGIS_OK;
+        status = entry != NULL ? aegis_driver_prepare(scheduler, entry, err) : AEGIS_OK;
         if (status != AEGIS_OK) {
             goto done;
         }
@@ -317,6 +319,13 @@ tell(aegis_scheduler *scheduler, aegis_command_to_driver kind, aegis_entry *entr
     return command.status;
 }
 
+/* Before a placed model joins: how it gets its weights and its inputs. */
+aegis_status aegis_driver_prepare(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err)
+{
+    aegis_status status = aegis_copies_check(entry, err);
+    return status == AEGIS_OK ? aegis_streaming_watch(scheduler, entry, err) : status;
+}
+
 /* Submitters of jobs that will never run hear so. The orchestration thread has ended. */
 static void reject_remaining(aegis_scheduler *scheduler)
 {
@@ -337,13 +346,17 @@ static void reject_remaining(aegis_scheduler *scheduler)
     }
 }
 
-/* The thread of a lane that ran last may still be ringing a bell of the scheduler. */
+/* The thread of a lane that ran last, or of the copies, may still be ringing a bell of the
+ * scheduler. */
 static void synchronize_lanes(aegis_scheduler *scheduler)
 {
     for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
         if (!scheduler->lanes[i].hung) {
             aegis_ahead_stop(&scheduler->lanes[i]);
         }
+    }
+    if (scheduler->config.copy_stream != NULL && !scheduler->copies_hang) {
+        aegis_stream_synchronize(scheduler->config.copy_stream, NULL);
     }
 }
 

@@ -63,6 +63,13 @@ static json_t *model_json(const aegis_system *system, size_t index)
                             model->answer.response_ns < 0
                                 ? json_null()
                                 : json_integer((json_int_t)model->answer.response_ns));
+        if (model->answer.copy_bound_ns > 0) {
+            json_object_set_new(object, "copies",
+                                json_pack("{s:I, s:I, s:I}", "bound_ns",
+                                          (json_int_t)model->answer.copy_bound_ns, "response_ns",
+                                          (json_int_t)model->answer.copy_response_ns, "jitter_ns",
+                                          (json_int_t)model->answer.jitter_ns));
+        }
         json_object_set_new(object, "profile", profile_json(&model->profile));
         json_object_set_new(object, "segments", segments_json(&model->profile));
         json_object_set_new(object, "cuts", cuts_json(&model->cuts));

@@ -18,6 +18,7 @@ typedef struct aegis_system_entry {
     size_t lifetime_count;
     bool in_memory;                    /* the orchestrator has it */
     bool prepack;                      /* as it is opened */
+    bool early_copies;                 /* likewise */
     uint32_t cuts[AEGIS_MAX_SEGMENTS]; /* where it is opened cut */
     size_t cut_count;
     bool cuts_failed;    /* the last attempt to open it cut */
@@ -66,6 +67,7 @@ struct aegis_system {
     aegis_device *device;
     aegis_device_capabilities capabilities;
     aegis_stream *lanes[AEGIS_SYSTEM_LANES];
+    aegis_stream *copy_stream; /* NULL: no model copies early */
     aegis_backend *backends[AEGIS_SYSTEM_BACKENDS];
     size_t backend_count;
     aegis_scheduler *scheduler;
@@ -114,6 +116,10 @@ void aegis_system_trial_free(const aegis_system *system, aegis_system_trial *tri
 void aegis_system_trial_adopt(aegis_system *system, size_t index, aegis_system_trial *trial);
 /* Where the model can be cut, into its entry. UNSUPPORTED when it cannot. */
 aegis_status aegis_system_find_candidates(aegis_system *system, size_t index, aegis_error *err);
+
+/* copies.c: of a model that was just measured inline, whether it copies early; as it was measured
+ * so then. Nothing for models that say which. */
+aegis_status aegis_system_choose_copies(aegis_system *system, size_t index, aegis_error *err);
 
 /* cuts.c */
 const aegis_workload_cuts *aegis_system_wanted_cuts(const aegis_system *system, size_t index);

@@ -82,6 +82,10 @@ blame(const aegis_system *system, size_t index, aegis_status status, aegis_error
         place = model->cuts.place.line > 0 ? model->cuts.place : place;
         key = ": cuts";
     }
+    if (status == AEGIS_ERROR_UNSUPPORTED && key[0] == '\0' && model->config.early_copies) {
+        place = model->copies_place;
+        key = ": copies";
+    }
     if (status == AEGIS_ERROR_UNSUPPORTED && key[0] == '\0' &&
         model->config.residency != AEGIS_RESIDENT) {
         key = ": residency";
@@ -172,6 +176,8 @@ aegis_status aegis_system_open_model(aegis_system *system, size_t index, aegis_e
     config.cut_count = entry->cut_count;
     config.stream = system->lanes[aegis_system_lane_of(system, index)];
     config.prepack = entry->prepack;
+    config.early_copies = entry->early_copies;
+    config.copies_in_pieces = system->copy_stream != NULL;
     config.reserve = aegis_system_reserve;
     config.reserve_self = system;
     system->process_missing = 0;
@@ -207,6 +213,7 @@ static aegis_status create_profiler(aegis_system *system, aegis_error *err)
 {
     aegis_profiler_config config = {.lanes = system->lanes,
                                     .lane_count = system->workload->lanes,
+                                    .copy_stream = system->copy_stream,
                                     .scratch = system->scratch,
                                     .pinned = system->pinned_scratch,
                                     .clock = system->clock,
@@ -273,7 +280,8 @@ aegis_admission_request aegis_system_request(const aegis_system *system, size_t 
                                      .early = wanted->early,
                                      .background = wanted->background,
                                      .weight = wanted->weight,
-                                     .share_ppm = wanted->share_ppm};
+                                     .share_ppm = wanted->share_ppm,
+                                     .early_copies = system->entries[index].early_copies};
 }
 
 /* Step 5, with cuts where the deadlines need them. */
@@ -329,7 +337,12 @@ static aegis_status trial(aegis_system *system, size_t index, aegis_error *err)
     }
     system->entries[index].whole = whole->profile;
     aegis_system_trial_adopt(system, index, whole);
-    return aegis_system_cut_as_told(system, index, err);
+    status = aegis_system_cut_as_told(system, index, err);
+    if (status == AEGIS_OK) {
+        status = aegis_system_choose_copies(system, index, err);
+    }
+    system->models[index].early_copies = system->entries[index].early_copies;
+    return status;
 }
 
 /* Past its own limit it was never measured with them, so there is no price to tell. */

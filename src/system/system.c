@@ -41,9 +41,9 @@ pinned_bytes(const aegis_workload *workload, uint64_t *ret_bytes, aegis_error *e
 static aegis_status create_device(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
-    const uint64_t scratch = workload->lanes * aegis_profiler_scratch_bytes(workload->device_kind);
-    const uint64_t pinned =
-        scratch > 0 && workload->lanes > 1 ? workload->lanes * AEGIS_PROFILER_PINNED_BYTES : 0;
+    const uint64_t streams = workload->lanes + (workload->copies_early ? 1u : 0u);
+    const uint64_t scratch = streams * aegis_profiler_scratch_bytes(workload->device_kind);
+    const uint64_t pinned = scratch > 0 && streams > 1 ? streams * AEGIS_PROFILER_PINNED_BYTES : 0;
     aegis_device_config config = {.kind = workload->device_kind,
                                   .arena_bytes = workload->memory_bytes + scratch,
                                   .lock_memory = workload->lock_memory,
@@ -87,13 +87,14 @@ static aegis_status check_polling(const aegis_system *system, aegis_error *err)
         return AEGIS_OK;
     }
     aegis_status status = aegis_device_query(AEGIS_DEVICE_HOST, 0, false, &host, err);
-    int polling = workload->lanes + (workload->wait == AEGIS_WAIT_POLL ? 1 : 0);
+    int polling =
+        workload->lanes + (workload->wait == AEGIS_WAIT_POLL ? 1 : 0) + workload->copies_early;
     if (status == AEGIS_OK && polling >= host.multiprocessor_count) {
         return aegis_error_set(
             err, AEGIS_HERE(AEGIS_SYSTEM), AEGIS_ERROR_CONFIG,
             "%s: [device] completion = \"poll\" takes a core for each lane, with "
-            "the driver's %d, and the host has %d; use \"adaptive\", or fewer "
-            "lanes",
+            "the driver's and that of early copies %d, and the host has %d; use \"adaptive\", or "
+            "fewer lanes",
             workload->path, polling, host.multiprocessor_count);
     }
     return status;
@@ -138,6 +139,11 @@ static uint64_t lane_spin_ns(const aegis_system *system)
                : 0;
 }
 
+static uint32_t most_models(const aegis_workload *workload)
+{
+    return workload->model_count < 16 ? 16 : (uint32_t)workload->model_count;
+}
+
 static aegis_status create_lanes(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
@@ -168,6 +174,24 @@ static aegis_status create_lanes(aegis_system *system, aegis_error *err)
     return AEGIS_OK;
 }
 
+/* Two commands a model, and at least as many models as the scheduler has room for. */
+static aegis_status create_copy_stream(aegis_system *system, aegis_error *err)
+{
+    const aegis_workload *workload = system->workload;
+    if (!workload->copies_early) {
+        return AEGIS_OK;
+    }
+    aegis_stream_config config = aegis_stream_config_default("aegis-copy");
+    config.fifo_priority = workload->fifo_priority;
+    config.completion = workload->completion;
+    config.depth = 2 * (size_t)most_models(workload);
+    aegis_status status = aegis_stream_create(system->device, &config, &system->copy_stream, err);
+    if (status != AEGIS_OK) {
+        aegis_error_prefix(err, "%s: [device]: the stream of early copies", workload->path);
+    }
+    return status;
+}
+
 static aegis_status create_scheduler(aegis_system *system, aegis_error *err)
 {
     const aegis_workload *workload = system->workload;
@@ -192,9 +216,10 @@ static aegis_status create_scheduler(aegis_system *system, aegis_error *err)
     aegis_scheduler_config config = {
         .lanes = system->lanes,
         .lane_count = workload->lanes,
+        .copy_stream = system->copy_stream,
         .policy = system->policy,
         .clock = system->clock,
-        .max_models = models < 16 ? 16 : models,
+        .max_models = most_models(workload),
         .max_jobs = models * workload->queue_depth < 65536 ? models * workload->queue_depth : 65536,
         .wait = workload->wait,
         .hang_ns = workload->hang_given || system->capabilities.kind == AEGIS_DEVICE_CUDA
@@ -230,6 +255,7 @@ static aegis_status create_tables(aegis_system *system, aegis_error *err)
         system->models[i].name = system->workload->models[i].name;
         system->models[i].model = (uint32_t)i;
         system->entries[i].prepack = system->workload->models[i].config.prepack;
+        system->entries[i].early_copies = system->workload->models[i].config.early_copies;
         system->models[i].prepacked = system->entries[i].prepack;
         system->models[i].expect_refuse = system->workload->models[i].expect_refuse;
     }
@@ -238,14 +264,10 @@ static aegis_status create_tables(aegis_system *system, aegis_error *err)
 
 static aegis_status build(aegis_system *system, aegis_error *err)
 {
-    aegis_status (*const stages[])(aegis_system *, aegis_error *) = {create_tables,
-                                                                     create_collector,
-                                                                     create_device,
-                                                                     create_lanes,
-                                                                     create_scheduler,
-                                                                     create_memory,
-                                                                     aegis_system_admit_models,
-                                                                     aegis_system_place_models};
+    aegis_status (*const stages[])(aegis_system *, aegis_error *) = {
+        create_tables, create_collector,          create_device,
+        create_lanes,  create_copy_stream,        create_scheduler,
+        create_memory, aegis_system_admit_models, aegis_system_place_models};
     aegis_status status = aegis_folder_create(system->workload->cache_dir, err);
     for (size_t i = 0; i < AEGIS_ARRAY_LENGTH(stages) && status == AEGIS_OK; i++) {
         status = stages[i](system, err);
@@ -316,6 +338,7 @@ void aegis_system_destroy(aegis_system *system)
     for (size_t i = 0; i < AEGIS_SYSTEM_LANES; i++) {
         aegis_stream_destroy(system->lanes[i]);
     }
+    aegis_stream_destroy(system->copy_stream);
     aegis_device_destroy(system->device);
     aegis_trace_collector_destroy(system->collector);
     aegis_deallocate(&allocator, system->models, count, sizeof *system->models);

@@ -75,6 +75,9 @@ make_key(const aegis_system *system, size_t index, aegis_system_trial *trial, ae
     if (status == AEGIS_OK) {
         status = add_completion(system, index, key, err);
     }
+    if (status == AEGIS_OK && system->copy_stream != NULL) {
+        status = aegis_profile_copies_key(key, system->entries[index].early_copies, key, err);
+    }
     return status != AEGIS_OK
                ? status
                : aegis_profile_cut_key(key, trial->cuts, trial->cut_count, trial->profile.key, err);
@@ -105,6 +108,10 @@ measure(aegis_system *system, size_t index, aegis_system_trial *trial, aegis_err
     aegis_profiler_use_lane(system->profiler, aegis_system_lane_of(system, index));
     status = aegis_profiler_profile_under_load(system->profiler, system->entries[index].model,
                                                &options, &trial->profile, err);
+    if (status == AEGIS_OK && system->entries[index].early_copies) {
+        status = aegis_profiler_profile_copies(system->profiler, system->entries[index].model,
+                                               &options, &trial->profile, err);
+    }
     if (status != AEGIS_OK) {
         return status;
     }

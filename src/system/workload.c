@@ -234,6 +234,8 @@ read_models(const aegis_workload_section *top, aegis_workload *workload, aegis_e
         }
         aegis_workload_read_model(top->reader, &list->children[i], workload, i, early, &models[i]);
         models[i].config.eager = !workload->graphs;
+        workload->copies_early =
+            workload->copies_early || models[i].config.early_copies || models[i].copies_auto;
         workload->model_count = i + 1;
     }
 }

@@ -18,12 +18,12 @@
 #define MAX_SAMPLES 20000
 
 static const char *const known_keys[] = {
-    "name",         "path",       "backend",     "inputs", "state",     "source",     "period",
-    "deadline",     "offset",     "jitter",      "memory", "compute",   "overrun",    "early",
-    "priority",     "lane",       "class",       "weight", "expect",    "confidence", "assurance",
-    "margin",       "samples",    "threads",     "slots",  "prepack",   "seed",       "cuts",
-    "bound_method", "exceedance", "context",     "at_end", "residency", "prompt",     "cpu_nodes",
-    "share",        "start",      "prompt_block"};
+    "name",         "path",       "backend",      "inputs", "state",     "source",     "period",
+    "deadline",     "offset",     "jitter",       "memory", "compute",   "overrun",    "early",
+    "priority",     "lane",       "class",        "weight", "expect",    "confidence", "assurance",
+    "margin",       "samples",    "threads",      "slots",  "prepack",   "seed",       "cuts",
+    "bound_method", "exceedance", "context",      "at_end", "residency", "prompt",     "cpu_nodes",
+    "share",        "start",      "prompt_block", "copies"};
 
 static const aegis_workload_later_key later_keys[] = {
     {"variants", "write one [[model]] for each shape, each with its own name and inputs"},
@@ -209,6 +209,33 @@ static void read_times(const aegis_workload_section *section, aegis_workload_mod
         aegis_workload_fail(section, offset, "offset", AEGIS_ERROR_CONFIG,
                             "a model with source = \"external\" is released by submissions; "
                             "remove it");
+    }
+}
+
+/* Early copies are a stage of their own in the proof, which takes that no earlier job of the model
+ * is there when one is released. Needs class and times. */
+static void read_copies(const aegis_workload_section *section, aegis_workload_model *model)
+{
+    static const char *const words[] = {"inline", "early", "auto"};
+    int choice = 0;
+    const aegis_toml_node *node =
+        aegis_workload_choice(section, "copies", words, AEGIS_ARRAY_LENGTH(words), &choice);
+    if (node == NULL || choice == 0) {
+        return;
+    }
+    model->config.early_copies = choice == 1;
+    model->copies_auto = choice == 2;
+    model->copies_place = (aegis_workload_place){.line = node->line, .column = node->column};
+    if (model->background) {
+        aegis_workload_fail(
+            section, node, "copies", AEGIS_ERROR_CONFIG,
+            "is for models with a deadline: nothing is proved of a "
+            "background model, and its copies would delay theirs; write \"inline\"");
+    } else if (model->deadline_ns > model->period_ns) {
+        aegis_workload_fail(section, node, "copies", AEGIS_ERROR_CONFIG,
+                            "early ones need a deadline of at most the period, so that the last "
+                            "job has read its inputs when the next one's come; lower deadline or "
+                            "write \"inline\"");
     }
 }
 
@@ -477,6 +504,7 @@ void aegis_workload_read_model(aegis_workload_reader *reader,
     aegis_workload_read_tensors(&section, &model);
     read_class(&section, &model);
     read_times(&section, &model);
+    read_copies(&section, &model);
     read_rules(&section, early, &model);
     read_place(&section, workload, index, &model);
     read_limits(&section, workload, &model);

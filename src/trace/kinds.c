@@ -35,6 +35,9 @@ static const kind_info kinds[] = {
     {AEGIS_TRACE_EVENT_CLEAR_FAULT, "clear-fault", {{0}}},
     {AEGIS_TRACE_EVENT_STOP, "stop", {{0}}},
     {AEGIS_TRACE_EVENT_SEGMENT_READY, "segment-ready", {NUMBER("segment")}},
+    {AEGIS_TRACE_EVENT_INPUTS_READY, "inputs-ready",
+     {NUMBER("start_ns"), NUMBER("end_ns"), STATUS}},
+    {AEGIS_TRACE_EVENT_MODEL_JITTER, "model-jitter", {NUMBER("jitter_ns")}},
     {AEGIS_TRACE_DISPATCH, "dispatch",
      {NUMBER("segment"), NUMBER("key"), {"runner_up_key", TRACE_OPERAND_RUNNER_UP},
       {"runner_up", TRACE_OPERAND_MODEL}}},
@@ -50,6 +53,7 @@ static const kind_info kinds[] = {
     {AEGIS_TRACE_SKIP, "skip", {NUMBER("release_ns")}},
     {AEGIS_TRACE_LANE_WHOLE, "lane-whole", {NUMBER("since_ns")}},
     {AEGIS_TRACE_IDLE_UNTIL, "idle-until", {NUMBER("when_ns")}},
+    {AEGIS_TRACE_COPY_IN, "copy-in", {NUMBER("release_ns")}},
     {AEGIS_TRACE_EXECUTE, "execute", {RUN_OPERANDS}},
     {AEGIS_TRACE_PAGE_IN, "page-in", {NUMBER("segment"), NUMBER("bytes")}},
     {AEGIS_TRACE_ADMISSION_STEP, "admission-step",
@@ -87,6 +91,7 @@ static const refusal_info refusals[] = {
      {NUMBER("instant_ns"), NUMBER("demand_ns"), {"blocking_model", TRACE_OPERAND_MODEL}}},
     {AEGIS_WHY_MEMORY, {NUMBER("needed_bytes"), NUMBER("free_bytes"), NUMBER("capacity_bytes")}},
     {AEGIS_WHY_MODEL_BUDGET, {NUMBER("needed_bytes"), NUMBER("limit_bytes")}},
+    {AEGIS_WHY_LINK, {NUMBER("utilisation_ppm")}},
     {AEGIS_WHY_COMPUTE_LIMIT, {NUMBER("bound_ns"), NUMBER("limit_ns")}},
 };
 /* clang-format on */

@@ -12,6 +12,7 @@
 
 #define PLANTED_STRETCH_NS UINT64_C(4000000)
 #define PLANTED_DRIVER_NS UINT64_C(1000000)
+#define PLANTED_COPY_NS UINT64_C(2000000)
 #define PLANTED_BACKENDS 4
 #define PLANTED_PLACES 8 /* to cut a model, of all whose cuts are planted */
 
@@ -140,6 +141,13 @@ static inline bool plant_form(planter *p, const planted_form *form)
                                  p->workload->lanes, config.threads, &options, whole, &err),
           &err);
     aegis_model_close(model);
+    if (p->workload->copies_early) {
+        check(aegis_profile_copies_key(whole, config.early_copies, whole, &err), &err);
+    }
+    if (config.early_copies) {
+        profile.copy = planted_series(PLANTED_COPY_NS / 10);
+        profile.copy_bound_ns = PLANTED_COPY_NS;
+    }
     check(aegis_profile_cut_key(whole, form->cuts, form->cut_count, profile.key, &err), &err);
     snprintf(file, sizeof file, "%s/profile-%.32s.json", p->workload->cache_dir, profile.key);
     check(aegis_profile_save(file, &profile, &err), &err);

@@ -82,6 +82,11 @@ typedef struct aegis_backend_ops {
     aegis_status (*take_ahead)(void *model, uint32_t segment, uint32_t slot, aegis_error *err);
     /** Optional (NULL): true of all. */
     bool (*ahead_has_halves)(void *model);
+    /** Optional (NULL): models of this backend cannot be opened with early_copies. */
+    aegis_status (*enqueue_inputs)(void *model,
+                                   uint32_t slot,
+                                   aegis_stream *stream,
+                                   aegis_error *err);
 } aegis_backend_ops;
 
 /** Wraps an implementation. Takes `self`, which is destroyed when this fails, unless the table has

@@ -43,6 +43,11 @@
  *    Such a segment (`awaited_segments`) is ready from a SEGMENT_READY event of it on, until a
  *    segment of the model is dispatched. Meanwhile its model stands aside and holds up nobody;
  *    nothing bounds that wait, so models with deadlines cannot have such segments.
+ *  - the inputs of a job may have to come to the device before it can run (`copies_early`): when it
+ *    is released, COPY_IN asks for them, and the job is ready from INPUTS_READY of it on. How late
+ *    that is counts as the lateness of its release does, so jitter_ns has what copies take. One job
+ *    of a model at a time has its inputs there, from COPY_IN to its end: the next one's are asked
+ *    for then, so that nobody writes over what a job still reads.
  *  - a run that failed for a permanent or fatal reason makes its model faulted: its other jobs end
  *    (ABORT, MODEL_FAULTED) and submissions are rejected until CLEAR_FAULT.
  *  - a job finishes at the `end_ns` that the lane reports; its response counts from its release.
@@ -96,7 +101,8 @@ typedef struct aegis_core_model {
     uint64_t period_ns; /**< T; for background models the smallest distance of releases, may be 0 */
     uint64_t deadline_ns; /**< D; 0 for background */
     int32_t priority;
-    /** Of its releases, beside the driver's wake_bound_ns; part of the proof. */
+    /** Of its releases, beside the driver's wake_bound_ns; part of the proof. With copies_early how
+     * long after its nominal release the inputs of a job may arrive, likewise. */
     uint64_t jitter_ns;
     uint32_t queue_depth; /**< 1..1,024 */
     aegis_overrun_rule overrun;
@@ -104,6 +110,7 @@ typedef struct aegis_core_model {
     bool background;
     uint32_t weight;    /**< of background models, >= 1 */
     uint32_t share_ppm; /**< of background models: most of the time, 1..AEGIS_SHARE_WHOLE; 0: all */
+    bool copies_early;  /**< jobs wait for INPUTS_READY; not for background models */
     uint64_t awaited_segments;  /**< bit s: segment s waits for SEGMENT_READY; background only */
     uint64_t compute_budget_ns; /**< per period; 0: none */
     uint32_t segment_count;
@@ -121,6 +128,9 @@ typedef enum aegis_core_event_kind {
     AEGIS_CORE_SEGMENT_DONE,  /**< model, job, lane, segment, start_ns, end_ns, status */
     AEGIS_CORE_CLEAR_FAULT,   /**< model: submissions are accepted again */
     AEGIS_CORE_SEGMENT_READY, /**< model, segment: what it waited for is there */
+    AEGIS_CORE_INPUTS_READY,  /**< model, job, start_ns, end_ns, status: of the copy that COPY_IN
+                                   asked for; a status that is not OK ends the job as a run's does */
+    AEGIS_CORE_MODEL_JITTER,  /**< model, jitter_ns: in place of the one that it was added with */
     AEGIS_CORE_STOP           /**< no more dispatches; running segments still report */
 } aegis_core_event_kind;
 
@@ -133,6 +143,7 @@ typedef struct aegis_core_event {
     uint64_t release_ns, deadline_ns;
     int32_t job_priority;
     uint64_t start_ns, end_ns;
+    uint64_t jitter_ns;
     aegis_status status;
     const aegis_core_model *add;
     /** SUBMIT only: another event of this very instant follows, so nothing is released, dispatched
@@ -141,7 +152,7 @@ typedef struct aegis_core_event {
 } aegis_core_event;
 
 /**
- * One output. `kind` is a decision kind of trace.h (DISPATCH .. IDLE_UNTIL) and a..d are the
+ * One output. `kind` is a decision kind of trace.h (DISPATCH .. COPY_IN) and a..d are the
  * operands documented there. DISPATCH: execute `segment` of `job` in `slot` on `lane`; for
  * background models the keys are virtual times. TERMINATE: end the segment that runs on `lane`
  * (rationale OVERRUN or COMPUTE_BUDGET; a is the bound or the budget). COMPLETE, MISS, ABORT,
@@ -149,7 +160,8 @@ typedef struct aegis_core_event {
  * would have been accepted: the earliest release (TOO_EARLY), the deadline (DEADLINE_EARLIER), the
  * queue depth (QUEUE_FULL), the status (MODEL_FAULTED). OVERRUN: a bound, b elapsed, c segment;
  * with EXCUSED_OVERRUN a is the enforceable bound and b the occupancy, with EXCUSED_WAKE a is how
- * late the release could have become ready and b how late it did. ARM_TIMER: a is the next instant
+ * late the release could have become ready and b how late it did. COPY_IN: copy the inputs of `job`
+ * in `slot`, and report INPUTS_READY. ARM_TIMER: a is the next instant
  * at which a TIMER event is wanted (INT64_MAX: none); later ones replace it. Deadlines of
  * background jobs are INT64_MAX.
  */
@@ -179,9 +191,9 @@ size_t aegis_core_max_actions(const aegis_core *core);
  * Takes one event. `now_ns` never goes back and is at most INT64_MAX. `ret_actions` has room for
  * aegis_core_max_actions; actions are written in a total, deterministic order. A malformed event
  * (time going back, a model number never possible or, but for SUBMIT, not admitted; a job number in
- * use or 0; limits out of range; done for a lane that runs something else, or with
- * start <= end <= now untrue) is INVALID_ARGUMENT and changes nothing. O(log n) in ready jobs,
- * except MODEL_REMOVE and faults, which end all jobs of a model.
+ * use or 0; limits out of range; done for a lane that runs something else, inputs of a job that
+ * does not wait for them, or with start <= end <= now untrue) is INVALID_ARGUMENT and changes
+ * nothing. O(log n) in ready jobs, except MODEL_REMOVE and faults, which end all jobs of a model.
  */
 aegis_status aegis_core_step(aegis_core *core,
                              uint64_t now_ns,

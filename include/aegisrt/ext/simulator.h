@@ -66,7 +66,7 @@ uint64_t aegis_simulator_job(size_t count, size_t i, uint64_t k);
  *
  * @return INVALID_ARGUMENT as aegis_core_create and MODEL_ADD, for releases that decrease, and for
  * a model with neither period, source of releases nor `continuous`, or with segments that wait for
- * bytes; NO_MEMORY.
+ * bytes, or jobs that wait for copies; NO_MEMORY.
  */
 aegis_status aegis_simulate(const aegis_core_config *config,
                             const aegis_policy *policy,

@@ -42,6 +42,10 @@ static void null_close(void *self)
     aegis_deallocate(&allocator, model->lifetimes, model->lifetime_capacity,
                      sizeof *model->lifetimes);
     aegis_deallocate(&allocator, model->digests, model->surface.slots, sizeof *model->digests);
+    if (model->copied != NULL) {
+        aegis_deallocate(&allocator, model->copied, model->surface.slots,
+                         aegis_null_input_bytes(model) + 1);
+    }
     aegis_null_free_trial(model);
     aegis_deallocate(&allocator, model->boundaries, model->file.boundary_count,
                      sizeof *model->boundaries);
@@ -157,6 +161,14 @@ open_trial(null_model *model, const aegis_model_config *config, aegis_error *err
     if (short_of) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
                                "no memory for a null model");
+    }
+    if (config->early_copies) {
+        model->copied = aegis_allocate_zeroed(&model->allocator, model->surface.slots,
+                                              aegis_null_input_bytes(model) + 1);
+    }
+    if (config->early_copies && model->copied == NULL) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
+                               "no memory for the inputs of a null model");
     }
     aegis_null_fill_weights(model);
     return aegis_surface_open_trial(&model->surface, err);
@@ -350,6 +362,7 @@ static const aegis_backend_ops NULL_OPS = {
     .last_spill = null_last_spill,
     .cut_candidates = aegis_null_cut_candidates,
     .visit_touched = null_visit_touched,
+    .enqueue_inputs = aegis_null_enqueue_inputs,
 };
 
 aegis_status aegis_null_backend_create(const aegis_backend_config *config,

@@ -42,6 +42,9 @@ typedef struct null_model {
     uint64_t *marks; /* set while candidates are measured: when each operator ended */
     aegis_player player;
     aegis_tape *recording; /* set while recording */
+    /* With early copies what segments read of the inputs, slot by slot, as if on a device; else
+     * NULL. */
+    unsigned char *copied;
     bool placed, recorded, lost;
     uint64_t runs;
     _Atomic uint64_t generation; /* odd while a segment runs */
@@ -62,6 +65,10 @@ aegis_null_run_segment(null_model *model, uint32_t segment, uint32_t slot, aegis
 aegis_status aegis_null_execute(
     void *self, uint32_t segment, uint32_t slot, aegis_stream *stream, aegis_error *err);
 void aegis_null_terminate(void *self);
+aegis_status
+aegis_null_enqueue_inputs(void *self, uint32_t slot, aegis_stream *stream, aegis_error *err);
+/* Of all inputs in one slot. */
+uint64_t aegis_null_input_bytes(const null_model *model);
 
 /* null_place.c */
 aegis_status aegis_null_record(void *self, aegis_stream *stream, aegis_error *err);

@@ -133,15 +133,52 @@ run_steps(null_model *model, uint32_t index, const aegis_null_fault *fault, uint
     return served;
 }
 
+uint64_t aegis_null_input_bytes(const null_model *model)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < model->surface.input_count; i++) {
+        total += model->surface.inputs[i].size_bytes;
+    }
+    return total;
+}
+
+aegis_status
+aegis_null_enqueue_inputs(void *self, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    const null_model *model = self;
+    const aegis_surface *surface = &model->surface;
+    if (slot >= surface->slots) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "there is no slot %" PRIu32, slot);
+    }
+    unsigned char *to = model->copied + slot * aegis_null_input_bytes(model);
+    aegis_status status = AEGIS_OK;
+    for (size_t i = 0; i < surface->input_count && status == AEGIS_OK; i++) {
+        if (surface->input_partner[i] < 0) {
+            status = aegis_stream_enqueue_copy(stream, to,
+                                               aegis_surface_input_pointer(surface, i, slot, 0),
+                                               surface->inputs[i].size_bytes, err);
+        }
+        to += surface->inputs[i].size_bytes;
+    }
+    return status;
+}
+
 static uint64_t begin_digest(const null_model *model, uint32_t slot)
 {
+    const unsigned char *copied =
+        model->copied == NULL ? NULL : model->copied + slot * aegis_null_input_bytes(model);
     const aegis_surface *surface = &model->surface;
     uint64_t state =
         digest(UINT64_C(0xcbf29ce484222325), model->weights, model->file.weights_bytes);
     state = digest(state, model->prepacked, model->file.prepacked_bytes);
     for (size_t i = 0; i < surface->input_count; i++) {
-        state = digest(state, aegis_surface_input_pointer(surface, i, slot, surface->parity),
-                       surface->inputs[i].size_bytes);
+        const uint64_t size = surface->inputs[i].size_bytes;
+        const bool came = copied != NULL && surface->input_partner[i] < 0;
+        state = digest(
+            state, came ? copied : aegis_surface_input_pointer(surface, i, slot, surface->parity),
+            size);
+        copied = copied == NULL ? NULL : copied + size;
     }
     return state;
 }

@@ -57,6 +57,8 @@ fill_cuda(aegis_ort_cuda *cuda, const aegis_model_config *config, aegis_error *e
     }
     cuda->stream = config->stream;
     cuda->eager = config->eager;
+    cuda->early_copies = config->early_copies;
+    cuda->in_pieces = config->copies_in_pieces || config->early_copies;
     cuda->allow_cpu_nodes = config->allow_cpu_nodes;
     cuda->has_state = config->state_count > 0;
     aegis_status status = aegis_cuda_stream_handle(cuda->stream, &cuda->handle, err);

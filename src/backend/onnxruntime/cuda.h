@@ -34,6 +34,8 @@ typedef struct aegis_ort_cuda {
     aegis_ort_heap heap, pinned, host;
     aegis_surface mirror; /* the model's surface; its buffers are where they are on the device */
     bool has_state;
+    bool early_copies; /* segments find their inputs on the device */
+    bool in_pieces;    /* of copies */
 
     aegis_cuda_graph **graphs; /* by segment, slot and parity; NULL: not captured */
     size_t graph_count;
@@ -91,6 +93,11 @@ void aegis_ort_cpu_nodes_end(void);
 
 /* ---- runs, on the stream's own thread ---- */
 
+/* The inputs of a slot to the device, on the thread of `stream`. */
+aegis_status aegis_ort_cuda_copy_in(const struct aegis_ort_model *model,
+                                    uint32_t slot,
+                                    aegis_stream *stream,
+                                    aegis_error *err);
 /* One segment: launches its graph, or enqueues copies and operators. */
 aegis_status aegis_ort_cuda_run(struct aegis_ort_model *model,
                                 uint32_t segment,

@@ -148,6 +148,18 @@ static bool cuda_ahead_has_halves(void *model)
     return ((const aegis_ort_model *)model)->cuda->has_state;
 }
 
+/* On the thread of the stream that copies, while the lane may run other models. */
+static aegis_status
+cuda_enqueue_inputs(void *self, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    const aegis_ort_model *model = self;
+    if (slot >= model->surface.slots) {
+        return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
+                               "model '%s' has no slot %u", model->surface.model_name, slot);
+    }
+    return aegis_ort_cuda_copy_in(model, slot, stream, err);
+}
+
 static const char *cuda_note(void *model)
 {
     return ((const aegis_ort_model *)model)->cuda->note;
@@ -166,6 +178,7 @@ aegis_backend_ops aegis_ort_cuda_ops(void)
     ops.enqueue_ahead = cuda_enqueue_ahead;
     ops.take_ahead = cuda_take_ahead;
     ops.ahead_has_halves = cuda_ahead_has_halves;
+    ops.enqueue_inputs = cuda_enqueue_inputs;
     ops.terminate = NULL; /* what is on the device goes on to its end */
     ops.note = cuda_note;
     ops.visit_touched = NULL; /* most of it is not on the host */

@@ -16,16 +16,39 @@
 
 /* ---- enqueueing ---- */
 
-static aegis_status copy_in(const aegis_ort_model *model, uint32_t slot, aegis_error *err)
+typedef struct aegis_ort_copy {
+    void *to;
+    const void *from;
+    uint64_t size_bytes;
+} aegis_ort_copy;
+
+static aegis_status
+copy(const aegis_ort_cuda *cuda, aegis_stream *stream, const aegis_ort_copy *what, aegis_error *err)
+{
+    const uint64_t most = cuda->in_pieces ? AEGIS_COPY_PIECE_BYTES : UINT64_MAX;
+    aegis_status status = AEGIS_OK;
+    for (uint64_t at = 0; at < what->size_bytes && status == AEGIS_OK;) {
+        const uint64_t left = what->size_bytes - at, piece = left < most ? left : most;
+        status = aegis_stream_enqueue_copy(stream, (char *)what->to + at,
+                                           (const char *)what->from + at, piece, err);
+        at += piece;
+    }
+    return status;
+}
+
+aegis_status aegis_ort_cuda_copy_in(const aegis_ort_model *model,
+                                    uint32_t slot,
+                                    aegis_stream *stream,
+                                    aegis_error *err)
 {
     const aegis_surface *host = &model->surface, *device = &model->cuda->mirror;
     aegis_status status = AEGIS_OK;
     for (size_t i = 0; i < host->input_count && status == AEGIS_OK; i++) {
-        if (host->input_partner[i] < 0) { /* state stays on the device */
-            status = aegis_stream_enqueue_copy(
-                model->cuda->stream, aegis_surface_input_pointer(device, i, slot, host->parity),
-                aegis_surface_input_pointer(host, i, slot, host->parity),
-                host->inputs[i].size_bytes, err);
+        if (host->input_partner[i] < 0) { /* state stays on the device; others have no halves */
+            const aegis_ort_copy what = {.to = aegis_surface_input_pointer(device, i, slot, 0),
+                                         .from = aegis_surface_input_pointer(host, i, slot, 0),
+                                         .size_bytes = host->inputs[i].size_bytes};
+            status = copy(model->cuda, stream, &what, err);
         }
     }
     return status;
@@ -36,10 +59,11 @@ static aegis_status copy_out(const aegis_ort_model *model, uint32_t slot, aegis_
     const aegis_surface *host = &model->surface, *device = &model->cuda->mirror;
     aegis_status status = AEGIS_OK;
     for (size_t i = 0; i < host->output_count && status == AEGIS_OK; i++) {
-        status = aegis_stream_enqueue_copy(
-            model->cuda->stream, aegis_surface_output_pointer(host, i, slot, host->parity),
-            aegis_surface_output_pointer(device, i, slot, host->parity),
-            host->outputs[i].size_bytes, err);
+        const aegis_ort_copy what = {
+            .to = aegis_surface_output_pointer(host, i, slot, host->parity),
+            .from = aegis_surface_output_pointer(device, i, slot, host->parity),
+            .size_bytes = host->outputs[i].size_bytes};
+        status = copy(model->cuda, model->cuda->stream, &what, err);
     }
     return status;
 }
@@ -47,7 +71,9 @@ static aegis_status copy_out(const aegis_ort_model *model, uint32_t slot, aegis_
 static aegis_status
 enqueue(aegis_ort_model *model, uint32_t segment, uint32_t slot, aegis_error *err)
 {
-    aegis_status status = segment == 0 ? copy_in(model, slot, err) : AEGIS_OK;
+    aegis_status status = segment == 0 && !model->cuda->early_copies
+                              ? aegis_ort_cuda_copy_in(model, slot, model->cuda->stream, err)
+                              : AEGIS_OK;
     if (status == AEGIS_OK) {
         status = aegis_ort_segment_run(model, segment, slot, err);
     }

@@ -31,6 +31,7 @@ check_limits(const aegis_core *core, const aegis_core_model *add, aegis_error *e
     REQUIRE((unsigned)add->early <= AEGIS_EARLY_DELAY, "early", add->early)
     REQUIRE(add->compute_budget_ns <= AEGIS_CORE_MAX_DURATION_NS, "compute_budget_ns",
             add->compute_budget_ns)
+    REQUIRE(!add->background || !add->copies_early, "copies_early", 1)
     REQUIRE(add->background || add->awaited_segments == 0, "awaited_segments",
             add->awaited_segments)
     REQUIRE(add->segment_count >= 1 && add->segment_count <= AEGIS_MAX_SEGMENTS, "segment_count",
@@ -81,6 +82,18 @@ static aegis_status check_admitted(const aegis_core *core, uint32_t model, aegis
 }
 
 static aegis_status
+check_jitter(const aegis_core *core, const aegis_core_event *event, aegis_error *err)
+{
+    aegis_status status = check_admitted(core, event->model, err);
+    if (status == AEGIS_OK && event->jitter_ns > AEGIS_CORE_MAX_DURATION_NS) {
+        status = aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                                 "model %" PRIu32 ": jitter_ns %" PRIu64 " is out of range",
+                                 event->model, event->jitter_ns);
+    }
+    return status;
+}
+
+static aegis_status
 check_ready(const aegis_core *core, const aegis_core_event *event, aegis_error *err)
 {
     aegis_status status = check_admitted(core, event->model, err);
@@ -95,6 +108,36 @@ check_ready(const aegis_core *core, const aegis_core_event *event, aegis_error *
                                event->segment, event->model);
     }
     return AEGIS_OK;
+}
+
+static aegis_status check_times(uint64_t now_ns, const aegis_core_event *event, aegis_error *err)
+{
+    if (event->start_ns > event->end_ns || event->end_ns > now_ns) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                               "job %" PRIu64 ": start %" PRIu64 " <= end %" PRIu64
+                               " <= now %" PRIu64 " does not hold",
+                               event->job, event->start_ns, event->end_ns, now_ns);
+    }
+    return AEGIS_OK;
+}
+
+static aegis_status check_inputs(const aegis_core *core,
+                                 uint64_t now_ns,
+                                 const aegis_core_event *event,
+                                 aegis_error *err)
+{
+    aegis_status status = check_admitted(core, event->model, err);
+    if (status != AEGIS_OK) {
+        return status;
+    }
+    uint32_t job = event->job == 0 ? NO_JOB : aegis_core_job_find(core, event->job);
+    if (job == NO_JOB || core->jobs[job].model != event->model ||
+        core->jobs[job].state != JOB_COPYING) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                               "job %" PRIu64 " of model %" PRIu32 " waits for no inputs",
+                               event->job, event->model);
+    }
+    return check_times(now_ns, event, err);
 }
 
 static aegis_status
@@ -135,13 +178,7 @@ check_done(const aegis_core *core, uint64_t now_ns, const aegis_core_event *even
                                " of model %" PRIu32,
                                event->lane, event->segment, event->job, event->model);
     }
-    if (event->start_ns > event->end_ns || event->end_ns > now_ns) {
-        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
-                               "job %" PRIu64 ": start %" PRIu64 " <= end %" PRIu64
-                               " <= now %" PRIu64 " does not hold",
-                               event->job, event->start_ns, event->end_ns, now_ns);
-    }
-    return AEGIS_OK;
+    return check_times(now_ns, event, err);
 }
 
 aegis_status aegis_core_check_event(const aegis_core *core,
@@ -161,8 +198,12 @@ aegis_status aegis_core_check_event(const aegis_core *core,
     case AEGIS_CORE_MODEL_REMOVE:
     case AEGIS_CORE_CLEAR_FAULT:
         return check_admitted(core, event->model, err);
+    case AEGIS_CORE_MODEL_JITTER:
+        return check_jitter(core, event, err);
     case AEGIS_CORE_SEGMENT_READY:
         return check_ready(core, event, err);
+    case AEGIS_CORE_INPUTS_READY:
+        return check_inputs(core, now_ns, event, err);
     case AEGIS_CORE_SUBMIT:
         return check_submit(core, event, err);
     case AEGIS_CORE_SEGMENT_DONE:

@@ -186,9 +186,11 @@ void aegis_core_destroy(aegis_core *core)
 
 size_t aegis_core_max_actions(const aegis_core *core)
 {
-    /* Each job ends once at most; a lane has at most two overruns, two breaks of its proof, one
-     * termination, one whole, one dispatch; one action about the event itself, one timer. */
-    return (size_t)core->config.max_jobs + 8 * (size_t)core->config.lanes + 4;
+    /* Each job ends once at most; a model asks for the inputs of one job; a lane has at most two
+     * overruns, two breaks of its proof, one termination, one whole, one dispatch; one action about
+     * the event itself, one timer. */
+    return (size_t)core->config.max_jobs + (size_t)core->config.max_models +
+           8 * (size_t)core->config.lanes + 4;
 }
 
 aegis_core_action *

@@ -26,16 +26,44 @@ static void judge_wake(aegis_core *core, uint32_t index)
     }
 }
 
+void aegis_core_become_ready(aegis_core *core, uint32_t job)
+{
+    judge_wake(core, job);
+    aegis_core_ready_push(core, job);
+}
+
+void aegis_core_copy_next(aegis_core *core, uint32_t number)
+{
+    core_model *model = &core->models[number];
+    uint32_t job = model->first_job;
+    if (!model->limits.copies_early || model->loaded != NO_JOB || core->stopping ||
+        model->state != MODEL_ADMITTED) {
+        return;
+    }
+    while (job != NO_JOB && core->jobs[job].state != JOB_RELEASED) {
+        job = core->jobs[job].next;
+    }
+    if (job != NO_JOB) {
+        model->loaded = job;
+        core->jobs[job].state = JOB_COPYING;
+        aegis_core_emit(core, AEGIS_TRACE_COPY_IN, AEGIS_WHY_NONE, job)->a =
+            (int64_t)core->jobs[job].release_ns;
+    }
+}
+
 static void release_from(aegis_core *core, aegis_core_heap *releases)
 {
     while (releases->count > 0 && core->jobs[releases->items[0]].release_ns <= core->now_ns) {
         uint32_t job = releases->items[0];
         aegis_core_heap_remove(releases, job);
-        if (core->models[core->jobs[job].model].skip_next) {
+        const core_model *model = &core->models[core->jobs[job].model];
+        if (model->skip_next) {
             skip(core, job);
+        } else if (model->limits.copies_early) {
+            core->jobs[job].state = JOB_RELEASED;
+            aegis_core_copy_next(core, core->jobs[job].model);
         } else {
-            judge_wake(core, job);
-            aegis_core_ready_push(core, job);
+            aegis_core_become_ready(core, job);
         }
     }
 }

@@ -66,6 +66,7 @@ static void add_model(aegis_core *core, const aegis_core_model *add)
     *model = (core_model){.limits = *add,
                           .state = MODEL_ADMITTED,
                           .ready_segment = NO_SEGMENT,
+                          .loaded = NO_JOB,
                           .ready_root = NO_JOB,
                           .first_job = NO_JOB,
                           .last_job = NO_JOB};
@@ -239,16 +240,36 @@ static void judge_segment(aegis_core *core, uint16_t lane_number, uint64_t execu
     }
 }
 
-static void fail(aegis_core *core, const core_lane *lane, uint32_t index, aegis_status status)
+static void fail(aegis_core *core, uint32_t index, aegis_status status)
 {
     uint32_t number = core->jobs[index].model;
     core_model *model = &core->models[number];
-    bool ended_by_us = lane->terminated && status == AEGIS_ERROR_TERMINATED;
-    abort_job(core, index, ended_by_us ? lane->terminated_why : why_failed(status), status);
-    if (!ended_by_us && is_lasting(status)) {
+    abort_job(core, index, why_failed(status), status);
+    if (is_lasting(status)) {
         model->faulted = true;
         model->fault = status;
         abort_all(core, number, AEGIS_WHY_MODEL_FAULTED, status);
+    }
+}
+
+static void
+fail_segment(aegis_core *core, const core_lane *lane, uint32_t index, aegis_status status)
+{
+    if (lane->terminated && status == AEGIS_ERROR_TERMINATED) {
+        abort_job(core, index, lane->terminated_why, status);
+    } else {
+        fail(core, index, status);
+    }
+}
+
+static void take_inputs(aegis_core *core, const aegis_core_event *event)
+{
+    uint32_t index = aegis_core_job_find(core, event->job);
+    if (event->status == AEGIS_OK) {
+        aegis_core_become_ready(core, index);
+    } else {
+        fail(core, index, event->status);
+        aegis_core_copy_next(core, event->model);
     }
 }
 
@@ -279,7 +300,7 @@ static void end_segment(aegis_core *core, const aegis_core_event *event)
     bool last = job->segment + 1 == limits->segment_count;
     bool spent = limits->compute_budget_ns > 0 && job->executed_ns >= limits->compute_budget_ns;
     if (event->status != AEGIS_OK) {
-        fail(core, lane, index, event->status);
+        fail_segment(core, lane, index, event->status);
     } else if (last) {
         complete(core, lane, index, event->end_ns);
     } else if (model->state == MODEL_REMOVING) {
@@ -295,6 +316,7 @@ static void end_segment(aegis_core *core, const aegis_core_event *event)
     if (model->state == MODEL_REMOVING) {
         finish_removal(core, number);
     }
+    aegis_core_copy_next(core, number);
 }
 
 void aegis_core_apply(aegis_core *core, const aegis_core_event *event)
@@ -318,6 +340,12 @@ void aegis_core_apply(aegis_core *core, const aegis_core_event *event)
     case AEGIS_CORE_SEGMENT_READY:
         core->models[event->model].ready_segment = event->segment;
         aegis_core_ready_list(core, event->model);
+        break;
+    case AEGIS_CORE_INPUTS_READY:
+        take_inputs(core, event);
+        break;
+    case AEGIS_CORE_MODEL_JITTER:
+        core->models[event->model].limits.jitter_ns = event->jitter_ns;
         break;
     case AEGIS_CORE_STOP:
         core->stopping = true;

@@ -102,6 +102,7 @@ void aegis_core_job_give(aegis_core *core, uint32_t index)
         core->jobs[job->next].previous = job->previous;
     }
     aegis_core_count(&model->counters.pending, -1);
+    model->loaded = model->loaded == index ? NO_JOB : model->loaded;
     job->state = JOB_FREE;
     job->next = core->free_job;
     core->free_job = index;

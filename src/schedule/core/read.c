@@ -33,6 +33,7 @@ static void read_limits(const aegis_trace_record *record, aegis_core_model *add)
                               .overrun = (aegis_overrun_rule)(packed & 0xff),
                               .early = (aegis_early_rule)(packed >> 8 & 0xff),
                               .background = (packed >> 16 & 0xff) != 0,
+                              .copies_early = (packed >> 24 & 0xff) != 0,
                               .weight = (uint32_t)(packed >> 32),
                               .share_ppm = (uint32_t)share};
 }
@@ -109,6 +110,14 @@ const char *aegis_core_event_from_record(const aegis_trace_record *record,
         }
         event.kind = AEGIS_CORE_SEGMENT_READY;
         event.segment = (uint32_t)record->a;
+    } else if (record->kind == AEGIS_TRACE_EVENT_INPUTS_READY) {
+        event.kind = AEGIS_CORE_INPUTS_READY;
+        event.start_ns = (uint64_t)record->a;
+        event.end_ns = (uint64_t)record->b;
+        event.status = (aegis_status)record->c;
+    } else if (record->kind == AEGIS_TRACE_EVENT_MODEL_JITTER) {
+        event.kind = AEGIS_CORE_MODEL_JITTER;
+        event.jitter_ns = (uint64_t)record->a;
     } else if (record->kind == AEGIS_TRACE_EVENT_STOP) {
         event.kind = AEGIS_CORE_STOP;
     } else {

@@ -33,7 +33,8 @@ model_to_records(const aegis_core_model *add, uint64_t now_ns, aegis_trace_recor
     limits->b = add->priority;
     limits->c = add->queue_depth;
     limits->d = (int64_t)((uint64_t)add->overrun | (uint64_t)add->early << 8 |
-                          (uint64_t)add->background << 16 | (uint64_t)add->weight << 32);
+                          (uint64_t)add->background << 16 | (uint64_t)add->copies_early << 24 |
+                          (uint64_t)add->weight << 32);
     for (uint32_t i = 0; i < add->segment_count && i < AEGIS_MAX_SEGMENTS; i++) {
         aegis_trace_record *segment = &ret_records[count++];
         *segment = blank(AEGIS_TRACE_EVENT_MODEL_SEGMENT, now_ns);
@@ -96,6 +97,19 @@ size_t aegis_core_event_to_records(const aegis_core_event *event,
         *record = blank(AEGIS_TRACE_EVENT_SEGMENT_READY, now_ns);
         record->model = (uint16_t)event->model;
         record->a = event->segment;
+        break;
+    case AEGIS_CORE_INPUTS_READY:
+        *record = blank(AEGIS_TRACE_EVENT_INPUTS_READY, now_ns);
+        record->model = (uint16_t)event->model;
+        record->job = event->job;
+        record->a = (int64_t)event->start_ns;
+        record->b = (int64_t)event->end_ns;
+        record->c = event->status;
+        break;
+    case AEGIS_CORE_MODEL_JITTER:
+        *record = blank(AEGIS_TRACE_EVENT_MODEL_JITTER, now_ns);
+        record->model = (uint16_t)event->model;
+        record->a = (int64_t)event->jitter_ns;
         break;
     case AEGIS_CORE_STOP:
         *record = blank(AEGIS_TRACE_EVENT_STOP, now_ns);

@@ -26,7 +26,9 @@
 
 typedef enum core_job_state {
     JOB_FREE = 0,
-    JOB_PENDING, /* its release is to come */
+    JOB_PENDING,  /* its release is to come */
+    JOB_RELEASED, /* its inputs have still to be asked for */
+    JOB_COPYING,  /* they are on their way */
     JOB_READY,
     JOB_RUNNING
 } core_job_state;
@@ -61,6 +63,7 @@ typedef struct core_model {
     uint32_t ready_segment; /* an awaited one that can be dispatched; NO_SEGMENT: none */
     aegis_status fault;
     uint64_t last_release_ns;
+    uint32_t loaded; /* job whose inputs are on the device, or on their way there; NO_JOB: none's */
     uint32_t ready_root, ready_count;
     uint32_t first_job, last_job;
     uint64_t virtual_ns, virtual_rest; /* execution over weight, exactly */
@@ -168,6 +171,11 @@ void aegis_core_break_proof(
 
 /* dispatch.c: releases that are due, idle lanes, the timer */
 void aegis_core_release_due(aegis_core *core, uint16_t lane);
+/* Asks for the inputs of the model's next job that has none on the device, when their place is
+ * free. */
+void aegis_core_copy_next(aegis_core *core, uint32_t number);
+/* The job can be dispatched: now, which is to be no later than its release plus the jitter. */
+void aegis_core_become_ready(aegis_core *core, uint32_t job);
 void aegis_core_fill_lane(aegis_core *core, uint16_t lane_number);
 
 /* core.c */

@@ -348,6 +348,29 @@ static aegis_status first_fit_or_keep(aegis_assignment *w,
     return status;
 }
 
+/* Where the new model copies early, inputs of others come later than they did, and their lanes,
+ * which it may not be on, have to hold with that. */
+static aegis_status
+prove_beside(aegis_assignment *w, bool *ret_fits, aegis_refusal *refusal, aegis_error *err)
+{
+    const aegis_candidate *last = &w->candidates[w->count - 1];
+    const uint16_t own = last->policy.lane;
+    for (size_t i = 0; i < w->count; i++) {
+        w->lane_of[i] = w->candidates[i].policy.lane;
+    }
+    for (uint16_t lane = 0; lane < w->lanes && last->copy_ns > 0 && *ret_fits; lane++) {
+        if (lane == own || aegis_lane_stands(w, lane)) {
+            continue;
+        }
+        aegis_status status = aegis_lane_test(w, lane, ret_fits, refusal, err);
+        refusal->beside = !*ret_fits;
+        if (status != AEGIS_OK) {
+            return status;
+        }
+    }
+    return AEGIS_OK;
+}
+
 static aegis_status find(aegis_assignment *w,
                          const aegis_candidate *kept,
                          bool *ret_fits,
@@ -360,13 +383,16 @@ static aegis_status find(aegis_assignment *w,
     aegis_lane_memory_forget_proved(w->memory);
     w->memory->proved_models = w->count;
     aegis_status status = first_fit_or_keep(w, kept, ret_fits, &refusal, err);
+    if (status == AEGIS_OK && *ret_fits) {
+        status = prove_beside(w, ret_fits, &refusal, err);
+    }
     if (status == AEGIS_OK && !*ret_fits && refusal.rationale != AEGIS_WHY_NO_PROOF) {
         memcpy(w->candidates, kept, w->count * sizeof *kept);
         status = search_all(w, ret_fits, &refusal.search, err);
     }
     if (status == AEGIS_OK && !*ret_fits) {
         memcpy(w->candidates, kept, w->count * sizeof *kept);
-        if (refusal.rationale != AEGIS_WHY_NO_PROOF) {
+        if (refusal.rationale != AEGIS_WHY_NO_PROOF && !refusal.beside) {
             status = fit_of_last(w, &refusal, err);
         }
         *ret_refusal = refusal;

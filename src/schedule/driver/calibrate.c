@@ -118,7 +118,8 @@ call_lanes(aegis_scheduler *scheduler, aegis_stream_function function, aegis_err
     return status;
 }
 
-/* Runs `measure` on the orchestration thread with lanes first..last-1 loaded. */
+/* Runs `measure` on the orchestration thread with lanes first..last-1 loaded, and the thread of the
+ * copies, which takes a core while it waits for one. */
 static aegis_status run_loaded(calibration *c,
                                uint16_t first,
                                aegis_stream_function measure,
@@ -132,9 +133,10 @@ static aegis_status run_loaded(calibration *c,
                              .of.call = {.function = measure, .argument = c}};
     size_t count = (size_t)(scheduler->config.lane_count - first);
     aegis_status status = AEGIS_OK, stopped;
-    if (count > 0) {
-        status = aegis_stressor_create(scheduler->config.lanes + first, count, NULL,
-                                       &scheduler->allocator, &load, err);
+    if (count > 0 || scheduler->config.copy_stream != NULL) {
+        status = aegis_stressor_create(scheduler->config.lanes + first, count,
+                                       scheduler->config.copy_stream, NULL, &scheduler->allocator,
+                                       &load, err);
         if (status != AEGIS_OK) {
             return status;
         }

@@ -162,11 +162,15 @@ static void apply(aegis_scheduler *scheduler, const aegis_core_action *action, u
     if (action->kind == AEGIS_TRACE_DISPATCH) {
         entry->is_due = false;
         dispatch(scheduler, entry, action, now);
+    } else if (action->kind == AEGIS_TRACE_COPY_IN) {
+        aegis_copies_begin(scheduler, entry, action->job,
+                           aegis_driver_data_slot(scheduler, entry, action->job), now);
     } else if (action->kind == AEGIS_TRACE_TERMINATE) {
         aegis_model_terminate(entry->model);
     } else if (action->kind == AEGIS_TRACE_COMPLETE || action->kind == AEGIS_TRACE_MISS ||
                action->kind == AEGIS_TRACE_ABORT) {
         aegis_streaming_expect(entry, 0);
+        aegis_copies_forget(entry, action->job);
         finish_job(scheduler, entry, action);
     } else if (action->kind == AEGIS_TRACE_REJECT) {
         end_job(scheduler, entry, action, AEGIS_JOB_REJECTED, &none);

@@ -41,6 +41,19 @@ typedef struct aegis_call_record {
     uint32_t index;
 } aegis_call_record;
 
+/* The copy of a job's inputs on the stream for that; of a model with early copies. */
+typedef struct aegis_copy {
+    uint64_t job; /* that waits for it; 0: none does any more; the turn's */
+    uint32_t data_slot;
+    bool under_way; /* the turn's */
+    uint64_t begun_ns, hung_at_ns;
+    /* written by the stream's thread, published by `done` */
+    uint64_t start_ns, end_ns;
+    aegis_status status;
+    aegis_error error;
+    _Atomic bool done;
+} aegis_copy;
+
 /* One model of the pool. */
 typedef struct aegis_entry {
     aegis_scheduler *scheduler;
@@ -64,12 +77,17 @@ typedef struct aegis_entry {
     uint32_t due_segment; /* comes next */
     bool is_due;          /* nothing of the model runs, and the core does not know it ready */
 
+    aegis_copy copy;
+    /* Of early copies: how late after a release inputs may come. `admin` writes; the core is told
+     * when the model that changed it joins. */
+    _Atomic uint64_t copy_response_ns;
+
     aegis_submit_queue queue;
     aegis_call_record *records;
     _Atomic uint64_t *record_bits; /* 1: free */
     uint32_t record_count;
 
-    aegis_histogram response, execution, start;
+    aegis_histogram response, execution, start, arrival;
     aegis_promise promise;
     /* What the profile says that few executions of each segment pass. */
     uint64_t claimed_ns[AEGIS_MAX_SEGMENTS];
@@ -181,6 +199,10 @@ struct aegis_scheduler {
     uint32_t heap_count;
     uint32_t *streaming; /* models with segments that wait for bytes */
     uint32_t streaming_count;
+    aegis_entry *
+        *copies; /* whose inputs are on their way, first come first: a ring of max_models */
+    uint32_t first_copy, copy_count;
+    bool copies_hang; /* the first of them does not end */
 
     aegis_trace_ring *ring;
     aegis_worker *orchestrator, *callbacks;
@@ -242,8 +264,25 @@ void aegis_ahead_put(aegis_lane *lane);
  * thread when it has been done. */
 bool aegis_ahead_is_clear(aegis_scheduler *scheduler, const aegis_entry *entry);
 
+/* copies.c: inputs that come to the device before their job is ready. */
+
+/* Before a placed model joins: CONFIG when it was opened for the other way. */
+aegis_status aegis_copies_check(const aegis_entry *entry, aegis_error *err);
+/* The turn's. The inputs of `job` in `data_slot` are enqueued behind those that are on their way.
+ */
+void aegis_copies_begin(
+    aegis_scheduler *scheduler, aegis_entry *entry, uint64_t job, uint32_t data_slot, uint64_t now);
+/* The turn's. The job has ended, whether its inputs have come or not. */
+static inline void aegis_copies_forget(aegis_entry *entry, uint64_t job)
+{
+    entry->copy.job = entry->copy.job == job ? 0 : entry->copy.job;
+}
+/* The turn's. Tells the core of those that have come; false: none has. */
+bool aegis_copies_collect(aegis_scheduler *scheduler);
+
 /* faults.c: what ends a run for good; the turn's. */
 void aegis_driver_keep_fatal(aegis_scheduler *scheduler, const aegis_lane *lane);
+void aegis_driver_keep_fatal_copy(aegis_scheduler *scheduler, const aegis_entry *entry);
 void aegis_driver_watch(aegis_lane *lane, uint64_t now); /* at dispatch */
 void aegis_driver_find_hung(aegis_scheduler *scheduler);
 uint64_t aegis_driver_next_hang(const aegis_scheduler *scheduler);
@@ -259,11 +298,14 @@ void aegis_driver_want_job(aegis_scheduler *scheduler, aegis_entry *entry, uint6
 
 /* loop.c: the orchestration thread's function; `argument` is the scheduler. */
 void aegis_driver_loop(void *argument);
-/* On the thread of a lane that has said that its segment is done: the next decision, here or by the
- * orchestration thread. */
+/* On the thread of a lane that has said that its segment is done, or of the copies when inputs have
+ * come: the next decision, here or by the orchestration thread. */
 void aegis_driver_segment_ended(aegis_scheduler *scheduler);
 
-/* scheduler.c: a model joins a running scheduler; `admin` is held. */
+/* scheduler.c: before a placed model joins: CONFIG when it waits for more, or other inputs, than
+ * was admitted. */
+aegis_status aegis_driver_prepare(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err);
+/* A model joins a running scheduler; `admin` is held. */
 aegis_status aegis_driver_add(aegis_scheduler *scheduler, aegis_entry *entry, aegis_error *err);
 
 /* jobs.c: records of submitters, and which job has which. */
@@ -327,6 +369,8 @@ typedef struct aegis_candidate {
     const char *name;
     aegis_policy_model policy; /* lane: the result */
     uint64_t enforceable_ns, jitter_ns;
+    int64_t copy_ns,
+        copy_response_ns;    /* of early copies: K, and how late inputs may come; else 0 */
     const int64_t *segments; /* enforceable bounds of segments, NULL: one */
     size_t segment_count;
     int pinned;      /* -1: free to move */
@@ -351,6 +395,7 @@ typedef struct aegis_refusal {
     int64_t bound_ns, limit_ns; /* of the compute budget */
     double utilisation;
     uint32_t blocker; /* id of the model that blocks, AEGIS_TRACE_NONE: none */
+    bool beside; /* the lane is another one, where inputs would come later because of its copies */
     aegis_fit fit;
     aegis_lane_search search;
 } aegis_refusal;
@@ -392,14 +437,31 @@ uint64_t aegis_admit_segment_ns(const aegis_scheduler *scheduler,
                                 const aegis_profile *profile,
                                 uint32_t segment);
 
+/* Of a job: the sum of its segments'. */
+uint64_t aegis_admit_enforceable_ns(const aegis_scheduler *scheduler,
+                                    const aegis_admission_request *request);
+
+/* What the copies of early models do to the link. */
+typedef enum aegis_link_verdict {
+    AEGIS_LINK_HOLDS = 0,
+    AEGIS_LINK_OVERLOADED, /* no queue of them ends */
+    AEGIS_LINK_UNDECIDED
+} aegis_link_verdict;
+
+typedef struct aegis_link {
+    aegis_link_verdict verdict;
+    double utilisation;
+} aegis_link;
+
 /* The models of the pool, changed as the request says, and the new one last. */
 typedef struct aegis_candidate_set {
     aegis_candidate *candidates;
     int64_t *lengths; /* AEGIS_MAX_SEGMENTS for each; what the candidates' segments point to */
     size_t count, capacity;
+    aegis_link link;
 } aegis_candidate_set;
 
-/* Checks the request and fills in its defaults. INVALID_ARGUMENT, STATE. */
+/* admit_check.c: checks the request and fills in its defaults. INVALID_ARGUMENT, STATE. */
 aegis_status aegis_admit_check(const aegis_scheduler *scheduler,
                                const char *name,
                                aegis_admission_request *request,
@@ -411,6 +473,12 @@ aegis_status aegis_admit_collect(const aegis_scheduler *scheduler,
                                  const aegis_admission_request *request,
                                  aegis_candidate_set *ret_set,
                                  aegis_error *err);
+/* link.c: fills in the jitter of candidates with early copies, and the set's link. OVERFLOW,
+ * NO_MEMORY. */
+aegis_status
+aegis_link_test(const aegis_scheduler *scheduler, aegis_candidate_set *set, aegis_error *err);
+/* Why the new model is refused when the link does not hold. */
+void aegis_link_refuse(const aegis_link *link, aegis_refusal *ret_refusal);
 void aegis_admit_finish(const aegis_scheduler *scheduler, aegis_candidate_set *set);
 uint64_t aegis_candidate_longest_ns(const aegis_candidate *candidate);
 

@@ -101,6 +101,7 @@ static void fill_core_model(aegis_entry *entry)
                                      .overrun = request->overrun,
                                      .early = request->early,
                                      .background = request->background,
+                                     .copies_early = request->early_copies,
                                      .weight = request->weight,
                                      .share_ppm = request->share_ppm,
                                      .compute_budget_ns =

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The orchestration thread. Each round: results of lanes, then commands, then submissions, then
- * periodic releases, then timers, each as an event of the core; then it waits. A lane whose segment
- * ends while this thread sleeps takes the turn and does the part of a round that is its own.
+ * The orchestration thread. Each round: results of lanes, then inputs that came, then commands,
+ * then submissions, then periodic releases, then timers, each as an event of the core; then it
+ * waits. A lane whose segment ends while this thread sleeps takes the turn and does the part of a
+ * round that is its own; so does the thread of the copies.
  */
 #include "schedule/driver/internal.h"
 
@@ -97,6 +98,9 @@ static void first_release(aegis_scheduler *scheduler, aegis_entry *entry, uint64
 
 static aegis_status add_to_core(aegis_scheduler *scheduler, aegis_entry *entry)
 {
+    if (entry->core.copies_early) {
+        entry->core.jitter_ns = atomic_load(&entry->copy_response_ns);
+    }
     aegis_status status = aegis_driver_step(
         scheduler,
         &(aegis_core_event){.kind = AEGIS_CORE_MODEL_ADD, .model = entry->id, .add = &entry->core});
@@ -130,11 +134,31 @@ static void begin_removal(aegis_scheduler *scheduler, aegis_driver_command *comm
 static void finish_removal(aegis_scheduler *scheduler)
 {
     aegis_driver_command *command = scheduler->removing;
-    if (command != NULL && !lane_runs(scheduler, command->entry) &&
-        aegis_ahead_is_clear(scheduler, command->entry)) {
-        scheduler->removing = NULL;
-        command->entry->in_core = false;
-        reply(command, AEGIS_OK, NULL);
+    if (command == NULL || lane_runs(scheduler, command->entry)) {
+        return;
+    }
+    const bool copies = command->entry->copy.under_way;
+    if ((copies && !scheduler->copies_hang) || !aegis_ahead_is_clear(scheduler, command->entry)) {
+        return;
+    }
+    scheduler->removing = NULL;
+    command->entry->in_core = false;
+    reply(command, copies ? scheduler->loop_status : AEGIS_OK, &scheduler->loop_error);
+}
+
+/* Before a model joins that makes inputs of others come later. */
+static void tell_jitters(aegis_scheduler *scheduler)
+{
+    for (uint32_t i = 0; i < scheduler->config.max_models; i++) {
+        aegis_entry *entry = scheduler->entries[i];
+        const bool copies = entry != NULL && entry->in_core && entry->core.copies_early;
+        const uint64_t jitter = copies ? atomic_load(&entry->copy_response_ns) : 0;
+        if (copies && jitter != entry->core.jitter_ns) {
+            entry->core.jitter_ns = jitter;
+            aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_MODEL_JITTER,
+                                                             .model = i,
+                                                             .jitter_ns = jitter});
+        }
     }
 }
 
@@ -147,6 +171,7 @@ static void take_command(aegis_scheduler *scheduler)
     aegis_status status = AEGIS_OK;
     switch (command->kind) {
     case AEGIS_DRIVER_ADD:
+        tell_jitters(scheduler);
         status = add_to_core(scheduler, command->entry);
         if (status == AEGIS_OK) {
             atomic_store(&command->entry->active, true);
@@ -274,8 +299,12 @@ static uint64_t next_instant(const aegis_scheduler *scheduler)
     return next;
 }
 
-static bool any_lane_runs(const aegis_scheduler *scheduler)
+/* A lane runs, or inputs are on their way. */
+static bool is_busy(const aegis_scheduler *scheduler)
 {
+    if (scheduler->copy_count > 0) {
+        return true;
+    }
     for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
         if (scheduler->lanes[i].running) {
             return true;
@@ -315,8 +344,8 @@ static void sleep_until(aegis_scheduler *scheduler, uint32_t seen, uint64_t unti
     aegis_turn_take(&scheduler->turn);
 }
 
-/* What a lane does not do itself: a removal or a stop that waited for the segment, and instants
- * before the one that is slept for. */
+/* What the thread of a lane or of the copies does not do itself: a removal or a stop that waited
+ * for it, and instants before the one that is slept for. */
 static bool needs_orchestrator(const aegis_scheduler *scheduler)
 {
     return scheduler->stopping || scheduler->removing != NULL ||
@@ -328,6 +357,7 @@ void aegis_driver_segment_ended(aegis_scheduler *scheduler)
     bool ring = true;
     if (aegis_turn_try(&scheduler->turn)) {
         collect_lanes(scheduler);
+        aegis_copies_collect(scheduler);
         release_streamed(scheduler);
         release_periodic(scheduler);
         atomic_fetch_add_explicit(&scheduler->lane_turns, 1, memory_order_relaxed);
@@ -345,9 +375,10 @@ void aegis_driver_loop(void *argument)
     aegis_turn_take(&scheduler->turn);
     enter_pool(scheduler);
     sem_post(&scheduler->entered);
-    while (!scheduler->stopping || any_lane_runs(scheduler)) {
+    while (!scheduler->stopping || is_busy(scheduler)) {
         uint32_t seen = aegis_wake_count(&scheduler->wake);
         bool any = collect_lanes(scheduler);
+        any = aegis_copies_collect(scheduler) || any;
         take_command(scheduler);
         finish_removal(scheduler); /* behind it: of the last model nothing else would wake us */
         release_streamed(scheduler);
@@ -355,7 +386,7 @@ void aegis_driver_loop(void *argument)
         release_periodic(scheduler);
         fire_timers(scheduler);
         aegis_driver_find_hung(scheduler);
-        bool over = scheduler->stopping && !any_lane_runs(scheduler);
+        bool over = scheduler->stopping && !is_busy(scheduler);
         if (any || over || scheduler->config.wait == AEGIS_WAIT_POLL) {
             continue; /* something may have come meanwhile; a poller never sleeps */
         }

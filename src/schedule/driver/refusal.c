@@ -70,6 +70,15 @@ static void describe_fit(const aegis_fit *fit, uint64_t enforceable_ns, char *te
     }
 }
 
+static void describe_link(const aegis_refusal *refusal, char *text, size_t size)
+{
+    snprintf(text, size,
+             "the early copies would use the link for %.1f %% of its time, and the queue for it "
+             "would not end; give this model, or another that copies early, smaller inputs, a "
+             "longer period or copies = \"inline\"",
+             100 * refusal->utilisation);
+}
+
 void aegis_refusal_describe(const aegis_refusal *refusal,
                             const aegis_candidate *candidates,
                             size_t count,
@@ -118,13 +127,19 @@ void aegis_refusal_describe(const aegis_refusal *refusal,
                  refusal->blocker == AEGIS_TRACE_NONE ? "" : " by ",
                  blocker_text(candidates, count, refusal->blocker, who, sizeof who));
         break;
+    case AEGIS_WHY_LINK:
+        describe_link(refusal, text, size);
+        return;
     default:
         snprintf(what, sizeof what, "lane %u: %s", refusal->lane,
                  aegis_rationale_sentence(refusal->rationale));
         break;
     }
     const aegis_candidate *asked = &candidates[count - 1];
-    if (asked->background && refusal->rationale != AEGIS_WHY_NO_PROOF) {
+    if (refusal->beside) {
+        snprintf(fit, sizeof fit,
+                 "its copies make inputs come later there; copies = \"inline\" would not");
+    } else if (asked->background && refusal->rationale != AEGIS_WHY_NO_PROOF) {
         snprintf(fit, sizeof fit, "it would block for %s, and at most %s is left to be blocked",
                  aegis_format_duration((int64_t)aegis_candidate_longest_ns(asked), a, sizeof a),
                  refusal->fit.largest_execution > 0

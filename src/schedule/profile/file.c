@@ -67,6 +67,15 @@ aegis_status aegis_profile_cut_key(
     return aegis_sha256_bytes(text, at, ret_key, err);
 }
 
+aegis_status
+aegis_profile_copies_key(const char key[65], bool early, char ret_key[65], aegis_error *err)
+{
+    char text[128];
+    int length = snprintf(text, sizeof text, "%.64s|copies %s, beside copies in", key,
+                          early ? "early" : "inline");
+    return aegis_sha256_bytes(text, (size_t)length, ret_key, err);
+}
+
 static json_t *series_to_json(const aegis_profile_series *series)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "samples", (json_int_t)series->samples,
@@ -74,6 +83,13 @@ static json_t *series_to_json(const aegis_profile_series *series)
                      (json_int_t)series->median_ns, "average_ns", (json_int_t)series->average_ns,
                      "quantile_ns", (json_int_t)series->quantile_ns, "worst_ns",
                      (json_int_t)series->worst_ns, "cv", series->cv);
+}
+
+static json_t *copy_to_json(const aegis_profile *profile)
+{
+    return json_pack("{s:o, s:I, s:I}", "series", series_to_json(&profile->copy), "bound_ns",
+                     (json_int_t)profile->copy_bound_ns, "least_ns",
+                     (json_int_t)profile->copy_least_ns);
 }
 
 /* NULL when there is no memory for all of them. */
@@ -119,6 +135,11 @@ aegis_status aegis_profile_save(const char *path, const aegis_profile *profile, 
         aegis_bound_method_name(profile->method), "bound_ns", (json_int_t)profile->bound_ns,
         "stretch_ns", (json_int_t)profile->stretch_ns, "extreme_value",
         aegis_extreme_to_json(&profile->extreme));
+    if (profile->copy_bound_ns > 0 && root != NULL &&
+        json_object_set_new(root, "copy", copy_to_json(profile)) != 0) {
+        json_decref(root);
+        root = NULL;
+    }
     size_t size = 0;
     char *text = text_of(root, &size);
     json_decref(root);
@@ -178,6 +199,24 @@ static bool segments_from_json(const json_t *list, aegis_profile *profile)
     return profile->segment_count == 0 || sum == profile->bound_ns;
 }
 
+/* Of models with early copies alone. */
+static bool copy_from_json(const json_t *node, aegis_profile *profile)
+{
+    json_t *series;
+    json_int_t bound, least;
+    if (node == NULL) {
+        return true;
+    }
+    if (json_unpack((json_t *)node, "{s:o, s:I, s:I}", "series", &series, "bound_ns", &bound,
+                    "least_ns", &least) != 0 ||
+        !series_from_json(series, &profile->copy) || bound <= 0 || least < 0) {
+        return false;
+    }
+    profile->copy_bound_ns = (uint64_t)bound;
+    profile->copy_least_ns = (uint64_t)least;
+    return true;
+}
+
 static bool profile_from_json(json_t *root, aegis_profile *ret_profile)
 {
     aegis_profile profile = {0};
@@ -203,7 +242,8 @@ static bool profile_from_json(json_t *root, aegis_profile *ret_profile)
                      : strcmp(method, "evt") == 0           ? AEGIS_BOUND_EXTREME_VALUE
                                                             : AEGIS_BOUND_TOO_FEW_SAMPLES;
     memcpy(profile.key, key, sizeof profile.key);
-    if (!segments_from_json(segments, &profile)) {
+    if (!segments_from_json(segments, &profile) ||
+        !copy_from_json(json_object_get(root, "copy"), &profile)) {
         return false;
     }
     *ret_profile = profile;

@@ -8,10 +8,9 @@
  * segments other models run. What segments wait for weights from a disk is no execution and not
  * counted.
  */
-#include <aegisrt/profile.h>
+#include "schedule/profile/profiler.h"
 
 #include "base/base.h"
-#include "schedule/profile/stressor.h"
 #include "schedule/profile/timed_run.h"
 
 #include <assert.h>
@@ -27,13 +26,6 @@
 #define ALONE_SHARE 4u
 /* Least number of runs when a tail is to be fitted: 100 of them above the threshold. */
 #define EXTREME_SAMPLES 1000u
-
-struct aegis_profiler {
-    aegis_allocator allocator;
-    aegis_profiler_config config;
-    size_t lane;              /* that runs the models */
-    aegis_stressor *stressor; /* NULL without other lanes */
-};
 
 static aegis_profile_options with_defaults(const aegis_profile_options *given)
 {
@@ -57,18 +49,25 @@ static aegis_profile_options with_defaults(const aegis_profile_options *given)
     return options;
 }
 
-static aegis_status check_options(const aegis_profile_options *options, aegis_error *err)
+aegis_status aegis_profiler_options(const aegis_profile_options *given,
+                                    aegis_profile_options *ret_options,
+                                    aegis_error *err)
 {
+    const aegis_profile_options made = with_defaults(given), *options = &made;
     if (!(options->quantile < 1) || !(options->assurance < 1) || !(options->margin >= 1)) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_INVALID_ARGUMENT,
                                "confidence %g and assurance %g must lie between 0 and 1, and the "
                                "margin %g must be at least 1",
                                options->quantile, options->assurance, options->margin);
     }
+    *ret_options = made;
     return AEGIS_OK;
 }
 
-static void report(const aegis_profiler *profiler, const char *phase, uint32_t done, uint32_t total)
+void aegis_profiler_report(const aegis_profiler *profiler,
+                           const char *phase,
+                           uint32_t done,
+                           uint32_t total)
 {
     if (profiler->config.progress != NULL) {
         profiler->config.progress(profiler->config.progress_self, phase, done, total);
@@ -87,7 +86,7 @@ static aegis_status sample_series(aegis_profiler *profiler,
         if (status != AEGIS_OK) {
             return status;
         }
-        report(profiler, phase, i + 1, count);
+        aegis_profiler_report(profiler, phase, i + 1, count);
     }
     return AEGIS_OK;
 }
@@ -108,7 +107,7 @@ static aegis_status sample_segments(aegis_profiler *profiler,
             run->end = k + 1;
             status = aegis_timed_run_once(run, &samples[(size_t)k * count + i], err);
         }
-        report(profiler, phase, i + 1, count);
+        aegis_profiler_report(profiler, phase, i + 1, count);
     }
     run->first = 0;
     run->end = segments;
@@ -152,7 +151,7 @@ static aegis_status measure_stretch(aegis_profiler *profiler,
             return status;
         }
         longest = stretch > longest ? stretch : longest;
-        report(profiler, "ending runs", i + 1, wanted->points);
+        aegis_profiler_report(profiler, "ending runs", i + 1, wanted->points);
     }
     double bound = ceil((double)(longest + spacing) * wanted->factor);
     *ret_stretch_ns = bound < (double)wanted->bound_ns ? (uint64_t)bound : wanted->bound_ns;
@@ -224,10 +223,16 @@ typedef aegis_status (*sampler)(aegis_profiler *profiler,
                                 uint32_t count,
                                 aegis_error *err);
 
+/* The lanes, and the stream that copies inputs beside them. */
+static size_t stream_count(const aegis_profiler_config *config)
+{
+    return config->lane_count + (config->copy_stream != NULL);
+}
+
 static aegis_buffer scratch_of(const aegis_profiler *profiler)
 {
     const aegis_buffer *all = &profiler->config.scratch;
-    const uint64_t part = all->size_bytes / profiler->config.lane_count;
+    const uint64_t part = all->size_bytes / stream_count(&profiler->config);
     return (aegis_buffer){.pointer = (char *)all->pointer + profiler->lane * part,
                           .size_bytes = part};
 }
@@ -406,10 +411,8 @@ static aegis_status profile_model(aegis_profiler *profiler,
                                   aegis_profile *ret_profile,
                                   aegis_error *err)
 {
-    measurement m = {.options = with_defaults(given),
-                     .segments = aegis_model_segment_count(model),
-                     .under_load = under_load};
-    aegis_status status = check_options(&m.options, err);
+    measurement m = {.segments = aegis_model_segment_count(model), .under_load = under_load};
+    aegis_status status = aegis_profiler_options(given, &m.options, err);
     if (status != AEGIS_OK) {
         return status;
     }
@@ -492,11 +495,11 @@ aegis_status aegis_profiler_create(const aegis_profiler_config *config,
     }
     profiler->allocator = *allocator;
     profiler->config = *config;
-    if (config->lane_count > 1) {
+    if (stream_count(config) > 1) {
         const aegis_stress_memory memory = {config->scratch, config->pinned};
-        aegis_status status = aegis_stressor_create(config->lanes, config->lane_count,
-                                                    config->scratch.size_bytes > 0 ? &memory : NULL,
-                                                    allocator, &profiler->stressor, err);
+        aegis_status status = aegis_stressor_create(
+            config->lanes, config->lane_count, config->copy_stream,
+            config->scratch.size_bytes > 0 ? &memory : NULL, allocator, &profiler->stressor, err);
         if (status != AEGIS_OK) {
             aegis_profiler_destroy(profiler);
             return status;

@@ -11,6 +11,7 @@
 /* Larger than the last-level share of an edge core, so that every pass goes to memory. */
 #define STRESS_FLOATS ((size_t)4 << 20)
 #define STRESS_BLOCK ((size_t)4096)
+#define COPIES_IN 8 /* a round, so that its thread need not keep up with each */
 
 typedef struct stress_lane {
     aegis_stressor *owner;
@@ -18,6 +19,7 @@ typedef struct stress_lane {
     float *memory;
     aegis_buffer device, pinned; /* of a GPU's lane, instead of `memory` */
     aegis_event *copied[2];      /* likewise */
+    bool copies_in;              /* and nothing else */
     aegis_status status;
     aegis_error error;
     atomic_bool running;
@@ -65,16 +67,37 @@ static aegis_status enqueue_copies(const stress_lane *lane, aegis_event *copied,
     return status == AEGIS_OK ? aegis_stream_enqueue_record(lane->stream, copied, err) : status;
 }
 
+/* Copies in alone, as the stream does that copies inputs, in pieces as large as its own. */
+static aegis_status
+enqueue_copies_in(const stress_lane *lane, aegis_event *copied, aegis_error *err)
+{
+    const uint64_t pinned = lane->pinned.size_bytes, device = lane->device.size_bytes;
+    uint64_t piece = pinned < device ? pinned : device;
+    piece = piece < AEGIS_COPY_PIECE_BYTES ? piece : AEGIS_COPY_PIECE_BYTES;
+    aegis_status status = AEGIS_OK;
+    for (int i = 0; i < COPIES_IN && status == AEGIS_OK; i++) {
+        status = aegis_stream_enqueue_copy(lane->stream, lane->device.pointer, lane->pinned.pointer,
+                                           piece, err);
+    }
+    return status == AEGIS_OK ? aegis_stream_enqueue_record(lane->stream, copied, err) : status;
+}
+
+static aegis_status enqueue_round(const stress_lane *lane, aegis_event *copied, aegis_error *err)
+{
+    return lane->copies_in ? enqueue_copies_in(lane, copied, err)
+                           : enqueue_copies(lane, copied, err);
+}
+
 /* Two rounds are in the stream at any time, so that the device never waits for this thread. */
 static void stress_device(void *argument)
 {
     stress_lane *lane = argument;
     size_t turn = 0;
-    lane->status = enqueue_copies(lane, lane->copied[0], &lane->error);
+    lane->status = enqueue_round(lane, lane->copied[0], &lane->error);
     atomic_store(&lane->running, true);
     while (lane->status == AEGIS_OK &&
            !atomic_load_explicit(&lane->owner->stop, memory_order_relaxed)) {
-        lane->status = enqueue_copies(lane, lane->copied[(turn + 1) % 2], &lane->error);
+        lane->status = enqueue_round(lane, lane->copied[(turn + 1) % 2], &lane->error);
         if (lane->status == AEGIS_OK) {
             lane->status = aegis_event_synchronize(lane->copied[turn % 2], &lane->error);
         }
@@ -103,12 +126,14 @@ take_parts(aegis_stressor *stressor, const aegis_stress_memory *memory, aegis_er
 }
 
 aegis_status aegis_stressor_create(aegis_stream *const *streams,
-                                   size_t count,
+                                   size_t lane_count,
+                                   aegis_stream *copy_stream,
                                    const aegis_stress_memory *memory,
                                    const aegis_allocator *allocator,
                                    aegis_stressor **ret_stressor,
                                    aegis_error *err)
 {
+    const size_t count = lane_count + (copy_stream != NULL);
     aegis_stressor *stressor = aegis_allocate_zeroed(allocator, 1, sizeof *stressor);
     if (stressor == NULL) {
         goto fail;
@@ -121,7 +146,8 @@ aegis_status aegis_stressor_create(aegis_stream *const *streams,
     stressor->count = count;
     for (size_t i = 0; i < count; i++) {
         stressor->lanes[i].owner = stressor;
-        stressor->lanes[i].stream = streams[i];
+        stressor->lanes[i].stream = i < lane_count ? streams[i] : copy_stream;
+        stressor->lanes[i].copies_in = i >= lane_count;
         if (memory != NULL) {
             continue;
         }

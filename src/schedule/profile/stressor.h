@@ -16,10 +16,12 @@ typedef struct aegis_stress_memory {
     aegis_buffer device, pinned;
 } aegis_stress_memory;
 
-/* One stressor for each stream; its memory is taken here, and that of a GPU's given (else NULL).
- * `streams` is borrowed. */
+/* One stressor for each stream, and last for the one that copies inputs (NULL: there is none),
+ * which on a GPU copies in and nothing else; its memory is taken here, and that of a GPU's given
+ * (else NULL). `streams` is borrowed. */
 aegis_status aegis_stressor_create(aegis_stream *const *streams,
-                                   size_t count,
+                                   size_t lane_count,
+                                   aegis_stream *copy_stream,
                                    const aegis_stress_memory *memory,
                                    const aegis_allocator *allocator,
                                    aegis_stressor **ret_stressor,

@@ -288,11 +288,87 @@ static int tear_down(void **state)
     return unlink(path);
 }
 
+/* ---- inputs that are copied apart ---- */
+
+typedef struct copying {
+    aegis_model *model;
+    aegis_stream *stream;
+    uint32_t slot;
+    aegis_status status;
+    aegis_error error;
+} copying;
+
+static void enqueue_inputs(void *argument)
+{
+    copying *self = argument;
+    self->status = aegis_model_enqueue_inputs(self->model, self->slot, self->stream, &self->error);
+}
+
+static aegis_status copy_inputs(aegis_stream *stream, aegis_model *model, uint32_t slot)
+{
+    aegis_error err;
+    copying self = {.model = model, .stream = stream, .slot = slot};
+    must(aegis_stream_call(stream, enqueue_inputs, &self, &err), &err);
+    must(aegis_stream_synchronize(stream, &err), &err);
+    return self.status;
+}
+
+static void inputs_come_when_they_are_copied(void **state)
+{
+    (void)state;
+    static const aegis_state_pair pair = {"s", "t"};
+    const aegis_device_config host = {.kind = AEGIS_DEVICE_HOST, .arena_bytes = 65536};
+    const aegis_stream_config plain = aegis_stream_config_default("copies");
+    const aegis_allocator allocator = aegis_allocator_default();
+    aegis_device *device;
+    aegis_stream *stream;
+    aegis_error err;
+    aegis_model *model = NULL, *other = NULL;
+    placed_memory memory, other_memory;
+    must(aegis_device_create(&host, &allocator, &device, &err), &err);
+    must(aegis_stream_create(device, &plain, &stream, &err), &err);
+    aegis_model_config config =
+        config_of("{\"inputs\":[{\"name\":\"s\",\"dtype\":\"f16\",\"shape\":[2,3]},"
+                  "{\"name\":\"x\",\"dtype\":\"f32\",\"shape\":[1,8]}],"
+                  "\"outputs\":[{\"name\":\"y\",\"dtype\":\"i64\",\"shape\":[4]},"
+                  "{\"name\":\"t\",\"dtype\":\"f16\",\"shape\":[2,3]}]," SCRIPT "}");
+    config.slots = 2;
+    config.state = &pair;
+    config.state_count = 1;
+    must(aegis_model_open(backend, &config, &other, &err), &err);
+    config.early_copies = true;
+    must(aegis_model_open(backend, &config, &model, &err), &err);
+    assert_true(aegis_model_copies_early(model) && !aegis_model_copies_early(other));
+    must(aegis_model_record(model, NULL, &err), &err);
+    must(aegis_model_record(other, NULL, &err), &err);
+    placed_make(model, 4096, &memory);
+    placed_make(other, 4096, &other_memory);
+    for (uint32_t slot = 0; slot < 2; slot++) {
+        conformance_run(other, slot);
+        conformance_outputs wanted = conformance_read(other, slot);
+        conformance_run(model, slot);
+        assert_false(conformance_equal(model, slot, &wanted));
+        assert_int_equal(copy_inputs(stream, model, slot), AEGIS_OK);
+        conformance_run(model, slot);
+        assert_true(conformance_equal(model, slot, &wanted));
+        free(wanted.bytes);
+    }
+    assert_int_equal(copy_inputs(stream, model, 2), AEGIS_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(copy_inputs(stream, other, 0), AEGIS_ERROR_UNSUPPORTED);
+    aegis_model_close(model);
+    aegis_model_close(other);
+    placed_free(&memory);
+    placed_free(&other_memory);
+    aegis_stream_destroy(stream);
+    aegis_device_destroy(device);
+}
+
 /* Fails the n-th request for host memory, for each n, until opening and placing pass. */
 static void memory_shortage_leaks_nothing(void **state)
 {
     (void)state;
     aegis_model_config config = config_of("{" PLAIN SCRIPT "}");
+    config.early_copies = true;
     bool passed = false;
     for (uint64_t n = 1; n < 500 && !passed; n++) {
         test_allocator counting = {.fail_at = n};
@@ -331,6 +407,7 @@ int main(void)
         cmocka_unit_test(shapes_are_checked),
         cmocka_unit_test(memory_limit_ends_the_load_or_the_recording),
         cmocka_unit_test(unknown_runtimes_are_refused_with_the_cure),
+        cmocka_unit_test(inputs_come_when_they_are_copied),
         cmocka_unit_test(memory_shortage_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -117,6 +117,8 @@ static inline void say_action(fixture *f, const aegis_core_action *action)
         say(f, "overruns %" PRId64 " > %" PRId64 " (%s)\n", action->b, action->a, why);
     } else if (action->kind == AEGIS_TRACE_TERMINATE) {
         say(f, "terminated past %" PRId64 " (%s)\n", action->a, why);
+    } else if (action->kind == AEGIS_TRACE_COPY_IN) {
+        say(f, "copied in (released %" PRId64 ")\n", action->a);
     } else if (action->kind == AEGIS_TRACE_SKIP) {
         say(f, "skipped at %" PRId64 " (%s)\n", action->a, why);
     } else {

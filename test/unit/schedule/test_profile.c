@@ -257,6 +257,21 @@ static void key_holds_the_cuts(void **state)
                      AEGIS_ERROR_UNSUPPORTED);
 }
 
+static void key_holds_the_copies(void **state)
+{
+    (void)state;
+    char whole[65], early[65], beside[65];
+    memset(whole, 'a', 64);
+    whole[64] = '\0';
+    assert_int_equal(aegis_profile_copies_key(whole, true, early, NULL), AEGIS_OK);
+    assert_int_equal(aegis_profile_copies_key(whole, false, beside, NULL), AEGIS_OK);
+    assert_string_not_equal(early, whole);
+    assert_string_not_equal(beside, whole);
+    assert_string_not_equal(early, beside);
+    assert_int_equal(aegis_profile_copies_key(whole, true, whole, NULL), AEGIS_OK);
+    assert_string_equal(whole, early);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +285,7 @@ int main(void)
         cmocka_unit_test(profile_of_a_cut_model_round_trip),
         cmocka_unit_test(other_layouts_are_refused),
         cmocka_unit_test(key_holds_the_cuts),
+        cmocka_unit_test(key_holds_the_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

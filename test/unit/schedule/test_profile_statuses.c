@@ -37,6 +37,9 @@ static aegis_profile example(void)
                              .assurance = 0.95,
                              .margin = 1.5,
                              .bound_ns = 5,
+                             .copy = {.samples = 3, .best_ns = 1, .worst_ns = 4},
+                             .copy_bound_ns = 6,
+                             .copy_least_ns = 1,
                              .segment_count = 2};
     profile.segments[0] = (aegis_profile_segment){.bound_ns = 2, .stretch_ns = 1};
     profile.segments[1] = (aegis_profile_segment){.bound_ns = 3, .stretch_ns = 1};
@@ -150,7 +153,7 @@ typedef struct bench {
     aegis_allocator allocator;
     test_allocator counting;
     aegis_device *device;
-    aegis_stream *lanes[2];
+    aegis_stream *lanes[2], *copies; /* of the copies only where a test makes one */
     aegis_backend_ops ops;
     aegis_backend *backend;
     bare_model bare;
@@ -206,8 +209,10 @@ static void open_bench(bench *b, uint32_t segments)
 
 static aegis_status make_profiler(bench *b, aegis_profiler **ret_profiler, aegis_error *err)
 {
-    const aegis_profiler_config config = {
-        .lanes = b->lanes, .lane_count = 2, .clock = aegis_clock_monotonic()};
+    const aegis_profiler_config config = {.lanes = b->lanes,
+                                          .lane_count = 2,
+                                          .copy_stream = b->copies,
+                                          .clock = aegis_clock_monotonic()};
     return aegis_profiler_create(&config, &b->allocator, ret_profiler, err);
 }
 
@@ -217,6 +222,7 @@ static void close_bench(bench *b)
     aegis_backend_destroy(b->backend);
     aegis_stream_destroy(b->lanes[0]);
     aegis_stream_destroy(b->lanes[1]);
+    aegis_stream_destroy(b->copies);
     aegis_device_destroy(b->device);
     assert_int_equal(b->counting.blocks, 0);
     assert_int_equal(b->counting.wrong_sizes, 0);
@@ -292,6 +298,52 @@ static void what_cannot_be_measured(void **state)
     close_bench(&b);
 }
 
+static aegis_status
+bare_inputs_fail(void *self, uint32_t slot, aegis_stream *stream, aegis_error *err)
+{
+    (void)self;
+    (void)slot;
+    (void)stream;
+    return aegis_error_set(err, AEGIS_HERE("test"), AEGIS_ERROR_DEVICE, "the link is down");
+}
+
+static void copies_that_cannot_be_measured(void **state)
+{
+    (void)state;
+    const aegis_profile_options few = {.min_samples = 10}, wrong = {.quantile = 2};
+    const aegis_stream_config stream = aegis_stream_config_default("copies");
+    const aegis_model_config early = {.name = "m", .path = "-", .early_copies = true};
+    aegis_profiler *profiler = NULL;
+    aegis_profile profile = {.copy_bound_ns = 77};
+    aegis_error err = {0};
+    bench b;
+    open_bench(&b, 1);
+    assert_int_equal(make_profiler(&b, &profiler, &err), AEGIS_OK);
+    expect(aegis_profiler_profile_copies(profiler, b.model, &few, &profile, &err),
+           AEGIS_ERROR_INVALID_ARGUMENT, &err, "copy_stream");
+    aegis_profiler_destroy(profiler);
+    assert_int_equal(aegis_stream_create(b.device, &stream, &b.copies, NULL), AEGIS_OK);
+    assert_int_equal(make_profiler(&b, &profiler, &err), AEGIS_OK);
+    expect(aegis_profiler_profile_copies(profiler, b.model, &few, &profile, &err),
+           AEGIS_ERROR_UNSUPPORTED, &err, "open it with early_copies");
+    aegis_model_close(b.model);
+    b.model = NULL;
+    expect(aegis_model_open(b.backend, &early, &b.model, &err), AEGIS_ERROR_UNSUPPORTED, &err,
+           "leave its copies inline");
+    b.ops.enqueue_inputs = bare_inputs_fail;
+    assert_int_equal(aegis_model_open(b.backend, &early, &b.model, NULL), AEGIS_OK);
+    expect(aegis_profiler_profile_copies(profiler, b.model, &wrong, &profile, &err),
+           AEGIS_ERROR_INVALID_ARGUMENT, &err, "confidence 2");
+    b.counting.fail_at = b.counting.calls + 1;
+    expect(aegis_profiler_profile_copies(profiler, b.model, &few, &profile, &err),
+           AEGIS_ERROR_NO_MEMORY, &err, "samples");
+    expect(aegis_profiler_profile_copies(profiler, b.model, &few, &profile, &err),
+           AEGIS_ERROR_DEVICE, &err, "the link is down");
+    assert_int_equal(profile.copy_bound_ns, 77);
+    aegis_profiler_destroy(profiler);
+    close_bench(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +355,7 @@ int main(void)
         cmocka_unit_test(a_fit_needs_memory),
         cmocka_unit_test(a_profiler_needs_memory),
         cmocka_unit_test(what_cannot_be_measured),
+        cmocka_unit_test(copies_that_cannot_be_measured),
     };
     return cmocka_run_group_tests(tests, make_own_folder, remove_own_folder);
 }

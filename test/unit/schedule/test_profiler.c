@@ -39,6 +39,8 @@ typedef struct bench {
     aegis_profiler *profiler;
 } bench;
 
+static bool early; /* the models copy their inputs so */
+
 static void must(aegis_status status, const aegis_error *err)
 {
     if (status != AEGIS_OK) {
@@ -66,6 +68,7 @@ static void set_up(bench *b, const char *text, size_t other_count)
     static const aegis_source random = {.kind = AEGIS_SOURCE_RANDOM};
     aegis_model_config model = {
         .name = "m", .path = path, .sources = &random, .source_count = 1, .seed = 1};
+    model.early_copies = early;
     must(aegis_model_open(b->backend, &model, &b->model, &err), &err);
     unlink(path);
     must(aegis_model_record(b->model, NULL, &err), &err);
@@ -148,6 +151,37 @@ static void a_cut_model_under_load(void **state)
     tear_down(&b);
 }
 
+static void a_copy_beside_loaded_lanes(void **state)
+{
+    (void)state;
+    aegis_error err;
+    aegis_profile profile = {.bound_ns = 5};
+    aegis_profiler *profiler;
+    bench b;
+    early = true;
+    set_up(&b, whole, 0);
+    early = false;
+    const aegis_profiler_config config = {.lanes = b.lanes,
+                                          .lane_count = 1,
+                                          .copy_stream = b.lanes[1],
+                                          .clock = aegis_clock_monotonic()};
+    must(aegis_profiler_create(&config, &b.allocator, &profiler, &err), &err);
+    must(aegis_profiler_profile_copies(profiler, b.model, &options, &profile, &err), &err);
+    in_order(&profile.copy, 1);
+    assert_int_equal(profile.copy.samples, SAMPLES);
+    assert_true(profile.copy_least_ns <= profile.copy.best_ns);
+    assert_true(profile.copy_bound_ns >= 2 * profile.copy.quantile_ns);
+    assert_true(profile.copy_bound_ns <= 2 * profile.copy.worst_ns);
+    assert_int_equal(profile.bound_ns, 5);
+    /* One lane alone is measured beside copies too. */
+    must(aegis_profiler_profile_under_load(profiler, b.model, &options, &profile, &err), &err);
+    in_order(&profile.alone, SPIN_NS);
+    assert_true(memcmp(&profile.loaded, &profile.alone, sizeof profile.alone) != 0);
+    segments_make_the_bound(&profile, 1);
+    aegis_profiler_destroy(profiler);
+    tear_down(&b);
+}
+
 static void nothing_to_run_on_is_refused(void **state)
 {
     (void)state;
@@ -166,6 +200,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_model_alone),
         cmocka_unit_test(a_cut_model_under_load),
+        cmocka_unit_test(a_copy_beside_loaded_lanes),
         cmocka_unit_test(nothing_to_run_on_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,7 +79,7 @@ replay(size_t count, bool complete, const char *policy_name, aegis_replay_result
 
 static bool is_decision(const aegis_trace_record *record)
 {
-    return record->kind >= AEGIS_TRACE_DISPATCH && record->kind <= AEGIS_TRACE_IDLE_UNTIL;
+    return record->kind >= AEGIS_TRACE_DISPATCH && record->kind <= AEGIS_TRACE_COPY_IN;
 }
 
 static void a_run_replays_bit_for_bit(void **state)

@@ -199,6 +199,10 @@ static void bad_input_is_refused(void **state)
                      AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(simulate("np-rm", models, 1, UINT64_MAX, 0, NULL, &result),
                      AEGIS_ERROR_INVALID_ARGUMENT);
+    models[0].core.copies_early = true; /* no link is simulated */
+    assert_int_equal(simulate("np-rm", models, 1, 1000, 0, NULL, &result),
+                     AEGIS_ERROR_INVALID_ARGUMENT);
+    models[0].core.copies_early = false;
     models[0].core.background = true;
     models[0].core.weight = 1;
     models[0].core.awaited_segments = 1; /* no disk is simulated */

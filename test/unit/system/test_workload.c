@@ -93,7 +93,8 @@ static const char everything[] =
     "[[model]]\nname = \"b\"\npath = \"b.onnx\"\nclass = \"background\"\nweight = 3\n"
     "share = 0.25\n"
     "source = \"external\"\n"
-    "[[model]]\nname = \"c\"\npath = \"c.onnx\"\nperiod = \"1s\"\nsource = \"zeros\"\n";
+    "[[model]]\nname = \"c\"\npath = \"c.onnx\"\nperiod = \"1s\"\nsource = \"zeros\"\n"
+    "copies = \"early\"\n";
 
 static void every_key(void **state)
 {
@@ -125,6 +126,11 @@ static void every_key(void **state)
     assert_int_equal(workload->wait, AEGIS_WAIT_POLL);
     assert_true(workload->hang_given && workload->hang_ns == UINT64_C(3000000000));
     assert_int_equal(workload->model_count, 3);
+    assert_true(workload->copies_early);
+    assert_true(workload->models[2].config.early_copies);
+    assert_int_equal(workload->models[2].copies_place.column, 10);
+    assert_false(workload->models[0].config.early_copies);
+    assert_int_equal(workload->models[0].copies_place.line, 0);
     const aegis_workload_model *vad = &workload->models[0];
     assert_int_equal(vad->period_ns, 32000000);
     assert_int_equal(vad->deadline_ns, 20000000);
@@ -327,6 +333,15 @@ static const refusal refusals[] = {
      "class = \"background\""},
     {KEYS("share = 0.5\n"), AEGIS_ERROR_CONFIG, AT_7(9, "share") "is for background models",
      "\"compute\""},
+    {KEYS("copies = \"late\"\n"), AEGIS_ERROR_CONFIG, AT_7(10, "copies") "\"late\" is not known",
+     "\"inline\", \"early\" or \"auto\""},
+    {KEYS("class = \"background\"\ncopies = \"early\"\n"), AEGIS_ERROR_CONFIG,
+     "w.toml:8:10: [[model]] \"a\": copies: is for models with a deadline", "\"inline\""},
+    {KEYS("class = \"background\"\ncopies = \"auto\"\n"), AEGIS_ERROR_CONFIG,
+     "w.toml:8:10: [[model]] \"a\": copies: is for models with a deadline", "\"inline\""},
+    {KEYS("deadline = \"60s\"\ncopies = \"early\"\n"), AEGIS_ERROR_CONFIG,
+     "w.toml:8:10: [[model]] \"a\": copies: early ones need a deadline of at most the period",
+     "lower deadline"},
     {KEYS("class = \"background\"\nshare = 1.5\n"), AEGIS_ERROR_CONFIG,
      "w.toml:8:9: [[model]] \"a\": share: 1.5 is out of range", "between 0.0001 and 1"},
     {KEYS("class = \"background\"\ndeadline = \"1ms\"\n"), AEGIS_ERROR_CONFIG,
