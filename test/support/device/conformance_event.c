@@ -69,7 +69,7 @@ static void elapsed_is_ordered(conformance_case *test)
     aegis_buffer buffer;
     int64_t forward = -1, backward = 1, self = 1;
     REQUIRE(test, first != NULL && second != NULL && stream != NULL);
-    REQUIRE(test, aegis_device_alloc(test->device, CONFORMANCE_ARENA_BYTES, 0, &buffer, NULL) ==
+    REQUIRE(test, aegis_device_alloc(test->device, CONFORMANCE_ARENA_BYTES, 1, &buffer, NULL) ==
                       AEGIS_OK);
     size_t half = CONFORMANCE_ARENA_BYTES / 2;
     CHECK(test, aegis_event_record(first, stream, NULL) == AEGIS_OK);

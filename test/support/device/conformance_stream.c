@@ -171,8 +171,8 @@ static void notify_runs_after_copies_completed(conformance_case *test)
     aegis_stream *stream = conformance_stream(test, 0);
     aegis_buffer first, second;
     if (CHECK(test, host != NULL && stream != NULL) &&
-        CHECK(test, aegis_device_alloc(test->device, size, 0, &first, NULL) == AEGIS_OK) &&
-        CHECK(test, aegis_device_alloc(test->device, size, 0, &second, NULL) == AEGIS_OK)) {
+        CHECK(test, aegis_device_alloc(test->device, size, 1, &first, NULL) == AEGIS_OK) &&
+        CHECK(test, aegis_device_alloc(test->device, size, 1, &second, NULL) == AEGIS_OK)) {
         for (int round = 1; round <= 5; round++) {
             arrival seen = {.bytes = host, .size = size, .expected = (unsigned char)round};
             memset(host, round, size);
