@@ -18,14 +18,20 @@ static inline bool under_sanitizer(void)
     return getenv("AEGISRT_UNDER_SANITIZER") != NULL;
 }
 
-/* What is only of size: `usual`, or so few under such a tool, and a fifth of these under racecheck,
- * which takes seconds for what others do in a tenth. */
+/* Which takes seconds for what others do in a tenth. */
+static inline bool under_racecheck(void)
+{
+    return under_sanitizer() && strcmp(getenv("AEGISRT_UNDER_SANITIZER"), "racecheck") == 0;
+}
+
+/* What is only of size: `usual`, or so few under such a tool, and a fifth of these under racecheck.
+ */
 static inline uint32_t repeats(uint32_t usual, uint32_t few)
 {
     if (!under_sanitizer() || few >= usual) {
         return usual;
     }
-    return strcmp(getenv("AEGISRT_UNDER_SANITIZER"), "racecheck") == 0 ? (few + 4) / 5 : few;
+    return under_racecheck() ? (few + 4) / 5 : few;
 }
 
 /* A case for each of what a function is given as its state, a string. */
