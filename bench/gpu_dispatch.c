@@ -356,7 +356,7 @@ measure_jobs(bench_report *report, const mode *how, uint32_t models, uint64_t ns
     /* The last of them is released before it ends. */
     snprintf(path, sizeof path, "1x%llu",
              (unsigned long long)((SEGMENTS / models + 1) * bed.periods_ns[0]));
-    gpu_bed_add(&bed, path, GPU_BED_HOUR_NS, 0, 4);
+    gpu_bed_add(&bed, path, GPU_BED_HOUR_NS / 2, 0, 4); /* first, also when all come at once */
     gpu_bed_start(&bed);
     measure_length(report, &named, &bed, jobs_round, models, ns, rounds, times.launch_ns);
     gpu_check(aegis_scheduler_get_metrics(bed.scheduler, &metrics, &error), &error);

@@ -2,22 +2,12 @@
 /* ONNX models on a CUDA device whose inputs come early: outputs are those of inline copies, the
  * captured graphs copy no inputs, and inputs of one model come while another computes, alone and in
  * a whole system. */
-#include <stdio.h>
-
-#ifndef AEGISRT_HAVE_ONNXRUNTIME
-
-int main(void)
-{
-    puts("skipped: this build has no ONNX Runtime (AEGISRT_BUILD_ONNXRUNTIME)");
-    return 77;
-}
-
-#else
-
 #include "integration/onnx_models.h"
 #include "support/backend_conformance.h"
 #include "support/gpu_cases.h"
 #include "system_test.h"
+
+#include <stdio.h>
 
 #define ARENA_BYTES (UINT64_C(1) << 30)
 #define PINNED_BYTES (UINT64_C(64) << 20)
@@ -329,5 +319,3 @@ int main(void)
     aegis_device_destroy(device);
     return failures;
 }
-
-#endif
