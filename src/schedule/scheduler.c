@@ -251,6 +251,16 @@ static void wait_for(sem_t *semaphore)
     }
 }
 
+/* The thread of a lane that ran last may still be ringing a bell of the scheduler. */
+static void synchronize_lanes(aegis_scheduler *scheduler)
+{
+    for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
+        if (!scheduler->lanes[i].hung) {
+            aegis_ahead_stop(&scheduler->lanes[i]);
+        }
+    }
+}
+
 aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
@@ -287,7 +297,9 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
     aegis_command loop = {.kind = AEGIS_COMMAND_CALL,
                           .of.call = {.function = aegis_driver_loop, .argument = scheduler}};
     status = aegis_worker_push(scheduler->orchestrator, &loop, err);
-    if (status == AEGIS_OK) {
+    if (status != AEGIS_OK) {
+        synchronize_lanes(scheduler);
+    } else {
         /* Submissions may come from now on; they wait in their queues until the loop runs. */
         scheduler->started = true;
         atomic_store(&scheduler->accepting, true);
@@ -333,16 +345,6 @@ static void reject_remaining(aegis_scheduler *scheduler)
             if (!is_free) {
                 aegis_entry_give_record(entry, record);
             }
-        }
-    }
-}
-
-/* The thread of a lane that ran last may still be ringing a bell of the scheduler. */
-static void synchronize_lanes(aegis_scheduler *scheduler)
-{
-    for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
-        if (!scheduler->lanes[i].hung) {
-            aegis_ahead_stop(&scheduler->lanes[i]);
         }
     }
 }
