@@ -253,6 +253,20 @@ static void wait_for(sem_t *semaphore)
     }
 }
 
+/* The thread of a lane that ran last, or of the copies, may still be ringing a bell of the
+ * scheduler. */
+static void synchronize_lanes(aegis_scheduler *scheduler)
+{
+    for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
+        if (!scheduler->lanes[i].hung) {
+            aegis_ahead_stop(&scheduler->lanes[i]);
+        }
+    }
+    if (scheduler->config.copy_stream != NULL && !scheduler->copies_hang) {
+        aegis_stream_synchronize(scheduler->config.copy_stream, NULL);
+    }
+}
+
 aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns, aegis_error *err)
 {
     aegis_status status = AEGIS_OK;
@@ -289,7 +303,9 @@ aegis_status aegis_scheduler_start(aegis_scheduler *scheduler, uint64_t start_ns
     aegis_command loop = {.kind = AEGIS_COMMAND_CALL,
                           .of.call = {.function = aegis_driver_loop, .argument = scheduler}};
     status = aegis_worker_push(scheduler->orchestrator, &loop, err);
-    if (status == AEGIS_OK) {
+    if (status != AEGIS_OK) {
+        synchronize_lanes(scheduler);
+    } else {
         /* Submissions may come from now on; they wait in their queues until the loop runs. */
         scheduler->started = true;
         atomic_store(&scheduler->accepting, true);
@@ -343,20 +359,6 @@ static void reject_remaining(aegis_scheduler *scheduler)
                 aegis_entry_give_record(entry, record);
             }
         }
-    }
-}
-
-/* The thread of a lane that ran last, or of the copies, may still be ringing a bell of the
- * scheduler. */
-static void synchronize_lanes(aegis_scheduler *scheduler)
-{
-    for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
-        if (!scheduler->lanes[i].hung) {
-            aegis_ahead_stop(&scheduler->lanes[i]);
-        }
-    }
-    if (scheduler->config.copy_stream != NULL && !scheduler->copies_hang) {
-        aegis_stream_synchronize(scheduler->config.copy_stream, NULL);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include <aegisrt/ext/device_ops.h>
 
+#include "device/cuda/cuda_end.h"
 #include "device/cuda/cuda_partition.h"
 
 #include <cuda_runtime_api.h>
@@ -58,8 +59,10 @@ aegis_status aegis_cuda_ahead_end(void *self, aegis_error *err);
 void aegis_cuda_ahead_open(void *self);
 void aegis_cuda_ahead_take(void *self);
 void aegis_cuda_ahead_discard(void *self);
-void aegis_cuda_set_meanwhile(void *self, aegis_stream_function function, void *argument);
-void aegis_cuda_ask_meanwhile(void *self);
+aegis_cuda_meanwhile *aegis_cuda_stream_meanwhile(void *stream);
+/* cuda_end.c */
+void aegis_cuda_set_meanwhile(void *stream, aegis_stream_function function, void *argument);
+void aegis_cuda_ask_meanwhile(void *stream);
 aegis_status aegis_cuda_enqueue_copy(
     void *stream, void *destination, const void *source, size_t size_bytes, aegis_error *err);
 aegis_status aegis_cuda_enqueue_record(void *stream, void *self, aegis_error *err);

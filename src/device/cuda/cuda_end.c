@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "device/cuda/cuda_end.h"
 
+#include "device/cuda/cuda_device.h"
+
 #include <aegisrt/clock.h>
 
 #include <time.h>
@@ -122,4 +124,19 @@ cudaError_t aegis_cuda_end_wait_until(const aegis_cuda_end *end, uint64_t until_
         code = poll_until(end, 0);
     }
     return code;
+}
+
+/* ---- what is done meanwhile ---- */
+
+void aegis_cuda_set_meanwhile(void *stream, aegis_stream_function function, void *argument)
+{
+    aegis_cuda_meanwhile *meanwhile = aegis_cuda_stream_meanwhile(stream);
+    meanwhile->function = function;
+    meanwhile->argument = argument;
+    atomic_store(&meanwhile->asked, false);
+}
+
+void aegis_cuda_ask_meanwhile(void *stream)
+{
+    atomic_store(&aegis_cuda_stream_meanwhile(stream)->asked, true);
 }

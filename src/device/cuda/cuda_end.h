@@ -20,6 +20,15 @@ typedef struct aegis_cuda_meanwhile {
     _Atomic bool asked;
 } aegis_cuda_meanwhile;
 
+/* What is waited for from now on is not expected to end before this instant; 0: nothing is known.
+ */
+static inline void aegis_cuda_meanwhile_expect(aegis_cuda_meanwhile *meanwhile,
+                                               uint64_t expected_ns)
+{
+    meanwhile->near_ns =
+        expected_ns > AEGIS_STREAM_NEAR_NS ? expected_ns - AEGIS_STREAM_NEAR_NS : 1; /* at once */
+}
+
 typedef struct aegis_cuda_end {
     cudaStream_t handle;             /* where the work is */
     cudaEvent_t event;               /* recorded behind it; NULL: it can only be polled for */

@@ -12,8 +12,6 @@
 #include "device/cuda/cuda_gate.h"
 #include "device/worker.h"
 
-#include <aegisrt/clock.h>
-
 #include <math.h>
 
 /* How long the end of a stream is waited for that is about to be left behind. */
@@ -45,12 +43,6 @@ typedef struct cuda_event {
     aegis_counter enqueued;  /* records handed to CUDA */
     _Atomic uint32_t users;  /* the owner and every command that waits in a ring */
 } cuda_event;
-
-static uint64_t now_ns(void)
-{
-    aegis_clock clock = aegis_clock_monotonic();
-    return aegis_clock_now_ns(&clock);
-}
 
 /* Where the stream's own thread enqueues. */
 static cudaStream_t current(const cuda_stream *stream)
@@ -153,9 +145,7 @@ static void notify(cuda_stream *stream, const aegis_command *command)
 {
     cudaError_t code = stream->marked ? cudaSuccess : mark(stream);
     stream->end.meanwhile = &stream->meanwhile;
-    stream->meanwhile.near_ns = stream->expected_ns > AEGIS_STREAM_NEAR_NS
-                                    ? stream->expected_ns - AEGIS_STREAM_NEAR_NS
-                                    : 1; /* at once */
+    aegis_cuda_meanwhile_expect(&stream->meanwhile, stream->expected_ns);
     note(stream, code == cudaSuccess
                      ? aegis_cuda_end_wait(&stream->end, stream->completion, stream->expected_ns)
                      : code);
@@ -351,7 +341,7 @@ aegis_status aegis_cuda_stream_take_failure(void *self, aegis_error *err)
 bool aegis_cuda_stream_abandon(void *self)
 {
     cuda_stream *stream = self;
-    uint64_t until = now_ns() + ABANDON_NS;
+    uint64_t until = aegis_counter_now_ns() + ABANDON_NS;
     if (!aegis_worker_abandon(stream->worker, until)) {
         return false;
     }
@@ -396,7 +386,7 @@ aegis_status aegis_cuda_stream_query(void *self, aegis_error *err)
 void aegis_cuda_stream_expect(void *self, uint64_t least_ns)
 {
     cuda_stream *stream = self;
-    stream->expected_ns = now_ns() + least_ns;
+    stream->expected_ns = aegis_counter_now_ns() + least_ns;
 }
 
 /* ---- on the stream's own thread: work that waits for a decision ---- */
@@ -452,19 +442,9 @@ void aegis_cuda_ahead_discard(void *self)
     }
 }
 
-/* ---- while the stream's own thread waits ---- */
-
-void aegis_cuda_set_meanwhile(void *self, aegis_stream_function function, void *argument)
+aegis_cuda_meanwhile *aegis_cuda_stream_meanwhile(void *stream)
 {
-    aegis_cuda_meanwhile *meanwhile = &((cuda_stream *)self)->meanwhile;
-    meanwhile->function = function;
-    meanwhile->argument = argument;
-    atomic_store(&meanwhile->asked, false);
-}
-
-void aegis_cuda_ask_meanwhile(void *self)
-{
-    atomic_store(&((cuda_stream *)self)->meanwhile.asked, true);
+    return &((cuda_stream *)stream)->meanwhile;
 }
 
 /* ---- on the stream's own thread: past the commands that wait in its ring ---- */

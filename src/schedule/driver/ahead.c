@@ -192,10 +192,13 @@ void aegis_ahead_put(aegis_lane *lane)
     }
 }
 
-/* While it waits, and the end is near. */
+/* While it waits, and the end is near; also of work that is not the driver's. */
 static void put_late(void *argument)
 {
     aegis_lane *lane = argument;
+    if (atomic_load_explicit(&lane->want, memory_order_acquire) != AEGIS_AHEAD_WANTED) {
+        return;
+    }
     uint64_t least_ns = lane->entry->least_ns[lane->segment];
     if (aegis_clock_now_ns(&lane->scheduler->config.clock) + LEAST_NS <=
         lane->start_ns + least_ns) {
