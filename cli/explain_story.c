@@ -218,7 +218,8 @@ static void tell_cause(const story *s, const aegis_trace_record *cause, bool ran
                cause->lane, story_name(s, cause->model, name), cause->job,
                story_instant(s, cause->time_ns, at), story_length(s, (uint64_t)cause->b, was),
                story_length(s, (uint64_t)cause->a, allowed),
-               wake       ? "its release was seen, or its early inputs came, later than the wake bound and its jitter"
+               wake ? "its release was seen, or its early inputs came, later than the wake bound "
+                      "and its jitter"
                : ran_long ? "its execution bound"
                           : "it kept its execution bound; the overhead did not keep to what is "
                             "counted of it");

@@ -117,8 +117,8 @@ void aegis_system_trial_adopt(aegis_system *system, size_t index, aegis_system_t
 /* Where the model can be cut, into its entry. UNSUPPORTED when it cannot. */
 aegis_status aegis_system_find_candidates(aegis_system *system, size_t index, aegis_error *err);
 
-/* copies.c: of a model that was just measured inline, whether it copies early; as it was measured so
- * then. Nothing for models that say which. */
+/* copies.c: of a model that was just measured inline, whether it copies early; as it was measured
+ * so then. Nothing for models that say which. */
 aegis_status aegis_system_choose_copies(aegis_system *system, size_t index, aegis_error *err);
 
 /* cuts.c */
