@@ -3,7 +3,7 @@
  * why and what would fit (refusal.c has the words). */
 #include "schedule/driver/internal.h"
 
-#include <inttypes.h>
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -270,6 +270,7 @@ static void record_answer(const aegis_scheduler *scheduler,
     if (!answer->admitted) {
         record.kind = AEGIS_TRACE_REFUSED;
         record.a = record.b = record.c = 0;
+        assert(refusal != NULL); /* who moves is admitted */
         fill_refusal(refusal, &record);
     }
     if (scheduler->config.collector != NULL) {

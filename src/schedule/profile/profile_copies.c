@@ -103,13 +103,13 @@ static aegis_status sample_loaded(const aegis_profiler *profiler,
 
 aegis_status aegis_profiler_profile_copies(aegis_profiler *profiler,
                                            aegis_model *model,
-                                           const aegis_profile_options *given,
+                                           const aegis_profile_options *options,
                                            aegis_profile *profile,
                                            aegis_error *err)
 {
-    aegis_profile_options options;
+    aegis_profile_options used;
     aegis_bound_method method;
-    aegis_status status = aegis_profiler_options(given, &options, err);
+    aegis_status status = aegis_profiler_options(options, &used, err);
     if (status != AEGIS_OK) {
         return status;
     }
@@ -123,7 +123,7 @@ aegis_status aegis_profiler_profile_copies(aegis_profiler *profiler,
                                "%s copies its inputs in its own runs; open it with early_copies",
                                aegis_model_name(model));
     }
-    const uint32_t count = options.min_samples;
+    const uint32_t count = used.min_samples;
     uint64_t *samples = aegis_allocate_zeroed(&profiler->allocator, count, sizeof *samples);
     if (samples == NULL) {
         return aegis_error_set(err, AEGIS_HERE(COMPONENT), AEGIS_ERROR_NO_MEMORY,
@@ -133,10 +133,9 @@ aegis_status aegis_profiler_profile_copies(aegis_profiler *profiler,
     status = sample_loaded(profiler, model, samples, count, &least_ns, err);
     if (status == AEGIS_OK) {
         profile->copy_least_ns = least_ns;
-        aegis_profile_summarise(samples, count, options.quantile, options.assurance,
-                                &profile->copy);
-        profile->copy_bound_ns = aegis_profile_compute_wcet(
-            samples, count, options.quantile, options.assurance, options.margin, &method);
+        aegis_profile_summarise(samples, count, used.quantile, used.assurance, &profile->copy);
+        profile->copy_bound_ns = aegis_profile_compute_wcet(samples, count, used.quantile,
+                                                            used.assurance, used.margin, &method);
     }
     aegis_deallocate(&profiler->allocator, samples, count, sizeof *samples);
     return status;
