@@ -229,8 +229,8 @@ aegis_status aegis_stream_create(aegis_device *device,
 void aegis_stream_destroy(aegis_stream *stream);
 
 /** Puts a call into the stream: `function(argument)` runs on the stream's thread after all before
- * it was issued. One producer thread at a time. No allocation, no lock. @return QUEUE_FULL;
- * INVALID_ARGUMENT (no function); DEVICE (the device refuses the call). */
+ * it was issued. Any thread; what one puts in stays in its order. No allocation, no lock. @return
+ * QUEUE_FULL; INVALID_ARGUMENT (no function); DEVICE (the device refuses the call). */
 aegis_status aegis_stream_call(aegis_stream *stream,
                                aegis_stream_function function,
                                void *argument,

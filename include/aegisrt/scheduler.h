@@ -213,6 +213,14 @@ aegis_status aegis_scheduler_answer(const aegis_scheduler *scheduler,
  */
 aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, aegis_error *err);
 
+/** For who opens, places or closes a model of a CUDA device while the scheduler runs: that may wait
+ * for the whole device on a lane's thread, and so for what was launched ahead of its decision,
+ * which would wait for that thread. Returns when nothing launched ahead stands there any more;
+ * until aegis_scheduler_resume_ahead, as often as this one, nothing is. Jobs go on. @return
+ * DEVICE_LOST when a lane hangs, and then it counts for nothing. */
+aegis_status aegis_scheduler_pause_ahead(aegis_scheduler *scheduler, aegis_error *err);
+void aegis_scheduler_resume_ahead(aegis_scheduler *scheduler);
+
 /** Starts the orchestration thread, once in a scheduler's life. Periodic releases begin at
  * `start_ns` of the clock (0: 10 ms from now). STATE when it was started before or a model is not
  * placed; CONFIG when one with a deadline waits for its weights, or was opened for other copies

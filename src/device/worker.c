@@ -19,12 +19,18 @@
 #define CACHE_LINE 64
 #define THREAD_NAME_BYTES 16
 
+/* A place in the ring; `sequence` is the command's position plus one once it is whole. */
+typedef struct slot {
+    aegis_command command;
+    _Atomic uint32_t sequence;
+} slot;
+
 struct aegis_worker {
     /* Written at create only. */
     aegis_worker_ops ops;
     void *self;
     aegis_allocator allocator;
-    aegis_command *ring;
+    slot *ring;
     uint32_t slots; /* a power of two >= depth, so that positions may wrap at 2^32 */
     uint32_t depth;
     int cpu, fifo_priority;
@@ -36,10 +42,11 @@ struct aegis_worker {
     aegis_status start_status;
     aegis_error *start_error; /* valid until `started` is posted */
 
-    /* Positions count commands modulo 2^32; tail - head wait in the ring. Padding keeps the
-     * producer's line apart from the worker's (the allocator aligns for ordinary types only). */
+    /* Positions count commands modulo 2^32; tail - head wait in the ring, the last of them perhaps
+     * not whole yet. Padding keeps the producers' line apart from the worker's (the allocator
+     * aligns for ordinary types only). */
     char pad0[CACHE_LINE];
-    _Atomic uint32_t tail; /* producer */
+    _Atomic uint32_t tail; /* producers */
     char pad1[CACHE_LINE];
     _Atomic uint32_t head;   /* worker */
     _Atomic uint32_t parked; /* futex word: 1 while the worker sleeps */
@@ -116,9 +123,14 @@ static aegis_status begin(aegis_worker *worker, aegis_error *err)
     return status;
 }
 
+static slot *slot_of(const aegis_worker *worker, uint32_t position)
+{
+    return &worker->ring[position & (worker->slots - 1)];
+}
+
 static bool has_command(aegis_worker *worker, uint32_t head)
 {
-    return atomic_load_explicit(&worker->tail, memory_order_acquire) != head;
+    return atomic_load_explicit(&slot_of(worker, head)->sequence, memory_order_acquire) == head + 1;
 }
 
 static bool spin_rounds(aegis_worker *worker, uint32_t head)
@@ -165,12 +177,12 @@ static bool wait_for_command(aegis_worker *worker, uint32_t head)
         return true;
     }
     for (;;) {
-        /* parked before tail here, tail before parked in push, all sequentially consistent: one of
-         * the two sides sees the other's store. `stopping` is read before the last look at tail,
-         * so that nothing pushed before the stop is left behind. */
+        /* parked before the sequence here, the sequence before parked in push, all sequentially
+         * consistent: one of the two sides sees the other's store. `stopping` is read before the
+         * last look, so that nothing pushed before the stop is left behind. */
         atomic_store(&worker->parked, 1);
         bool stopping = atomic_load(&worker->stopping);
-        if (atomic_load(&worker->tail) != head) {
+        if (atomic_load(&slot_of(worker, head)->sequence) == head + 1) {
             atomic_store(&worker->parked, 0);
             return true;
         }
@@ -199,7 +211,7 @@ static void *run(void *argument)
     }
     uint32_t head = 0;
     while (has_command(worker, head) || wait_for_command(worker, head)) {
-        aegis_command command = worker->ring[head & (worker->slots - 1)];
+        aegis_command command = slot_of(worker, head)->command;
         head++;
         /* The slot is free while the command runs: depth counts those that wait. */
         atomic_store_explicit(&worker->head, head, memory_order_release);
@@ -336,16 +348,21 @@ bool aegis_worker_is_own_thread(const aegis_worker *worker)
 
 aegis_status aegis_worker_put(aegis_worker *worker, const aegis_command *command, aegis_error *err)
 {
-    uint32_t tail = atomic_load_explicit(&worker->tail, memory_order_relaxed);
-    uint32_t head = atomic_load_explicit(&worker->head, memory_order_acquire);
+    uint32_t head, tail;
+    do { /* head first: it never passes a tail that is read behind it */
+        head = atomic_load_explicit(&worker->head, memory_order_acquire);
+        tail = atomic_load_explicit(&worker->tail, memory_order_acquire);
+    } while (tail - head < worker->depth &&
+             !atomic_compare_exchange_weak_explicit(&worker->tail, &tail, tail + 1,
+                                                    memory_order_acq_rel, memory_order_relaxed));
     if (tail - head >= worker->depth) {
         return aegis_error_set(err, AEGIS_HERE("device.worker"), AEGIS_ERROR_QUEUE_FULL,
                                "stream '%s' is full: %u commands wait (its depth); retry when some "
                                "have run, or create it with a larger depth",
                                worker->name, worker->depth);
     }
-    worker->ring[tail & (worker->slots - 1)] = *command;
-    atomic_store(&worker->tail, tail + 1);
+    slot_of(worker, tail)->command = *command;
+    atomic_store(&slot_of(worker, tail)->sequence, tail + 1);
     return AEGIS_OK;
 }
 

@@ -2,10 +2,10 @@
 #ifndef AEGIS_DEVICE_WORKER_H
 #define AEGIS_DEVICE_WORKER_H
 
-/* The thread behind a stream and its bounded ring of commands. One producer thread at a time puts
- * commands in, without a lock or an allocation; the worker takes them out in order and hands each
- * to `execute`. When idle it spins as the completion mode of its configuration says, then sleeps on
- * a futex. */
+/* The thread behind a stream and its bounded ring of commands. Any thread puts commands in, without
+ * a lock or an allocation; the worker takes them out in the order of their places and hands each to
+ * `execute`. One that was stopped between taking a place and filling it holds up what is behind it.
+ * When idle it spins as the completion mode of its configuration says, then sleeps on a futex. */
 
 #include <aegisrt/device.h>
 
@@ -59,7 +59,7 @@ aegis_status aegis_worker_create(const aegis_stream_config *config,
 /* Lets the commands that are left run, then ends the thread. NULL is fine. */
 void aegis_worker_destroy(aegis_worker *worker);
 
-/* Copies the command into the ring. QUEUE_FULL. One producer at a time. */
+/* Copies the command into the ring. QUEUE_FULL. Any thread. */
 aegis_status
 aegis_worker_push(aegis_worker *worker, const aegis_command *command, aegis_error *err);
 /* The two halves of it: a worker that sleeps sees what was put once it is woken. */

@@ -432,6 +432,28 @@ aegis_status aegis_scheduler_evict(aegis_scheduler *scheduler, uint32_t model, a
     return status;
 }
 
+aegis_status aegis_scheduler_pause_ahead(aegis_scheduler *scheduler, aegis_error *err)
+{
+    aegis_status status = AEGIS_OK;
+    pthread_mutex_lock(&scheduler->admin);
+    atomic_fetch_add(&scheduler->pauses, 1);
+    if (aegis_scheduler_hangs(scheduler)) {
+        status = aegis_scheduler_check(scheduler, err);
+    } else if (scheduler->started) {
+        status = tell(scheduler, AEGIS_DRIVER_PAUSE_AHEAD, NULL, err);
+    }
+    if (status != AEGIS_OK) {
+        atomic_fetch_sub(&scheduler->pauses, 1);
+    }
+    pthread_mutex_unlock(&scheduler->admin);
+    return status;
+}
+
+void aegis_scheduler_resume_ahead(aegis_scheduler *scheduler)
+{
+    atomic_fetch_sub(&scheduler->pauses, 1);
+}
+
 aegis_status
 aegis_scheduler_clear_fault(aegis_scheduler *scheduler, uint32_t model, aegis_error *err)
 {

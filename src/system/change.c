@@ -34,11 +34,8 @@ static aegis_status free_memory(aegis_system *system, uint32_t index, aegis_erro
     return aegis_memory_orchestrator_release(system->memory, index, err);
 }
 
-aegis_status aegis_system_remove(aegis_system *system, uint32_t model, aegis_error *err)
+static aegis_status remove_paused(aegis_system *system, uint32_t model, aegis_error *err)
 {
-    if (model >= system->workload->model_count || !system->models[model].admitted) {
-        return out_of_range(system, model, AEGIS_ERROR_NOT_FOUND, err);
-    }
     aegis_status status = aegis_scheduler_evict(system->scheduler, model, err);
     if (status != AEGIS_OK) {
         return status;
@@ -47,6 +44,19 @@ aegis_status aegis_system_remove(aegis_system *system, uint32_t model, aegis_err
     status = free_memory(system, model, err);
     aegis_system_refuse(system, model, AEGIS_WHY_NONE, "removed");
     aegis_system_trace_plan(system);
+    return status;
+}
+
+aegis_status aegis_system_remove(aegis_system *system, uint32_t model, aegis_error *err)
+{
+    if (model >= system->workload->model_count || !system->models[model].admitted) {
+        return out_of_range(system, model, AEGIS_ERROR_NOT_FOUND, err);
+    }
+    aegis_status status = aegis_scheduler_pause_ahead(system->scheduler, err);
+    if (status == AEGIS_OK) {
+        status = remove_paused(system, model, err);
+        aegis_scheduler_resume_ahead(system->scheduler);
+    }
     return status;
 }
 
@@ -164,6 +174,17 @@ find_lane(aegis_system *system, uint32_t index, uint16_t *ret_lane, aegis_error 
     return status;
 }
 
+static aegis_status
+come_in_paused(aegis_system *system, uint32_t index, uint16_t lane, aegis_error *err)
+{
+    aegis_status status = aegis_scheduler_pause_ahead(system->scheduler, err);
+    if (status == AEGIS_OK) {
+        status = come_in(system, index, lane, err);
+        aegis_scheduler_resume_ahead(system->scheduler);
+    }
+    return status;
+}
+
 aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error *err)
 {
     uint16_t lane = 0;
@@ -182,7 +203,7 @@ aegis_status aegis_system_add(aegis_system *system, uint32_t model, aegis_error 
         return refused(system, model, err);
     }
     if (status == AEGIS_OK) {
-        status = come_in(system, model, lane, err);
+        status = come_in_paused(system, model, lane, err);
         if (status != AEGIS_OK) {
             free_memory(system, model, NULL);
         } else {
@@ -325,7 +346,11 @@ aegis_status aegis_system_compact(aegis_system *system, uint32_t newcomer, aegis
     }
     aegis_status status = check_newcomer(system, newcomer, &lane, err);
     if (status == AEGIS_OK) {
+        status = aegis_scheduler_pause_ahead(system->scheduler, err);
+    }
+    if (status == AEGIS_OK) {
         status = move(system, newcomer, lane, were_in, err);
+        aegis_scheduler_resume_ahead(system->scheduler);
     }
     aegis_deallocate(&system->allocator, were_in, count, sizeof *were_in);
     return status;

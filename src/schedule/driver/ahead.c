@@ -27,9 +27,6 @@
 
 /* Putting it there takes some 10 us, in which the thread does not see the end of what runs. */
 #define LEAST_NS UINT64_C(15000)
-/* After a model went: it is closed now, which may wait for the whole device on the lane's thread. A
- * job that is passed by there could not be launched, nor what it passed by taken. */
-#define QUIET_NS UINT64_C(1000000000)
 
 static bool same(const aegis_ahead *a, const aegis_ahead *b)
 {
@@ -87,13 +84,14 @@ static bool foresee(const aegis_lane *lane, uint64_t end_ns, aegis_ahead *ret_ne
                               .segment = next.segment,
                               .data_slot = aegis_driver_data_slot(scheduler, entry, next.job),
                               .odd = half_of(entry)};
-    return scheduler->removing == NULL && lane->dispatched_ns >= scheduler->quiet_until_ns;
+    return scheduler->removing == NULL;
 }
 
 /* Whether the gate is free, and will be when the lane's thread comes to it. */
 static bool has_room(const aegis_lane *lane)
 {
     return lane->stands.entry == NULL &&
+           atomic_load_explicit(&lane->scheduler->pauses, memory_order_relaxed) == 0 &&
            !atomic_load_explicit(&lane->gateless, memory_order_relaxed) &&
            !atomic_load_explicit(&lane->discards, memory_order_acquire);
 }
@@ -232,7 +230,7 @@ static void begin_discard(aegis_lane *lane)
 static bool want_is_clear(aegis_lane *lane, const aegis_entry *entry)
 {
     return !lane->running || withdraw(lane) ||
-           (lane->wanted.entry != entry && lane->wanted.segment > 0);
+           (entry != NULL && lane->wanted.entry != entry && lane->wanted.segment > 0);
 }
 
 static bool lane_is_clear(aegis_lane *lane, const aegis_entry *entry)
@@ -241,7 +239,8 @@ static bool lane_is_clear(aegis_lane *lane, const aegis_entry *entry)
     if (stands != NULL && (stands == entry || !stands->in_job)) {
         begin_discard(lane);
     }
-    return lane->stands.entry != entry && want_is_clear(lane, entry) &&
+    stands = lane->stands.entry;
+    return (entry == NULL ? stands == NULL : stands != entry) && want_is_clear(lane, entry) &&
            !atomic_load_explicit(&lane->discards, memory_order_acquire);
 }
 
@@ -251,7 +250,6 @@ bool aegis_ahead_is_clear(aegis_scheduler *scheduler, const aegis_entry *entry)
     for (uint16_t i = 0; i < scheduler->config.lane_count; i++) {
         clear = lane_is_clear(&scheduler->lanes[i], entry) && clear;
     }
-    scheduler->quiet_until_ns = aegis_clock_now_ns(&scheduler->config.clock) + QUIET_NS;
     return clear;
 }
 

@@ -154,6 +154,7 @@ typedef enum aegis_command_to_driver {
     AEGIS_DRIVER_ADD,
     AEGIS_DRIVER_REMOVE,
     AEGIS_DRIVER_CLEAR_FAULT,
+    AEGIS_DRIVER_PAUSE_AHEAD,
     AEGIS_DRIVER_STOP
 } aegis_command_to_driver;
 
@@ -210,10 +211,10 @@ struct aegis_scheduler {
     aegis_wake wake;
     aegis_turn turn;
     uint64_t sleeps_until_ns;    /* the orchestration thread; the turn's */
-    uint64_t quiet_until_ns;     /* until then no next job is put ahead; the turn's */
+    _Atomic uint32_t pauses;     /* more than 0: nothing is put ahead */
     _Atomic uint64_t *submitted; /* one bit a model: its queue has something */
     _Atomic(aegis_driver_command *) mailbox;
-    aegis_driver_command *removing; /* waits for a running segment */
+    aegis_driver_command *removing; /* waits for a running segment, or for what was put ahead */
     _Atomic uint64_t next_job;
     pthread_mutex_t admin;
     sem_t entered; /* posted when those of the start are in the core: who comes then is told of */
@@ -260,8 +261,8 @@ void aegis_ahead_collect(aegis_lane *lane);
  * that is done later, while the thread waits. */
 void aegis_ahead_put(aegis_lane *lane);
 /* The turn's. Whether nothing of `entry`, which goes and does not run, stands behind a gate, and
- * nothing of any model that has no job under way; else sees to it, and rings the orchestration
- * thread when it has been done. */
+ * nothing of any model that has no job under way, or without an entry nothing at all; else sees to
+ * it, and rings the orchestration thread when it has been done. */
 bool aegis_ahead_is_clear(aegis_scheduler *scheduler, const aegis_entry *entry);
 
 /* copies.c: inputs that come to the device before their job is ready. */

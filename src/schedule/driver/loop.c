@@ -131,9 +131,23 @@ static void begin_removal(aegis_scheduler *scheduler, aegis_driver_command *comm
     scheduler->removing = command;
 }
 
+/* Also when a lane hangs: it may never take what stands there. */
+static void finish_pause(aegis_scheduler *scheduler, aegis_driver_command *command)
+{
+    const bool hung = atomic_load_explicit(&scheduler->hung, memory_order_relaxed);
+    if (hung || aegis_ahead_is_clear(scheduler, NULL)) {
+        scheduler->removing = NULL;
+        reply(command, hung ? scheduler->loop_status : AEGIS_OK, &scheduler->loop_error);
+    }
+}
+
 static void finish_removal(aegis_scheduler *scheduler)
 {
     aegis_driver_command *command = scheduler->removing;
+    if (command != NULL && command->kind == AEGIS_DRIVER_PAUSE_AHEAD) {
+        finish_pause(scheduler, command);
+        return;
+    }
     if (command == NULL || lane_runs(scheduler, command->entry)) {
         return;
     }
@@ -181,6 +195,9 @@ static void take_command(aegis_scheduler *scheduler)
         break;
     case AEGIS_DRIVER_REMOVE:
         begin_removal(scheduler, command);
+        break;
+    case AEGIS_DRIVER_PAUSE_AHEAD:
+        scheduler->removing = command;
         break;
     case AEGIS_DRIVER_CLEAR_FAULT:
         status = aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_CLEAR_FAULT,

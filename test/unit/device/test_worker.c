@@ -155,6 +155,71 @@ static void spinning_loses_nothing(void **state)
     aegis_worker_destroy(worker);
 }
 
+/* ---- several threads put commands in ---- */
+
+#define PRODUCERS 4u
+#define EACH 20000u
+
+typedef struct meeting {
+    uint32_t seen[PRODUCERS], wrong;
+} meeting;
+
+typedef struct producer {
+    aegis_worker *worker;
+    uint32_t number;
+} producer;
+
+static void note(void *self, const aegis_command *command)
+{
+    meeting *all = self;
+    uint32_t from = command->generation / EACH;
+    all->wrong += from >= PRODUCERS || command->generation % EACH != all->seen[from % PRODUCERS];
+    all->seen[from % PRODUCERS]++;
+}
+
+static void *produce(void *argument)
+{
+    const producer *self = argument;
+    for (uint32_t i = 0; i < EACH; i++) {
+        const aegis_command command = {.kind = AEGIS_COMMAND_COPY,
+                                       .generation = self->number * EACH + i};
+        while (aegis_worker_push(self->worker, &command, NULL) != AEGIS_OK) {
+            sched_yield(); /* full */
+        }
+    }
+    return NULL;
+}
+
+static void many_producers_keep_their_own_order(void **state)
+{
+    static const aegis_worker_ops noting = {.execute = note};
+    (void)state;
+    for (size_t depth = 1; depth <= 64; depth *= 8) {
+        aegis_allocator allocator = aegis_allocator_default();
+        aegis_stream_config config = aegis_stream_config_default("many");
+        aegis_worker *worker = NULL;
+        meeting all = {.wrong = 0};
+        producer producers[PRODUCERS];
+        pthread_t threads[PRODUCERS];
+        config.depth = depth;
+        assert_int_equal(aegis_worker_create(&config, &noting, &all, &allocator, &worker, NULL),
+                         AEGIS_OK);
+        for (uint32_t i = 0; i < PRODUCERS; i++) {
+            producers[i] = (producer){.worker = worker, .number = i};
+            assert_int_equal(pthread_create(&threads[i], NULL, produce, &producers[i]), 0);
+        }
+        for (uint32_t i = 0; i < PRODUCERS; i++) {
+            pthread_join(threads[i], NULL);
+        }
+        assert_int_equal(aegis_worker_synchronize(worker, NULL), AEGIS_OK);
+        assert_int_equal(all.wrong, 0);
+        for (uint32_t i = 0; i < PRODUCERS; i++) {
+            assert_int_equal(all.seen[i], EACH);
+        }
+        aegis_worker_destroy(worker);
+    }
+}
+
 static void full_ring_refuses_at_its_depth(void **state)
 {
     (void)state;
@@ -248,6 +313,7 @@ int main(void)
         cmocka_unit_test(order_survives_many_wraps),
         cmocka_unit_test(every_push_wakes_a_parked_worker),
         cmocka_unit_test(spinning_loses_nothing),
+        cmocka_unit_test(many_producers_keep_their_own_order),
         cmocka_unit_test(full_ring_refuses_at_its_depth),
         cmocka_unit_test(own_thread_has_the_name_and_may_not_wait),
         cmocka_unit_test(failure_to_begin_is_reported),

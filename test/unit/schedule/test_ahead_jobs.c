@@ -254,22 +254,63 @@ static void a_model_goes_while_another_is_put_ahead(void **state)
     close_bed();
 }
 
-/* And for a while after it only what continues a job is put there. */
-static void after_a_removal_jobs_are_launched(void **state)
+/* From a pause to as many resumptions all jobs are launched, before and while it runs. */
+static void paused_it_launches(void **state)
 {
+    aegis_error err;
     (void)state;
     open_whole_models();
     admit(0, 0);
     admit(1, 0);
-    admit(2, 0);
+    check(aegis_scheduler_pause_ahead(the.scheduler, &err), &err);
     start();
-    evict_b(NULL);
+    check(aegis_scheduler_pause_ahead(the.scheduler, &err), &err);
+    for (int pauses = 2; pauses >= 0; pauses--) {
+        begin_lasting(0);
+        submit_and_see(1, 1);
+        if (pauses == 0) {
+            see_put(1);
+        }
+        go_on();
+        wait_for_ends(2);
+        assert_int_equal(the.gates[0].begun, pauses == 0);
+        if (pauses > 0) {
+            aegis_scheduler_resume_ahead(the.scheduler);
+        }
+    }
+    assert_string_equal(the.gates[0].log, "a0 b0 a0 b0 a0 b0+");
+    close_bed();
+}
+
+static void *pause_it(void *argument)
+{
+    aegis_error err;
+    check(aegis_scheduler_pause_ahead(the.scheduler, &err), &err);
+    *(bool *)argument = the.gates[0].stands && !the.gates[0].is_open;
+    return NULL;
+}
+
+/* A pause waits until what stands there has been taken, by the job that it was put there for. */
+static void a_pause_waits_for_what_stands_there(void **state)
+{
+    pthread_t thread;
+    bool stood = true;
+    (void)state;
+    open_whole_models();
+    admit(0, 0);
+    admit(1, 0);
+    start();
     begin_lasting(0);
-    submit_and_see(2, 1);
+    submit_and_see(1, 1);
+    see_put(1);
+    pthread_create(&thread, NULL, pause_it, &stood);
+    pass_time(20 * MS); /* in which it could return */
     go_on();
+    pthread_join(thread, NULL);
     wait_for_ends(2);
-    assert_int_equal(the.gates[0].begun, 0);
-    assert_string_equal(the.gates[0].log, "a0 c0");
+    assert_false(stood);
+    assert_string_equal(the.gates[0].log, "a0 b0+");
+    aegis_scheduler_resume_ahead(the.scheduler);
     close_bed();
 }
 
@@ -369,7 +410,8 @@ int main(void)
         cmocka_unit_test(a_model_goes_that_was_put_ahead),
         cmocka_unit_test(a_model_goes_that_was_wanted),
         cmocka_unit_test(a_model_goes_while_another_is_put_ahead),
-        cmocka_unit_test(after_a_removal_jobs_are_launched),
+        cmocka_unit_test(paused_it_launches),
+        cmocka_unit_test(a_pause_waits_for_what_stands_there),
         cmocka_unit_test(stop_lets_it_run_in_vain),
         cmocka_unit_test(what_cannot_be_put_ahead),
         cmocka_unit_test(it_is_too_late),

@@ -265,6 +265,7 @@ static int hang(void)
     bool found = err.status == AEGIS_ERROR_DEVICE_LOST &&
                  strstr(err.message, "copy stream: model 'a': the copy of its inputs") != NULL;
     found = found && aegis_scheduler_evict(the.scheduler, 0, &err) == AEGIS_ERROR_DEVICE_LOST;
+    found = found && aegis_scheduler_pause_ahead(the.scheduler, &err) == AEGIS_ERROR_DEVICE_LOST;
     found = found && aegis_scheduler_stop(the.scheduler, &err) == AEGIS_ERROR_DEVICE_LOST;
     found = found && aegis_scheduler_hangs(the.scheduler);
     aegis_scheduler_destroy(the.scheduler); /* waits for nothing */
