@@ -7,12 +7,21 @@
 #include "support/gpu_cases.h"
 #include "system_test.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #define ARENA_BYTES (UINT64_C(1) << 30)
-#define PINNED_BYTES (UINT64_C(64) << 20)
-#define LARGE "ch_PP-OCRv4_det_infer" /* its input is larger than a piece */
+#define PINNED_BYTES (UINT64_C(256) << 20)
+#define LARGE "ch_PP-OCRv4_det_infer"
 #define LONG "light_resnet50"
+#define STATEFUL "silero_vad_16k_op15"
+#define READER "ch_PP-OCRv4_rec_infer"
+#define READER_BATCH 16 /* its input is larger than a piece */
+/* Of the norm of the outputs: runs of one session, of two (whose convolutions may be computed in
+ * other ways), and of other inputs, which on the CPU move them by 0.6 of it and more. */
+#define SAME 1e-3
+#define NEAR 3e-2
+#define APART 1e-1
 #define LONG_RUNS 100
 
 static aegis_device *device;
@@ -33,7 +42,11 @@ static aegis_model *open_placed(const char *stem, bool early, bool eager, placed
     aegis_source sources[4];
     char path[1024];
     aegis_model *model = NULL;
-    aegis_model_config config = onnx_config(onnx_find(stem), sources, path, sizeof path);
+    onnx_recipe recipe = *onnx_find(stem);
+    if (strcmp(stem, READER) == 0) {
+        recipe.inputs[0].shape[0] = READER_BATCH;
+    }
+    aegis_model_config config = onnx_config(&recipe, sources, path, sizeof path);
     config.stream = conformance_stream;
     config.slots = 2;
     config.early_copies = early;
@@ -87,7 +100,52 @@ static void change_inputs(aegis_model *model, uint32_t slot)
     }
 }
 
-/* Without the copy a job sees the inputs of the one before: its graph copies none. */
+/* All outputs are of floats. */
+static double difference_from(aegis_model *model, uint32_t slot, const conformance_outputs *wanted)
+{
+    const conformance_outputs now = conformance_read(model, slot);
+    double difference = 0, norm = 0;
+    float a, b;
+    assert_int_equal(now.size, wanted->size);
+    for (uint64_t at = 0; at < now.size; at += sizeof a) {
+        memcpy(&a, now.bytes + at, sizeof a);
+        memcpy(&b, wanted->bytes + at, sizeof b);
+        difference += ((double)a - b) * ((double)a - b);
+        norm += (double)b * b;
+    }
+    free(now.bytes);
+    return sqrt(difference / norm);
+}
+
+/* The inputs that both have now: an early job without their copy sees those before. */
+static void check_slot(aegis_model *early, aegis_model *inlined, uint32_t slot)
+{
+    conformance_run(inlined, slot);
+    const conformance_outputs first = conformance_read(inlined, slot);
+    assert_int_equal(copy_inputs(early, slot), AEGIS_OK);
+    conformance_run(early, slot);
+    const conformance_outputs before = conformance_read(early, slot);
+    const double near_first = difference_from(early, slot, &first);
+    change_inputs(inlined, slot);
+    change_inputs(early, slot);
+    conformance_run(inlined, slot);
+    const conformance_outputs second = conformance_read(inlined, slot);
+    conformance_run(early, slot);
+    const double not_copied = difference_from(early, slot, &before);
+    assert_int_equal(copy_inputs(early, slot), AEGIS_OK);
+    conformance_run(early, slot);
+    const double copied = difference_from(early, slot, &before);
+    const double near_second = difference_from(early, slot, &second);
+    print_message(
+        "slot %u: from inline %.1e and %.1e; other inputs: not copied %.1e, copied %.1e\n", slot,
+        near_first, near_second, not_copied, copied);
+    assert_true(near_first <= NEAR && near_second <= NEAR);
+    assert_true(not_copied <= SAME && copied >= APART);
+    free(first.bytes);
+    free(second.bytes);
+    free(before.bytes);
+}
+
 static void outputs_are_those_of_inline_copies(const char *stem, bool eager)
 {
     need(stem);
@@ -97,25 +155,8 @@ static void outputs_are_those_of_inline_copies(const char *stem, bool eager)
     if (!eager) {
         assert_string_equal(aegis_model_note(early), "");
     }
-    for (uint32_t slot = 0; slot < 2; slot++) {
-        conformance_run(inlined, slot);
-        conformance_outputs before = conformance_read(inlined, slot);
-        assert_int_equal(copy_inputs(early, slot), AEGIS_OK);
-        conformance_run(early, slot);
-        assert_true(conformance_equal(early, slot, &before));
-        change_inputs(inlined, slot);
-        change_inputs(early, slot);
-        conformance_run(inlined, slot);
-        conformance_outputs after = conformance_read(inlined, slot);
-        conformance_run(early, slot);
-        assert_true(conformance_equal(early, slot, &before));
-        assert_false(conformance_equal(early, slot, &after));
-        assert_int_equal(copy_inputs(early, slot), AEGIS_OK);
-        conformance_run(early, slot);
-        assert_true(conformance_equal(early, slot, &after));
-        free(before.bytes);
-        free(after.bytes);
-    }
+    check_slot(early, inlined, 0);
+    check_slot(early, inlined, 1);
     assert_int_equal(copy_inputs(early, 2), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(copy_inputs(inlined, 0), AEGIS_ERROR_UNSUPPORTED);
     placed_check_red_zones(&memory);
@@ -299,10 +340,9 @@ static bool make_backend(void)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE_OF(as_graphs, LARGE),
-        CASE_OF(as_graphs, LONG),
-        CASE_OF(as_graphs, "silero_vad_16k_op15"),
-        CASE_OF(operator_by_operator, LARGE),
+        CASE_OF(as_graphs, STATEFUL),
+        CASE_OF(as_graphs, READER),
+        CASE_OF(operator_by_operator, READER),
         cmocka_unit_test(inputs_come_while_another_computes),
         cmocka_unit_test(a_system_copies_beside_execution),
     };
