@@ -162,7 +162,8 @@ static void jobs_round(series *one, gpu_bed *bed, uint32_t models, sem_t *ended)
         kernel_model_clear(bed->models[m]);
     }
     gpu_bed_submit(bed, models, note_end, ended);
-    nanosleep(&(struct timespec){.tv_nsec = AHEAD_NS}, NULL); /* a driver that sleeps takes it alone */
+    nanosleep(&(struct timespec){.tv_nsec = AHEAD_NS},
+              NULL); /* a driver that sleeps takes it alone */
     for (uint32_t i = 0; i < SEGMENTS; i++) {
         gpu_bed_submit(bed, i % models, note_end, ended);
     }

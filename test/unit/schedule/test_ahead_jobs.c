@@ -222,20 +222,24 @@ static void a_model_goes_that_was_wanted(void **state)
     close_bed();
 }
 
-static void *evict_b_and_look(void *argument)
+typedef struct leaving {
+    void *(*leave)(void *);
+    bool stood; /* something at the gate when it had returned */
+} leaving;
+
+static void *leave_and_look(void *argument)
 {
-    evict_b(NULL);
-    *(bool *)argument = the.gates[0].stands && !the.gates[0].is_open;
+    leaving *self = argument;
+    self->leave(NULL);
+    self->stood = the.gates[0].stands && !the.gates[0].is_open;
     return NULL;
 }
 
-/* Closing b may wait for the whole device and so for what waits at gates: its removal waits until
- * it is known whether c is taken. */
-static void a_model_goes_while_another_is_put_ahead(void **state)
+/* c stands behind the gate when that begins which may not return before it is taken. */
+static void waits_for_what_stands_there(void *(*leave)(void *))
 {
     pthread_t thread;
-    bool stood = true;
-    (void)state;
+    leaving self = {.leave = leave, .stood = true};
     open_whole_models();
     admit(0, 0);
     admit(1, 0);
@@ -244,14 +248,36 @@ static void a_model_goes_while_another_is_put_ahead(void **state)
     begin_lasting(0);
     submit_and_see(2, 1);
     see_put(1);
-    pthread_create(&thread, NULL, evict_b_and_look, &stood);
+    pthread_create(&thread, NULL, leave_and_look, &self);
     pass_time(20 * MS); /* in which it could return */
     go_on();
     pthread_join(thread, NULL);
     wait_for_ends(2);
-    assert_false(stood);
+    assert_false(self.stood);
     assert_string_equal(the.gates[0].log, "a0 c0+");
     close_bed();
+}
+
+/* Closing b may wait for the whole device and so for what waits at gates: its removal waits until
+ * it is known whether c is taken. */
+static void a_model_goes_while_another_is_put_ahead(void **state)
+{
+    (void)state;
+    waits_for_what_stands_there(evict_b);
+}
+
+static void *pause_it(void *argument)
+{
+    aegis_error err;
+    (void)argument;
+    check(aegis_scheduler_pause_ahead(the.scheduler, &err), &err);
+    return NULL;
+}
+
+static void a_pause_waits_for_what_stands_there(void **state)
+{
+    (void)state;
+    waits_for_what_stands_there(pause_it);
 }
 
 /* From a pause to as many resumptions all jobs are launched, before and while it runs. */
@@ -279,38 +305,6 @@ static void paused_it_launches(void **state)
         }
     }
     assert_string_equal(the.gates[0].log, "a0 b0 a0 b0 a0 b0+");
-    close_bed();
-}
-
-static void *pause_it(void *argument)
-{
-    aegis_error err;
-    check(aegis_scheduler_pause_ahead(the.scheduler, &err), &err);
-    *(bool *)argument = the.gates[0].stands && !the.gates[0].is_open;
-    return NULL;
-}
-
-/* A pause waits until what stands there has been taken, by the job that it was put there for. */
-static void a_pause_waits_for_what_stands_there(void **state)
-{
-    pthread_t thread;
-    bool stood = true;
-    (void)state;
-    open_whole_models();
-    admit(0, 0);
-    admit(1, 0);
-    start();
-    begin_lasting(0);
-    submit_and_see(1, 1);
-    see_put(1);
-    pthread_create(&thread, NULL, pause_it, &stood);
-    pass_time(20 * MS); /* in which it could return */
-    go_on();
-    pthread_join(thread, NULL);
-    wait_for_ends(2);
-    assert_false(stood);
-    assert_string_equal(the.gates[0].log, "a0 b0+");
-    aegis_scheduler_resume_ahead(the.scheduler);
     close_bed();
 }
 

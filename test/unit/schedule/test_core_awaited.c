@@ -1,37 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Segments that wait for bytes from a disk: they hold up nobody, and a replay needs no disk. */
-#include "core_fixture.h"
-
-#include <aegisrt/ext/clock_ops.h>
-#include <aegisrt/replay.h>
+#include "core_recorded.h"
 
 static fixture f;
 static aegis_trace_record records[FIXTURE_RECORDS];
-
-static void begin_recorded(void)
-{
-    aegis_policy policy;
-    assert_int_equal(aegis_policy_find("np-edf", &policy, NULL), AEGIS_OK);
-    begin_with(
-        &f, &policy,
-        &(aegis_core_config){.lanes = 1, .max_models = 8, .max_jobs = 64, .wake_bound_ns = 1000});
-    f.records = records;
-    records[0] = aegis_core_config_to_record(&f.config, 0);
-    f.record_count = 1;
-}
-
-static void expect_same_replayed(void)
-{
-    aegis_policy policy;
-    aegis_replay_result result;
-    const aegis_allocator allocator = aegis_allocator_default();
-    assert_int_equal(aegis_policy_find("np-edf", &policy, NULL), AEGIS_OK);
-    assert_int_equal(aegis_replay_verify_records(records, f.record_count, true, &policy, &allocator,
-                                                 &result, NULL),
-                     AEGIS_OK);
-    assert_true(result.decisions > 0);
-    assert_int_equal(result.identical, result.decisions);
-}
 
 /* Background model of `segments` segments of 10; those in `awaited` wait. */
 static aegis_core_model streamed(uint32_t model, uint32_t segments, uint64_t awaited)
@@ -54,7 +26,7 @@ static void ready(uint64_t now_ns, uint32_t model, uint32_t segment)
 static void a_segment_waits_for_its_bytes(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 1000);
     aegis_core_model a = plain(0, 100, 10), b = streamed(1, 3, 5); /* segments 0 and 2 */
     add(&f, &a);
     add(&f, &b);
@@ -74,13 +46,13 @@ static void a_segment_waits_for_its_bytes(void **state)
                "[  45] lane0 dispatches b#1.2 (key 20: background)\n"
                "[  55] b#1 completes at 55 (released 0, due never, response 55: in-time)\n");
     end(&f);
-    expect_same_replayed();
+    expect_same_replayed(&f);
 }
 
 static void bytes_that_come_first_wait_for_the_job(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 1000);
     aegis_core_model b = streamed(1, 2, 3);
     add(&f, &b);
     ready(3, 1, 0);
@@ -99,13 +71,13 @@ static void bytes_that_come_first_wait_for_the_job(void **state)
     ready(40, 1, 1);
     done(&f, 50);
     end(&f);
-    expect_same_replayed();
+    expect_same_replayed(&f);
 }
 
 static void others_share_the_lane_meanwhile_and_no_credit_grows(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 1000);
     aegis_core_model a = background(0, 1, 10), b = streamed(1, 1, 1);
     add(&f, &a);
     add(&f, &b);
@@ -127,13 +99,13 @@ static void others_share_the_lane_meanwhile_and_no_credit_grows(void **state)
     done(&f, 70);
     done(&f, 80);
     end(&f);
-    expect_same_replayed();
+    expect_same_replayed(&f);
 }
 
 static void jobs_that_end_leave_nothing_ready(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 1000);
     aegis_core_model b = streamed(1, 2, 3);
     add(&f, &b);
     submit(&f, 0, 1, 1, 0);
@@ -159,7 +131,7 @@ static void jobs_that_end_leave_nothing_ready(void **state)
     ready(61, 1, 0);
     expect(&f, "");
     end(&f);
-    expect_same_replayed();
+    expect_same_replayed(&f);
 }
 
 static void refuse(const aegis_core_event *event, const char *word)
@@ -176,7 +148,7 @@ static void refuse(const aegis_core_event *event, const char *word)
 static void waits_that_cannot_be_are_refused(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 1000);
     aegis_core_model a = plain(0, 100, 10), b = streamed(1, 2, 2);
     a.awaited_segments = 1; /* a deadline */
     refuse(&(aegis_core_event){.kind = AEGIS_CORE_MODEL_ADD, .add = &a}, "awaited_segments");

@@ -1,38 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs whose inputs come to the device before they can be chosen. */
-#include "core_fixture.h"
-
-#include <aegisrt/ext/clock_ops.h>
-#include <aegisrt/replay.h>
+#include "core_recorded.h"
 
 static fixture f;
 static aegis_trace_record records[FIXTURE_RECORDS];
-
-static void begin_recorded(void)
-{
-    aegis_policy policy;
-    assert_int_equal(aegis_policy_find("np-edf", &policy, NULL), AEGIS_OK);
-    begin_with(
-        &f, &policy,
-        &(aegis_core_config){.lanes = 1, .max_models = 8, .max_jobs = 64, .wake_bound_ns = 2});
-    f.records = records;
-    records[0] = aegis_core_config_to_record(&f.config, 0);
-    f.record_count = 1;
-}
-
-static void expect_same_replayed(void)
-{
-    aegis_policy policy;
-    aegis_replay_result result;
-    const aegis_allocator allocator = aegis_allocator_default();
-    assert_int_equal(aegis_policy_find("np-edf", &policy, NULL), AEGIS_OK);
-    assert_int_equal(aegis_replay_verify_records(records, f.record_count, true, &policy, &allocator,
-                                                 &result, NULL),
-                     AEGIS_OK);
-    assert_true(result.decisions > 0);
-    assert_int_equal(result.identical, result.decisions);
-    end(&f);
-}
 
 /* As plain, its inputs may arrive 10 late beside the wake bound. */
 static aegis_core_model early(uint32_t number, uint64_t period_ns, uint64_t bound_ns)
@@ -62,7 +33,7 @@ static void arrive(uint64_t now, uint32_t model, uint64_t job)
 static void a_job_is_ready_when_its_inputs_have_come(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 2);
     aegis_core_model a = early(0, 100, 10), b = plain(1, 200, 10);
     add(&f, &a);
     add(&f, &b);
@@ -77,13 +48,14 @@ static void a_job_is_ready_when_its_inputs_have_come(void **state)
     expect(&f, "[  10] b#2 completes at 10 (released 0, due 200, response 10: in-time)\n"
                "[  10] lane0 dispatches a#1 (key 100: only-ready)\n"
                "[  20] a#1 completes at 20 (released 0, due 100, response 20: in-time)\n");
-    expect_same_replayed();
+    expect_same_replayed(&f);
+    end(&f);
 }
 
 static void a_release_to_come_is_copied_when_it_is_due(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 2);
     aegis_core_model a = early(0, 100, 10);
     add(&f, &a);
     submit(&f, 0, 0, 1, 50);
@@ -94,13 +66,14 @@ static void a_release_to_come_is_copied_when_it_is_due(void **state)
     done(&f, 70);
     expect(&f, "[  62] lane0 dispatches a#1 (key 150: only-ready)\n"
                "[  70] a#1 completes at 70 (released 50, due 150, response 20: in-time)\n");
-    expect_same_replayed();
+    expect_same_replayed(&f);
+    end(&f);
 }
 
 static void inputs_that_come_too_late_break_the_proof(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 2);
     aegis_core_model a = early(0, 100, 10);
     add(&f, &a);
     submit(&f, 3, 0, 1, 0); /* seen late, which alone breaks nothing: what counts is the arrival */
@@ -112,13 +85,14 @@ static void inputs_that_come_too_late_break_the_proof(void **state)
                "[ 101] a#1 overruns 88 > 10 (overrun)\n"
                "[ 101] a#1 misses at 101 (released 0, due 100, response 101: excused-wake)\n"
                "[ 101] lane0 is whole since 101 (excused-wake)\n");
-    expect_same_replayed();
+    expect_same_replayed(&f);
+    end(&f);
 }
 
 static void nobody_writes_over_what_a_job_reads(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 2);
     aegis_core_model a = early(0, 20, 10);
     a.overrun = AEGIS_OVERRUN_REPORT;
     add(&f, &a);
@@ -141,13 +115,14 @@ static void nobody_writes_over_what_a_job_reads(void **state)
                "[  44] a#2 misses at 44 (released 20, due 40, response 24: excused-wake)\n"
                "[  44] a#3 copied in (released 40)\n"
                "[  44] lane0 is whole since 44 (excused-wake)\n");
-    expect_same_replayed();
+    expect_same_replayed(&f);
+    end(&f);
 }
 
 static void a_failed_copy_ends_the_job_and_a_lasting_one_the_model(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 2);
     aegis_core_model a = early(0, 10, 1);
     add(&f, &a);
     submit(&f, 0, 0, 1, 0);
@@ -165,13 +140,14 @@ static void a_failed_copy_ends_the_job_and_a_lasting_one_the_model(void **state)
     step(&f, 31, &(aegis_core_event){.kind = AEGIS_CORE_CLEAR_FAULT});
     submit(&f, 40, 0, 5, 40);
     expect(&f, "[  40] a#5 copied in (released 40)\n");
-    expect_same_replayed();
+    expect_same_replayed(&f);
+    end(&f);
 }
 
 static void who_leaves_while_copying_is_gone(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 2);
     aegis_core_model a = early(0, 100, 10);
     add(&f, &a);
     submit(&f, 0, 0, 1, 0);
@@ -184,13 +160,14 @@ static void who_leaves_while_copying_is_gone(void **state)
     step(&f, 3, &(aegis_core_event){.kind = AEGIS_CORE_STOP});
     arrive(4, 0, 2);
     expect(&f, "");
-    expect_same_replayed();
+    expect_same_replayed(&f);
+    end(&f);
 }
 
 static void another_jitter_counts_from_then_on(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 2);
     aegis_core_model a = early(0, 100, 10);
     add(&f, &a);
     submit(&f, 0, 0, 1, 0);
@@ -206,7 +183,8 @@ static void another_jitter_counts_from_then_on(void **state)
                "[ 100] a#2 copied in (released 100)\n"
                "[ 108] a#2 overruns 8 > 7 (excused-wake)\n"
                "[ 108] lane0 dispatches a#2 (key 200: only-ready)\n");
-    expect_same_replayed();
+    expect_same_replayed(&f);
+    end(&f);
 }
 
 static void refuse(const aegis_core_event *event, const char *word)
@@ -221,7 +199,7 @@ static void refuse(const aegis_core_event *event, const char *word)
 static void malformed_events_are_refused(void **state)
 {
     (void)state;
-    begin_recorded();
+    begin_recorded(&f, records, 2);
     aegis_core_model a = early(0, 100, 10), b = background(1, 1, 10), c = plain(2, 100, 10);
     b.copies_early = true;
     refuse(&(aegis_core_event){.kind = AEGIS_CORE_MODEL_ADD, .add = &b}, "copies_early");
@@ -246,7 +224,8 @@ static void malformed_events_are_refused(void **state)
     arrive(6, 0, 1);
     event = (aegis_core_event){.kind = AEGIS_CORE_INPUTS_READY, .job = 1};
     refuse(&event, "waits for no inputs"); /* they are there */
-    expect_same_replayed();
+    expect_same_replayed(&f);
+    end(&f);
 }
 
 int main(void)
