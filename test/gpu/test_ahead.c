@@ -229,18 +229,24 @@ static uint64_t opened(const gpu_bed *bed)
     return metrics.opened;
 }
 
+static void
+open_ahead(gpu_bed *bed, const char *policy, aegis_completion completion, aegis_wait_mode wait)
+{
+    gpu_bed_open(bed, &(gpu_bed_config){.wait = wait,
+                                        .completion = completion,
+                                        .ahead = true,
+                                        .policy = policy,
+                                        .wake_bound_ns = MS / 100,
+                                        .overhead_bound_ns = MS / 100});
+}
+
 /* A long job of many segments, and short ones that come between them. */
 static void jobs_never_overlap(aegis_completion completion, aegis_wait_mode wait)
 {
     gpu_bed bed;
     sem_t ended;
     sem_init(&ended, 0, 0);
-    gpu_bed_open(&bed, &(gpu_bed_config){.wait = wait,
-                                         .completion = completion,
-                                         .ahead = true,
-                                         .policy = "np-fp",
-                                         .wake_bound_ns = MS / 100,
-                                         .overhead_bound_ns = MS / 100});
+    open_ahead(&bed, "np-fp", completion, wait);
     uint32_t cut = gpu_bed_add(&bed, "32x50000", GPU_BED_HOUR_NS, 9, 2);
     uint32_t urgent = gpu_bed_add(&bed, "2x30000", GPU_BED_HOUR_NS, 1, 3);
     gpu_bed_start(&bed);
@@ -288,6 +294,8 @@ static void ends_in_the_middle(bool evict)
 
 /* ---- from job to job ---- */
 
+/* The driver's clock is the real one: a job that is submitted before its period is over is held
+ * back, by as much as the gate is measured by. */
 static void sleep_ns(uint64_t ns)
 {
     struct timespec nap = {.tv_sec = (time_t)(ns / 1000000000u),
@@ -301,11 +309,7 @@ static void whole_models_follow_one_another(aegis_completion completion, aegis_w
     gpu_bed bed;
     sem_t ended;
     sem_init(&ended, 0, 0);
-    gpu_bed_open(&bed, &(gpu_bed_config){.wait = wait,
-                                         .completion = completion,
-                                         .ahead = true,
-                                         .wake_bound_ns = MS / 100,
-                                         .overhead_bound_ns = MS / 100});
+    open_ahead(&bed, NULL, completion, wait);
     uint32_t first = gpu_bed_add(&bed, "1x5000000", GPU_BED_HOUR_NS, 0, 4);
     uint32_t a = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
     uint32_t b = gpu_bed_add(&bed, "1x50000", GPU_BED_HOUR_NS, 0, 4);
@@ -336,12 +340,7 @@ static void a_more_urgent_job_comes(aegis_completion completion, aegis_wait_mode
     gpu_bed bed;
     sem_t ended;
     sem_init(&ended, 0, 0);
-    gpu_bed_open(&bed, &(gpu_bed_config){.wait = wait,
-                                         .completion = completion,
-                                         .ahead = true,
-                                         .policy = "np-fp",
-                                         .wake_bound_ns = MS / 100,
-                                         .overhead_bound_ns = MS / 100});
+    open_ahead(&bed, "np-fp", completion, wait);
     uint32_t a = gpu_bed_add(&bed, "1x500000", GPU_BED_HOUR_NS, 9, 4);
     uint32_t b = gpu_bed_add(&bed, "2x50000", GPU_BED_HOUR_NS, 5, 4);
     uint32_t c = gpu_bed_add(&bed, "3x30000", GPU_BED_HOUR_NS, 1, 4);

@@ -8,6 +8,7 @@
 #include "system_test.h"
 
 #include <math.h>
+#include <semaphore.h>
 #include <stdio.h>
 
 #define ARENA_BYTES (UINT64_C(1) << 30)
@@ -181,6 +182,7 @@ static void operator_by_operator(void **state)
 typedef struct many {
     aegis_model *model;
     aegis_event *over;
+    sem_t begun; /* one of them has been launched */
     aegis_status status;
     aegis_error error;
 } many;
@@ -192,6 +194,9 @@ static void enqueue_many(void *argument)
     self->status = AEGIS_OK;
     for (uint32_t i = 0; i < jobs && self->status == AEGIS_OK; i++) {
         self->status = aegis_model_execute(self->model, 0, 0, conformance_stream, &self->error);
+        if (i == 0) {
+            sem_post(&self->begun);
+        }
     }
     if (self->status == AEGIS_OK) {
         self->status = aegis_stream_enqueue_record(conformance_stream, self->over, &self->error);
@@ -212,17 +217,20 @@ static void inputs_come_while_another_computes(void **state)
     placed_memory memory, long_memory;
     aegis_model *large = open_placed(LARGE, true, false, &memory);
     many runs = {.model = open_placed(LONG, false, false, &long_memory)};
+    sem_init(&runs.begun, 0, 0);
     must(aegis_event_create(device, &runs.over, &err), &err);
     must(aegis_stream_call(conformance_stream, enqueue_many, &runs, &err), &err);
     must(aegis_stream_notify(conformance_stream, nothing, NULL, &err), &err);
-    struct timespec soon = {.tv_nsec = 2000000}; /* so that some of them have been launched */
-    nanosleep(&soon, NULL);
+    while (sem_wait(&runs.begun) != 0) {
+        /* interrupted by a signal */
+    }
     assert_int_equal(copy_inputs(large, 0), AEGIS_OK);
     aegis_status still = aegis_stream_query(conformance_stream, &err);
     must(aegis_stream_synchronize(conformance_stream, &err), &err);
     must(runs.status, &runs.error);
     assert_int_equal(still, AEGIS_ERROR_BUSY);
     aegis_event_destroy(runs.over);
+    sem_destroy(&runs.begun);
     aegis_model_close(large);
     aegis_model_close(runs.model);
     placed_free(&memory);

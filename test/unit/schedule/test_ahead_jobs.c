@@ -17,6 +17,15 @@ static void submit_and_see(int i, uint64_t jobs)
     see_jobs(i, jobs);
 }
 
+static void start_whole_models(int count)
+{
+    open_whole_models();
+    for (int i = 0; i < count; i++) {
+        admit(i, 0);
+    }
+    start();
+}
+
 static void go_on(void)
 {
     the.gates[0].lasts = false;
@@ -49,11 +58,7 @@ static void pass_time(uint64_t ns)
 static void jobs_of_other_models_follow_through_the_gate(void **state)
 {
     (void)state;
-    open_whole_models();
-    admit(0, 0);
-    admit(1, 0);
-    admit(2, 0);
-    start();
+    start_whole_models(3);
     the.gates[0].deaf = true;
     begin_lasting(0);
     submit_and_see(1, 1);
@@ -182,10 +187,7 @@ static void a_model_goes_that_was_put_ahead(void **state)
 {
     pthread_t thread;
     (void)state;
-    open_whole_models();
-    admit(0, 0);
-    admit(1, 0);
-    start();
+    start_whole_models(2);
     begin_lasting(0);
     submit_and_see(1, 1);
     see_put(1);
@@ -203,10 +205,7 @@ static void a_model_goes_that_was_put_ahead(void **state)
 static void a_model_goes_that_was_wanted(void **state)
 {
     (void)state;
-    open_whole_models();
-    admit(0, 0);
-    admit(1, 0);
-    start();
+    start_whole_models(2);
     the.gates[0].deaf = true;
     begin_lasting(0);
     submit_and_see(1, 1);
@@ -240,11 +239,7 @@ static void waits_for_what_stands_there(void *(*leave)(void *))
 {
     pthread_t thread;
     leaving self = {.leave = leave, .stood = true};
-    open_whole_models();
-    admit(0, 0);
-    admit(1, 0);
-    admit(2, 0);
-    start();
+    start_whole_models(3);
     begin_lasting(0);
     submit_and_see(2, 1);
     see_put(1);
@@ -312,10 +307,7 @@ static void stop_lets_it_run_in_vain(void **state)
 {
     pthread_t thread;
     (void)state;
-    open_whole_models();
-    admit(0, 0);
-    admit(1, 0);
-    start();
+    start_whole_models(2);
     begin_lasting(0);
     submit_and_see(1, 1);
     see_put(1);
