@@ -37,7 +37,13 @@ static void need(const char *stem)
     }
 }
 
-static aegis_model *open_placed(const char *stem, bool early, bool eager, placed_memory *memory)
+typedef struct kind_of_run {
+    bool early, eager;
+} kind_of_run;
+
+/* Behind `before` in the arena, if that is not NULL. */
+static aegis_model *
+open_placed(const char *stem, kind_of_run kind, const placed_memory *before, placed_memory *memory)
 {
     aegis_error err;
     aegis_source sources[4];
@@ -50,11 +56,11 @@ static aegis_model *open_placed(const char *stem, bool early, bool eager, placed
     aegis_model_config config = onnx_config(&recipe, sources, path, sizeof path);
     config.stream = conformance_stream;
     config.slots = 2;
-    config.early_copies = early;
-    config.eager = eager;
+    config.early_copies = kind.early;
+    config.eager = kind.eager;
     must(aegis_model_open(backend, &config, &model, &err), &err);
     must(aegis_model_record(model, conformance_stream, &err), &err);
-    placed_make_on(model, 4096, device, memory);
+    placed_make_behind(model, 4096, device, before, memory);
     return model;
 }
 
@@ -151,8 +157,9 @@ static void outputs_are_those_of_inline_copies(const char *stem, bool eager)
 {
     need(stem);
     placed_memory memory, other_memory;
-    aegis_model *inlined = open_placed(stem, false, eager, &other_memory);
-    aegis_model *early = open_placed(stem, true, eager, &memory);
+    aegis_model *inlined = open_placed(stem, (kind_of_run){.eager = eager}, NULL, &other_memory);
+    aegis_model *early =
+        open_placed(stem, (kind_of_run){.early = true, .eager = eager}, &other_memory, &memory);
     if (!eager) {
         assert_string_equal(aegis_model_note(early), "");
     }
@@ -161,6 +168,7 @@ static void outputs_are_those_of_inline_copies(const char *stem, bool eager)
     assert_int_equal(copy_inputs(early, 2), AEGIS_ERROR_INVALID_ARGUMENT);
     assert_int_equal(copy_inputs(inlined, 0), AEGIS_ERROR_UNSUPPORTED);
     placed_check_red_zones(&memory);
+    placed_check_red_zones(&other_memory);
     aegis_model_close(inlined);
     aegis_model_close(early);
     placed_free(&memory);
@@ -215,8 +223,8 @@ static void inputs_come_while_another_computes(void **state)
     need(LARGE);
     need(LONG);
     placed_memory memory, long_memory;
-    aegis_model *large = open_placed(LARGE, true, false, &memory);
-    many runs = {.model = open_placed(LONG, false, false, &long_memory)};
+    aegis_model *large = open_placed(LARGE, (kind_of_run){.early = true}, NULL, &memory);
+    many runs = {.model = open_placed(LONG, (kind_of_run){0}, &memory, &long_memory)};
     sem_init(&runs.begun, 0, 0);
     must(aegis_event_create(device, &runs.over, &err), &err);
     must(aegis_stream_call(conformance_stream, enqueue_many, &runs, &err), &err);

@@ -114,8 +114,10 @@ static inline bool placed_is_alone(aegis_memory_class memory_class)
     return memory_class != AEGIS_MEMORY_ACTIVATION && memory_class != AEGIS_MEMORY_BOUNDARY;
 }
 
-/* An arena of its own on the host, or the one of `device`; all of it red. */
-static inline void placed_take_arena(placed_memory *memory, aegis_device *device)
+/* An arena of its own on the host, or that of `device`, in it what follows `before` if that is not
+ * NULL; all of it red. */
+static inline void
+placed_take_arena(placed_memory *memory, aegis_device *device, const placed_memory *before)
 {
     aegis_error err;
     aegis_device_config config = {.kind = AEGIS_DEVICE_HOST,
@@ -129,8 +131,9 @@ static inline void placed_take_arena(placed_memory *memory, aegis_device *device
         must(aegis_device_create(&config, &allocator, &memory->device, &err), &err);
     }
     aegis_device_get_arena(memory->device, &base, &arena_bytes);
-    assert_true(memory->size_bytes + memory->spill_bytes + 256 <= arena_bytes);
-    memory->base = base;
+    memory->base = before == NULL ? base : before->spill + placed_align(before->spill_bytes, 256);
+    const uint64_t taken = (uint64_t)(memory->base - (unsigned char *)base);
+    assert_true(taken + memory->size_bytes + memory->spill_bytes + 256 <= arena_bytes);
     memory->spill = memory->base + placed_align(memory->size_bytes, 256);
     unsigned char *red = malloc(memory->size_bytes);
     assert_non_null(red);
@@ -139,11 +142,13 @@ static inline void placed_take_arena(placed_memory *memory, aegis_device *device
     free(red);
 }
 
-/* Plans and places. `spill_bytes` is the lane's spill region; `device` may be NULL. */
-static inline void placed_make_on(aegis_model *model,
-                                  uint64_t spill_bytes,
-                                  aegis_device *device,
-                                  placed_memory *memory)
+/* Plans and places. `spill_bytes` is the lane's spill region; `device` may be NULL, and `before`,
+ * the memory of another model that stays in the same arena. */
+static inline void placed_make_behind(aegis_model *model,
+                                      uint64_t spill_bytes,
+                                      aegis_device *device,
+                                      const placed_memory *before,
+                                      placed_memory *memory)
 {
     aegis_error err;
     const aegis_tensor_lifetime *lifetimes = NULL;
@@ -176,7 +181,7 @@ static inline void placed_make_on(aegis_model *model,
     }
     memory->spill_bytes = spill_bytes;
     memory->size_bytes = at + memory->activation_height + PLACED_RED_ZONE;
-    placed_take_arena(memory, device);
+    placed_take_arena(memory, device, before);
     memory->binding =
         (aegis_memory_binding){.placements = memory->placements, .placement_count = count};
     aegis_model_placement placement = {.base = memory->base,
@@ -186,6 +191,15 @@ static inline void placed_make_on(aegis_model *model,
                                        .spill_bytes = spill_bytes};
     must(aegis_model_place(model, &placement, &err), &err);
     assert_true(aegis_model_is_placed(model));
+}
+
+/* Alone in the arena. */
+static inline void placed_make_on(aegis_model *model,
+                                  uint64_t spill_bytes,
+                                  aegis_device *device,
+                                  placed_memory *memory)
+{
+    placed_make_behind(model, spill_bytes, device, NULL, memory);
 }
 
 static inline void placed_make(aegis_model *model, uint64_t spill_bytes, placed_memory *memory)
