@@ -87,3 +87,58 @@ json_t *cli_past_proof_json(const aegis_past_proof *past, cli_name_of name_of, c
     }
     return object;
 }
+
+static uint64_t times_voided(const aegis_lane_proofs *proofs)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < AEGIS_PREMISE_COUNT; i++) {
+        sum += proofs->voided[i];
+    }
+    return sum;
+}
+
+static void print_lane(const aegis_lane_proofs *proofs, unsigned lane, uint64_t elapsed_ns)
+{
+    static const char *const what[AEGIS_PREMISE_COUNT] = {
+        [AEGIS_PREMISE_EXECUTION] = "by a segment that passed its bound",
+        [AEGIS_PREMISE_OVERHEAD] = "by a launch or an end that took longer than is counted",
+        [AEGIS_PREMISE_WAKE] = "by a release that was seen later than the wake bound"};
+    char time[CLI_TEXT_BYTES];
+    const char *comma = "";
+    printf("The proofs of lane %u were void %" PRIu64
+           " times, for %s in all (%.2g %% of the time): ",
+           lane, times_voided(proofs), cli_duration((int64_t)proofs->void_ns, time),
+           elapsed_ns == 0 ? 0 : 100 * (double)proofs->void_ns / (double)elapsed_ns);
+    for (size_t i = 0; i < AEGIS_PREMISE_COUNT; i++) {
+        if (proofs->voided[i] > 0 && what[i] != NULL) {
+            printf("%s%" PRIu64 " %s", comma, proofs->voided[i], what[i]);
+            comma = ", ";
+        }
+    }
+    printf(".\n");
+}
+
+void cli_lane_proofs_print(const aegis_scheduler_metrics *metrics)
+{
+    for (uint16_t i = 0; i < metrics->lane_count; i++) {
+        if (times_voided(&metrics->lane_proofs[i]) > 0) {
+            print_lane(&metrics->lane_proofs[i], i, metrics->elapsed_ns);
+        }
+    }
+}
+
+json_t *cli_lane_proofs_json(const aegis_scheduler_metrics *metrics)
+{
+    json_t *list = json_array();
+    for (uint16_t i = 0; i < metrics->lane_count; i++) {
+        const aegis_lane_proofs *proofs = &metrics->lane_proofs[i];
+        json_t *object = json_object(), *voided = json_object();
+        for (size_t k = AEGIS_PREMISE_EXECUTION; k <= AEGIS_PREMISE_WAKE; k++) {
+            cli_json_unsigned(voided, aegis_premise_name((aegis_premise)k), proofs->voided[k]);
+        }
+        cli_json_set(object, "voided", voided);
+        cli_json_unsigned(object, "void_ns", proofs->void_ns);
+        json_array_append_new(list, object);
+    }
+    return list;
+}

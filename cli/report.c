@@ -401,6 +401,7 @@ json_t *cli_report_json(const cli_report *report)
     if (report->ran) {
         cli_json_real(root, "busy", busiest(report));
         cli_json_set(root, "lanes_busy", lanes_busy_json(report));
+        cli_json_set(root, "lanes_proofs", cli_lane_proofs_json(&report->metrics));
     }
     cli_json_unsigned(root, "wake_bound_ns", aegis_scheduler_wake_bound_ns(scheduler));
     cli_json_unsigned(root, "overhead_bound_ns", aegis_scheduler_overhead_bound_ns(scheduler));

@@ -418,6 +418,7 @@ int cli_report_run(const cli_report *report)
     putchar('\n');
     print_sums(report);
     print_past_proof(report);
+    cli_lane_proofs_print(&report->metrics);
     print_background(report);
     print_stale(report);
     print_paging(report);

@@ -304,6 +304,7 @@ typedef enum aegis_premise {
     AEGIS_PREMISE_ORDER /**< submissions gave priorities, so that jobs of the model overtake
                            each other */
 } aegis_premise;
+#define AEGIS_PREMISE_COUNT 5
 /** "none", "execution", "overhead", "wake", "order"; "unknown" for another value. Static. */
 const char *aegis_premise_name(aegis_premise premise);
 
@@ -337,6 +338,13 @@ typedef struct aegis_model_metrics {
     aegis_past_proof past_proof;   /**< responses beyond what was proved */
 } aegis_model_metrics;
 
+/** How far the proofs of a lane held: what breaks a premise voids them until the lane is idle, and
+ * what breaks while they are void is not counted. */
+typedef struct aegis_lane_proofs {
+    uint64_t voided[AEGIS_PREMISE_COUNT]; /**< how often, by the premise that broke */
+    uint64_t void_ns;                     /**< for how long in all, until now */
+} aegis_lane_proofs;
+
 typedef struct aegis_scheduler_metrics {
     uint64_t decisions;
     uint64_t lane_turns; /**< ends of segments after which the lane itself made the decision,
@@ -345,9 +353,10 @@ typedef struct aegis_scheduler_metrics {
                             foreseen to follow it, and begun by opening their gate */
     uint64_t elapsed_ns; /**< since start */
     uint16_t lane_count;
-    uint64_t lane_busy_ns[64];      /**< time in which the lane executed */
-    aegis_distribution wake_ns;     /**< nominal release to the moment the driver saw it */
-    aegis_distribution decision_ns; /**< time of one core step */
+    uint64_t lane_busy_ns[64];         /**< time in which the lane executed */
+    aegis_lane_proofs lane_proofs[64]; /**< of its periodic models */
+    aegis_distribution wake_ns;        /**< nominal release to the moment the driver saw it */
+    aegis_distribution decision_ns;    /**< time of one core step */
 } aegis_scheduler_metrics;
 
 /** While running: counters are a moment's view. Always OK. */

@@ -34,9 +34,10 @@ typedef enum aegis_trace_kind {
     AEGIS_TRACE_EVENT_MODEL_ADD = 1,
     /** model */
     AEGIS_TRACE_EVENT_MODEL_REMOVE = 2,
-    /** model, job; a release (nominal), b absolute deadline (0: as admitted), c priority */
+    /** model, job; a release (nominal), b absolute deadline (0: as admitted), c priority; d twice
+     * the time since the driver saw it, plus 1 when another one that it saw with it follows */
     AEGIS_TRACE_EVENT_SUBMIT = 3,
-    /** the core was called because a timer passed */
+    /** the core was called because a timer passed; a time since the driver saw that */
     AEGIS_TRACE_EVENT_TIMER = 4,
     /** model, job, lane; a segment, b start, c end, d status */
     AEGIS_TRACE_EVENT_SEGMENT_DONE = 5,

@@ -20,6 +20,7 @@ aegis_status aegis_scheduler_get_metrics(const aegis_scheduler *scheduler,
     }
     for (uint16_t i = 0; i < metrics.lane_count; i++) {
         metrics.lane_busy_ns[i] = atomic_load(&scheduler->lanes[i].busy_ns);
+        aegis_promise_read_lane(&scheduler->lanes[i].promise, now, &metrics.lane_proofs[i]);
     }
     aegis_histogram_summarise(&scheduler->wakes, &metrics.wake_ns);
     aegis_histogram_summarise(&scheduler->decision_times, &metrics.decision_ns);

@@ -123,8 +123,9 @@ typedef enum aegis_core_event_kind {
     AEGIS_CORE_MODEL_REMOVE,  /**< model: its jobs end (REMOVED) when none of it runs, else at its
                                  end */
     AEGIS_CORE_SUBMIT, /**< model, job, release_ns, deadline_ns (0: release + D), job_priority,
-                            more */
-    AEGIS_CORE_TIMER,  /**< the time that was armed has come (early and stale ones are harmless) */
+                            seen_ns, more */
+    AEGIS_CORE_TIMER,  /**< seen_ns; the time that was armed has come (early and stale ones are
+                            harmless) */
     AEGIS_CORE_SEGMENT_DONE,  /**< model, job, lane, segment, start_ns, end_ns, status */
     AEGIS_CORE_CLEAR_FAULT,   /**< model: submissions are accepted again */
     AEGIS_CORE_SEGMENT_READY, /**< model, segment: what it waited for is there */
@@ -144,10 +145,15 @@ typedef struct aegis_core_event {
     int32_t job_priority;
     uint64_t start_ns, end_ns;
     uint64_t jitter_ns;
+    /** SUBMIT and TIMER: when the driver saw that there was something to hand over, not later than
+     * the step; 0: at the step. A release is late by this instant: what the driver does from then
+     * on is its own work, which the enforceable bounds of segments hold. */
+    uint64_t seen_ns;
     aegis_status status;
     const aegis_core_model *add;
-    /** SUBMIT only: another event of this very instant follows, so nothing is released, dispatched
-     * or armed yet. Submissions that are seen together are thus ordered by the policy alone. */
+    /** SUBMIT only: another one that was seen with it follows, so nothing is released, dispatched
+     * or armed yet. Submissions that are seen together are thus ordered by the policy alone, and
+     * judged by the seen_ns of the last. */
     bool more;
 } aegis_core_event;
 

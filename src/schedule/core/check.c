@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #define HERE AEGIS_HERE("schedule.core")
+#define LONGEST ((uint64_t)AEGIS_CORE_MAX_DURATION_NS)
 
 static aegis_status
 check_limits(const aegis_core *core, const aegis_core_model *add, aegis_error *err)
@@ -191,6 +192,13 @@ aegis_status aegis_core_check_event(const aegis_core *core,
                                "time goes from %" PRIu64 " to %" PRIu64
                                "; it never goes back and stays below 2^63",
                                core->now_ns, now_ns);
+    }
+    if (event->seen_ns > now_ns || (event->seen_ns > 0 && now_ns - event->seen_ns > LONGEST)) {
+        return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
+                               "an event of %" PRIu64 " was seen at %" PRIu64
+                               ", later or more than "
+                               "%" PRIu64 " ns before",
+                               now_ns, event->seen_ns, LONGEST);
     }
     switch (event->kind) {
     case AEGIS_CORE_MODEL_ADD:

@@ -281,6 +281,7 @@ aegis_status aegis_core_step(aegis_core *core,
         return status;
     }
     core->now_ns = now_ns;
+    core->seen_ns = event->seen_ns > 0 ? event->seen_ns : now_ns;
     core->actions = ret_actions;
     core->action_count = 0;
     aegis_core_apply(core, event);

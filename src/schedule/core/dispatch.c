@@ -19,7 +19,7 @@ static void judge_wake(aegis_core *core, uint32_t index)
 {
     const core_job *job = &core->jobs[index];
     const aegis_core_model *limits = &core->models[job->model].limits;
-    uint64_t late = core->now_ns - job->release_ns;
+    uint64_t late = core->seen_ns > job->release_ns ? core->seen_ns - job->release_ns : 0;
     uint64_t allowed = core->config.wake_bound_ns + limits->jitter_ns;
     if (!limits->background && late > allowed) {
         aegis_core_break_proof(core, index, AEGIS_WHY_EXCUSED_WAKE, allowed, late);

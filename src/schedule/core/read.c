@@ -93,7 +93,11 @@ const char *aegis_core_event_from_record(const aegis_trace_record *record,
         event.release_ns = (uint64_t)record->a;
         event.deadline_ns = (uint64_t)record->b;
         event.job_priority = (int32_t)record->c;
-        event.more = record->d != 0;
+        if (!fits(record->d >> 1, record->time_ns)) {
+            return "a submission that was seen before there was time";
+        }
+        event.seen_ns = record->time_ns - ((uint64_t)record->d >> 1);
+        event.more = (record->d & 1) != 0;
     } else if (record->kind == AEGIS_TRACE_EVENT_SEGMENT_DONE) {
         event.kind = AEGIS_CORE_SEGMENT_DONE;
         event.segment = (uint32_t)record->a;
@@ -101,7 +105,11 @@ const char *aegis_core_event_from_record(const aegis_trace_record *record,
         event.end_ns = (uint64_t)record->c;
         event.status = (aegis_status)record->d;
     } else if (record->kind == AEGIS_TRACE_EVENT_TIMER) {
+        if (!fits(record->a, record->time_ns)) {
+            return "a timer that was seen before there was time";
+        }
         event.kind = AEGIS_CORE_TIMER;
+        event.seen_ns = record->time_ns - (uint64_t)record->a;
     } else if (record->kind == AEGIS_TRACE_EVENT_CLEAR_FAULT) {
         event.kind = AEGIS_CORE_CLEAR_FAULT;
     } else if (record->kind == AEGIS_TRACE_EVENT_SEGMENT_READY) {

@@ -55,6 +55,12 @@ model_to_records(const aegis_core_model *add, uint64_t now_ns, aegis_trace_recor
     return count;
 }
 
+/* How long the driver had known of it. */
+static uint64_t handled_after(const aegis_core_event *event, uint64_t now_ns)
+{
+    return event->seen_ns > 0 ? now_ns - event->seen_ns : 0;
+}
+
 size_t aegis_core_event_to_records(const aegis_core_event *event,
                                    uint64_t now_ns,
                                    aegis_trace_record *ret_records)
@@ -74,10 +80,11 @@ size_t aegis_core_event_to_records(const aegis_core_event *event,
         record->a = (int64_t)event->release_ns;
         record->b = (int64_t)event->deadline_ns;
         record->c = event->job_priority;
-        record->d = event->more;
+        record->d = (int64_t)(handled_after(event, now_ns) << 1 | (event->more ? 1 : 0));
         break;
     case AEGIS_CORE_TIMER:
         *record = blank(AEGIS_TRACE_EVENT_TIMER, now_ns);
+        record->a = (int64_t)handled_after(event, now_ns);
         break;
     case AEGIS_CORE_SEGMENT_DONE:
         *record = blank(AEGIS_TRACE_EVENT_SEGMENT_DONE, now_ns);

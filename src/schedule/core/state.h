@@ -109,6 +109,7 @@ struct aegis_core {
     uint32_t free_job;
     uint64_t next_sequence;
     uint64_t now_ns, armed_ns;
+    uint64_t seen_ns; /* when the driver saw what this step is about; now at the latest */
     bool stopping;
     aegis_policy_peer *peers;   /* what a policy that waits looks at; NULL when it never waits */
     aegis_core_action *actions; /* of the step under way */

@@ -215,43 +215,76 @@ static void take_command(aegis_scheduler *scheduler)
     }
 }
 
-static void
-submit_item(aegis_scheduler *scheduler, aegis_entry *entry, const aegis_submit_item *item)
+/* Submissions that are seen together; the last one waits until it is known whether another
+ * follows. */
+typedef struct arrivals {
+    uint64_t seen_ns;
+    aegis_entry *entry; /* NULL: none has been taken yet */
+    aegis_submit_item item;
+} arrivals;
+
+static void hand_over(aegis_scheduler *scheduler, const arrivals *last, bool more)
 {
+    const aegis_submit_item *item = &last->item;
+    if (last->entry == NULL) {
+        return;
+    }
     if (item->record != AEGIS_NO_RECORD) {
         aegis_job_table_put(&scheduler->jobs, item->job, item->record);
     }
-    entry->promise.reordered = entry->promise.reordered || item->priority != 0;
+    last->entry->promise.reordered = last->entry->promise.reordered || item->priority != 0;
     aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
-                                                     .model = entry->id,
+                                                     .model = last->entry->id,
                                                      .job = item->job,
                                                      .release_ns = item->release_ns,
                                                      .deadline_ns = item->deadline_ns,
-                                                     .job_priority = item->priority});
+                                                     .job_priority = item->priority,
+                                                     .seen_ns = last->seen_ns,
+                                                     .more = more});
+}
+
+/* As many as its queue holds, so that who submits without end holds up no decision: what comes
+ * meanwhile is announced anew. False: that many came, and there may be more. */
+static bool take_arrivals(aegis_scheduler *scheduler, aegis_entry *entry, arrivals *last)
+{
+    for (uint64_t taken = 0; taken <= entry->queue.mask; taken++) {
+        aegis_submit_item item;
+        if (!aegis_submit_queue_take(&entry->queue, &item)) {
+            return true;
+        }
+        hand_over(scheduler, last, true);
+        last->entry = entry;
+        last->item = item;
+    }
+    return false;
 }
 
 static void drain_submissions(aegis_scheduler *scheduler, aegis_entry *entry)
 {
-    aegis_submit_item item;
-    while (aegis_submit_queue_take(&entry->queue, &item)) {
-        submit_item(scheduler, entry, &item);
+    arrivals last = {.seen_ns = now_ns(scheduler)};
+    while (!take_arrivals(scheduler, entry, &last)) {
+        /* nobody adds to it any more */
     }
+    hand_over(scheduler, &last, false);
 }
 
 static void collect_submissions(aegis_scheduler *scheduler)
 {
+    arrivals last = {0};
     for (uint32_t word = 0; word * 64 < scheduler->config.max_models; word++) {
         if (atomic_load_explicit(&scheduler->submitted[word], memory_order_relaxed) == 0) {
             continue;
         }
+        last.seen_ns = last.seen_ns > 0 ? last.seen_ns : now_ns(scheduler);
         uint64_t bits = atomic_exchange(&scheduler->submitted[word], 0);
         for (; bits != 0; bits &= bits - 1) {
             uint32_t model = word * 64 + (uint32_t)__builtin_ctzll(bits);
             if (scheduler->entries[model] != NULL) {
-                drain_submissions(scheduler, scheduler->entries[model]);
+                (void)take_arrivals(scheduler, scheduler->entries[model], &last);
             }
         }
     }
+    hand_over(scheduler, &last, false);
 }
 
 /* The heap's top was released: where it stands now. */
@@ -289,6 +322,7 @@ static void release_periodic(aegis_scheduler *scheduler)
                                               .job = atomic_fetch_add(&scheduler->next_job, 1),
                                               .release_ns = release,
                                               .deadline_ns = release + entry->request.deadline_ns,
+                                              .seen_ns = now,
                                               .more = release_is_due(scheduler, now)});
         /* Accepted: perhaps there is room for one more. */
         if (aegis_request_is_continuous(&entry->request) && entry->continuous_jobs == held) {
@@ -299,8 +333,9 @@ static void release_periodic(aegis_scheduler *scheduler)
 
 static void fire_timers(aegis_scheduler *scheduler)
 {
-    if (aegis_core_next_timer(scheduler->core) <= now_ns(scheduler)) {
-        aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_TIMER});
+    uint64_t now = now_ns(scheduler);
+    if (aegis_core_next_timer(scheduler->core) <= now) {
+        aegis_driver_step(scheduler, &(aegis_core_event){.kind = AEGIS_CORE_TIMER, .seen_ns = now});
     }
 }
 

@@ -28,6 +28,8 @@ static void see_break(aegis_promise_lane *lane, const aegis_core_action *action,
                     : ran_long                                  ? AEGIS_PREMISE_EXECUTION
                                                                 : AEGIS_PREMISE_OVERHEAD;
     lane->since_ns = now_ns;
+    atomic_fetch_add_explicit(&lane->voided[lane->premise], 1, memory_order_relaxed);
+    atomic_store_explicit(&lane->void_since_ns, now_ns, memory_order_relaxed);
     lane->model = action->model;
     lane->job = action->job;
     lane->allowed_ns = (uint64_t)action->a;
@@ -38,6 +40,8 @@ void aegis_promise_see(aegis_promise_lane *lane, const aegis_core_action *action
 {
     if (action->kind == AEGIS_TRACE_LANE_WHOLE) {
         lane->premise = AEGIS_PREMISE_NONE;
+        atomic_store_explicit(&lane->void_since_ns, 0, memory_order_relaxed);
+        atomic_fetch_add_explicit(&lane->void_ns, now_ns - lane->since_ns, memory_order_relaxed);
     } else if (action->kind == AEGIS_TRACE_OVERRUN && action->rationale == AEGIS_WHY_OVERRUN) {
         lane->overrun_job = action->job;
         lane->overrun_segment = action->c;
@@ -90,4 +94,17 @@ void aegis_promise_read(const aegis_promise *promise, aegis_past_proof *ret_past
                                    .allowed_ns = atomic_load(&promise->allowed_ns),
                                    .measured_ns = atomic_load(&promise->measured_ns),
                                    .since_ns = atomic_load(&promise->since_ns)};
+}
+
+void aegis_promise_read_lane(const aegis_promise_lane *lane,
+                             uint64_t now_ns,
+                             aegis_lane_proofs *ret_proofs)
+{
+    const uint64_t since = atomic_load(&lane->void_since_ns);
+    *ret_proofs =
+        (aegis_lane_proofs){.void_ns = atomic_load(&lane->void_ns) +
+                                       (since > 0 && now_ns > since ? now_ns - since : 0)};
+    for (size_t i = 0; i < AEGIS_PREMISE_COUNT; i++) {
+        ret_proofs->voided[i] = atomic_load(&lane->voided[i]);
+    }
 }

@@ -11,9 +11,12 @@
 
 #include <stdatomic.h>
 
-/* Why the proofs of a lane do not hold now. */
+/* Why the proofs of a lane do not hold now, and how often and how long they did not. */
 typedef struct aegis_promise_lane {
-    aegis_premise premise; /* NONE: they hold */
+    _Atomic uint64_t voided[AEGIS_PREMISE_COUNT]; /* by premise */
+    _Atomic uint64_t void_ns;                     /* until they held again */
+    _Atomic uint64_t void_since_ns;               /* 0: they hold */
+    aegis_premise premise;                        /* NONE: they hold */
     uint64_t since_ns;
     uint32_t model; /* whose job broke it */
     uint64_t job, allowed_ns, measured_ns;
@@ -41,5 +44,8 @@ void aegis_promise_judge(aegis_promise *promise,
                          const aegis_promise_lane *lane,
                          const aegis_core_action *action);
 void aegis_promise_read(const aegis_promise *promise, aegis_past_proof *ret_past);
+void aegis_promise_read_lane(const aegis_promise_lane *lane,
+                             uint64_t now_ns,
+                             aegis_lane_proofs *ret_proofs);
 
 #endif
