@@ -87,6 +87,9 @@ static aegis_status make_gate(cuda_stream *stream, aegis_error *err)
     if (code == cudaSuccess) {
         code = aegis_cuda_gate_take_stream(&stream->gate, beside);
     }
+    if (code == cudaSuccess) {
+        code = aegis_cuda_gate_rehearse(&stream->gate, stream->handle);
+    }
     return aegis_cuda_check(code, "a stream for what waits for a decision",
                             AEGIS_HERE("device.cuda"), err);
 }

@@ -243,11 +243,12 @@ static void start(aegis_core *core, core_lane *lane, uint32_t index)
     job->state = JOB_RUNNING;
     lane->running = index;
     lane->dispatched_ns = core->now_ns;
+    lane->held_from_ns = core->seen_ns;
     lane->terminated = false;
     lane->terminated_why = AEGIS_WHY_NONE;
     /* A bound is kept when the segment ends at that very instant: one ns later it is broken. */
     lane->overrun_at_ns = core_add_ns(ready, limits->segment_bound_ns[job->segment] + 1);
-    lane->void_at_ns = core_add_ns(core->now_ns, limits->segment_enforceable_ns[job->segment] + 1);
+    lane->void_at_ns = core_add_ns(core->seen_ns, limits->segment_enforceable_ns[job->segment] + 1);
     lane->budget_at_ns = NEVER;
     if (limits->compute_budget_ns > 0) {
         lane->budget_at_ns = core_add_ns(ready, limits->compute_budget_ns - job->executed_ns + 1);

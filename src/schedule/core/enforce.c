@@ -65,6 +65,7 @@ void aegis_core_enforce(aegis_core *core, uint16_t lane_number)
     if (now >= lane->void_at_ns) {
         lane->void_at_ns = NEVER;
         aegis_core_break_proof(core, lane->running, AEGIS_WHY_EXCUSED_OVERRUN,
-                               limits->segment_enforceable_ns[job->segment], elapsed);
+                               limits->segment_enforceable_ns[job->segment],
+                               now - lane->held_from_ns);
     }
 }

@@ -230,7 +230,7 @@ static void judge_segment(aegis_core *core, uint16_t lane_number, uint64_t execu
     core_lane *lane = &core->lanes[lane_number];
     const core_job *job = &core->jobs[lane->running];
     const aegis_core_model *limits = &core->models[job->model].limits;
-    uint64_t occupied = core->now_ns - lane->dispatched_ns;
+    uint64_t occupied = core->now_ns - lane->held_from_ns;
     if (lane->overrun_at_ns != NEVER && execution_ns > limits->segment_bound_ns[job->segment]) {
         aegis_core_overrun(core, lane_number, execution_ns);
     }

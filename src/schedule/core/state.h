@@ -87,6 +87,7 @@ typedef struct core_lane {
     uint32_t running; /* job */
     uint64_t last_id; /* job that ran last */
     uint64_t dispatched_ns;
+    uint64_t held_from_ns; /* when what it was dispatched for was seen: the driver's time counts */
     uint64_t overrun_at_ns, budget_at_ns, void_at_ns; /* NEVER once it happened */
     bool terminated;
     aegis_rationale terminated_why;
