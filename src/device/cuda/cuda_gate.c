@@ -12,10 +12,7 @@
 #define GATE_ENDED LINE_WORDS
 #define MAIN_ENDED (2 * LINE_WORDS)
 #define BYTES 4096u
-/* Behind the words: what a rehearsal copies. */
-#define REHEARSED (BYTES / 2)
-#define REHEARSED_BYTES 64u
-/* Of a device, unless CUDA_DEVICE_MAX_CONNECTIONS says otherwise. */
+/* Of a device to its streams, unless CUDA_DEVICE_MAX_CONNECTIONS says otherwise. */
 #define CONNECTIONS 8
 
 static CUdeviceptr address_of(const aegis_cuda_gate *gate, unsigned word)
@@ -93,7 +90,7 @@ bool aegis_cuda_gate_reserve(aegis_cuda_gate *gate, _Atomic int *gates)
     if (gate->words == NULL) {
         return false;
     }
-    if (atomic_fetch_add(gates, 1) >= connections / 2) {
+    if (atomic_fetch_add(gates, 1) >= connections / 2 - 1) {
         atomic_fetch_sub(gates, 1);
         return false;
     }
@@ -107,79 +104,6 @@ cudaError_t aegis_cuda_gate_take_stream(aegis_cuda_gate *gate, cudaStream_t besi
     unsigned flags = cudaEventBlockingSync | cudaEventDisableTiming;
     cudaError_t code = cudaEventCreateWithFlags(&gate->ends[0], flags);
     return code == cudaSuccess ? cudaEventCreateWithFlags(&gate->ends[1], flags) : code;
-}
-
-/* In, a kernel, out. */
-static cudaError_t rehearsed_work(void *host, void *memory, cudaStream_t stream)
-{
-    cudaError_t code =
-        cudaMemcpyAsync(memory, host, REHEARSED_BYTES, cudaMemcpyHostToDevice, stream);
-    if (code == cudaSuccess) {
-        code = cudaMemsetAsync(memory, 0, REHEARSED_BYTES, stream);
-    }
-    return code == cudaSuccess
-               ? cudaMemcpyAsync(host, memory, REHEARSED_BYTES, cudaMemcpyDeviceToHost, stream)
-               : code;
-}
-
-static cudaError_t
-capture_rehearsed(void *host, void *memory, cudaStream_t stream, cudaGraphExec_t *ret_graph)
-{
-    cudaGraph_t captured = NULL;
-    cudaError_t code = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
-    if (code != cudaSuccess) {
-        return code;
-    }
-    const cudaError_t enqueued = rehearsed_work(host, memory, stream);
-    code = cudaStreamEndCapture(stream, &captured);
-    code = enqueued != cudaSuccess ? enqueued : code;
-    if (code == cudaSuccess) {
-        code = cudaGraphInstantiate(ret_graph, captured, 0);
-    }
-    if (captured != NULL) {
-        (void)cudaGraphDestroy(captured);
-    }
-    return code;
-}
-
-static cudaError_t
-pass(aegis_cuda_gate *gate, cudaStream_t main_stream, const cudaGraphExec_t graphs[2])
-{
-    cudaError_t code = aegis_cuda_gate_begin(gate);
-    if (code != cudaSuccess) {
-        return code;
-    }
-    code = cudaGraphLaunch(graphs[0], gate->handle);
-    const cudaError_t ended = aegis_cuda_gate_end(gate, false);
-    code = code == cudaSuccess ? ended : code;
-    if (code == cudaSuccess) {
-        code = cudaGraphLaunch(graphs[1], main_stream);
-    }
-    const cudaError_t passed = cudaStreamSynchronize(main_stream);
-    aegis_cuda_gate_open(gate); /* also when that failed: something waits */
-    const cudaError_t over = cudaStreamSynchronize(gate->handle);
-    code = code == cudaSuccess ? passed : code;
-    return code == cudaSuccess ? over : code;
-}
-
-cudaError_t aegis_cuda_gate_rehearse(aegis_cuda_gate *gate, cudaStream_t main_stream)
-{
-    cudaGraphExec_t graphs[2] = {NULL, NULL};
-    void *memory = NULL, *host = (char *)gate->words + REHEARSED;
-    cudaError_t code = cudaMalloc(&memory, REHEARSED_BYTES);
-    for (int i = 0; i < 2 && code == cudaSuccess; i++) {
-        code = capture_rehearsed(host, memory, main_stream, &graphs[i]);
-    }
-    if (code == cudaSuccess) {
-        code = pass(gate, main_stream, graphs);
-    }
-    for (int i = 0; i < 2; i++) {
-        if (graphs[i] != NULL) {
-            (void)cudaGraphExecDestroy(graphs[i]);
-        }
-    }
-    (void)cudaFree(memory);
-    return code;
 }
 
 void aegis_cuda_gate_finish(aegis_cuda_gate *gate)

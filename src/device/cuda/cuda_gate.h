@@ -8,7 +8,10 @@
  *
  * What waits at a gate stands in a stream of its own beside the main one, so that it holds nothing
  * else up. One at a time: each further stream that waits at a gate makes every launch on the device
- * about 2 us later, and from CUDA_DEVICE_MAX_CONNECTIONS (8) on they hold up everybody's work.
+ * about 2 us later, from CUDA_DEVICE_MAX_CONNECTIONS (8) on they hold up everybody's work, and from
+ * half of that on everybody's copies when there are copies in what waits: lanes would wait for each
+ * other without end. (H200, driver 580.159, copies of 64 bytes to 2 MB: past three gates all come
+ * through, past four none does.)
  *
  * All calls but _open come from the stream's own thread, or when that is gone. */
 
@@ -18,6 +21,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Of the words, the first that no gate uses; they are a page. */
+#define AEGIS_CUDA_GATE_SPARE_WORD 512u
 
 typedef struct aegis_cuda_gate {
     PFN_cuStreamWaitValue32_v11070 wait;
@@ -35,15 +41,10 @@ typedef struct aegis_cuda_gate {
  * device is current. */
 void aegis_cuda_gate_init(aegis_cuda_gate *gate, cudaStream_t main_stream);
 /* Counts it among the `gates` of the device, until it is finished. False when it cannot be one, or
- * there are as many as may be: streams that wait at gates take no more than half of the device's
- * connections, for with all of them nothing else runs. */
+ * there are as many as may be: less than half as many as the device has connections. */
 bool aegis_cuda_gate_reserve(aegis_cuda_gate *gate, _Atomic int *gates);
 /* `beside`, which the gate takes, is the stream of what waits. */
 cudaError_t aegis_cuda_gate_take_stream(aegis_cuda_gate *gate, cudaStream_t beside);
-/* Launches a graph with copies past another one that stands at the gate. When two such are on a
- * device at once for the first time, the driver takes a little of the heap (200 bytes, 580.159),
- * and never again: so no launch in service does. Leaves the gate open and both streams idle. */
-cudaError_t aegis_cuda_gate_rehearse(aegis_cuda_gate *gate, cudaStream_t main_stream);
 /* Opens the gate, waits for what was behind it, and gives all back. Fine on zeroes. */
 void aegis_cuda_gate_finish(aegis_cuda_gate *gate);
 

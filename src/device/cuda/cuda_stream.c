@@ -10,6 +10,7 @@
 #include "device/counter.h"
 #include "device/cuda/cuda_error.h"
 #include "device/cuda/cuda_gate.h"
+#include "device/cuda/cuda_rehearsal.h"
 #include "device/worker.h"
 
 #include <math.h>
@@ -87,8 +88,8 @@ static aegis_status make_gate(cuda_stream *stream, aegis_error *err)
     if (code == cudaSuccess) {
         code = aegis_cuda_gate_take_stream(&stream->gate, beside);
     }
-    if (code == cudaSuccess) {
-        code = aegis_cuda_gate_rehearse(&stream->gate, stream->handle);
+    if (code == cudaSuccess && atomic_load(&stream->device->gates) == 1) {
+        code = aegis_cuda_rehearse(&stream->gate); /* once for a device is enough */
     }
     return aegis_cuda_check(code, "a stream for what waits for a decision",
                             AEGIS_HERE("device.cuda"), err);
