@@ -196,6 +196,13 @@ static uint64_t since_start(const what_if *w, uint64_t instant_ns)
     return instant_ns > w->start_ns ? instant_ns - w->start_ns : 0;
 }
 
+/* When the driver had it: what it saw together is together here too. */
+static uint64_t seen_at(const aegis_trace_record *submission)
+{
+    const uint64_t known_ns = (uint64_t)submission->d >> 1;
+    return submission->time_ns - (known_ns <= submission->time_ns ? known_ns : 0);
+}
+
 /* A job with early copies is there when its inputs are, whatever the policy. */
 static void see_inputs(what_if *w, const aegis_trace_record *record, size_t count)
 {
@@ -222,7 +229,7 @@ static void read_jobs(what_if *w)
         }
         w->jobs[count] = (taken_job){.job = record->job,
                                      .release_ns = since_start(w, (uint64_t)record->a),
-                                     .seen_ns = since_start(w, record->time_ns),
+                                     .seen_ns = since_start(w, seen_at(record)),
                                      .model = record->model,
                                      .priority = (int32_t)record->c,
                                      .order = count};

@@ -253,6 +253,9 @@ static void submit(fuzz *f)
     if ((flags & 0xe0) == 0xe0) {
         event.release_ns = INT64_MAX - offset;
     }
+    if (flags & 8) { /* also later than now, which is refused */
+        event.seen_ns = f->now_ns + 4 > offset ? f->now_ns + 4 - offset : 0;
+    }
     take(f, &event);
 }
 

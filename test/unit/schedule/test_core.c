@@ -221,6 +221,9 @@ static void malformed_events_change_nothing(void **state)
         &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT, .job = 1, .deadline_ns = UINT64_C(1) << 63},
         "above INT64_MAX");
     refuse(UINT64_C(1) << 63, &(aegis_core_event){.kind = AEGIS_CORE_TIMER}, "below 2^63");
+    refuse(3, &(aegis_core_event){.kind = AEGIS_CORE_TIMER, .seen_ns = 4}, "was seen at 4");
+    refuse(AEGIS_CORE_MAX_DURATION_NS + 2,
+           &(aegis_core_event){.kind = AEGIS_CORE_TIMER, .seen_ns = 1}, "was seen at 1");
     refuse(0, &(aegis_core_event){.kind = AEGIS_CORE_SEGMENT_DONE, .job = 1}, "does not run");
 
     submit(&f, 10, 1, 7, 10);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What happens when a bound does not hold: overruns, budgets, void lanes, failures. */
-#include "core_fixture.h"
+#include "core_recorded.h"
 
 static fixture f;
 
@@ -319,6 +319,97 @@ static void a_late_wake_excuses(void **state)
     end(&f);
 }
 
+static void submit_seen(uint64_t now, uint32_t model, uint64_t job, uint64_t release, uint64_t seen)
+{
+    step(&f, now,
+         &(aegis_core_event){.kind = AEGIS_CORE_SUBMIT,
+                             .model = model,
+                             .job = job,
+                             .release_ns = release,
+                             .seen_ns = seen});
+}
+
+/* What the driver does after it saw a release makes it no later, and is counted to the segment that
+ * waited for it. */
+static void a_release_is_late_by_when_it_was_seen(void **state)
+{
+    (void)state;
+    static aegis_trace_record records[FIXTURE_RECORDS];
+    begin_recorded(&f, records, 5);
+    aegis_core_model a = plain(0, 50, 10), b = plain(1, 200, 10);
+    a.segment_enforceable_ns[0] = b.segment_enforceable_ns[0] = 14;
+    add(&f, &a);
+    add(&f, &b);
+    submit_seen(8, 0, 1, 0, 4); /* in time, handled 4 later: held from 4 */
+    done(&f, 18);
+    submit_seen(58, 0, 2, 50, 52);
+    done(&f, 67); /* 15 since it was seen */
+    submit_seen(107, 0, 3, 100, 106);
+    done(&f, 117);
+    submit(&f, 200, 1, 4, 210);
+    step(&f, 219, &(aegis_core_event){.kind = AEGIS_CORE_TIMER, .seen_ns = 215});
+    done(&f, 229);
+    submit_seen(420, 1, 5, 415, 412); /* submitted while others that were seen were handed over */
+    done(&f, 429);
+    expect(&f, "[   8] lane0 dispatches a#1 (key 50: only-ready)\n"
+               "[  18] a#1 completes at 18 (released 0, due 50, response 18: in-time)\n"
+               "[  58] lane0 dispatches a#2 (key 100: only-ready)\n"
+               "[  67] a#2 overruns 15 > 14 (excused-overrun)\n"
+               "[  67] a#2 completes at 67 (released 50, due 100, response 17: in-time)\n"
+               "[  67] lane0 is whole since 67 (excused-overrun)\n"
+               "[ 107] a#3 overruns 6 > 5 (excused-wake)\n"
+               "[ 107] lane0 dispatches a#3 (key 150: only-ready)\n"
+               "[ 117] a#3 completes at 117 (released 100, due 150, response 17: in-time)\n"
+               "[ 117] lane0 is whole since 117 (excused-wake)\n"
+               "[ 219] lane0 dispatches b#4 (key 410: only-ready)\n"
+               "[ 229] b#4 completes at 229 (released 210, due 410, response 19: in-time)\n"
+               "[ 420] lane0 dispatches b#5 (key 615: only-ready)\n"
+               "[ 429] b#5 overruns 17 > 14 (excused-overrun)\n"
+               "[ 429] b#5 completes at 429 (released 415, due 615, response 14: in-time)\n"
+               "[ 429] lane0 is whole since 429 (excused-overrun)\n");
+    expect_same_replayed(&f);
+    end(&f);
+}
+
+/* Records from elsewhere may say anything. */
+static void times_of_seeing_that_cannot_be_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        aegis_trace_kind kind;
+        int64_t a, d;
+        bool good, more;
+        uint64_t seen_ns;
+    } cases[] = {
+        {AEGIS_TRACE_EVENT_SUBMIT, 0, 0, true, false, 10}, /* before there was such a time */
+        {AEGIS_TRACE_EVENT_SUBMIT, 0, 1, true, true, 10},
+        {AEGIS_TRACE_EVENT_SUBMIT, 0, 2 * 3 + 1, true, true, 7},
+        {AEGIS_TRACE_EVENT_SUBMIT, 0, 2 * 10, true, false, 0},
+        {AEGIS_TRACE_EVENT_SUBMIT, 0, 2 * 11, false, false, 0},
+        {AEGIS_TRACE_EVENT_SUBMIT, 0, -1, false, false, 0},
+        {AEGIS_TRACE_EVENT_SUBMIT, 0, INT64_MIN, false, false, 0},
+        {AEGIS_TRACE_EVENT_TIMER, 4, 0, true, false, 6},
+        {AEGIS_TRACE_EVENT_TIMER, 11, 0, false, false, 0},
+        {AEGIS_TRACE_EVENT_TIMER, -1, 0, false, false, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const aegis_trace_record record = {.kind = (uint16_t)cases[i].kind,
+                                           .time_ns = 10,
+                                           .job = 1,
+                                           .a = cases[i].a,
+                                           .d = cases[i].d};
+        aegis_core_model add;
+        aegis_core_event event;
+        bool whole;
+        const char *wrong = aegis_core_event_from_record(&record, &add, &event, &whole);
+        assert_int_equal(wrong == NULL, cases[i].good);
+        if (wrong == NULL) {
+            assert_int_equal(event.seen_ns, cases[i].seen_ns);
+            assert_int_equal(event.more, cases[i].more);
+        }
+    }
+}
+
 static void the_first_cause_stands_and_lanes_are_apart(void **state)
 {
     (void)state;
@@ -456,6 +547,8 @@ int main(void)
         cmocka_unit_test(a_broken_bound_excuses_until_the_lane_is_idle),
         cmocka_unit_test(occupancy_counts_until_the_end_is_processed),
         cmocka_unit_test(a_late_wake_excuses),
+        cmocka_unit_test(a_release_is_late_by_when_it_was_seen),
+        cmocka_unit_test(times_of_seeing_that_cannot_be_are_refused),
         cmocka_unit_test(the_first_cause_stands_and_lanes_are_apart),
         cmocka_unit_test(background_within_its_bound_does_not_keep_a_lane_void),
         cmocka_unit_test(lasting_failures_make_the_model_faulted),

@@ -38,7 +38,7 @@ static void set_up(void)
 {
     static const aegis_promise_lane nothing = {.premise = AEGIS_PREMISE_NONE};
     begin(&f, "np-rm");
-    lane = nothing;
+    memcpy(&lane, &nothing, sizeof lane);
     for (uint32_t i = 0; i < 2; i++) {
         aegis_core_model model = plain(i, 100 + 100 * i, 10);
         model.segment_enforceable_ns[0] = 14;
@@ -91,6 +91,34 @@ static void a_long_execution_explains_whoever_waits(void **state)
     assert_int_equal(b.allowed_ns, 14);
     assert_int_equal(b.measured_ns, 61);
     assert_int_equal(b.since_ns, 61);
+    end(&f);
+}
+
+/* Broken by each premise once and held again; read while it is void, too. */
+static void how_often_and_how_long_proofs_were_void_is_counted(void **state)
+{
+    (void)state;
+    aegis_lane_proofs proofs;
+    set_up();
+    release(0, 0, 1, 0);
+    finish(61); /* found at the end: void for no time */
+    release(100, 0, 2, 100);
+    timer(&f, 115);
+    see();
+    aegis_promise_read_lane(&lane, 120, &proofs);
+    assert_int_equal(proofs.voided[AEGIS_PREMISE_EXECUTION], 2);
+    assert_int_equal(proofs.void_ns, 5);
+    finish(130);
+    release(260, 0, 3, 250); /* late */
+    finish(270);
+    release(350, 0, 4, 350);
+    finish(360);
+    aegis_promise_read_lane(&lane, 1000, &proofs);
+    assert_int_equal(proofs.voided[AEGIS_PREMISE_NONE], 0);
+    assert_int_equal(proofs.voided[AEGIS_PREMISE_EXECUTION], 2);
+    assert_int_equal(proofs.voided[AEGIS_PREMISE_OVERHEAD], 0);
+    assert_int_equal(proofs.voided[AEGIS_PREMISE_WAKE], 1);
+    assert_int_equal(proofs.void_ns, 15 + 10);
     end(&f);
 }
 
@@ -206,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_promises_are_not_counted),
         cmocka_unit_test(a_long_execution_explains_whoever_waits),
+        cmocka_unit_test(how_often_and_how_long_proofs_were_void_is_counted),
         cmocka_unit_test(an_overhead_is_told_from_an_execution),
         cmocka_unit_test(a_late_wake_is_told),
         cmocka_unit_test(the_proofs_hold_again_when_the_lane_was_idle),
