@@ -235,7 +235,11 @@ class Run(support.CommandTest):
         time.sleep(6)
         process.send_signal(signal.SIGCONT)
         time.sleep(2)
-        past = self.end_run(process)["models"][0]["past_proof"]
+        result = self.end_run(process)
+        past, proofs = result["models"][0]["past_proof"], result["lanes_proofs"]
+        self.assertEqual(len(proofs), 1)
+        self.assertEqual(sorted(proofs[0]["voided"]), ["execution", "overhead", "wake"])
+        self.assertGreaterEqual(proofs[0]["voided"][past["premise"]], 1)
         self.assertGreaterEqual(past["jobs"], 1)
         self.assertEqual(past["unexplained"], 0)
         self.assertGreater(past["response_ns"], past["proved_ns"])
