@@ -103,11 +103,13 @@ static void print_lane(const aegis_lane_proofs *proofs, unsigned lane, uint64_t 
         [AEGIS_PREMISE_EXECUTION] = "by a segment that passed its bound",
         [AEGIS_PREMISE_OVERHEAD] = "by a launch or an end that took longer than is counted",
         [AEGIS_PREMISE_WAKE] = "by a release that was seen later than the wake bound"};
-    char time[CLI_TEXT_BYTES];
+    char time[CLI_TEXT_BYTES], times[CLI_TEXT_BYTES] = "once";
     const char *comma = "";
-    printf("The proofs of lane %u were void %" PRIu64
-           " times, for %s in all (%.2g %% of the time): ",
-           lane, times_voided(proofs), cli_duration((int64_t)proofs->void_ns, time),
+    if (times_voided(proofs) > 1) {
+        snprintf(times, sizeof times, "%" PRIu64 " times", times_voided(proofs));
+    }
+    printf("The proofs of lane %u were void %s, for %s in all (%.2g %% of the time): ", lane, times,
+           cli_duration((int64_t)proofs->void_ns, time),
            elapsed_ns == 0 ? 0 : 100 * (double)proofs->void_ns / (double)elapsed_ns);
     for (size_t i = 0; i < AEGIS_PREMISE_COUNT; i++) {
         if (proofs->voided[i] > 0 && what[i] != NULL) {
