@@ -249,6 +249,9 @@ static void start(aegis_core *core, core_lane *lane, uint32_t index)
     /* A bound is kept when the segment ends at that very instant: one ns later it is broken. */
     lane->overrun_at_ns = core_add_ns(ready, limits->segment_bound_ns[job->segment] + 1);
     lane->void_at_ns = core_add_ns(core->seen_ns, limits->segment_enforceable_ns[job->segment] + 1);
+    if (lane->void_at_ns <= core->now_ns) { /* the driver alone took that long */
+        lane->void_at_ns = core_add_ns(core->now_ns, 1);
+    }
     lane->budget_at_ns = NEVER;
     if (limits->compute_budget_ns > 0) {
         lane->budget_at_ns = core_add_ns(ready, limits->compute_budget_ns - job->executed_ns + 1);

@@ -349,6 +349,11 @@ static void a_release_is_late_by_when_it_was_seen(void **state)
     submit(&f, 200, 1, 4, 210);
     step(&f, 219, &(aegis_core_event){.kind = AEGIS_CORE_TIMER, .seen_ns = 215});
     done(&f, 229);
+    f.timers = true;
+    submit_seen(350, 0, 6, 330, 331); /* the driver alone took longer than the segment may */
+    timer(&f, 351);
+    done(&f, 352);
+    f.timers = false;
     submit_seen(420, 1, 5, 415, 412); /* submitted while others that were seen were handed over */
     done(&f, 429);
     expect(&f, "[   8] lane0 dispatches a#1 (key 50: only-ready)\n"
@@ -363,6 +368,13 @@ static void a_release_is_late_by_when_it_was_seen(void **state)
                "[ 117] lane0 is whole since 117 (excused-wake)\n"
                "[ 219] lane0 dispatches b#4 (key 410: only-ready)\n"
                "[ 229] b#4 completes at 229 (released 210, due 410, response 19: in-time)\n"
+               "[ 350] lane0 dispatches a#6 (key 380: only-ready)\n"
+               "[ 350] timer 351\n"
+               "[ 351] a#6 overruns 20 > 14 (excused-overrun)\n"
+               "[ 351] timer 361\n"
+               "[ 352] a#6 completes at 352 (released 330, due 380, response 22: in-time)\n"
+               "[ 352] lane0 is whole since 352 (excused-overrun)\n"
+               "[ 352] timer never\n"
                "[ 420] lane0 dispatches b#5 (key 615: only-ready)\n"
                "[ 429] b#5 overruns 17 > 14 (excused-overrun)\n"
                "[ 429] b#5 completes at 429 (released 415, due 615, response 14: in-time)\n"
