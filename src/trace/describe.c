@@ -63,7 +63,7 @@ static const sentence sentences[] = {
     {AEGIS_TRACE_ABORT, AEGIS_WHY_NONE,
      "$j, released at $1t and due at $2t, aborted$o at $3t because $w; status $4s"},
     {AEGIS_TRACE_OVERRUN, AEGIS_WHY_EXCUSED_WAKE,
-     "$j was seen $2d after its release, at $t, and the proofs count at most $1d: they are void$o until it is idle"},
+     "$j was seen $2d after its release, and the proofs count at most $1d: they are void$o from $t until it is idle"},
     {AEGIS_TRACE_OVERRUN, AEGIS_WHY_EXCUSED_OVERRUN,
      "$j segment $3n held its lane for $2d by $t, and the proofs count at most $1d: they are void$o until it is idle"},
     {AEGIS_TRACE_OVERRUN, AEGIS_WHY_NONE,

@@ -195,9 +195,8 @@ aegis_status aegis_core_check_event(const aegis_core *core,
     }
     if (event->seen_ns > now_ns || (event->seen_ns > 0 && now_ns - event->seen_ns > LONGEST)) {
         return aegis_error_set(err, HERE, AEGIS_ERROR_INVALID_ARGUMENT,
-                               "an event of %" PRIu64 " was seen at %" PRIu64
-                               ", later or more than "
-                               "%" PRIu64 " ns before",
+                               "an event handled at %" PRIu64 " was seen at %" PRIu64
+                               "; it is seen before, by at most %" PRIu64 " ns",
                                now_ns, event->seen_ns, LONGEST);
     }
     switch (event->kind) {

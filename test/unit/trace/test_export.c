@@ -85,8 +85,8 @@ static void sentences_say_what_was_compared(void **state)
           .lane = 0,
           .a = 50000,
           .b = MS(2)},
-         "vad job 4 was seen 2.00 ms after its release, at 7 ms, and the proofs count at most 50.0 "
-         "us: they are void on lane 0 until it is idle"},
+         "vad job 4 was seen 2.00 ms after its release, and the proofs count at most 50.0 us: they "
+         "are void on lane 0 from 7 ms until it is idle"},
         {{.time_ns = MS(7),
           .kind = AEGIS_TRACE_OVERRUN,
           .rationale = AEGIS_WHY_EXCUSED_OVERRUN,
